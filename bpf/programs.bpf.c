@@ -1,0 +1,890 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * membench's kernel programs: what crosses the sockets of a memcached server.
+ *
+ * One object holds two families of hooks. The loader takes the first that the
+ * running kernel accepts, and leaves the other unloaded.
+ *
+ *   sock      (kernel 6.3 and later; commit 6e6eda44b939 added the tracepoints)
+ *     tp_btf/sock_recv_length   bytes were copied from a socket to its reader
+ *     tp_btf/sock_send_length   bytes were copied from a writer to its socket
+ *     They fire for sockets only, after the copy, in the task that called. The
+ *     buffer's address is still in that task's saved registers, so nothing has
+ *     to be remembered from the start of the call.
+ *
+ *   syscalls  (kernel 5.8 and later)
+ *     tracepoint/syscalls/sys_enter_{read,readv,recvfrom,recvmsg,
+ *                                    write,writev,sendto,sendmsg}
+ *       note the socket and the buffer, if the call is one on a watched socket
+ *     tracepoint/syscalls/sys_exit_{the same}
+ *       one program for the eight: now the bytes moved are known, and in memory
+ *
+ *   both
+ *     tp_btf/inet_sock_set_state  connections that open and close
+ *
+ * Each hook ends in capture(), which turns one finished call into events on the
+ * ring. Whatever a call moved is in an event, or counted in `counters`. TCP
+ * sequence numbers let the reader see a missing range, whatever its cause.
+ *
+ * Values are left out where the kernel can tell them from the rest for certain
+ * or by their own header (see "Values"); the event says how many bytes it
+ * passed over, so that the parser counts them off.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_RECV 3
+#define TCP_CLOSE 7
+#define RCV_SHUTDOWN 1
+#define MSG_PEEK 0x2
+#define MSG_TRUNC 0x20
+#define MSG_ERRQUEUE 0x2000
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+
+/* ---- Kernel types: the fields used, found by name at load time ---- */
+
+#define CORE __attribute__((preserve_access_index))
+
+struct ns_common { unsigned int inum; } CORE;
+struct net { struct ns_common ns; } CORE;
+typedef struct { struct net *net; } CORE possible_net_t;
+struct in6_addr { __u8 bytes[16]; };
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+} CORE;
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol;
+	__u8 sk_shutdown;
+} CORE;
+
+/* The interface that a connection's packets come in by: in struct sock since
+ * 5.16 (commit 0c0a5ef809f9), in struct inet_sock before. */
+struct sock___rx_dst { int sk_rx_dst_ifindex; } CORE;
+struct inet_sock { int rx_dst_ifindex; } CORE;
+
+struct tcp_sock {
+	__u32 copied_seq; /* next byte that the reader has not read yet */
+	__u32 rcv_nxt;    /* next byte expected from the peer */
+	__u32 write_seq;  /* next byte that the writer will write */
+} CORE;
+
+struct file;
+struct fdtable { unsigned int max_fds; struct file **fd; } CORE;
+struct files_struct { struct fdtable *fdt; } CORE;
+struct task_struct { struct files_struct *files; } CORE;
+struct inode { unsigned short i_mode; } CORE;
+struct file { struct inode *f_inode; void *private_data; } CORE;
+struct socket { struct sock *sk; } CORE;
+
+struct pt_regs___x86 { unsigned long orig_ax, di, si, dx; } CORE;
+struct pt_regs___arm64 { __u64 regs[31]; int syscallno; } CORE;
+
+/* What the kernel hands to classic syscall tracepoints, and system calls take. */
+struct sys_enter { __u64 common; __s64 id; __u64 args[6]; };
+struct sys_exit { __u64 common; __s64 id; __s64 ret; };
+struct user_iovec { __u64 base; __u64 len; };
+struct user_msghdr { __u64 name; __u32 namelen; __u32 pad; __u64 iov; __u64 iovlen; };
+
+/* ---- Settings, written by the loader before the programs load ---- */
+
+const volatile struct Settings {
+	__u8 ports[65536 / 8]; /* a bit for each local port that is watched */
+	__u32 ifindex;         /* 0: any interface, in any network namespace */
+	__u32 netns;           /* with ifindex: the inode of its network namespace */
+	__u32 wakeup_bytes;    /* wake the reader when this much is waiting */
+} settings = {};
+
+/* ---- Events: the one record on the ring ---- */
+
+enum {
+	DIRECTION_RECV = 0,
+	DIRECTION_SEND = 1,
+	DIRECTION_OPEN = 2,  /* data: struct Endpoints */
+	DIRECTION_CLOSE = 3, /* data: struct Endpoints */
+};
+
+struct SocketDataEvent {
+	__u64 time_ns;      /* CLOCK_MONOTONIC, when the call had moved its bytes */
+	__u64 sock_id;      /* the same for one connection as long as it lives */
+	__u32 offset;       /* TCP sequence number of the first byte */
+	__u32 data_len;     /* bytes of the stream that this event stands for */
+	__u32 captured_len; /* how many of them are in data */
+	__u16 sport;        /* local port */
+	__u16 dport;        /* peer's port */
+	__u8 direction;
+	__u8 pad[7];
+	__u8 data[];        /* RECV, SEND: runs, each a struct Run and its bytes */
+};
+
+struct Run {
+	__u32 captured_len; /* bytes that follow */
+	__u32 skipped_len;  /* bytes of the stream passed over after them */
+};
+
+struct Endpoints {
+	__u32 send_offset;  /* TCP sequence number of the next byte to be sent */
+	__u32 unread_len;   /* bytes that have come in and were not read yet */
+	__u16 family;
+	__u8 pad[2];
+	__u8 local[16];     /* address; IPv4 in the first 4 bytes */
+	__u8 remote[16];
+};
+
+/* ---- Maps ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} events SEC(".maps");
+
+struct Counters {
+	__u64 recv_calls;
+	__u64 recv_bytes;
+	__u64 send_calls;
+	__u64 send_bytes;
+	__u64 events;           /* put on the ring */
+	__u64 dropped_events;   /* found no room on the ring */
+	__u64 dropped_bytes;
+	__u64 faulted_bytes;    /* user memory could not be read */
+	__u64 unreadable_calls; /* io_uring, splice, recvmmsg, ... */
+	__u64 unreadable_bytes;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct Counters);
+} counters SEC(".maps");
+
+/*
+ * Where a call is taken apart and its events are put together, so that they take
+ * no more of the ring than they need. It lives in a map, not on the stack, so
+ * that each step can be a global function, which the verifier checks once and
+ * not once for each way through the loop. There is one a direction: a program
+ * never interrupts itself on one CPU, but on a kernel with preemptible
+ * tracepoints the other direction's may.
+ * The room is twice what is used, because the verifier adds the bounds of
+ * position and length; a per-CPU value may have 32 KiB at most.
+ */
+#define EVENT_ROOM 8192
+#define HEADER_MAX 512 /* a command line with a key of 250 bytes fits */
+
+struct Scratch {
+	__u64 base;       /* what is left of the buffer, or of the current iovec */
+	__u64 room;
+	__u64 table;      /* the iovec array */
+	__u64 vector;     /* the next entry */
+	__u64 vectors;    /* entries; 0 for a plain buffer */
+	__u32 left;       /* bytes that the call moved and that are still to be seen */
+	__u32 value_left; /* bytes of a value that are still to be passed over */
+	__u32 peek;       /* this read may start with a storage command */
+	__u32 last_at;    /* where the last whole iovec stands in event.data ... */
+	__u32 last_len;   /* ... and its length; 0 if there is none */
+	__u32 at;         /* where the next byte goes in event.data */
+	__u32 run;        /* where the current run's header stands */
+	__u32 captured;   /* in the current run */
+	__u32 skipped;    /* in the current run */
+	__u32 found;      /* see find() */
+	struct SocketDataEvent event;
+	__u8 room_for_data[2 * EVENT_ROOM + HEADER_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct Scratch);
+} scratches SEC(".maps");
+
+static __always_inline struct Scratch *get_scratch(__u32 direction)
+{
+	__u32 slot = direction & 1;
+	return bpf_map_lookup_elem(&scratches, &slot);
+}
+
+/* Values that go on past the call in which their header was seen. */
+struct ValueKey { __u64 sock_id; __u64 direction; };
+struct ValueRest { __u32 next; __u32 end; }; /* TCP sequence numbers */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct ValueKey);
+	__type(value, struct ValueRest);
+} values SEC(".maps");
+
+/* One finished call. */
+enum { BUFFER_PLAIN, BUFFER_VECTOR, BUFFER_MESSAGE, BUFFER_UNREADABLE };
+
+struct Call {
+	__u64 sock_id;
+	__u64 address; /* of the buffer, the iovec array or the msghdr, in user memory */
+	__u64 vectors; /* entries of the iovec array */
+	__u32 shape;   /* BUFFER_* */
+	__u32 direction;
+	__u32 moved;   /* bytes */
+	__u32 offset;
+	__u16 sport;
+	__u16 dport;
+};
+
+/* syscalls family: calls between their enter and their exit, by thread. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct Call);
+} pending_calls SEC(".maps");
+
+/* ---- Filter ---- */
+
+static __always_inline int port_watched(__u16 port)
+{
+	return settings.ports[port >> 3] & (1 << (port & 7));
+}
+
+static __always_inline int interface_watched(const struct sock *sk)
+{
+	const struct sock___rx_dst *rx = (const void *)sk;
+	int ifindex = 0;
+
+	if (!settings.ifindex)
+		return 1;
+	if (bpf_core_field_exists(rx->sk_rx_dst_ifindex))
+		ifindex = BPF_CORE_READ(rx, sk_rx_dst_ifindex);
+	else
+		ifindex = BPF_CORE_READ((const struct inet_sock *)sk, rx_dst_ifindex);
+	/* An ifindex is only unique within its network namespace. */
+	return ifindex == settings.ifindex &&
+	       BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == settings.netns;
+}
+
+/* ---- Ring ---- */
+
+static __always_inline struct Counters *get_counters(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+/*
+ * A wake-up costs the server more than the event itself, so the reader is woken
+ * once, when the bytes that wait pass settings.wakeup_bytes; for the rest it
+ * looks by itself a few times a second.
+ */
+static __always_inline void submit(struct Scratch *scratch, struct Counters *count)
+{
+	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	__u64 flags = BPF_RB_NO_WAKEUP;
+	__u32 len = scratch->at;
+
+	asm volatile("" : "+r"(len));
+	len &= 2 * EVENT_ROOM - 1;
+	len += sizeof(scratch->event);
+	if (waiting < settings.wakeup_bytes && waiting + len + 8 >= settings.wakeup_bytes)
+		flags = BPF_RB_FORCE_WAKEUP;
+	if (bpf_ringbuf_output(&events, &scratch->event, len, flags)) {
+		count->dropped_events++;
+		count->dropped_bytes += scratch->event.data_len;
+	} else {
+		count->events++;
+	}
+}
+
+/* ---- Values ---- */
+
+/*
+ * A value's bytes are worth nothing to the parser, which counts them off. They
+ * are passed over where they are many and a header says how many:
+ *   - a read that starts with a storage command whose value fills the read, and
+ *     maybe goes on after it;
+ *   - an iovec after one that is exactly a VALUE or VA line;
+ *   - the rest of such a value in later calls.
+ * All else is copied whole, values included. The parser knows the true place of
+ * each value: should these rules ever pass over anything else, it reports that
+ * as lost.
+ */
+#define VALUE_MIN 512     /* smaller ones cost more to find than to copy */
+#define VALUE_MAX (1 << 30)
+
+#define STARTS_WITH(line, word) starts_with(line, word, sizeof(word) - 1)
+#define HEADER(command_len, words_before) ((command_len) << 8 | (words_before) << 1 | 1)
+
+static __always_inline int starts_with(const __u8 *line, const char *word, int len)
+{
+#pragma clang loop unroll(full)
+	for (int i = 0; i < len; i++)
+		if (line[i] != word[i])
+			return 0;
+	return 1;
+}
+
+/* Is this the header of a value? Then: the length of its first word and of the
+ * space behind it, and how many words stand between that and the length. */
+static __always_inline __u32 header_form(const __u8 *line, __u32 direction)
+{
+	if (direction == DIRECTION_SEND) {
+		if (STARTS_WITH(line, "VALUE "))
+			return HEADER(6, 2); /* VALUE key flags LENGTH */
+		return STARTS_WITH(line, "VA ") ? HEADER(3, 0) : 0;
+	}
+	if (STARTS_WITH(line, "set ") || STARTS_WITH(line, "add ") || STARTS_WITH(line, "cas "))
+		return HEADER(4, 3); /* set key flags exptime LENGTH */
+	if (STARTS_WITH(line, "ms "))
+		return HEADER(3, 1); /* ms key LENGTH */
+	if (STARTS_WITH(line, "append "))
+		return HEADER(7, 3);
+	if (STARTS_WITH(line, "replace ") || STARTS_WITH(line, "prepend "))
+		return HEADER(8, 3);
+	return 0;
+}
+
+/* line[i], in a form that the verifier believes to be within bounds. */
+static __always_inline __u8 char_at(const __u8 *line, __u32 i)
+{
+	asm volatile("" : "+r"(i));
+	return line[i & (HEADER_MAX - 1)];
+}
+
+/* Where is the first `end` in line[i..]? Not found: HEADER_MAX. */
+static __always_inline __u32 find(struct Scratch *scratch, const __u8 *line, __u32 i, __u8 end)
+{
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < HEADER_MAX; n++) {
+		if (i >= HEADER_MAX || char_at(line, i) == end)
+			break;
+		i++;
+	}
+	/* Through memory the verifier forgets by which way it came here; otherwise
+	 * it would follow each of them to the end of the program. */
+	*(volatile __u32 *)&scratch->found = i;
+	return *(volatile __u32 *)&scratch->found;
+}
+
+/* The line at event.data[at]: its length with the newline in the upper half, its
+ * value's with the newline in the lower; 0 where it is no such header. */
+__noinline __u64 read_header(__u32 direction, __u32 at, __u32 len)
+{
+	struct Scratch *scratch = get_scratch(direction);
+	__u32 form, i, digits = 0;
+	__u64 number = 0;
+
+	if (!scratch)
+		return 0;
+	asm volatile("" : "+r"(at));
+	at &= 2 * EVENT_ROOM - 1;
+	const __u8 *line = scratch->event.data + at;
+	form = header_form(line, direction);
+	if (!form)
+		return 0;
+	i = form >> 8;
+#pragma clang loop unroll(disable)
+	for (__u32 word = 0; word < 3; word++) {
+		if (word >= ((form >> 1) & 3))
+			break;
+		i = find(scratch, line, i, ' ') + 1;
+	}
+#pragma clang loop unroll(disable)
+	for (digits = 0; digits < 10; digits++) {
+		if (i >= HEADER_MAX)
+			return 0;
+		__u8 c = char_at(line, i);
+		if (c < '0' || c > '9')
+			break;
+		number = number * 10 + (c - '0');
+		i++;
+	}
+	if (!digits || number > VALUE_MAX)
+		return 0;
+	i = find(scratch, line, i, '\n') + 1;
+	return i > len ? 0 : (__u64)i << 32 | (number + 2);
+}
+
+/* ---- From a finished call to events ---- */
+
+static __always_inline void end_run(struct Scratch *scratch)
+{
+	__u32 run = scratch->run;
+
+	asm volatile("" : "+r"(run));
+	run &= 2 * EVENT_ROOM - 1;
+	struct Run *header = (struct Run *)(scratch->event.data + run);
+	header->captured_len = scratch->captured;
+	header->skipped_len = scratch->skipped;
+	scratch->event.captured_len += scratch->captured;
+	scratch->event.data_len += scratch->captured + scratch->skipped;
+	scratch->captured = scratch->skipped = 0;
+}
+
+static __always_inline void start_run(struct Scratch *scratch)
+{
+	scratch->run = scratch->at;
+	scratch->at += sizeof(struct Run);
+}
+
+__noinline int flush(__u32 direction)
+{
+	struct Scratch *scratch = get_scratch(direction);
+	struct Counters *count = get_counters();
+
+	if (!scratch || !count)
+		return 0;
+	end_run(scratch);
+	if (!scratch->event.data_len)
+		return 0;
+	submit(scratch, count);
+	scratch->event.offset += scratch->event.data_len;
+	scratch->event.data_len = scratch->event.captured_len = 0;
+	scratch->at = 0;
+	start_run(scratch);
+	return 0;
+}
+
+/* Take the next iovec. Is it a value, behind its header? */
+static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
+{
+	struct user_iovec iov;
+
+	if (scratch->vector >= scratch->vectors)
+		return 0;
+	if (bpf_probe_read_user(&iov, sizeof(iov),
+				(void *)(scratch->table + scratch->vector * sizeof(iov))))
+		return 0;
+	scratch->vector++;
+	scratch->base = iov.base;
+	scratch->room = iov.len;
+	if (direction == DIRECTION_SEND && scratch->last_len && iov.len >= VALUE_MIN &&
+	    !scratch->value_left) {
+		__u64 header = read_header(direction, scratch->last_at, scratch->last_len);
+		if (header >> 32 == scratch->last_len && (__u32)header >= iov.len)
+			scratch->value_left = (__u32)header;
+	}
+	scratch->last_len = 0;
+	return 1;
+}
+
+/* Copy or pass over one piece of the call. Returns 0 when there is no more. */
+__noinline int step(__u32 direction)
+{
+	struct Scratch *scratch = get_scratch(direction);
+	struct Counters *count = get_counters();
+	__u32 take, at, space;
+
+	if (!scratch || !count || !scratch->left)
+		return 0;
+	if (!scratch->room) {
+		if (!next_vector(scratch, direction))
+			return 0;
+		if (!scratch->room)
+			return 1;
+	}
+	take = scratch->room < scratch->left ? scratch->room : scratch->left;
+	if (scratch->value_left) {
+		if (take > scratch->value_left)
+			take = scratch->value_left;
+		scratch->value_left -= take;
+		scratch->skipped += take;
+		goto taken;
+	}
+
+	if (scratch->at > EVENT_ROOM - sizeof(struct Run) - HEADER_MAX) {
+		flush(direction);
+	} else if (scratch->skipped) {
+		end_run(scratch);
+		start_run(scratch);
+	}
+	at = scratch->at;
+	asm volatile("" : "+r"(at));
+	at &= EVENT_ROOM - 1;
+	/* A read worth looking into is first copied no further than a header goes. */
+	space = scratch->peek ? HEADER_MAX : EVENT_ROOM - at;
+	if (take > space)
+		take = space;
+	__u32 len = take;
+	asm volatile("" : "+r"(len));
+	len &= 2 * EVENT_ROOM - 1;
+	if (len > EVENT_ROOM)
+		len = EVENT_ROOM;
+	if (bpf_probe_read_user(scratch->event.data + at, len, (void *)scratch->base)) {
+		count->faulted_bytes += take;
+		scratch->skipped += take;
+		goto taken;
+	}
+	if (scratch->peek) {
+		__u64 header = read_header(direction, at, take);
+		if (header && (header >> 32) + (__u32)header >= scratch->left) {
+			take = header >> 32;
+			scratch->value_left = (__u32)header;
+		}
+		scratch->peek = 0;
+	}
+	if (take == scratch->room && take <= HEADER_MAX) {
+		scratch->last_at = at;
+		scratch->last_len = take;
+	}
+	scratch->at += take;
+	scratch->captured += take;
+taken:
+	scratch->base += take;
+	scratch->room -= take;
+	scratch->left -= take;
+	return 1;
+}
+
+/* 1,024 iovecs are the most that a call can have; a plain buffer of 8 MiB needs as
+ * many steps. */
+#define STEPS_MAX 1088
+
+static __noinline int capture(struct Call *call)
+{
+	struct Scratch *scratch = get_scratch(call->direction);
+	struct ValueKey key = {.sock_id = call->sock_id, .direction = call->direction};
+	struct ValueRest *rest = NULL;
+	struct Counters *count = get_counters();
+	struct user_msghdr message;
+	__u32 moved = call->moved;
+
+	if (!scratch || !count)
+		return 0;
+	scratch->event.time_ns = bpf_ktime_get_ns();
+	scratch->event.sock_id = call->sock_id;
+	scratch->event.offset = call->offset;
+	scratch->event.data_len = 0;
+	scratch->event.captured_len = 0;
+	scratch->event.sport = call->sport;
+	scratch->event.dport = call->dport;
+	scratch->event.direction = call->direction;
+	scratch->base = call->address;
+	scratch->room = 0;
+	scratch->table = call->address;
+	scratch->vector = 0;
+	scratch->vectors = 0;
+	scratch->left = moved;
+	scratch->value_left = 0;
+	scratch->peek = 0;
+	scratch->last_len = 0;
+	scratch->captured = 0;
+	scratch->skipped = 0;
+	scratch->at = 0;
+	start_run(scratch);
+
+	if (call->direction == DIRECTION_RECV) {
+		count->recv_calls++;
+		count->recv_bytes += moved;
+	} else {
+		count->send_calls++;
+		count->send_bytes += moved;
+	}
+	switch (call->shape) {
+	case BUFFER_PLAIN:
+		scratch->room = moved;
+		break;
+	case BUFFER_VECTOR:
+		scratch->vectors = call->vectors;
+		break;
+	case BUFFER_MESSAGE:
+		if (!bpf_probe_read_user(&message, sizeof(message), (void *)call->address)) {
+			scratch->table = message.iov;
+			scratch->vectors = message.iovlen;
+		}
+		break;
+	default:
+		count->unreadable_calls++;
+		count->unreadable_bytes += moved;
+		scratch->left = 0;
+		scratch->skipped = moved;
+	}
+
+	if (moved >= VALUE_MIN) {
+		rest = bpf_map_lookup_elem(&values, &key);
+		if (rest && rest->next == call->offset)
+			scratch->value_left = rest->end - rest->next;
+		else
+			scratch->peek = call->direction == DIRECTION_RECV;
+	}
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < STEPS_MAX; i++)
+		if (!step(call->direction))
+			break;
+	if (scratch->left) {
+		/* The array or the header that names the buffers could not be read. */
+		count->faulted_bytes += scratch->left;
+		scratch->skipped += scratch->left;
+	}
+	flush(call->direction);
+
+	if (scratch->value_left >= VALUE_MIN) {
+		struct ValueRest next = {.next = call->offset + moved};
+		next.end = next.next + scratch->value_left;
+		bpf_map_update_elem(&values, &key, &next, BPF_ANY);
+	} else if (rest) {
+		bpf_map_delete_elem(&values, &key);
+	}
+	return 0;
+}
+
+/* ---- Hooks: sock family ---- */
+
+/* System call numbers that move a socket's bytes through memory we can name. */
+struct Syscalls { int read, write, readv, writev, sendto, recvfrom, sendmsg, recvmsg; };
+
+static __always_inline void find_buffer(struct Call *call)
+{
+	void *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	call->shape = BUFFER_UNREADABLE;
+	if (bpf_core_field_exists(x86->orig_ax)) {
+		call->address = x86->si;
+		call->vectors = x86->dx;
+		switch (x86->orig_ax) {
+		case 0: case 1: case 44: case 45: /* read write sendto recvfrom */
+			call->shape = BUFFER_PLAIN;
+			break;
+		case 19: case 20: /* readv writev */
+			call->shape = BUFFER_VECTOR;
+			break;
+		case 46: case 47: /* sendmsg recvmsg */
+			call->shape = BUFFER_MESSAGE;
+			break;
+		}
+	} else {
+		call->address = arm64->regs[1];
+		call->vectors = arm64->regs[2];
+		switch (arm64->syscallno) {
+		case 63: case 64: case 206: case 207:
+			call->shape = BUFFER_PLAIN;
+			break;
+		case 65: case 66:
+			call->shape = BUFFER_VECTOR;
+			break;
+		case 211: case 212:
+			call->shape = BUFFER_MESSAGE;
+			break;
+		}
+	}
+}
+
+static __always_inline int moved_by_socket(struct sock *sk, int ret, int flags, __u32 direction)
+{
+	struct Call call = {};
+	struct tcp_sock *tcp;
+	__u16 port;
+
+	if (ret <= 0 || !sk)
+		return 0;
+	port = sk->__sk_common.skc_num;
+	if (!port_watched(port))
+		return 0;
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return 0; /* the stream did not move */
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (!tcp || !interface_watched(sk))
+		return 0;
+	call.sock_id = (__u64)sk;
+	call.direction = direction;
+	call.moved = ret;
+	call.sport = port;
+	call.dport = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (direction == DIRECTION_RECV) {
+		call.offset = tcp->copied_seq - ret;
+		/* Reading the last bytes also consumes a FIN behind them. */
+		if ((sk->sk_shutdown & RCV_SHUTDOWN) && tcp->copied_seq == tcp->rcv_nxt)
+			call.offset--;
+	} else {
+		call.offset = tcp->write_seq - ret;
+	}
+	find_buffer(&call);
+	if (flags & MSG_TRUNC)
+		call.shape = BUFFER_UNREADABLE; /* thrown away, not copied */
+	return capture(&call);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(sock_recv_length, struct sock *sk, int ret, int flags)
+{
+	return moved_by_socket(sk, ret, flags, DIRECTION_RECV);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sock_send_length, struct sock *sk, int ret, int flags)
+{
+	return moved_by_socket(sk, ret, 0, DIRECTION_SEND);
+}
+
+/* ---- Hooks: syscalls family ---- */
+
+static __always_inline struct sock *sock_of_fd(__u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files, *file = NULL;
+	struct socket *socket;
+	struct inode *inode;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
+		return NULL;
+	inode = BPF_CORE_READ(file, f_inode);
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+#define HOW(shape, direction) ((shape) | (direction) << 8)
+
+static __noinline int enter(__u32 fd, __u64 address, __u64 vectors, __u32 flags, __u32 how)
+{
+	struct sock *sk = sock_of_fd(fd);
+	struct Call call = {};
+	__u64 thread = bpf_get_current_pid_tgid();
+	__u16 family;
+
+	if (!sk)
+		return 0;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	call.sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	if (!port_watched(call.sport) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	if ((flags & (MSG_PEEK | MSG_ERRQUEUE)) || !interface_watched(sk))
+		return 0;
+	call.sock_id = (__u64)sk;
+	call.address = address;
+	call.vectors = vectors;
+	call.shape = flags & MSG_TRUNC ? BUFFER_UNREADABLE : how & 255;
+	call.direction = how >> 8;
+	call.dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	bpf_map_update_elem(&pending_calls, &thread, &call, BPF_ANY);
+	return 0;
+}
+
+#define ENTER(name, shape, direction, vectors, flags)                                  \
+	SEC("tracepoint/syscalls/sys_enter_" #name)                                    \
+	int sys_enter_##name(struct sys_enter *ctx)                                    \
+	{                                                                              \
+		return enter(ctx->args[0], ctx->args[1], vectors, flags,               \
+			     HOW(shape, direction));                                   \
+	}
+
+ENTER(read, BUFFER_PLAIN, DIRECTION_RECV, 0, 0)
+ENTER(readv, BUFFER_VECTOR, DIRECTION_RECV, ctx->args[2], 0)
+ENTER(recvfrom, BUFFER_PLAIN, DIRECTION_RECV, 0, ctx->args[3])
+ENTER(recvmsg, BUFFER_MESSAGE, DIRECTION_RECV, 0, ctx->args[2])
+ENTER(write, BUFFER_PLAIN, DIRECTION_SEND, 0, 0)
+ENTER(writev, BUFFER_VECTOR, DIRECTION_SEND, ctx->args[2], 0)
+ENTER(sendto, BUFFER_PLAIN, DIRECTION_SEND, 0, 0)
+ENTER(sendmsg, BUFFER_MESSAGE, DIRECTION_SEND, 0, 0)
+
+/* Attached to all eight exits by the loader. User memory is read here for sends
+ * too: at their enter it may still be paged out, and BPF cannot fault it in. */
+SEC("tracepoint/syscalls/sys_exit_read")
+int sys_exit(struct sys_exit *ctx)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct Call *pending = bpf_map_lookup_elem(&pending_calls, &thread);
+	struct Call call;
+
+	if (!pending)
+		return 0;
+	call = *pending;
+	bpf_map_delete_elem(&pending_calls, &thread);
+	if (ctx->ret <= 0)
+		return 0;
+
+	struct tcp_sock *tcp = (void *)call.sock_id;
+	call.moved = ctx->ret;
+	if (call.direction == DIRECTION_RECV) {
+		__u32 copied_seq = BPF_CORE_READ(tcp, copied_seq);
+		call.offset = copied_seq - call.moved;
+		if ((BPF_CORE_READ((struct sock *)tcp, sk_shutdown) & RCV_SHUTDOWN) &&
+		    copied_seq == BPF_CORE_READ(tcp, rcv_nxt))
+			call.offset--;
+	} else {
+		call.offset = BPF_CORE_READ(tcp, write_seq) - call.moved;
+	}
+	return capture(&call);
+}
+
+/* ---- Hook: connections ---- */
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
+{
+	struct { struct SocketDataEvent event; struct Endpoints ends; } *record;
+	struct tcp_sock *tcp = (void *)sk;
+	struct Counters *count = get_counters();
+	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	__u32 direction;
+
+	if (new_state == TCP_ESTABLISHED && old_state == TCP_SYN_RECV)
+		direction = DIRECTION_OPEN;
+	else if (new_state == TCP_CLOSE && old_state != TCP_SYN_RECV)
+		direction = DIRECTION_CLOSE;
+	else
+		return 0;
+	if (!port_watched(port) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || !count)
+		return 0;
+	if (!BPF_CORE_READ(sk, __sk_common.skc_dport) || !interface_watched(sk))
+		return 0; /* a listening socket has no peer */
+
+	struct ValueKey key = {.sock_id = (__u64)sk, .direction = DIRECTION_RECV};
+	bpf_map_delete_elem(&values, &key);
+	key.direction = DIRECTION_SEND;
+	bpf_map_delete_elem(&values, &key);
+
+	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+	if (!record) {
+		count->dropped_events++;
+		return 0;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->event.time_ns = bpf_ktime_get_ns();
+	record->event.sock_id = (__u64)sk;
+	record->event.offset = BPF_CORE_READ(tcp, copied_seq);
+	record->event.sport = port;
+	record->event.dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	record->event.direction = direction;
+	record->ends.send_offset = BPF_CORE_READ(tcp, write_seq);
+	record->ends.unread_len = BPF_CORE_READ(tcp, rcv_nxt) - record->event.offset;
+	record->ends.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (record->ends.family == AF_INET) {
+		BPF_CORE_READ_INTO((__be32 *)record->ends.local, sk, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__be32 *)record->ends.remote, sk, __sk_common.skc_daddr);
+	} else {
+		BPF_CORE_READ_INTO((struct in6_addr *)record->ends.local, sk,
+				   __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)record->ends.remote, sk,
+				   __sk_common.skc_v6_daddr);
+	}
+	count->events++;
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 0;
+}
