@@ -241,7 +241,7 @@ enum { BUFFER_PLAIN, BUFFER_VECTOR, BUFFER_MESSAGE, BUFFER_UNREADABLE };
 struct Call {
 	__u64 sock_id;
 	__u64 address; /* of the buffer, the iovec array or the msghdr, in user memory */
-	__u64 vectors; /* entries of the iovec array */
+	__u64 count;   /* entries of the iovec array, or bytes asked for */
 	__u32 shape;   /* BUFFER_* */
 	__u32 direction;
 	__u32 moved;   /* bytes */
@@ -317,15 +317,19 @@ static __always_inline void submit(struct Scratch *scratch, struct Counters *cou
 
 /*
  * A value's bytes are worth nothing to the parser, which counts them off. They
- * are passed over where they are many and a header says how many:
- *   - a read that starts with a storage command whose value fills the read, and
- *     maybe goes on after it;
- *   - an iovec after one that is exactly a VALUE or VA line;
- *   - the rest of such a value in later calls.
+ * are passed over where they are many and it is certain what they are:
+ *   - A read that begins with a storage command whose value fills the read, and
+ *     maybe goes on after it. Text inside a value may look like that too, so the
+ *     read must be one for commands: memcached (1.6 and later) reads these into
+ *     an empty buffer of 16 KiB, asking for that many bytes, while it asks for
+ *     just the rest of a value, and reads it straight into the item.
+ *   - An iovec after one that is exactly a VALUE or VA line.
+ *   - The rest of such a value in later calls.
  * All else is copied whole, values included. The parser knows the true place of
  * each value: should these rules ever pass over anything else, it reports that
  * as lost.
  */
+#define COMMAND_READ 16384
 #define VALUE_MIN 512     /* smaller ones cost more to find than to copy */
 #define VALUE_MAX (1 << 30)
 
@@ -602,7 +606,7 @@ static __noinline int capture(struct Call *call)
 		scratch->room = moved;
 		break;
 	case BUFFER_VECTOR:
-		scratch->vectors = call->vectors;
+		scratch->vectors = call->count;
 		break;
 	case BUFFER_MESSAGE:
 		if (!bpf_probe_read_user(&message, sizeof(message), (void *)call->address)) {
@@ -622,7 +626,8 @@ static __noinline int capture(struct Call *call)
 		if (rest && rest->next == call->offset)
 			scratch->value_left = rest->end - rest->next;
 		else
-			scratch->peek = call->direction == DIRECTION_RECV;
+			scratch->peek = call->direction == DIRECTION_RECV &&
+					call->shape == BUFFER_PLAIN && call->count == COMMAND_READ;
 	}
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < STEPS_MAX; i++)
@@ -659,7 +664,7 @@ static __always_inline void find_buffer(struct Call *call)
 	call->shape = BUFFER_UNREADABLE;
 	if (bpf_core_field_exists(x86->orig_ax)) {
 		call->address = x86->si;
-		call->vectors = x86->dx;
+		call->count = x86->dx;
 		switch (x86->orig_ax) {
 		case 0: case 1: case 44: case 45: /* read write sendto recvfrom */
 			call->shape = BUFFER_PLAIN;
@@ -673,7 +678,7 @@ static __always_inline void find_buffer(struct Call *call)
 		}
 	} else {
 		call->address = arm64->regs[1];
-		call->vectors = arm64->regs[2];
+		call->count = arm64->regs[2];
 		switch (arm64->syscallno) {
 		case 63: case 64: case 206: case 207:
 			call->shape = BUFFER_PLAIN;
@@ -759,7 +764,7 @@ static __always_inline struct sock *sock_of_fd(__u32 fd)
 
 #define HOW(shape, direction) ((shape) | (direction) << 8)
 
-static __noinline int enter(__u32 fd, __u64 address, __u64 vectors, __u32 flags, __u32 how)
+static __noinline int enter(__u32 fd, __u64 address, __u64 count, __u32 flags, __u32 how)
 {
 	struct sock *sk = sock_of_fd(fd);
 	struct Call call = {};
@@ -778,7 +783,7 @@ static __noinline int enter(__u32 fd, __u64 address, __u64 vectors, __u32 flags,
 		return 0;
 	call.sock_id = (__u64)sk;
 	call.address = address;
-	call.vectors = vectors;
+	call.count = count;
 	call.shape = flags & MSG_TRUNC ? BUFFER_UNREADABLE : how & 255;
 	call.direction = how >> 8;
 	call.dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
@@ -786,22 +791,22 @@ static __noinline int enter(__u32 fd, __u64 address, __u64 vectors, __u32 flags,
 	return 0;
 }
 
-#define ENTER(name, shape, direction, vectors, flags)                                  \
+#define ENTER(name, shape, direction, flags)                                           \
 	SEC("tracepoint/syscalls/sys_enter_" #name)                                    \
 	int sys_enter_##name(struct sys_enter *ctx)                                    \
 	{                                                                              \
-		return enter(ctx->args[0], ctx->args[1], vectors, flags,               \
+		return enter(ctx->args[0], ctx->args[1], ctx->args[2], flags,          \
 			     HOW(shape, direction));                                   \
 	}
 
-ENTER(read, BUFFER_PLAIN, DIRECTION_RECV, 0, 0)
-ENTER(readv, BUFFER_VECTOR, DIRECTION_RECV, ctx->args[2], 0)
-ENTER(recvfrom, BUFFER_PLAIN, DIRECTION_RECV, 0, ctx->args[3])
-ENTER(recvmsg, BUFFER_MESSAGE, DIRECTION_RECV, 0, ctx->args[2])
-ENTER(write, BUFFER_PLAIN, DIRECTION_SEND, 0, 0)
-ENTER(writev, BUFFER_VECTOR, DIRECTION_SEND, ctx->args[2], 0)
-ENTER(sendto, BUFFER_PLAIN, DIRECTION_SEND, 0, 0)
-ENTER(sendmsg, BUFFER_MESSAGE, DIRECTION_SEND, 0, 0)
+ENTER(read, BUFFER_PLAIN, DIRECTION_RECV, 0)
+ENTER(readv, BUFFER_VECTOR, DIRECTION_RECV, 0)
+ENTER(recvfrom, BUFFER_PLAIN, DIRECTION_RECV, ctx->args[3])
+ENTER(recvmsg, BUFFER_MESSAGE, DIRECTION_RECV, ctx->args[2])
+ENTER(write, BUFFER_PLAIN, DIRECTION_SEND, 0)
+ENTER(writev, BUFFER_VECTOR, DIRECTION_SEND, 0)
+ENTER(sendto, BUFFER_PLAIN, DIRECTION_SEND, 0)
+ENTER(sendmsg, BUFFER_MESSAGE, DIRECTION_SEND, 0)
 
 /* Attached to all eight exits by the loader. User memory is read here for sends
  * too: at their enter it may still be paged out, and BPF cannot fault it in. */
