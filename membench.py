@@ -2535,14 +2535,10 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
     for profile in report["profiles"]:
         ports = ", ".join(str(port) for port in profile["ports"] or [])
         path = printable(str(profile["path"]))
-        lines.append(f"{path}")
-        source = f"{profile['source']} ({profile['hook']} hook)"
-        lines.append(
-            printable(
-                f"  {profile['host']}, port {ports}, {source}, {profile['started_at']}, "
-                f"{profile['duration_seconds']:.1f} s"
-            )
-        )
+        lines.append(path)
+        start = f"{profile['started_at']}, {profile['duration_seconds']:.1f} s"
+        lines.append(printable(f"  {profile['host']}, {start}"))
+        lines.append(printable(f"  port {ports}, {profile['source']}, {profile['hook']} hook"))
         if not profile["complete"]:
             lines.append("  CUT: the end is missing; this is all up to the last whole block.")
     return lines
@@ -3084,23 +3080,23 @@ SOURCE_HINT = "SOURCE is ebpf:any or ebpf:INTERFACE"
 
 EXAMPLES = """\
 examples:
-  sudo membench.py record                        the memcacheds of this machine, until Ctrl-C
-  sudo membench.py record --duration 60          for a minute
+  sudo membench.py record                      this machine's memcacheds, to Ctrl-C
+  sudo membench.py record --duration 60        for a minute
   sudo membench.py record --port 11212 out.profile
-  sudo membench.py record ebpf:eth0              only what comes in by eth0
-  sudo membench.py record - | ssh host 'cat > out.profile'
+  sudo membench.py record ebpf:eth0            only what comes in by eth0
+  sudo membench.py record ebpf:any - | ssh host 'cat > out.profile'
   membench.py analyze out.profile
   membench.py analyze --json out.profile | jq .hit_ratio
-  sudo membench.py check                         what works on this machine
+  sudo membench.py check                       what works on this machine
 """
 
 RECORD_NOTES = """\
-A profile holds no key and no value: keys are hashed with a secret that is made up for
-each recording and kept nowhere. Its mode is 0600.
+A profile holds no key and no value: keys are hashed with a secret that is made
+up for each recording and kept nowhere. Its mode is 0600.
 
-cost: a few hundred nanoseconds in the server's thread for each read and each write, and
-some microseconds of another CPU for each operation. With --no-responses about half of
-both, but no outcome, no hit ratio and no latency.
+cost: some hundred nanoseconds of the server's time for each read and each write,
+and some microseconds of another CPU for each operation. With --no-responses
+about half of both, but no outcome, no hit ratio and no latency.
 """
 
 
@@ -3192,8 +3188,8 @@ def add_analyze_arguments(commands: Any) -> None:
     sub = commands.add_parser(
         "analyze",
         help="report on profiles",
-        description="Report on one or several profiles: commands, hit ratio, latency, sizes, "
-        "TTLs, hot keys, and what was lost.",
+        description="Report on profiles: commands, hit ratio, latency, sizes, TTLs, hot\n"
+        "keys, and what was lost.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -47,7 +47,7 @@ def run_memcaslap(server: Memcached, *options: str) -> None:
 
 def run_pymemcache(server: Memcached) -> None:
     """Each command that pymemcache has, with hits and with misses."""
-    client = Client((LOOPBACK, server.port), timeout=20)
+    client = Client((LOOPBACK, server.port), timeout=20, no_delay=True)
     for turn in range(300):
         key = f"py{turn % 40}"
         client.set(key, b"v" * turn, expire=turn % 3 * 100, noreply=False)

@@ -1,0 +1,387 @@
+"""Errors, signals, sudden death, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+from live import (
+    LOOPBACK,
+    MODULE,
+    Memcached,
+    Recorder,
+    analyze,
+    bpf_objects,
+    counters,
+    exchange,
+    free_port,
+    run,
+    wait_until,
+)
+from test_record import HOOKS, run_memcaslap
+
+
+def get_often(server: Memcached, times: int) -> None:
+    """So many gets, one after the other."""
+    with server.connect() as connection:
+        for _ in range(times):
+            exchange(connection, b"get a\r\n", b"END\r\n")
+
+
+# ---- Detaching ----
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_a_recording_normally(number: int, tmp_path: Path) -> None:
+    output = tmp_path / "a.profile"
+    with Memcached() as server, Recorder(output, "--port", str(server.port)) as recorder:
+        get_often(server, 100)
+        report = recorder.stop(number)
+    assert report["operations"] == 100
+    assert report["profiles"][0]["complete"]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_nothing_stays_attached(hook: str, tmp_path: Path) -> None:
+    before = bpf_objects()
+    with Memcached() as server:
+        for number in (signal.SIGINT, signal.SIGKILL):
+            output = tmp_path / f"{number}.profile"
+            options = ("--port", str(server.port), "--hook", hook)
+            with Recorder(output, *options) as recorder:
+                during = bpf_objects()
+                assert len(during) > len(before), "the test cannot see the programs"
+                get_often(server, 10)
+                recorder.process.send_signal(number)
+                recorder.process.wait(10)
+            wait_until("the kernel to let go", lambda: bpf_objects() == before)
+
+
+def test_two_recorders_see_the_same_and_not_each_other(tmp_path: Path) -> None:
+    with Memcached() as server:
+        port = ("--port", str(server.port))
+        with Recorder(tmp_path / "a", *port) as one, Recorder(tmp_path / "b", *port) as two:
+            run_memcaslap(server)
+            first, second = one.stop(), two.stop()
+    assert first["operations"] == second["operations"] > 0
+    assert first["commands"].keys() == second["commands"].keys()
+
+
+# ---- Sudden death ----
+
+
+def test_after_kill_9_all_whole_blocks_are_read_back(tmp_path: Path) -> None:
+    output = tmp_path / "a.profile"
+    with Memcached() as server, Recorder(output, "--port", str(server.port)) as recorder:
+        get_often(server, 500)
+        wait_until("a block", lambda: counters(output)["get_misses"] == 500)
+        size = output.stat().st_size
+        get_often(server, 200)
+        recorder.process.kill()
+        recorder.process.wait(10)
+    assert output.stat().st_size >= size
+    report = analyze(output)
+    assert not report["profiles"][0]["complete"]
+    assert report["operations"] >= 500
+    done = run("analyze", str(output))
+    assert done.returncode == 0
+    assert "was cut" in done.stderr
+    assert "CUT" in done.stdout
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """One clear line, status 1, and a file that can be read."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)], check=True)
+    try:
+        output = folder / "a.profile"
+        with Memcached() as server:
+            with Recorder(output, "--port", str(server.port)) as recorder:
+                deadline = time.monotonic() + 60
+                while recorder.process.poll() is None:
+                    assert time.monotonic() < deadline
+                    run_memcaslap(server)
+                assert recorder.process.stderr
+                errors = recorder.process.stderr.read()
+        assert recorder.process.returncode == 1
+        assert "No space left on device" in errors
+        assert "Traceback" not in errors
+        report = analyze(output)
+        assert report["operations"] > 0
+        assert not report["profiles"][0]["complete"]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_reader_of_the_pipe_goes_away(tmp_path: Path) -> None:
+    with Memcached() as server:
+        command = [sys.executable, str(MODULE), "record", "ebpf:any", "-"]
+        recorder = subprocess.Popen(
+            [*command, "--port", str(server.port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert recorder.stdout and recorder.stderr
+        recorder.stdout.read(20)
+        recorder.stdout.close()
+        get_often(server, 10)
+        assert recorder.wait(20) == 1
+        errors = recorder.stderr.read().decode()
+        recorder.stderr.close()
+    assert "membench: error:" in errors and "Broken pipe" in errors
+    assert "Traceback" not in errors
+
+
+# ---- Errors ----
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], words: str, status: int = 1) -> None:
+    """The error is one line, then a hint; no traceback, nothing on stdout."""
+    assert done.returncode == status, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(lines) == 1, done.stderr
+    assert re.search(words, lines[0]), done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    if status == 1:
+        assert len(done.stderr.splitlines()) == 2, done.stderr
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may write to; pytest's own are root's."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        yield Path(name)
+
+
+def test_not_root(open_folder: Path) -> None:
+    output = open_folder / "a.profile"
+    done = run_as_nobody("record", "ebpf:any", str(output), cwd=open_folder)
+    assert_one_line(done, "needs root")
+    assert "sudo" in done.stderr
+    assert not output.exists()
+
+
+def run_as_nobody(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """membench.py without privileges, from a copy that nobody may read."""
+    copy = cwd / "membench.py"
+    copy.write_bytes(MODULE.read_bytes())
+    copy.chmod(0o644)
+    return subprocess.run(
+        [system_python(), str(copy), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        user="nobody",
+        timeout=60,
+        check=False,
+    )
+
+
+def system_python() -> str:
+    """A Python that every user may run; the tests' own may be in root's home."""
+    return "/usr/bin/python3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "status"),
+    [
+        (["ebpf:nosuch0", "OUTPUT"], "no network interface nosuch0", 1),
+        (["ebpf:any", "OUTPUT", "--bpf-object", "/no/such/file"], "cannot read /no/such/file", 1),
+        (["ebpf:any", "OUTPUT", "--bpf-object", "/etc/passwd"], "does not take", 1),
+        (["ebpf:any", "/no/such/dir/a.profile"], "No such file or directory", 1),
+        (["nosuch:any", "OUTPUT"], "unknown source", 2),
+        (["ebpf:any", "OUTPUT", "--port", "0"], "not a port", 2),
+        (["ebpf:any", "OUTPUT", "--port", "65536"], "not a port", 2),
+        (["ebpf:any", "OUTPUT", "--port", "x"], "not a port", 2),
+        (["ebpf:any", "OUTPUT", "--duration", "-1"], "not a number of seconds", 2),
+        (["ebpf:any", "OUTPUT", "--duration", "nan"], "not a number of seconds", 2),
+        (["ebpf:any", "OUTPUT", "--ring-size", "3"], "power of two", 2),
+        (["ebpf:any", "OUTPUT", "--salt", "xyz"], "hexadecimal", 2),
+        (["ebpf:any", "OUTPUT", "--hook", "kprobe"], "invalid choice", 2),
+    ],
+)
+def test_bad_arguments(arguments: List[str], words: str, status: int, tmp_path: Path) -> None:
+    output = tmp_path / "a.profile"
+    filled = [str(output) if argument == "OUTPUT" else argument for argument in arguments]
+    assert_one_line(run("record", *filled), words, status)
+    assert not output.exists()
+
+
+def test_existing_output_is_kept(tmp_path: Path) -> None:
+    output = tmp_path / "a.profile"
+    output.write_bytes(b"precious")
+    done = run("record", "ebpf:any", str(output))
+    assert_one_line(done, "exists")
+    assert "--force" in done.stderr
+    assert output.read_bytes() == b"precious"
+    done = run("record", "ebpf:any", str(output), "--force", "--duration", "0.1")
+    assert done.returncode == 0
+    assert analyze(output)["operations"] == 0
+    assert output.stat().st_mode & 0o777 == 0o600
+
+
+WITHOUT = """
+import sys, os, platform, ctypes
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+import membench
+{change}
+sys.exit(membench.main(["record", "ebpf:any", sys.argv[2], "--port", "1", "--duration", "0.1",
+                        *sys.argv[3:]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        (
+            "real = ctypes.CDLL\n"
+            "def load(name, *a, **k):\n"
+            "    if name and 'bpf' in name: raise OSError\n"
+            "    return real(name, *a, **k)\n"
+            "ctypes.CDLL = load",
+            [],
+            "libbpf is not installed",
+        ),
+        # The C library in its place has none of its functions.
+        (
+            "real = ctypes.CDLL\nctypes.CDLL = lambda name, *a, **k: real(None, *a, **k)",
+            [],
+            "libbpf is too old",
+        ),
+        ("platform.release = lambda: '5.4.0-9-amd64'", [], "needs Linux 5.8"),
+        ("platform.release = lambda: '6.1.0'", ["--hook", "sock"], "sock needs Linux 6.3"),
+        (
+            "real = os.path.exists\nos.path.exists = lambda p: 'btf' not in p and real(p)",
+            [],
+            "no BTF",
+        ),
+        ("membench.TRACEFS = ('/no/such',)", ["--hook", "syscalls"], "needs tracefs"),
+    ],
+)
+def test_machines_that_cannot_record(
+    change: str, options: List[str], words: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "a.profile"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(change=change), str(MODULE), str(output), *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert_one_line(done, words)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"memb", "is cut before its first block"),
+        (b"#!/bin/sh\necho hello\n", "is not a membench profile"),
+        (os.urandom(5000), "is not a membench profile"),
+        (b"membench\r\n\x1a\n\x09\0\0\0", "has profile format 9"),
+        (b"membench\r\n\x1a\n\x01\0\0\0", "is cut before its first block"),
+        (b"membench\r\n\x1a\n\x01\0\0\0" + os.urandom(500), "is cut before its first block"),
+    ],
+)
+def test_files_that_are_no_profiles(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.profile"
+    path.write_bytes(content)
+    assert_one_line(run("analyze", str(path)), words)
+
+
+def test_profiles_that_are_not_there(tmp_path: Path) -> None:
+    assert_one_line(run("analyze", str(tmp_path / "none")), "No such file")
+    assert_one_line(run("analyze", str(tmp_path)), "Is a directory")
+    assert_one_line(run("analyze", "bad\x1b[31mname"), r"bad\?\[31mname")
+
+
+# ---- What it says ----
+
+
+def test_status_line_on_a_terminal(tmp_path: Path) -> None:
+    with Memcached() as server:
+        master, slave = pty.openpty()
+        command = [sys.executable, str(MODULE), "record", "ebpf:any", str(tmp_path / "a.profile")]
+        recorder = subprocess.Popen(
+            [*command, "--port", str(server.port), "--duration", "3"], stderr=slave
+        )
+        os.close(slave)
+        said = b""
+        while b"recording" not in said:
+            said += os.read(master, 1000)
+        get_often(server, 50)
+        try:
+            while True:
+                said += os.read(master, 1000)
+        except OSError:  # the other end was closed
+            pass
+        os.close(master)
+        assert recorder.wait(20) == 0
+    text = said.decode()
+    status = re.search(r"\r +\d s +([\d,]+) ops/s  hits +0.0%  conns \d  lost 0  file ", text)
+    assert status, text
+    assert "50 operations in" in text
+    assert "next: membench.py analyze" in text
+
+
+def test_hints_when_nothing_comes(tmp_path: Path) -> None:
+    with Memcached() as server:
+        port = free_port()
+        with Recorder(tmp_path / "a", "--port", str(port), "--duration", "6") as recorder:
+            recorder.finish()
+    said = "".join(recorder.errors)
+    hints = re.findall(r"memcached listens on ports? ([\d, ]+) here, not on", said)
+    assert len(hints) == 2  # after a while, and at the end
+    assert all(str(server.port) in hint for hint in hints)
+
+
+def test_hint_when_it_is_not_memcached(tmp_path: Path) -> None:
+    listener = socket.create_server((LOOPBACK, 0))
+    port = listener.getsockname()[1]
+    with listener, Recorder(tmp_path / "a", "--port", str(port)) as recorder:
+        with socket.create_connection((LOOPBACK, port)) as client:
+            accepted, _ = listener.accept()
+            client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200))
+            with accepted:
+                assert accepted.recv(1000)
+                report = recorder.stop()
+    assert "TLS" in "".join(recorder.errors)
+    assert report["operations"] == 0
+
+
+def test_check_says_what_works() -> None:
+    with Memcached() as server:
+        done = run("check")
+    assert done.returncode == 0, done.stdout
+    for line in ("kernel", "libbpf", "hook sock", "hook syscalls"):
+        assert re.search(rf"^yes +{line} ", done.stdout, re.M), done.stdout
+    assert f"port {server.port}" in done.stdout
+
+
+def test_check_as_nobody(open_folder: Path) -> None:
+    done = run_as_nobody("check", cwd=open_folder)
+    assert done.returncode == 1
+    assert "NO   kernel" in done.stdout
+    assert "CAP_BPF" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["", "record", "analyze", "check"])
+def test_help(command: str) -> None:
+    done = run(*command.split(), "--help")
+    assert done.returncode == 0
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+    if command != "check":
+        assert "examples:" in done.stdout
