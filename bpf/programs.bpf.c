@@ -203,12 +203,16 @@ struct Scratch {
 	__u32 last_at;    /* where the last whole iovec stands in event.data ... */
 	__u32 last_len;   /* ... and its length; 0 if there is none */
 	__u32 at;         /* where the next byte goes in event.data */
-	__u32 run;        /* where the current run's header stands */
+	__u32 run_at;     /* where the current run's header stands */
 	__u32 captured;   /* in the current run */
 	__u32 skipped;    /* in the current run */
 	__u32 found;      /* see find() */
 	struct SocketDataEvent event;
-	__u8 room_for_data[2 * EVENT_ROOM + HEADER_MAX];
+	union { /* event.data; what it may begin with is named here to be in the BTF */
+		struct Run run;
+		struct Endpoints ends;
+		__u8 bytes[2 * EVENT_ROOM + HEADER_MAX];
+	} data;
 };
 
 struct {
@@ -430,7 +434,7 @@ __noinline __u64 read_header(__u32 direction, __u32 at, __u32 len)
 
 static __always_inline void end_run(struct Scratch *scratch)
 {
-	__u32 run = scratch->run;
+	__u32 run = scratch->run_at;
 
 	asm volatile("" : "+r"(run));
 	run &= 2 * EVENT_ROOM - 1;
@@ -444,7 +448,7 @@ static __always_inline void end_run(struct Scratch *scratch)
 
 static __always_inline void start_run(struct Scratch *scratch)
 {
-	scratch->run = scratch->at;
+	scratch->run_at = scratch->at;
 	scratch->at += sizeof(struct Run);
 }
 

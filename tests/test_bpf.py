@@ -1,0 +1,144 @@
+"""The kernel programs: their layout, their build, and what of a value they copy."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+from live import ROOT, Memcached, exchange, membench
+from test_record import HOOKS
+
+OBJECT = ROOT / "bpf/programs.bpf.o"
+
+
+def btf_structs() -> Dict[str, Dict[str, Any]]:
+    """The structures of the committed object, from its BTF."""
+    dumped = subprocess.run(
+        ["bpftool", "--json", "btf", "dump", "file", str(OBJECT)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    types = json.loads(dumped.stdout)["types"]
+    return {kind["name"]: kind for kind in types if kind["kind"] == "STRUCT"}
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        membench.SocketDataEvent,
+        membench.Run,
+        membench.Endpoints,
+        membench.Counters,
+        membench.Settings,
+    ],
+)
+def test_python_layout_is_the_kernels(layout: Any) -> None:
+    struct = btf_structs()[layout.__name__]
+    in_kernel = {
+        member["name"]: member["bits_offset"] // 8
+        for member in struct["members"]
+        if member["name"] != "data"  # the flexible end of an event
+    }
+    in_python = {name: getattr(layout, name).offset for name, *_ in layout._fields_}
+    assert in_python == in_kernel
+    assert ctypes.sizeof(layout) == struct["size"]
+
+
+def test_the_fast_unpackers_agree_with_the_layout() -> None:
+    event = membench.SocketDataEvent(1, 2, 3, 4, 5, 6, 7, 1)
+    run = membench.Run(8, 9)
+    unpacked = membench._EVENT_AND_RUN.unpack(bytes(event) + bytes(run))
+    assert unpacked == (1, 2, 3, 4, 5, 6, 7, 1, 8, 9)
+    assert membench._EVENT.size == ctypes.sizeof(event)
+
+
+def test_embedded_object_is_the_committed_one() -> None:
+    assert membench.embedded_object() == OBJECT.read_bytes()
+
+
+def test_check_bpf_notices_every_disagreement(tmp_path: Path) -> None:
+    def check() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "bpf/build.py", "--check"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    shutil.copytree(ROOT / "bpf", tmp_path / "bpf")
+    shutil.copy(ROOT / "membench.py", tmp_path)
+    assert check().returncode == 0, check().stderr
+    for name in ("bpf/programs.bpf.c", "bpf/programs.bpf.o", "membench.py"):
+        path = tmp_path / name
+        good = path.read_bytes()
+        if name == "membench.py":
+            path.write_bytes(re.sub(rb'(BPF_OBJECT = """\n)(.)', rb"\1~", good))
+        else:
+            path.write_bytes(good + b"\n")
+        assert check().returncode == 1, name
+        path.write_bytes(good)
+    assert check().returncode == 0
+
+
+def test_rebuilding_gives_the_same_bytes(tmp_path: Path) -> None:
+    """In another folder, of another name length."""
+    folder = tmp_path / "a-folder-with-a-longer-name"
+    shutil.copytree(ROOT / "bpf", folder / "bpf")
+    shutil.copy(ROOT / "membench.py", folder)
+    (folder / "bpf/programs.bpf.o").unlink()
+    subprocess.run([sys.executable, "bpf/build.py"], cwd=folder, check=True)
+    assert (folder / "bpf/programs.bpf.o").read_bytes() == OBJECT.read_bytes()
+    assert (folder / "membench.py").read_bytes() == (ROOT / "membench.py").read_bytes()
+
+
+def capture(server: Memcached, hook: str, *conversations: List[bytes]) -> List[Any]:
+    """The segments of (request, end of its answer) pairs, over one connection each."""
+    with membench.EbpfSource([server.port], hook=hook) as source:
+        for conversation in conversations:
+            with server.connect() as connection:
+                exchange(connection, *conversation)
+        source.stop()
+        segments = source.read(0)
+        while more := source.read(0):
+            segments += more
+        kernel = source.counters()
+    data = [segment for segment in segments if segment[0] in (membench.RECV, membench.SEND)]
+    assert sum(segment[6] for segment in data) == kernel["recv_bytes"] + kernel["send_bytes"]
+    return data
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_large_values_are_not_copied(hook: str) -> None:
+    secret = b"0123456789abcdef" * 65536  # 1 MiB, more than an item's chunk
+    with Memcached("-I", "4m") as server:
+        request = b"set key 0 0 %d\r\n%s\r\n" % (len(secret), secret)
+        data = capture(server, hook, [request, b"STORED\r\n"], [b"get key\r\n", b"END\r\n"])
+    carried = b"".join(segment[7] for segment in data)
+    stood_for = sum(segment[6] for segment in data)
+    assert stood_for == len(request) + len(b"STORED\r\nget key\r\n") + len(
+        b"VALUE key 0 %d\r\n%s\r\nEND\r\n" % (len(secret), secret)
+    )
+    assert carried.startswith(b"set key 0 0 1048576\r\n")
+    # The server may have read the first bytes of the value into its buffer piecewise.
+    assert len(carried) < 1000
+    assert b"VALUE key 0 1048576\r\nEND\r\n" in carried
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_small_values_and_lines_are_copied_whole(hook: str) -> None:
+    with Memcached() as server:
+        line = b"get " + b" ".join(b"key-%045d" % n for n in range(2000)) + b"\r\n"
+        request = b"set key 0 0 100\r\n%s\r\n" % (b"x" * 100)
+        data = capture(server, hook, [line, b"END\r\n"], [request, b"STORED\r\n"])
+    assert b"".join(segment[7] for segment in data) == (
+        line + b"END\r\n" + request + b"STORED\r\n"
+    )
