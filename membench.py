@@ -918,7 +918,7 @@ def _invalid() -> Parsed:
 
 def _number(word: bytes, lowest: int, highest: int) -> Optional[int]:
     """A decimal within the bounds, or None where memcached would refuse it too."""
-    if not _NUMBER.match(word):
+    if not (word.isdigit() and len(word) <= 20) and not _NUMBER.match(word):
         return None
     number = int(word)
     return number if lowest <= number <= highest else None
@@ -1232,10 +1232,10 @@ class ResponseParser(LineReader):
 
 
 def _value_size(words: List[bytes], index: int) -> int:
-    size = _number(words[index], 0, VALUE_MAX) if len(words) > index else None
-    if size is None:
+    digits = words[index] if len(words) > index else b""
+    if not digits.isdigit() or len(digits) > 10:
         raise ProtocolError("a value without a length")
-    return size
+    return int(digits)
 
 
 # ==== Matching ========================================================================
@@ -1351,7 +1351,7 @@ class Connection:
 
     def receive(self, time_ns: int, offset: int, length: int, data: bytes) -> None:
         """Bytes that the server read."""
-        if self.recv_next is not None and offset != self.recv_next:
+        if offset != self.recv_next and self.recv_next is not None:
             self._missing((offset - self.recv_next) & 0xFFFFFFFF, self._skip_request_bytes, time_ns)
         self.recv_next = (offset + length) & 0xFFFFFFFF
         new_read = time_ns != self.batch_time_ns
@@ -1378,14 +1378,14 @@ class Connection:
             self.queue.append(request)
         if len(data) != length:
             self._unread(length - len(data), self._skip_request_bytes, time_ns)
-        if self.queue:
+        if self.queue and (self.queue[0].reply == REPLY_NONE or not self._matcher.responses):
             self._pass_silent()
         if len(self.queue) > PENDING_MAX:
             self.fall_out_of_step()
 
     def send(self, time_ns: int, offset: int, length: int, data: bytes) -> None:
         """Bytes that the server wrote."""
-        if self.send_next is not None and offset != self.send_next:
+        if offset != self.send_next and self.send_next is not None:
             gap = (offset - self.send_next) & 0xFFFFFFFF
             self._missing(gap, self._skip_response_bytes, time_ns)
         self.send_next = (offset + length) & 0xFFFFFFFF
@@ -1400,7 +1400,8 @@ class Connection:
         except ProtocolError:
             self.fall_out_of_step()
             return
-        self._match(responses, time_ns)
+        if responses:
+            self._match(responses, time_ns)
         if len(data) != length:
             self._unread(length - len(data), self._skip_response_bytes, time_ns)
 
@@ -1512,7 +1513,7 @@ class Connection:
             if self.state == TENTATIVE or self.queue:
                 self.fall_out_of_step()
                 return
-        if self.queue:
+        if self.queue and self.queue[0].reply == REPLY_NONE:
             self._pass_silent()
 
     def _answer(self, response: Response, time_ns: int) -> bool:
@@ -1522,11 +1523,11 @@ class Connection:
         if index is None:
             return False
         request = self.queue[index]
+        if request.reply == REPLY_VALUES and word == b"VALUE":
+            return self._take_value(request, response)
         outcome = reply_outcome(request, word)
         if outcome is None:
             return False
-        if request.reply == REPLY_VALUES and word == b"VALUE":
-            return self._take_value(request, response)
         if request.reply == REPLY_STREAM and not ends_stream(request, word):
             return True  # one of its lines
         if self.state == TENTATIVE:
@@ -1544,6 +1545,8 @@ class Connection:
 
     def _find_request(self, word: bytes, words: List[bytes]) -> Optional[int]:
         """The place in the queue of the request that this line answers."""
+        if self.queue and self.queue[0].reply != REPLY_NONE and not self.queue[0].quiet:
+            return 0
         if LINE_OUTCOMES.get(word) in ERRORS:
             return self._find_refused(words)
         opaque = b""
@@ -1597,11 +1600,15 @@ class Connection:
 
     def _take_value(self, request: Request, response: Response) -> bool:
         """A VALUE line: which of the keys? They are answered in order, misses left out."""
-        words = response[1]
-        try:
-            index = request.keys.index(words[1], request.next_key)
-        except ValueError:
+        keys, index = request.keys, request.next_key
+        key = response[1][1]
+        if index >= len(keys):
             return False
+        if key != keys[index]:
+            try:
+                index = keys.index(key, index)
+            except ValueError:
+                return False
         request.sizes[index] = response[2]
         request.next_key = index + 1
         return True
@@ -1610,13 +1617,15 @@ class Connection:
 def reply_outcome(request: Request, word: bytes) -> Optional[int]:
     """What a line that begins with this word says of the request; None: not its answer."""
     reply = request.reply
+    if reply == REPLY_VALUES and word == b"END":
+        return HIT  # Matcher.emit tells the misses
     outcome = LINE_OUTCOMES.get(word)
     if outcome in ERRORS:
         return outcome
+    if reply == REPLY_VALUES:
+        return None
     if reply == REPLY_META:
         return META_OUTCOMES[request.form[:2]].get(word)
-    if reply == REPLY_VALUES:
-        return HIT if word == b"VALUE" or word == b"END" else None
     if reply == REPLY_STREAM:
         return OK if word not in (b"VALUE", b"VA", b"HD") else None
     command = request.form.split(b" ", 1)[0]
@@ -1755,7 +1764,7 @@ class Matcher:
         number, form, batch = connection.number, request.form, request.batch_position
         keys = request.keys
         self.operations += len(keys) or 1
-        is_get = form[:3] == b"get" or form[:3] == b"gat" or form[:2] == b"mg"
+        is_get = request.reply == REPLY_VALUES or form[:2] == b"mg"
         if not keys:
             sink(
                 (asked_ns, latency_ns, number, form, outcome, batch, 0, 0, NO_SIZE, request.exptime)
