@@ -53,6 +53,7 @@ import socket
 import stat
 import struct
 import sys
+import textwrap
 import time
 import zlib
 from array import array
@@ -69,7 +70,6 @@ from typing import (
     Iterator,
     List,
     NamedTuple,
-    NoReturn,
     Optional,
     Protocol,
     Sequence,
@@ -299,7 +299,10 @@ class LibbpfError(Exception):
     """A libbpf call failed. errno says why, as the kernel says it."""
 
     def __init__(self, call: str, number: int) -> None:
-        super().__init__(f"{call}: {os.strerror(number)}")
+        why = os.strerror(number)
+        if number >= 4000:  # libbpf's own numbers
+            why = {4001: "not a BPF object"}.get(number, f"libbpf error {number}")
+        super().__init__(f"{call}: {why}")
         self.errno = number
 
 
@@ -834,6 +837,11 @@ TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 def require_tracefs() -> None:
     """Raise SourceError with what to do, unless the syscall tracepoints can be found."""
     if not any(os.path.isdir(path + "/events/syscalls") for path in TRACEFS):
+        if any(os.path.ismount(path) for path in TRACEFS):
+            raise SourceError(
+                "the syscalls hook needs tracefs, which this user may not read",
+                "run it again with sudo",
+            )
         raise SourceError(
             "the syscalls hook needs tracefs, which is not mounted",
             "mount -t tracefs tracefs /sys/kernel/tracing",
@@ -908,6 +916,8 @@ _ADMIN_WORD = re.compile(
     rb"|evictions|connevents|deletions|proxy|sizes_enable|sizes_disable)\Z"
 )
 
+NOT_TEXT = b"\x80\x16"  # how the binary protocol's requests and TLS begin
+
 NO_BODY = -1
 Parsed = Tuple[Request, int]  # and the length of its value, or NO_BODY
 
@@ -922,6 +932,15 @@ def _number(word: bytes, lowest: int, highest: int) -> Optional[int]:
         return None
     number = int(word)
     return number if lowest <= number <= highest else None
+
+
+def _number32(word: bytes) -> Optional[int]:
+    """A signed number as memcached up to 1.6.39 takes it: any long, cut to 32 bits.
+
+    Later versions refuse what does not fit, but read a body after it all the same.
+    """
+    number = _number(word, -(2**63), 2**63 - 1)
+    return None if number is None else (number + 2**31) % 2**32 - 2**31
 
 
 def parse_request(line: bytes) -> Parsed:
@@ -949,7 +968,7 @@ def parse_request(line: bytes) -> Parsed:
 def _parse_gat(command: bytes, words: List[bytes]) -> Parsed:
     if len(words) < 2:
         return _invalid()
-    exptime = _number(words[1], -(2**31), 2**31 - 1)
+    exptime = _number32(words[1])
     if exptime is None:
         return _invalid()
     if len(words) == 2:  # touches nothing; memcached answers END or an error
@@ -964,16 +983,17 @@ def _parse_storage(command: bytes, words: List[bytes]) -> Parsed:
     noreply = words[-1] == b"noreply"
     reply = REPLY_NONE if noreply else REPLY_LINE
     flags = _number(words[2], 0, 2**64 - 1)
-    exptime = _number(words[3], -(2**31), 2**31 - 1)
-    size = _number(words[4], 0, VALUE_MAX)
-    good = flags is not None and exptime is not None and size is not None
+    exptime = _number32(words[3])
+    size = _number32(words[4])
+    good = flags is not None and exptime is not None
+    good = good and size is not None and 0 <= size <= VALUE_MAX
     if count == 6 and _number(words[5], 0, 2**64 - 1) is None:
         good = False
     if not good or len(words[1]) > KEY_MAX:
         return Request(b"invalid", reply), NO_BODY
     form = command
     if flags:
-        form += b" %d" % flags
+        form += b" %d" % (flags % 2**32)
     if noreply:
         form += b" noreply"
     assert size is not None and exptime is not None
@@ -999,7 +1019,7 @@ def _parse_touch(command: bytes, words: List[bytes]) -> Parsed:
     if not 3 <= len(words) <= 4:
         return _invalid()
     request = _one_key(command, words, b"", words[-1] == b"noreply")
-    request.exptime = _number(words[2], -(2**31), 2**31 - 1) or 0
+    request.exptime = _number32(words[2]) or 0
     return request, NO_BODY
 
 
@@ -1026,8 +1046,8 @@ def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
     size = NO_BODY
     first_flag = 2
     if command == b"ms":
-        number = _number(words[2], 0, VALUE_MAX) if len(words) > 2 else None
-        if number is None:
+        number = _number32(words[2]) if len(words) > 2 else None
+        if number is None or not 0 <= number <= VALUE_MAX:
             return _invalid()
         size = number
         first_flag = 3
@@ -1045,7 +1065,7 @@ def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
         elif flag == b"O":
             request.opaque = word
         elif flag == b"T":
-            request.exptime = _number(word[1:], -(2**31), 2**31 - 1) or 0
+            request.exptime = _number32(word[1:]) or 0
         elif flag == b"b":
             request.keys = (_decode_key(words[1]),)
         keep = _META_NUMBER.match(word) or _META_MODE.match(word)
@@ -1113,10 +1133,11 @@ class LineReader:
 class RequestParser(LineReader):
     """The requests of one connection, in order."""
 
-    __slots__ = ("storing",)
+    __slots__ = ("fresh", "storing")
 
     def __init__(self) -> None:
         super().__init__()
+        self.fresh = True  # nothing was fed yet
         self.storing: Optional[Request] = None  # its body is being skipped
 
     def feed(self, data: bytes, time_ns: int) -> List[Request]:
@@ -1127,6 +1148,10 @@ class RequestParser(LineReader):
         """
         requests: List[Request] = []
         position = 0
+        if self.fresh:
+            self.fresh = False
+            if data[0] in NOT_TEXT:
+                raise ProtocolError("the binary protocol, or TLS")
         if self.skip:
             position = min(self.skip, len(data))
             self._pass_over(position, time_ns)
@@ -1367,6 +1392,8 @@ class Connection:
         try:
             begun = self.requests.feed(data, time_ns) if data else ()
         except ProtocolError:
+            self._uncount(max(length, self.requests.unfinished_bytes()))
+            self.requests = RequestParser()
             self.fall_out_of_step()
             return
         for request in begun:
@@ -1398,6 +1425,8 @@ class Connection:
         try:
             responses = self.responses.feed(data) if data else []
         except ProtocolError:
+            self._uncount(max(length, self.responses.unfinished_bytes()))
+            self.responses = ResponseParser()
             self.fall_out_of_step()
             return
         if responses:
@@ -1870,7 +1899,7 @@ def pack_column(typecode: str, values: Iterable[int]) -> bytes:
     return _ROWS.pack(len(packed)) + packed
 
 
-def unpack_column(typecode: str, rows: int, payload: memoryview, at: int) -> Tuple[array, int]:
+def unpack_column(typecode: str, rows: int, payload: memoryview, at: int) -> Tuple[array[int], int]:
     """The column at payload[at], and where the next one stands. Raises ProfileError."""
     column = array(typecode)
     (length,) = _ROWS.unpack_from(payload, at)
@@ -1904,8 +1933,8 @@ class ProfileWriter:
     def __init__(self, output: str, force: bool = False) -> None:
         self.path = output
         self.written_bytes = 0
+        self._path_until_start = output
         self._started = False
-        self._finished = False
         self._rows: List[Operation] = []
         self._connections: List[Tuple[int, int, int, int]] = []
         self._forms: Dict[bytes, int] = {}
@@ -1915,8 +1944,7 @@ class ProfileWriter:
         self._fd = self._create(output, force)
         self.add = self._rows.append  # the hot path: takes an Operation
 
-    @staticmethod
-    def _create(output: str, force: bool) -> int:
+    def _create(self, output: str, force: bool) -> int:
         if output == "-":
             if os.isatty(1):
                 raise ProfileError(
@@ -1924,15 +1952,24 @@ class ProfileWriter:
                 )
             return os.dup(1)
         try:
-            if force and os.path.lexists(output):
-                os.unlink(output)
-            return os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            raise ProfileError(
-                f"{printable(output)} exists", "choose another name, or overwrite it with --force"
-            ) from None
+            if os.path.lexists(output):
+                if not stat.S_ISREG(os.lstat(output).st_mode):
+                    raise ProfileError(
+                        f"{printable(output)} is not a regular file", "choose another name"
+                    )
+                if not force:
+                    raise ProfileError(
+                        f"{printable(output)} exists",
+                        "choose another name, or overwrite it with --force",
+                    )
+                # The old file stays until the new recording has begun.
+                self._path_until_start = output + ".new"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            return os.open(self._path_until_start, flags, 0o600)
         except OSError as error:
-            hint = "make the directory first" if error.errno == errno.ENOENT else "choose another"
+            hint = "choose another place"
+            if error.errno == errno.ENOENT:
+                hint = "make the directory first"
             raise ProfileError(
                 f"cannot write {printable(output)}: {error.strerror}", hint
             ) from None
@@ -1944,7 +1981,7 @@ class ProfileWriter:
         os.close(self._fd)
         if not self._started and self.path != "-":
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
+                os.unlink(self._path_until_start)
 
     def start(self, header: Dict[str, Any], start_ns: int) -> None:
         """Write the header. start_ns: CLOCK_MONOTONIC, the zero of the profile's times."""
@@ -1952,6 +1989,8 @@ class ProfileWriter:
         self._flushed_at = time.monotonic()
         self._write_all(_FILE_HEADER.pack(MAGIC, FORMAT_VERSION))
         self._write_json(b"H", header)
+        if self._path_until_start != self.path:
+            os.rename(self._path_until_start, self.path)
         self._started = True
 
     def add_connection(self, time_ns: int, number: int, port: int, kind: int) -> None:
@@ -2055,9 +2094,11 @@ class ProfileWriter:
             with contextlib.suppress(OSError):  # back to the last whole block
                 os.ftruncate(self._fd, self.written_bytes)
             kept = "; what was written before can be read" if self._started else ""
+            hint = "make room, or record to another place"
+            if error.errno == errno.EPIPE:
+                hint = "the program that read the profile ended"
             raise ProfileError(
-                f"cannot write {printable(self.path)}: {error.strerror}{kept}",
-                "make room, or record to another place",
+                f"cannot write {printable(self.path)}: {error.strerror}{kept}", hint
             ) from None
         self.written_bytes += len(data)
 
@@ -2083,6 +2124,14 @@ class Operations:
     key_size: Sequence[int]
 
 
+DAMAGED_HINT = "no membench wrote it so; take another copy of the file"
+
+
+def is_number(value: Any) -> bool:
+    """A number that can be counted with: not NaN, not infinite, not true."""
+    return type(value) in (int, float) and abs(value) < 1e18
+
+
 class ProfileReader:
     """Reads a profile, block by block. A context manager.
 
@@ -2093,8 +2142,8 @@ class ProfileReader:
     def __init__(self, path: str) -> None:
         self.path = path
         self.forms = [""]  # numbers begin with 1
-        self.ledger: Dict[str, Any] = {}
-        self.end: Dict[str, Any] = {}
+        self.ledger: Dict[str, float] = {}
+        self.end: Dict[str, float] = {}
         self.complete = False
         self.opened = 0
         self.connections = 0
@@ -2102,7 +2151,8 @@ class ProfileReader:
             self._file: BinaryIO = sys.stdin.buffer if path == "-" else open(path, "rb")
         except OSError as error:
             raise ProfileError(
-                f"cannot read {printable(path)}: {error.strerror}", "check the name"
+                f"cannot read {printable(path)}: {error.strerror}",
+                "check the name, and whose file it is",
             ) from None
         try:
             self.header = self._read_header()
@@ -2137,6 +2187,9 @@ class ProfileReader:
             kind, payload = self._read_block() or (b"", memoryview(b""))
             header = self._decode_json(payload) if kind == b"H" else None
             if isinstance(header, dict):
+                ports = header.get("ports")
+                if not is_number(header.get("started_unix")) or not isinstance(ports, list):
+                    raise self._error("is damaged: its header is not whole", DAMAGED_HINT)
                 return header
         raise self._error("is cut before its first block", "nothing in it can be read")
 
@@ -2156,8 +2209,15 @@ class ProfileReader:
     def _decode_json(self, payload: memoryview) -> Any:
         try:
             return json.loads(bytes(payload))
-        except ValueError:
-            raise self._error("is damaged", "a block holds no JSON") from None
+        except (ValueError, RecursionError):
+            raise self._error("is damaged: a block holds no JSON", DAMAGED_HINT) from None
+
+    def _decode_numbers(self, payload: memoryview) -> Dict[str, float]:
+        """The numbers in a JSON object; all that the ledger and the end consist of."""
+        found = self._decode_json(payload)
+        if not isinstance(found, dict):
+            raise ProfileError("a block is not a JSON object")
+        return {name: value for name, value in found.items() if is_number(value)}
 
     def blocks(self) -> Iterator[Operations]:
         """All operations, in the order of the file."""
@@ -2174,12 +2234,13 @@ class ProfileReader:
                 elif kind == b"F":
                     self.forms.extend(printable(str(form)) for form in self._decode_json(payload))
                 elif kind == b"L":
-                    self.ledger = dict(self._decode_json(payload))
+                    self.ledger = self._decode_numbers(payload)
                 elif kind == b"E":
-                    self.end = dict(self._decode_json(payload))
+                    self.end = self._decode_numbers(payload)
                     self.complete = True
+                    return
             except (struct.error, zlib.error, ValueError, TypeError, ProfileError) as error:
-                raise self._error(f"is damaged: {error}", "it was not written so") from None
+                raise self._error(f"is damaged: {error}", DAMAGED_HINT) from None
 
     def _decode_operations(self, payload: memoryview) -> Operations:
         rows, keys = struct.unpack_from("<II", payload)
@@ -2358,12 +2419,12 @@ def analyze(paths: Sequence[str]) -> Dict[str, Any]:
     for path in paths:
         with ProfileReader(path) as reader:
             header = reader.header
-            started_at = float(header.get("started_unix", 0))
+            started_at = float(header["started_unix"])
             last_tick = 0
             for block in reader.blocks():
                 analysis.add(block, reader.forms, started_at)
                 last_tick = max(last_tick, block.time[-1])
-            seconds = float(reader.end.get("duration_seconds", last_tick / TICKS_PER_SECOND))
+            seconds = reader.end.get("duration_seconds", last_tick / TICKS_PER_SECOND)
             duration = max(duration, seconds)
             connections += reader.connections
             opened += reader.opened
@@ -2392,7 +2453,7 @@ def analyze(paths: Sequence[str]) -> Dict[str, Any]:
     return report
 
 
-def sum_ledgers(ledgers: List[Dict[str, Any]]) -> Dict[str, Any]:
+def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
     """The ledgers of several profiles as one."""
     names = ("bytes_seen", "bytes_lost", "events_lost", "unmatched_responses", "resyncs")
     loss: Dict[str, Any] = {
@@ -2516,8 +2577,8 @@ def human_seconds(seconds: float) -> str:
     """90 -> 1.5m"""
     for limit, size, unit in ((60, 1, "s"), (3600, 60, "m"), (86400, 3600, "h")):
         if seconds < limit:
-            return f"{seconds / size:.4g}{unit}"
-    return f"{seconds / 86400:.4g}d"
+            return f"{seconds / size:.3g}{unit}"
+    return f"{seconds / 86400:.3g}d"
 
 
 def render(report: Dict[str, Any]) -> str:
@@ -2563,7 +2624,7 @@ def render_summary(report: Dict[str, Any]) -> List[str]:
         f"Requests     {report['requests']:>14,}",
         f"Operations   {report['operations']:>14,}   "
         + (f"{rate:,.0f}/s" if rate is not None else ""),
-        f"Hit ratio    {'-' if ratio is None else format(ratio, '>14.2%')}   "
+        f"Hit ratio    {'-' if ratio is None else format(ratio, '.2%'):>14}   "
         f"{report['hits']:,} hits, {report['misses']:,} misses",
         f"Connections  {report['connections']:>14,}   "
         f"{report['connections_opened']:,} of them opened while recording",
@@ -2588,10 +2649,10 @@ def render_commands(report: Dict[str, Any]) -> List[str]:
     for name, command in report["commands"].items():
         share = command["operations"] / total
         outcomes = sorted(command["outcomes"].items(), key=lambda item: -item[1])
-        text = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes[:3])
-        text += ", ..." if len(outcomes) > 3 else ""
-        lines.append(
-            f"{name:<11} {command['operations']:>11,} {share:>7.2%}  {bar(share, 10):<10} {text}"[:80]
+        first = f"{name:<11} {command['operations']:>11,} {share:>7.2%}  {bar(share, 10):<10}"
+        texts = [f"{outcome} {count:,}" for outcome, count in outcomes]
+        lines += textwrap.wrap(
+            ", ".join(texts), 80, initial_indent=first + " ", subsequent_indent=" " * 44
         )
     return lines
 
@@ -2689,6 +2750,8 @@ def render_loss(report: Dict[str, Any]) -> List[str]:
 
 def loss_line(loss: Dict[str, Any]) -> str:
     """What was not seen, in one line."""
+    if not loss.get("bytes_seen"):
+        return "no traffic was seen"
     if not loss.get("bytes_lost") and not loss.get("events_lost"):
         text = f"100 %: all {human_bytes(loss.get('bytes_seen', 0))} bytes accounted for"
     else:
@@ -2780,6 +2843,22 @@ class Status:
         if self._live:
             width = shutil.get_terminal_size().columns - 1
             print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
+
+
+def print_result(text: str) -> None:
+    """To stdout, at once, so that a failure is noticed here and not at the exit."""
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        print(text, flush=True)
+    except OSError as error:
+        if sys.stdout:  # or the interpreter would try, and complain, once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if error.errno == errno.EPIPE:  # the reader has seen enough, as `head` has
+            raise SystemExit(1) from None
+        raise MembenchError(
+            f"cannot write the result: {error.strerror}", "send it somewhere else"
+        ) from None
 
 
 def say(text: str) -> None:
@@ -2892,7 +2971,8 @@ def summarize(
     ratio = f", hit ratio {matcher.hits / gets:.2%}" if gets else ""
     say(
         f"{matcher.operations:,} operations in {duration:.1f} s{ratio}, "
-        f"{matcher.total_count:,} connections, {human_bytes(profile.written_bytes)} bytes written"
+        f"{matcher.total_count:,} connection{'s' * (matcher.total_count != 1)}, "
+        f"{human_bytes(profile.written_bytes)} bytes written"
     )
     if not matcher.operations:
         say("nothing was recorded: " + explain_silence(ports, matcher))
@@ -3003,7 +3083,7 @@ def explain_silence(ports: Sequence[int], matcher: Matcher) -> str:
     if kernel.get("recv_bytes"):
         return (
             f"{kernel['recv_bytes']:,} bytes were read on {ports_text(ports)}, but no memcached "
-            "command was found in them. TLS, the binary protocol, or another service?"
+            "text command was found in them. TLS, the binary protocol, or another service?"
         )
     servers = find_servers()
     served = {port for server in servers for port in server.ports}
@@ -3058,25 +3138,20 @@ def check(options: argparse.Namespace) -> int:
     probe("kernel", probe_machine)
     probe("libbpf", probe_library)
     hooks = [probe(f"hook {hook}", lambda hook=hook: probe_hook(hook)) for hook in HOOKS]  # type: ignore[misc]
-    for name, good, text in rows:
-        print(f"{'yes' if good else 'NO ':<4} {name:<14} {text}")
+    lines = [f"{'yes' if good else 'NO':<4} {name:<14} {text}" for name, good, text in rows]
     for server in find_servers():
         where = [ports_text(server.ports)] if server.ports else []
-        print(f"     memcached      pid {server.pid}: {', '.join(where + server.unix_sockets)}")
-    if any(hooks):
-        print("record would work here.")
-        return 0
-    print("record would not work here.")
-    return 1
+        places = ", ".join(where + server.unix_sockets)
+        lines.append(f"     memcached      pid {server.pid}: {places}")
+    lines.append(f"record would{'' if any(hooks) else ' not'} work here.")
+    print_result("\n".join(lines))
+    return 0 if any(hooks) else 1
 
 
 def analyze_command(options: argparse.Namespace) -> int:
     """Print the report on the profiles."""
     report = analyze(options.profile)
-    if options.json:
-        print(json.dumps(report, indent=1))
-    else:
-        print(render(report))
+    print_result(json.dumps(report, indent=1) if options.json else render(report))
     for profile in report["profiles"]:
         if not profile["complete"]:
             say(f"{printable(profile['path'])} was cut; what is whole was read")
@@ -3124,7 +3199,15 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     sub = commands.add_parser("check", help="say what would work on this machine")
     sub.add_argument("-v", "--verbose", action="store_true", help="show the kernel's words")
     sub.set_defaults(run=check)
-    options = parser.parse_args(arguments)
+    # argparse takes no SOURCE and OUTPUT with options between them; what it left is theirs.
+    options, rest = parser.parse_known_args(arguments)
+    if options.command == "record":
+        while rest and not options.output and (rest[0] == "-" or rest[0][:1] != "-"):
+            options.source, options.output = (
+                (options.source, rest.pop(0)) if options.source else (rest.pop(0), None)
+            )
+    if rest:
+        parser.error(f"unrecognized arguments: {printable(' '.join(rest))}")
     if options.command == "record":
         finish_record_options(parser, options)
     return options
@@ -3223,7 +3306,9 @@ def finish_record_options(
 
 def looks_like_source(text: str) -> bool:
     """Is it a source, and not the name of a file to write?"""
-    return text == "ebpf" or text.startswith(("ebpf:", "packet:"))
+    if text.startswith(("ebpf", "packet:")) or text.endswith((".pcap", ".pcapng")):
+        return True
+    return any(text == name for _, name in socket.if_nameindex())
 
 
 def number_within(what: str, lowest: int, highest: int) -> Callable[[str], int]:
@@ -3268,17 +3353,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The whole program. Returns its exit status."""
     options = parse_args(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = options.run(options)
-        sys.stdout.flush()
-        return int(status)
+        return int(options.run(options))
     except MembenchError as error:
         print(f"membench: error: {error}", file=sys.stderr)
         if error.hint:
             print(f"membench: {error.hint}", file=sys.stderr)
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does. Nothing is left to say, and
-        # the interpreter shall not try to flush stdout again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except KeyboardInterrupt:
         print("membench: interrupted", file=sys.stderr)
     return 1

@@ -1,0 +1,87 @@
+# membench. `make` lists the targets. Nothing needs to be built to use the tool:
+# membench.py carries its compiled kernel programs.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+# Package names. One of apt may be a pattern: libbpf0 is Debian 11, libbpf1 is later.
+APT_RUN := python3 libbpf[01] memcached libmemcached-tools
+DNF_RUN := python3 libbpf memcached libmemcached-awesome-tools
+APT_BPF := clang llvm libbpf-dev linux-libc-dev
+DNF_BPF := clang llvm libbpf-devel kernel-headers
+APT_TEST := bpftool iproute2 python3-venv
+DNF_TEST := bpftool iproute
+
+# $(call install,APT PACKAGES,DNF PACKAGES): install those that are missing. Without root
+# that is an error only if something is missing. No service is started or stopped here;
+# that Debian's memcached package starts one when it is installed does no harm.
+define install
+@set -fe; \
+apt() { for name in $(1); do \
+    dpkg-query -W -f='$${db:Status-Status}\n' "$$name" 2>/dev/null | grep -qx installed \
+      || echo "$$name"; done; }; \
+dnf() { for name in $(2); do rpm -q --quiet --whatprovides "$$name" || echo "$$name"; done; }; \
+if command -v apt-get >/dev/null; then missing=$$(apt); \
+elif command -v rpm >/dev/null; then missing=$$(dnf); \
+else echo "install these by hand: $(2)" >&2; exit 0; fi; \
+[ -n "$$missing" ] || exit 0; \
+[ "$$(id -u)" = 0 ] || { echo "missing:" $$missing "(sudo make deps-test)" >&2; exit 1; }; \
+echo "installing:" $$missing; \
+if command -v apt-get >/dev/null; then \
+    export DEBIAN_FRONTEND=noninteractive; \
+    apt-get update -qq; \
+    apt-get install -qq -y --no-install-recommends $$(printf '^%s$$ ' $$missing) >/dev/null; \
+else \
+    command dnf install -q -y $$missing; \
+fi
+endef
+
+.NOTPARALLEL:
+.PHONY: help demo test lint rebuild-bpf check-bpf deps-run deps-bpf deps-test clean
+.PHONY: packages-test root
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
+	    $(firstword $(MAKEFILE_LIST))
+
+demo: root deps-run ## as root: record a memcached of its own for some seconds, and analyze
+	@PYTHON="$(PYTHON)" bench/demo.sh
+
+test: root deps-test lint check-bpf ## as root: everything that CI runs
+	$(VENV)/bin/python -m pytest tests
+
+lint: $(READY) ## ruff, and mypy --strict
+	$(VENV)/bin/ruff check --no-cache
+	$(VENV)/bin/mypy --strict membench.py bpf/build.py
+
+rebuild-bpf: deps-bpf ## compile bpf/programs.bpf.c, and put it into membench.py
+	$(PYTHON) bpf/build.py
+
+check-bpf: deps-bpf ## fail unless kernel source, object and membench.py agree
+	$(PYTHON) bpf/build.py --check
+
+deps-run: ## as root: install what recording and the demo need
+	$(call install,$(APT_RUN),$(DNF_RUN))
+
+deps-bpf: ## as root: install what compiling the kernel programs needs
+	$(call install,$(APT_BPF),$(DNF_BPF))
+
+deps-test: packages-test $(READY) ## as root: both of these and what else the tests need; .venv
+
+packages-test:
+	$(call install,$(APT_RUN) $(APT_BPF) $(APT_TEST),$(DNF_RUN) $(DNF_BPF) $(DNF_TEST))
+
+$(READY): tests/requirements.txt
+	$(call install,$(filter python3-venv,$(APT_TEST)),python3)
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+clean: ## remove .venv and caches; profiles stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+root:
+	$(if $(filter-out 0,$(shell id -u)),$(error run it as root: sudo make $(MAKECMDGOALS)))
+	@:
