@@ -889,7 +889,7 @@ _META_MODE = re.compile(rb"M[A-Za-z+-]\Z")
 STORAGE = {b"set": 5, b"add": 5, b"replace": 5, b"append": 5, b"prepend": 5, b"cas": 6}
 META = (b"mg", b"ms", b"md", b"ma", b"me", b"mn")
 META_WORDS_MAX = 19  # command, key and flags
-OPAQUE_MAX = 33  # bytes, with the O
+OPAQUE_MAX = 32  # bytes, with the O
 
 # command -> how it is answered, its fewest and most words
 ADMIN = {
@@ -907,7 +907,15 @@ ADMIN = {
     b"watch": (REPLY_FOREVER, 1, 999),
     b"quit": (REPLY_NONE, 1, 999),
 }
-ADMIN_NOREPLY = (b"verbosity", b"flush_all", b"cache_memlimit", b"slabs", b"lru", b"watch")
+ADMIN_NOREPLY = (  # beginnings of the forms that listen to noreply
+    b"verbosity",
+    b"flush_all",
+    b"cache_memlimit",
+    b"slabs automove",
+    b"lru ",
+    b"extstore",
+    b"watch",
+)
 # Words of these commands that may stand in a profile; anything else becomes "?".
 _ADMIN_WORD = re.compile(
     rb"(?:[0-9]{1,10}|items|slabs|sizes|settings|conns|reset|detail|on|off|dump|cachedump"
@@ -945,6 +953,8 @@ def _number32(word: bytes) -> Optional[int]:
 
 def parse_request(line: bytes) -> Parsed:
     """A command line, without its line end."""
+    if b"\0" in line:  # to memcached a line is a C string
+        line = line[: line.index(b"\0")]
     words = line.split(b" ")
     if b"" in words:  # memcached takes several spaces for one
         words = [word for word in words if word]
@@ -1053,13 +1063,15 @@ def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
         first_flag = 3
     request = Request(command, REPLY_META, (words[1],), NO_SIZE if size == NO_BODY else size)
     form = [command]
+    good = True
     seen = set()
     for word in words[first_flag:]:
         flag = word[:1]
-        if flag in seen or len(word) > OPAQUE_MAX:
-            request.quiet = False  # refused; that is never left unsaid
+        if flag in seen:
+            good = False
             break
         seen.add(flag)
+        good = good and _good_flag(command, word)
         if flag == b"q":
             request.quiet = True
         elif flag == b"O":
@@ -1067,29 +1079,49 @@ def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
         elif flag == b"T":
             request.exptime = _number32(word[1:]) or 0
         elif flag == b"b":
-            request.keys = (_decode_key(words[1]),)
+            key = _decode_key(words[1])
+            good = good and key is not None
+            request.keys = (words[1] if key is None else key,)
         keep = _META_NUMBER.match(word) or _META_MODE.match(word)
         form.append(word if keep else flag if flag.isalpha() else b"?")
+    request.quiet = request.quiet and good  # a refusal is never left unsaid
     request.form = b" ".join(form)
     return request, size
 
 
-def _decode_key(key: bytes) -> bytes:
-    """The key that memcached stores for a base64 key; the text itself if it is none."""
+_META_FLAGS = frozenset(b"bcCDEfFhIJklLMNOPqRsStTuvx")
+_META_MODES = {b"ms": b"EAPRSeaprs", b"ma": b"ID+-id"}
+
+
+def _good_flag(command: bytes, word: bytes) -> bool:
+    """Does memcached take this flag? If not, it refuses the whole command."""
+    flag, argument = word[0], word[1:]
+    if flag in b"NTR":
+        return _number32(argument) is not None
+    if flag in b"FCJDE":
+        return _number(argument, 0, 2**64 - 1) is not None
+    if flag == 0x4D:  # M
+        return len(argument) == 1 and argument in _META_MODES.get(command, argument)
+    return flag in _META_FLAGS and len(word) <= OPAQUE_MAX
+
+
+def _decode_key(key: bytes) -> Optional[bytes]:
+    """The key that memcached stores for a base64 key, or None if it is not one."""
     try:
-        return base64.b64decode(key, validate=True) or key
+        return base64.b64decode(key, validate=True) or None
     except ValueError:
-        return key
+        return None
 
 
 def _parse_admin(command: bytes, words: List[bytes]) -> Parsed:
     reply, fewest, most = ADMIN[command]
     if not fewest <= len(words) <= most:
         return _invalid()
-    if words[-1] == b"noreply" and command in ADMIN_NOREPLY:
+    kept = [word if _ADMIN_WORD.match(word) else b"?" for word in words[1:6]]
+    form = b" ".join([command, *kept])
+    if words[-1] == b"noreply" and form.startswith(ADMIN_NOREPLY):
         reply = REPLY_NONE
-    form = [word if _ADMIN_WORD.match(word) else b"?" for word in words[1:6]]
-    return Request(b" ".join([command, *form]), reply), NO_BODY
+    return Request(form, reply), NO_BODY
 
 
 class LineReader:
@@ -1317,6 +1349,8 @@ META_OUTCOMES: Dict[bytes, Dict[bytes, int]] = {
     b"mn": {b"MN": OK},
 }
 
+# These words answer commands for data only.
+DATA_WORDS = frozenset((b"VALUE", b"VA", b"HD", b"NF", b"NS", b"EX", b"ME", b"MN"))
 META_HIT_FLAGS = frozenset((b"c", b"f", b"h", b"k", b"l", b"s", b"t"))
 
 # Is the connection in step?
@@ -1581,34 +1615,44 @@ class Connection:
         opaque = b""
         if len(word) == 2:  # a meta reply: only these carry an opaque
             opaque = next((w for w in words[1:] if w[:1] == b"O"), b"")
+        created = None  # a quiet ma that may have created its key; some versions tell
         for index, request in enumerate(self.queue):
             if request.reply == REPLY_NONE:
                 continue
             if not request.quiet:
+                taken = reply_outcome(request, word) is not None and opaque == request.opaque
+                return index if taken or created is None else created
+            if opaque != request.opaque:
+                continue
+            if self._breaks_silence(request, word, words):
                 return index
-            if opaque == request.opaque and self._breaks_silence(request, word, words):
-                return index
-        return None
+            if request.form[:2] == b"ma" and b" N" in request.form and word in (b"HD", b"VA"):
+                created = index if created is None else created
+        return created
 
     def _find_refused(self, words: List[bytes]) -> Optional[int]:
         """The place in the queue of the request that this error is about.
 
-        Errors break any silence and carry no opaque. The one about a value's size can
-        only be about the largest; another one is taken for the first request that is
-        not quiet, if there is any.
+        Errors break any silence and carry no opaque. Some say what they are about;
+        another one is taken for the first request that is not quiet, if there is any.
         """
         candidates = []
         for index, request in enumerate(self.queue):
-            if request.reply == REPLY_NONE:
-                continue
-            candidates.append(index)
-            if not request.quiet:
-                break
-        if not candidates:
-            return None
-        if b"large" in words:
-            return max(candidates, key=lambda i: (self.queue[i].value_size or 0))
-        return candidates[0] if self.queue[candidates[-1]].quiet else candidates[-1]
+            if request.reply != REPLY_NONE:
+                candidates.append(index)
+                if not request.quiet:
+                    break
+        sizes = {i: self.queue[i].value_size for i in candidates}
+        storing = [i for i in candidates if sizes[i] != NO_SIZE]
+        counting = [i for i in candidates if self.queue[i].form[:2] in (b"ma", b"in", b"de")]
+        if b"large" in words and storing:
+            return max(storing, key=lambda i: sizes[i])
+        if b"chunk" in words and storing:
+            return storing[0]
+        if b"non-numeric" in words and counting:
+            return counting[0]
+        loud = [i for i in candidates if not self.queue[i].quiet and self.queue[i].form != b"mn"]
+        return next(iter(loud + candidates), None)
 
     @staticmethod
     def _breaks_silence(request: Request, word: bytes, words: List[bytes]) -> bool:
@@ -1656,10 +1700,13 @@ def reply_outcome(request: Request, word: bytes) -> Optional[int]:
     if reply == REPLY_META:
         return META_OUTCOMES[request.form[:2]].get(word)
     if reply == REPLY_STREAM:
-        return OK if word not in (b"VALUE", b"VA", b"HD") else None
+        return OK if word not in DATA_WORDS else None
     command = request.form.split(b" ", 1)[0]
-    if outcome is None and word.isdigit() and command in (b"incr", b"decr"):
-        return OK
+    if outcome is None:
+        if command in (b"incr", b"decr"):
+            return OK if word.isdigit() else None
+        # Administrators' commands are refused with many words.
+        return ERROR if command in ADMIN and word not in DATA_WORDS else None
     return outcome if outcome in COMMAND_OUTCOMES.get(command, _ADMIN_OUTCOMES) else None
 
 
