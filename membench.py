@@ -188,6 +188,7 @@ class Request:
         "quiet",
         "opaque",
         "time_ns",
+        "timed",
         "batch_position",
         "sizes",
         "next_key",
@@ -211,6 +212,7 @@ class Request:
         self.quiet = quiet  # meta q flag: the usual reply is left out
         self.opaque = opaque
         self.time_ns = 0  # when its last byte was read; 0: not yet
+        self.timed = True  # False: its last byte was in a gap, read some time before
         self.batch_position = 0  # how many requests came before it in the same read
         self.sizes: Dict[int, int] = {}  # retrieval: key index -> value size, of the hits
         self.next_key = 0  # retrieval: keys before this one are answered
@@ -1410,15 +1412,17 @@ class Connection:
 
     def receive(self, time_ns: int, offset: int, length: int, data: bytes) -> None:
         """Bytes that the server read."""
-        if offset != self.recv_next and self.recv_next is not None:
-            self._missing((offset - self.recv_next) & 0xFFFFFFFF, self._skip_request_bytes, time_ns)
+        behind_gap = offset != self.recv_next and self.recv_next is not None
+        if behind_gap:
+            gap = (offset - self.recv_next) & 0xFFFFFFFF  # type: ignore[operator]
+            self._missing(gap, self._skip_request_bytes, time_ns)
         self.recv_next = (offset + length) & 0xFFFFFFFF
         new_read = time_ns != self.batch_time_ns
         if new_read:
             self.batch_time_ns = time_ns
             self.batch_position = 0
         if self.state == OUT_OF_STEP:
-            if not new_read:
+            if not new_read or behind_gap:  # not known to be the beginning of a read
                 self._matcher.ledger.lost_bytes += length
                 return
             self.state = TENTATIVE
@@ -1448,7 +1452,7 @@ class Connection:
         """Bytes that the server wrote."""
         if offset != self.send_next and self.send_next is not None:
             gap = (offset - self.send_next) & 0xFFFFFFFF
-            self._missing(gap, self._skip_response_bytes, time_ns)
+            self._missing(gap, self._skip_response_bytes, 0)
         self.send_next = (offset + length) & 0xFFFFFFFF
         if self.state == OUT_OF_STEP:
             self._matcher.ledger.lost_bytes += length
@@ -1502,11 +1506,14 @@ class Connection:
         return True
 
     def _missing(self, length: int, skip: Callable[[int, int], bool], time_ns: int) -> None:
-        """A range of the stream that no segment stands for."""
+        """A range of the stream that no segment stands for; time_ns is of the next one."""
+        storing = self.requests.storing
         if length >= 1 << 31:  # backwards: these bytes were here before
             self.fall_out_of_step()
         elif self.state != OUT_OF_STEP and skip(length, time_ns):
             self._count(length)
+            if storing and storing.time_ns:
+                storing.timed = False
         else:
             self._matcher.ledger.lost_bytes += length
             self.fall_out_of_step()
@@ -1589,8 +1596,8 @@ class Connection:
         if request.reply == REPLY_VALUES and word == b"VALUE":
             return self._take_value(request, response)
         outcome = reply_outcome(request, word)
-        if outcome is None:
-            return False
+        if outcome is None or not (request.time_ns or outcome in ERRORS):
+            return False  # before the whole value has come there can be an error only
         if request.reply == REPLY_STREAM and not ends_stream(request, word):
             return True  # one of its lines
         if self.state == TENTATIVE:
@@ -1819,7 +1826,7 @@ class Matcher:
         if connection.final is None:
             return
         expected = (connection.recv_next, connection.send_next)
-        for seen, final in zip(expected, connection.final):
+        for seen, final in list(zip(expected, connection.final))[: 1 + self.responses]:
             missing = (final - seen) & 0xFFFFFFFF if seen is not None else 0
             if 1 < missing < 1 << 31:  # a FIN counts for one
                 self.ledger.lost_bytes += missing
@@ -1836,12 +1843,13 @@ class Matcher:
         """A request is done: one row for each of its keys. time_ns of the answer, or 0."""
         sink = self._sink
         asked_ns = request.time_ns or time_ns
-        latency_ns = time_ns - asked_ns if time_ns else 0
+        latency_ns = time_ns - asked_ns if time_ns and request.timed else 0
         number, form, batch = connection.number, request.form, request.batch_position
         keys = request.keys
         self.operations += len(keys) or 1
         is_get = request.reply == REPLY_VALUES or form[:2] == b"mg"
         if not keys:
+            outcome = OK if outcome == HIT else outcome  # `gat 10` alone gets nothing
             sink(
                 (asked_ns, latency_ns, number, form, outcome, batch, 0, 0, NO_SIZE, request.exptime)
             )
