@@ -108,6 +108,10 @@ class ProfileError(MembenchError):
     """A file is not a profile, or cannot be written."""
 
 
+class DamagedError(ValueError):
+    """A block whose checksum is right holds what no membench wrote."""
+
+
 class ProtocolError(Exception):
     """Bytes that are not memcached's protocol. Costs one connection its synchronisation."""
 
@@ -1923,7 +1927,7 @@ _FILE_HEADER = struct.Struct("<12sI")
 _BLOCK_HEADER = struct.Struct("<c3xII")
 _ROWS = struct.Struct("<I")
 BLOCK_BYTES_MAX = 1 << 28
-BLOCK_ROWS_MAX = 1 << 24
+BLOCK_ROWS_MAX = 1 << 16
 
 # name, array type
 COLUMNS = (
@@ -1955,7 +1959,7 @@ def pack_column(typecode: str, values: Iterable[int]) -> bytes:
 
 
 def unpack_column(typecode: str, rows: int, payload: memoryview, at: int) -> Tuple[array[int], int]:
-    """The column at payload[at], and where the next one stands. Raises ProfileError."""
+    """The column at payload[at], and where the next one stands. Raises DamagedError."""
     column = array(typecode)
     (length,) = _ROWS.unpack_from(payload, at)
     at += _ROWS.size
@@ -1963,7 +1967,7 @@ def unpack_column(typecode: str, rows: int, payload: memoryview, at: int) -> Tup
     # Not trusting what it unpacks to: a few bytes can make gigabytes.
     raw = zlib.decompressobj().decompress(payload[at : at + length], expected + 1)
     if len(raw) != expected:
-        raise ProfileError("a column has not as many rows as its block says")
+        raise DamagedError("a column has not as many rows as its block says")
     if column.itemsize > 1:
         planes = bytearray(expected)
         for plane in range(column.itemsize):
@@ -1983,7 +1987,6 @@ class ProfileWriter:
     """
 
     FLUSH_SECONDS = 1.0  # at most this much is lost by kill -9
-    FLUSH_ROWS = 65536
 
     def __init__(self, output: str, force: bool = False) -> None:
         self.path = output
@@ -2054,7 +2057,7 @@ class ProfileWriter:
 
     def flush_if_due(self, ledger: Ledger) -> None:
         """Write what there is, if it is enough or old enough."""
-        if len(self._rows) >= self.FLUSH_ROWS:
+        if len(self._rows) >= BLOCK_ROWS_MAX:
             self.flush(ledger)
         elif time.monotonic() - self._flushed_at >= self.FLUSH_SECONDS:
             self.flush(ledger)
@@ -2065,10 +2068,10 @@ class ProfileWriter:
         rows = self._rows[:]
         self._rows.clear()
         connections, self._connections = self._connections, []
-        if connections:
-            self._write_connections(connections)
-        if rows:
-            self._write_operations(rows)
+        for first in range(0, len(connections), BLOCK_ROWS_MAX):
+            self._write_connections(connections[first : first + BLOCK_ROWS_MAX])
+        for first in range(0, len(rows), BLOCK_ROWS_MAX):
+            self._write_operations(rows[first : first + BLOCK_ROWS_MAX])
         if rows or connections:
             self._write_json(b"L", ledger.report())
 
@@ -2271,7 +2274,7 @@ class ProfileReader:
         """The numbers in a JSON object; all that the ledger and the end consist of."""
         found = self._decode_json(payload)
         if not isinstance(found, dict):
-            raise ProfileError("a block is not a JSON object")
+            raise DamagedError("a block is not a JSON object")
         return {name: value for name, value in found.items() if is_number(value)}
 
     def blocks(self) -> Iterator[Operations]:
@@ -2294,13 +2297,13 @@ class ProfileReader:
                     self.end = self._decode_numbers(payload)
                     self.complete = True
                     return
-            except (struct.error, zlib.error, ValueError, TypeError, ProfileError) as error:
+            except (struct.error, zlib.error, ArithmeticError, ValueError, TypeError) as error:
                 raise self._error(f"is damaged: {error}", DAMAGED_HINT) from None
 
     def _decode_operations(self, payload: memoryview) -> Operations:
         rows, keys = struct.unpack_from("<II", payload)
         if max(rows, keys) > BLOCK_ROWS_MAX or not rows:
-            raise ProfileError("a block has an impossible number of rows")
+            raise DamagedError("a block has an impossible number of rows")
         operations = Operations()
         at = 8
         for name, typecode in COLUMNS:
@@ -2311,16 +2314,18 @@ class ProfileReader:
             setattr(operations, name, column)
         operations.time = array("q", accumulate(operations.time))
         if max(operations.form) >= len(self.forms) or max(operations.outcome) >= len(OUTCOMES):
-            raise ProfileError("an operation has an unknown form or outcome")
+            raise DamagedError("an operation has an unknown form or outcome")
         if max(operations.key) >= keys:
-            raise ProfileError("an operation has an unknown key")
+            raise DamagedError("an operation has an unknown key")
         return operations
 
     def _count_connections(self, payload: memoryview) -> None:
         (rows,) = _ROWS.unpack_from(payload)
+        if rows > BLOCK_ROWS_MAX:
+            raise DamagedError("a block has an impossible number of rows")
         at = _ROWS.size
         for name, typecode in CONNECTION_COLUMNS:
-            column, at = unpack_column(typecode, min(rows, BLOCK_ROWS_MAX), payload, at)
+            column, at = unpack_column(typecode, rows, payload, at)
             if name == "kind":
                 self.opened += column.count(OPEN)
                 self.connections += column.count(OPEN) + column.count(RECV)
@@ -2811,7 +2816,7 @@ def loss_line(loss: Dict[str, Any]) -> str:
         text = f"100 %: all {human_bytes(loss.get('bytes_seen', 0))} bytes accounted for"
     else:
         # Never rounded up to 100.
-        percent = math.floor(loss["coverage"] * 10000) / 100
+        percent = min(math.floor(loss["coverage"] * 10000) / 100, 99.99)
         text = (
             f"{percent:.2f} %: LOST {loss['bytes_lost']:,} of {loss['bytes_seen']:,} bytes, "
             f"{loss['events_lost']:,} events dropped"
