@@ -2412,6 +2412,7 @@ class Analysis:
         self.key_sizes: Counter[int] = Counter()
         self.value_sizes: Counter[int] = Counter()
         self.ttls: Counter[int] = Counter()  # seconds; 0: none, -1: already expired
+        self.exptimes: Counter[Tuple[str, int]] = Counter()  # (command, as it was sent)
         self.batch_places: Counter[int] = Counter()
         self.key_places: Counter[int] = Counter()  # of retrieval requests
         self.seconds: Counter[int] = Counter()  # operations by second of the recording
@@ -2442,6 +2443,7 @@ class Analysis:
             command = commands[form]
             if command in TTL_COMMANDS and (command not in ("mg", "ma") or exptime):
                 self.ttls[ttl_of(exptime, now)] += count
+                self.exptimes[command, exptime] += count
         self.batch_places.update(
             place for place, first in zip(block.batch, firsts) if first
         )
@@ -2470,7 +2472,11 @@ def ttl_of(exptime: int, now: int) -> int:
 
 def analyze(paths: Sequence[str]) -> Dict[str, Any]:
     """The report on one or several profiles, as `analyze --json` prints it."""
-    analysis = Analysis()
+    return analyze_into(Analysis(), paths)
+
+
+def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
+    """The same, with what was counted left in `analysis`."""
     profiles = []
     ledgers = []
     connections = opened = 0
@@ -2502,6 +2508,7 @@ def analyze(paths: Sequence[str]) -> Dict[str, Any]:
                     "complete": reader.complete,
                     "format_version": FORMAT_VERSION,
                     "responses": header.get("responses", True),
+                    "key_space": header.get("key_space"),
                 }
             )
     report = build_report(analysis, duration)
@@ -2614,6 +2621,122 @@ def timeline(seconds: Counter[int], points: int = 60) -> Dict[str, Any]:
     for second, count in seconds.items():
         steps[(second - first) // step] += count
     return {"step_seconds": step, "operations": steps}
+
+
+# ---- Comparing two profiles ----
+
+
+class Line(NamedTuple):
+    """One line of a comparison. same None: shown only; it says nothing of the traffic."""
+
+    name: str
+    first: str
+    second: str
+    same: Optional[bool]
+
+
+def compare(first_path: str, second_path: str) -> List[Line]:
+    """Do two profiles describe the same traffic, times aside? Line by line."""
+    one, two = Analysis(), Analysis()
+    pair = analyze_into(one, [first_path]), analyze_into(two, [second_path])
+    profiles = [report["profiles"][0] for report in pair]
+    same_secret = profiles[0]["key_space"] == profiles[1]["key_space"]
+    # How requests fall into reads is known where reads were recorded, not packets.
+    reads = all(str(profile["source"]).startswith("ebpf") for profile in profiles)
+    depth = equal("pipelining, mean", *(r["pipelining"]["mean_depth"] for r in pair))
+    sizes = [Counter({s: n for s, n in a.value_sizes.items() if s != NO_SIZE}) for a in (one, two)]
+    lifetimes = [f"{len(analysis.exptimes):,} kinds" for analysis in (one, two)]
+    return [
+        show("profile", *(os.path.basename(printable(p["path"])) for p in profiles)),
+        show("source", *(printable(f"{p['source']}, {p['hook']}") for p in profiles)),
+        equal("requests", *(report["requests"] for report in pair)),
+        equal("operations", *(report["operations"] for report in pair)),
+        equal("connections", *(report["connections"] for report in pair)),
+        *compare_commands(*(report["commands"] for report in pair)),
+        equal("hit ratio", *(report["hit_ratio"] for report in pair)),
+        same_counts("key sizes", one.key_sizes, two.key_sizes),
+        same_counts("value sizes", *sizes),
+        Line("times to live", lifetimes[0], lifetimes[1], one.exptimes == two.exptimes),
+        same_counts("keys per get", keys_per_get(one.key_places), keys_per_get(two.key_places)),
+        *compare_keys(one.keys, two.keys, same_secret),
+        depth if reads else depth._replace(same=None),
+        show("operations/s", *(human_number(r["operations_per_second"]) for r in pair)),
+        *(
+            show(f"latency {p}, us", *(human_number((r["latency_us"] or {}).get(p)) for r in pair))
+            for p in ("p50", "p99")
+        ),
+        show("bytes lost", *(human_number(report["loss"]["bytes_lost"]) for report in pair)),
+    ]
+
+
+def show(name: str, first: str, second: str) -> Line:
+    """A line that is for reading only."""
+    return Line(name, first, second, None)
+
+
+def equal(name: str, first: Optional[float], second: Optional[float]) -> Line:
+    """A line with one number a profile."""
+    return Line(name, human_number(first), human_number(second), first == second)
+
+
+def human_number(number: Optional[float]) -> str:
+    """1234 -> 1,234; 0.98765 -> 0.98765; None -> -"""
+    return "-" if number is None else f"{number:,}" if type(number) is int else f"{number:,.6g}"
+
+
+def same_counts(name: str, first: Counter[int], second: Counter[int]) -> Line:
+    """A line on two distributions: the same only if each value is there as often."""
+
+    def text(counts: Counter[int]) -> str:
+        sizes = describe_sizes(counts)
+        return f"{sizes['min']}..{sizes['max']}, mean {sizes['mean']}" if sizes else "-"
+
+    return Line(name, text(first), text(second), first == second)
+
+
+def keys_per_get(places: Counter[int]) -> Counter[int]:
+    """How many gets had so many keys, from how many keys stood in so many a place."""
+    return Counter(
+        {place + 1: count - places[place + 1] for place, count in places.items()}
+    ) - Counter()
+
+
+def compare_commands(first: Dict[str, Any], second: Dict[str, Any]) -> List[Line]:
+    """Each command, and those of its outcomes that differ."""
+    lines = []
+    for command in dict.fromkeys([*first, *second]):
+        found = [commands.get(command, {}) for commands in (first, second)]
+        lines.append(equal(command, *(f.get("operations", 0) for f in found)))
+        outcomes = [f.get("outcomes", {}) for f in found]
+        for name in dict.fromkeys([*outcomes[0], *outcomes[1]]):
+            line = equal(f"  {name}", *(counts.get(name, 0) for counts in outcomes))
+            if not line.same:
+                lines.append(line)
+    return lines
+
+
+def compare_keys(first: Counter[int], second: Counter[int], same_secret: bool) -> List[Line]:
+    """How many keys there are, how popular, and, if the hashes can tell, which."""
+    popularity = [sorted(keys.values(), reverse=True) for keys in (first, second)]
+    hottest = [f"hottest {counts[0]:,}" if counts else "-" for counts in popularity]
+    lines = [
+        equal("different keys", len(first), len(second)),
+        Line("key popularity", hottest[0], hottest[1], popularity[0] == popularity[1]),
+    ]
+    if same_secret:
+        both = f"{len(first.keys() & second.keys()):,} in both"
+        lines.append(Line("which keys", both, both, first == second))
+    else:
+        lines.append(show("which keys", "not known:", "needs one --salt"))
+    return lines
+
+
+def render_comparison(lines: List[Line]) -> str:
+    """The comparison as text; what differs is marked."""
+    marks = {None: "", True: "  =", False: "  !="}
+    return "\n".join(
+        f"{name:<18} {first:>27} {second:>27}{marks[same]}" for name, first, second, same in lines
+    )
 
 
 # ---- The report for people, 80 columns ----
@@ -3218,6 +3341,15 @@ def analyze_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def compare_command_line(options: argparse.Namespace) -> int:
+    """Print two profiles side by side; 0 if they describe the same traffic, else 1."""
+    lines = compare(options.first, options.second)
+    different = sum(line.same is False for line in lines)
+    verdict = f"not the same: {different} lines differ" if different else "the same, times aside"
+    print_result(render_comparison(lines) + f"\n{verdict}")
+    return 1 if different else 0
+
+
 # ---- The command line ----
 
 SOURCE_HINT = "SOURCE is ebpf:any or ebpf:INTERFACE"
@@ -3231,6 +3363,7 @@ examples:
   sudo membench.py record ebpf:any - | ssh host 'cat > out.profile'
   membench.py analyze out.profile
   membench.py analyze --json out.profile | jq .hit_ratio
+  membench.py compare before.profile after.profile
   sudo membench.py check                       what works on this machine
 """
 
@@ -3256,6 +3389,17 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_record_arguments(commands)
     add_analyze_arguments(commands)
+    sub = commands.add_parser(
+        "compare",
+        help="tell whether two profiles describe the same traffic",
+        description="Two profiles side by side. Exit status 0 if they describe the same\n"
+        "traffic, times aside; 1 if not.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument("first", metavar="PROFILE")
+    sub.add_argument("second", metavar="PROFILE")
+    sub.set_defaults(run=compare_command_line)
     sub = commands.add_parser("check", help="say what would work on this machine")
     sub.add_argument("-v", "--verbose", action="store_true", help="show the kernel's words")
     sub.set_defaults(run=check)
