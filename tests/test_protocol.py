@@ -1,0 +1,906 @@
+"""Parsers and matching: bytes of real conversations in, exactly the right operations out.
+
+Whatever is done to the bytes on their way: cut anywhere, partly missing, joined in their
+middle, or never memcached's at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+
+import pytest
+from conversations import (
+    CASES,
+    CLIENT,
+    COMMANDS_AS_VALUE,
+    GAPS,
+    SERVER,
+    Case,
+    Expected,
+    Transcript,
+    ask,
+    expect,
+    put,
+    raw,
+    run,
+    run_in_one_write,
+)
+from live import Memcached
+
+from membench import (
+    CLOSE,
+    LINE_MAX,
+    NO_SIZE,
+    OPEN,
+    OUTCOMES,
+    PENDING_MAX,
+    RECV,
+    SEND,
+    Ledger,
+    Matcher,
+    Operation,
+    Segment,
+    parse_request,
+)
+
+SECRET = b"a secret of the tests"
+KIND = {CLIENT: RECV, SERVER: SEND}
+SMALL = 4096  # bytes of a conversation that is tried in every way
+STEP_NS = 1000
+# The sequence numbers of both directions pass 2**32 in every conversation.
+FIRST = {RECV: 2**32 - 9, SEND: 2**32 - 5}
+
+# ---- Machinery ----
+
+
+class Wire:
+    """The segments of one connection, with the sequence numbers and times of a real one."""
+
+    def __init__(self, sock_id: int = 77, time_ns: int = 1_000_000) -> None:
+        self.sock_id = sock_id
+        self.time_ns = time_ns
+        self.offset = dict(FIRST)
+        self.segments: List[Segment] = []
+
+    def _append(self, kind: int, offset: int, length: int, data: bytes) -> None:
+        self.segments.append(
+            (kind, self.time_ns, self.sock_id, 11211, 50000, offset, length, data)
+        )
+
+    def open(self) -> Wire:
+        self._append(OPEN, self.offset[RECV], self.offset[SEND], b"")
+        return self
+
+    def close(self) -> Wire:
+        self.time_ns += STEP_NS
+        self._append(CLOSE, self.offset[RECV], self.offset[SEND], b"")
+        return self
+
+    def move(self, kind: int, data: bytes) -> Wire:
+        """One read or write of the server's."""
+        self.time_ns += STEP_NS
+        self._append(kind, self.offset[kind], len(data), data)
+        self.offset[kind] = (self.offset[kind] + len(data)) % 2**32
+        return self
+
+    def recv(self, text: Any) -> Wire:
+        return self.move(RECV, raw(text))
+
+    def send(self, text: Any) -> Wire:
+        return self.move(SEND, raw(text))
+
+
+Splitter = Callable[[int, bytes, int], Iterable[bytes]]  # kind, data, requests in it
+
+
+def whole(_kind: int, data: bytes, _requests: int) -> Iterable[bytes]:
+    return [data]
+
+
+def play(transcript: Transcript, split: Splitter = whole) -> Wire:
+    """A conversation's segments, from the opening of the connection to its end."""
+    wire = Wire().open()
+    requests = iter(transcript.requests)
+    for sender, data in transcript.exchange:
+        count = next(requests) if sender == CLIENT else 0
+        for piece in split(KIND[sender], data, count):
+            wire.move(KIND[sender], piece)
+    return wire.close()
+
+
+class Result(NamedTuple):
+    """What membench made of segments."""
+
+    rows: List[Operation]
+    ledger: Ledger
+    matcher: Matcher
+
+
+def match(segments: Iterable[Segment], batch: int = 10**9, responses: bool = True) -> Result:
+    """Give segments to a Matcher in batches, as a recording does."""
+    rows: List[Operation] = []
+    matcher = Matcher(rows.append, lambda *_: None, SECRET, responses)
+    segments = list(segments)
+    for start in range(0, len(segments), batch):
+        matcher.process(segments[start : start + batch])
+    matcher.process(())  # closed connections wait for a batch
+    matcher.process(())
+    matcher.finish()
+    return Result(rows, matcher.ledger, matcher)
+
+
+def code_of(key: bytes) -> int:
+    """The code of a key, as the profile's documentation says."""
+    digest = hashlib.blake2b(key, digest_size=8, key=SECRET).digest()
+    return int.from_bytes(digest, "little") << 16 | len(key)
+
+
+KEY_OF: Dict[int, Optional[bytes]] = {0: None}
+for _case in CASES:
+    for _step in _case.steps:
+        KEY_OF.update({code_of(row.key): row.key for row in _step.expected if row.key})
+
+
+def readable(rows: Iterable[Operation]) -> List[Expected]:
+    """Operations in the words of the cases."""
+    return [
+        Expected(form, OUTCOMES[outcome], KEY_OF.get(code, b"?"), None if size == NO_SIZE else size)
+        for _, _, _, form, outcome, _, _, code, size, _ in rows
+    ]
+
+
+def stream_bytes(segments: Iterable[Segment]) -> int:
+    """How many bytes of the streams the segments stand for."""
+    return sum(length for kind, *_, length, _ in segments if kind in (RECV, SEND))
+
+
+def assert_nothing_lost(ledger: Ledger, total: int) -> None:
+    """All bytes were understood, and nobody was surprised."""
+    assert (ledger.lost_bytes, ledger.resyncs, ledger.unmatched_responses) == (0, 0, 0)
+    assert ledger.understood_bytes == total
+    assert ledger.report()["coverage"] == 1.0
+
+
+def assert_exact(result: Result, transcript: Transcript, total: int) -> None:
+    """Exactly the operations that were expected."""
+    assert readable(result.rows) == transcript.operations
+    assert_nothing_lost(result.ledger, total)
+
+
+class Live:
+    """The conversations with a real server, each had once."""
+
+    def __init__(self, server: Memcached) -> None:
+        self.server = server
+        self.had: Dict[str, Transcript] = {}
+
+    def __call__(self, conversation: Case) -> Transcript:
+        if conversation.name not in self.had:
+            self.had[conversation.name] = run(conversation, self.server)
+        return self.had[conversation.name]
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Live]:
+    with Memcached("-t", "2") as server:
+        yield Live(server)
+
+
+def each(cases: Iterable[Case]) -> Any:
+    return pytest.mark.parametrize("conversation", cases, ids=lambda one: one.name)
+
+
+# ---- Whole conversations ----
+
+
+@each(CASES)
+def test_operations_are_those_of_the_conversation(live: Live, conversation: Case) -> None:
+    transcript = live(conversation)
+    wire = play(transcript)
+    result = match(wire.segments)
+    assert_exact(result, transcript, stream_bytes(wire.segments))
+
+
+@each(CASES)
+def test_times_latencies_and_places(live: Live, conversation: Case) -> None:
+    """Of each turn: asked when it was read, answered when the reply was written."""
+    transcript = live(conversation)
+    segments = play(transcript).segments
+    rows = iter(match(segments).rows)
+    moved = [segment for segment in segments if segment[0] in (RECV, SEND)]
+    turns = iter(zip(transcript.expected, transcript.requests))
+    for segment, after in zip(moved, [*moved[1:], None]):
+        if segment[0] == SEND:
+            continue
+        expected, requests = next(turns)
+        replied = after is not None and after[0] == SEND
+        places = []
+        for _ in expected:
+            time_ns, latency, connection, _, outcome, batch, place, *_ = next(rows)
+            assert (time_ns, connection) == (segment[1], 1)
+            assert latency in ((0, STEP_NS) if replied else (0,))
+            said = OUTCOMES[outcome] in SAID
+            assert latency or place or not said, "an answer that took no time"
+            places.append((batch, place))
+        batches = [batch for batch, place in places if not place]
+        assert batches == list(range(requests))
+        assert places == sorted(places)
+    assert next(rows, None) is None
+
+
+# Outcomes that only a reply can tell; the others may also be told by silence.
+SAID = {"exists", "not_stored", "touched", "error", "client_error", "server_error"}
+
+
+@each(CASES)
+def test_cut_into_single_bytes(live: Live, conversation: Case) -> None:
+    transcript = live(conversation)
+    segments = play(transcript, pieces_of(1) if is_small(transcript) else pieces_of(700)).segments
+    assert_exact(match(segments), transcript, stream_bytes(segments))
+    assert_exact(match(segments, batch=3), transcript, stream_bytes(segments))
+
+
+@each(CASES)
+def test_cut_anywhere(live: Live, conversation: Case) -> None:
+    transcript = live(conversation)
+    total = sum(len(data) for _, data in transcript.exchange)
+    for seed in range(100 if is_small(transcript) else 3 if total > 10**6 else 10):
+        segments = play(transcript, random_pieces(random.Random(seed), total)).segments
+        assert_exact(match(segments), transcript, total)
+
+
+@each([one for one in CASES if not one.name.startswith("refused in spite of q")])
+def test_all_requests_in_one_read(live: Live, conversation: Case) -> None:
+    """As a client that pipelines would have it, and all replies in one write."""
+    transcript = live(conversation)
+    wire = Wire().open().recv(transcript.stream(CLIENT)).send(transcript.stream(SERVER)).close()
+    assert_exact(match(wire.segments), transcript, stream_bytes(wire.segments))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_conversations_in_one_write(live: Live, seed: int) -> None:
+    """Any of them one after the other in one write; the server decides what is answered."""
+    run(FLUSH, live.server)
+    pipelined = [one for one in CASES if one.pipelines]
+    chosen = random.Random(seed).sample(pipelined, 12)
+    transcript = run_in_one_write(chosen, live.server)
+    for split in (whole, random_pieces(random.Random(seed), 500)):
+        segments = play(transcript, split).segments
+        assert_exact(match(segments), transcript, stream_bytes(segments))
+
+
+FLUSH = Case("flush", (ask("flush_all\n", "OK\n"),), False, False)
+
+
+@each(CASES)
+def test_requests_alone_tell_the_commands(live: Live, conversation: Case) -> None:
+    """record --no-responses: the same requests, no outcomes."""
+    transcript = live(conversation)
+    segments = [segment for segment in play(transcript).segments if segment[0] != SEND]
+    result = match(segments, responses=False)
+    expected = [(row.form, row.key) for row in transcript.operations]
+    assert [(row.form, row.key) for row in readable(result.rows)] == expected
+    assert {row.outcome for row in readable(result.rows)} <= {"none"}
+    assert_nothing_lost(result.ledger, stream_bytes(segments))
+
+
+def is_small(transcript: Transcript) -> bool:
+    return sum(len(data) for _, data in transcript.exchange) <= SMALL
+
+
+def pieces_of(size: int) -> Splitter:
+    """Pieces of the same size."""
+
+    def split(_kind: int, data: bytes, _requests: int) -> Iterable[bytes]:
+        return [data[at : at + size] for at in range(0, len(data), size)]
+
+    return split
+
+
+def random_pieces(rng: random.Random, total: int) -> Splitter:
+    """Pieces of all sizes, a few dozen in all, more of them small."""
+    largest = rng.choice((3, 17, 100, 1000)) * (1 + total // SMALL)
+
+    def split(_kind: int, data: bytes, _requests: int) -> Iterable[bytes]:
+        at = 0
+        while at < len(data):
+            size = rng.randint(1, largest)
+            yield data[at : at + size]
+            at += size
+
+    return split
+
+
+# ---- What a live server says only by chance, or not in this version ----
+
+BUSY = "BUSY currently processing crawler request\n"
+NO_MEMORY = "SERVER_ERROR out of memory storing object\n"
+SYNTHETIC: List[Tuple[str, str, str, List[Tuple[Any, ...]]]] = [
+    ("crawler busy", "lru_crawler crawl all\n", BUSY, [("lru_crawler crawl all", "error")]),
+    ("dump busy", "lru_crawler metadump all\n", BUSY, [("lru_crawler metadump all", "error")]),
+    ("nothing to crawl", "lru_crawler crawl 3\n", "NOTSTARTED no items to crawl\n",
+     [("lru_crawler crawl 3", "error")]),
+    ("reassign", "slabs reassign 1 2\n", "BUSY currently processing reassign request\n",
+     [("slabs reassign 1 2", "error")]),
+    ("no spare", "slabs reassign 1 2\n", "NOSPARE source class has no spare pages\n",
+     [("slabs reassign 1 2", "error")]),
+    ("watchers", "watch\nversion\n", "WATCHER_TOO_MANY log watcher limit reached\nVERSION 1\n",
+     [("watch", "error"), ("version", "ok")]),
+    ("watchers", "watch\nversion\n", "WATCHER_FAILED failed to add log watcher\nVERSION 1\n",
+     [("watch", "error"), ("version", "ok")]),
+    ("no memory", "set k 0 0 1\nx\nget k\n", NO_MEMORY + "END\n",
+     [("set", "server_error", "k", 1), ("get", "miss", "k")]),
+    ("no memory for get", "get a b\nget c\n",
+     "SERVER_ERROR out of memory writing get response\nEND\n",
+     [("get", "server_error", "a"), ("get", "server_error", "b"), ("get", "miss", "c")]),
+    ("ms without memory", "ms k 1 q\nx\nmn\n", NO_MEMORY + "MN\n",
+     [("ms q", "server_error", "k", 1), ("mn", "ok")]),
+    ("1.6.9 says OK for HD", "ms k 1\nx\nmg k\nmd k\n", "OK\nOK\nOK\n",
+     [("ms", "stored", "k", 1), ("mg", "hit", "k"), ("md", "deleted", "k")]),
+    ("a dump since 1.6.43", "lru_crawler mgdump all\nget k\n", "OK\nmg a\nmg b\nEN\nEND\n",
+     [("lru_crawler mgdump all", "ok"), ("get", "miss", "k")]),
+    ("an empty dump", "lru_crawler metadump all\nget k\n", "END\nEND\n",
+     [("lru_crawler metadump all", "ok"), ("get", "miss", "k")]),
+    ("two values of a size", "set a 0 0 9\n123456789\nset b 0 0 3\n123\n",
+     "SERVER_ERROR object too large for cache\nSTORED\n",
+     [("set", "server_error", "a", 9), ("set", "stored", "b", 3)]),
+    ("not allowed", "flush_all\nlru_crawler metadump all\nstats cachedump 1 1\nwatch\nget k\n",
+     "CLIENT_ERROR flush_all not allowed\nERROR metadump not allowed\n"
+     "CLIENT_ERROR stats cachedump not allowed\nCLIENT_ERROR watch commands not allowed\nEND\n",
+     [("flush_all", "client_error"), ("lru_crawler metadump all", "error"),
+      ("stats cachedump 1 1", "client_error"), ("watch", "client_error"), ("get", "miss", "k")]),
+]
+
+
+@pytest.mark.parametrize("sent, replied, rows", [row[1:] for row in SYNTHETIC],
+                         ids=[row[0] for row in SYNTHETIC])
+def test_rare_replies(sent: str, replied: str, rows: List[Tuple[Any, ...]]) -> None:
+    expected = [expect(*row) for row in rows]
+    KEY_OF.update({code_of(row.key): row.key for row in expected if row.key})
+    wire = Wire().open().recv(sent).send(replied).close()
+    result = match(wire.segments)
+    assert readable(result.rows) == expected
+    assert_nothing_lost(result.ledger, stream_bytes(wire.segments))
+
+
+def test_shutdown_is_not_answered() -> None:
+    conversation = Case(
+        "shutdown",
+        (put("sh", "x"), ask("shutdown\n", "", ("shutdown", "none"), closes=True)),
+        True,
+        True,
+    )
+    with Memcached("-A") as server:
+        transcript = run(conversation, server)
+        server.process.wait(10)
+    segments = play(transcript).segments
+    assert readable(match(segments).rows)[-1] == expect("shutdown", "none")
+
+
+def test_login_with_a_password_file(tmp_path: Any) -> None:
+    """With -Y the first set is a login; others are refused before it."""
+    passwords = tmp_path / "passwords"
+    passwords.write_text("user:pass\n")
+    passwords.chmod(0o644)
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:2]:
+        parent.chmod(0o755)
+    conversation = Case(
+        "login",
+        (
+            ask("get sg.1\n", "CLIENT_ERROR unauthenticated\n", ("get", "client_error", "sg.1")),
+            ask("set sg.1 0 0 8\nuser bad\n", "CLIENT_ERROR authentication failure\n",
+                ("set", "client_error", "sg.1", 8)),
+            ask("set sg.1 0 0 9\nuser pass\n", "STORED\n", ("set", "stored", "sg.1", 9)),
+            ask("get sg.1\n", "END\n", ("get", "miss", "sg.1")),
+        ),
+        True,
+        False,
+    )
+    with open(passwords, "rb"), Memcached("-Y", str(passwords)) as server:
+        transcript = run(conversation, server)
+    segments = play(transcript).segments
+    assert_exact(match(segments), transcript, stream_bytes(segments))
+
+
+@pytest.mark.parametrize(
+    "line, form, exptime",
+    [
+        ("set k 0 100 5", "set", 100),
+        ("set k 7 -1 5 noreply", "set 7 noreply", -1),
+        ("cas k 0 2147483647 5 1", "cas", 2147483647),
+        ("touch k 1700000000", "touch", 1700000000),
+        ("touch k 5 noreply", "touch noreply", 5),
+        ("gat 30 a b", "gat", 30),
+        ("gats -5 a", "gats", -5),
+        ("mg k t T90 v", "mg t T v", 90),
+        ("mg k v N60", "mg v N60", 0),
+        ("ms k 5 T-1 F3", "ms T F3", -1),
+        ("ma k N0 J5 D2 T30 MI", "ma N0 J5 D2 T MI", 30),
+        ("md k I T30", "md I T", 30),
+        ("mg k Oabc k v", "mg O k v", 0),
+        ("ms k 5 C123 E9 O7", "ms C E O", 0),
+    ],
+)
+def test_form_and_exptime(line: str, form: str, exptime: int) -> None:
+    request, _ = parse_request(line.encode())
+    assert (request.form, request.exptime) == (form.encode(), exptime)
+
+
+SECRETS = re.compile(rb"hunter|1234567890123")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "stats hunter2", "stats detail hunter2", "lru_crawler metadump hunter2", "hunter2 x",
+        "get hunter2", "set hunter2 0 0 7", "version hunter2", "slabs reassign hunter2 hunter2",
+        "verbosity hunter2", "watch hunter2", "mg hunter2 Ohunter2 khunter2 hhunter2 Thunter2",
+        "ms hunter2 7 Chunter2 Fhunter2 Mhunter2", "ma hunter2 Nhunter2 Dhunter2 Jhunter2",
+        "me hunter2 hunter2", "delete hunter2 hunter2", "incr hunter2 hunter2",
+        "touch hunter2 hunter2", "flush_all hunter2", "extstore hunter2 hunter2", "mn hunter2",
+        "shutdown hunter2", "cas hunter2 0 0 1 1234567890123", "quit hunter2", "lru hunter2",
+        "mg k O1234567890123", "md k C1234567890123", "ms k 1 E1234567890123", "bget hunter2",
+        "gat hunter2 hunter2", "stats 1234567890123", "cache_memlimit hunter2", "mg k \xffhunter",
+    ],
+)  # fmt: skip
+def test_forms_hold_nothing_of_keys_or_tokens(line: str) -> None:
+    request, _ = parse_request(line.encode("latin-1"))
+    assert not SECRETS.search(request.form)
+    assert request.form.isascii()
+
+
+# ---- The lives of connections ----
+
+
+def test_what_is_not_answered_is_unanswered() -> None:
+    wire = Wire().open().recv("get sg.1\nset sg.2 0 0 1\nx\nget sg.1\n").send("END\n").close()
+    rows = readable(match(wire.segments).rows)
+    assert [row.outcome for row in rows] == ["miss", "unanswered", "unanswered"]
+
+
+def test_a_request_that_is_not_complete_is_no_operation() -> None:
+    for cut in ("get sg.1", "set sg.2 0 0 5\nhel", "set sg.2 0 0 5\nhello\r"):
+        wire = Wire().open().recv("get sg.1\n").send("END\n").move(RECV, raw(cut)).close()
+        result = match(wire.segments)
+        assert readable(result.rows) == [expect("get", "miss", "sg.1")]
+        total = stream_bytes(wire.segments)
+        assert result.ledger.understood_bytes + result.ledger.lost_bytes == total
+
+
+def test_many_connections_at_once(live: Live) -> None:
+    """Interleaved, closed, and their identifiers used again: none mixes with another."""
+    transcripts = [one for one in map(live, CASES) if is_small(one)]
+    rng = random.Random(5)
+    rng.shuffle(transcripts)
+    # Three rows of conversations, each row on one socket's identifier.
+    lines: List[List[Segment]] = [[], [], []]
+    for place, transcript in enumerate(transcripts):
+        segments = play(transcript, random_pieces(rng, 100)).segments
+        lines[place % 3] += [(*part[:2], place % 3, *part[3:]) for part in segments]
+    total = sum(map(stream_bytes, lines))
+    mixed = []
+    while any(lines):
+        line = rng.choice([line for line in lines if line])
+        mixed.append(line.pop(0))
+    result = match(mixed, batch=7)
+    assert_nothing_lost(result.ledger, total)
+    assert result.matcher.total_count == result.matcher.opened_count == len(transcripts)
+    assert result.matcher.open_count == 0
+    expected = sorted(repr(row) for one in transcripts for row in one.operations)
+    assert sorted(map(repr, readable(result.rows))) == expected
+    by_connection: Dict[int, List[Operation]] = {}
+    for row in result.rows:
+        by_connection.setdefault(row[2], []).append(row)
+    for rows in by_connection.values():
+        assert readable(rows) in [one.operations for one in transcripts]
+
+
+def test_bytes_that_are_read_after_a_reset_still_count() -> None:
+    wire = Wire().open().recv("get sg.1\n").close().send("END\n")
+    assert readable(match(wire.segments).rows) == [expect("get", "miss", "sg.1")]
+
+
+def test_a_missing_end_shows_when_the_connection_closes() -> None:
+    wire = Wire().open().recv("get sg.1\n").send("END\n").recv("get sg.1\n").send("END\n").close()
+    missing = [segment for segment in wire.segments if segment[1] < wire.time_ns - 2 * STEP_NS]
+    result = match([*missing, wire.segments[-1]])
+    assert len(result.rows) == 1
+    assert result.ledger.lost_bytes == len("get sg.1\r\nEND\r\n")
+
+
+# ---- Gaps ----
+
+TAIL_PAIRS = 4
+
+
+def with_tail(transcript: Transcript) -> Transcript:
+    """The conversation, and plain requests behind it that must be understood again."""
+    exchange = list(transcript.exchange)
+    expected = list(transcript.expected)
+    requests = list(transcript.requests)
+    for number in range(TAIL_PAIRS):
+        key = f"tail.{number}"
+        KEY_OF[code_of(key.encode())] = key.encode()
+        for sent, reply, row in (
+            (f"set {key} 0 0 2\nab\n", "STORED\n", ("set", "stored", key, 2)),
+            (f"get {key}\n", f"VALUE {key} 0 2\nab\nEND\n", ("get", "hit", key, 2)),
+        ):
+            exchange += [(CLIENT, raw(sent)), (SERVER, raw(reply))]
+            expected.append([expect(*row)])
+            requests.append(1)
+    return transcript._replace(exchange=exchange, expected=expected, requests=requests)
+
+
+def remove(segments: List[Segment], kind: int, start: int, end: int, told: bool) -> List[Segment]:
+    """The segments without the bytes start to end of one direction's stream.
+
+    told: a segment's length says that they were there, as when memory could not be read;
+    else they are simply not there, as when the ring was full.
+    """
+    left: List[Segment] = []
+    at = 0
+    for segment in segments:
+        if segment[0] != kind or at >= end or at + segment[6] <= start:
+            left.append(segment)
+            at += segment[6] if segment[0] == kind else 0
+            continue
+        data = segment[7]
+        head, tail = data[: max(start - at, 0)], data[max(end - at, 0) :]
+        offset = segment[5]
+        middle = len(data) - len(head) - len(tail)
+        if told:
+            left.append((*segment[:5], offset, len(head) + middle, head))
+        elif head:
+            left.append((*segment[:5], offset, len(head), head))
+        if tail:
+            tail_offset = (offset + len(head) + middle) % 2**32
+            left.append((*segment[:5], tail_offset, len(tail), tail))
+        at += len(data)
+    return left
+
+
+def difference(rows: List[Operation], clean: List[Operation]) -> str:
+    """What is wrong with the operations of a stream that has gaps, or "".
+
+    All that may happen to an operation of the clean stream is that it is not there, that its
+    outcome is lost or unanswered, or that its latency is not known.
+    """
+    remaining = iter(clean)
+    for row in rows:
+        if not any(may_become(other, row) for other in remaining):
+            return f"{readable([row])[0]} was not, or not so: {row}"
+    return ""
+
+
+UNKNOWN = {OUTCOMES.index("lost"), OUTCOMES.index("unanswered")}
+
+
+def may_become(clean: Operation, row: Operation) -> bool:
+    """Can a gap make this row of that one?"""
+    if clean == row:
+        return True
+    # time, latency, connection, form, outcome, batch, place, key, size, exptime
+    if clean[2:4] + clean[5:8] + clean[9:] != row[2:4] + row[5:8] + row[9:]:
+        return False
+    # A request whose last bytes are missing is known to be complete by what comes next.
+    timed = clean[:2] == row[:2] or (row[1] == 0 and row[0] >= clean[0])
+    if row[4] in UNKNOWN:
+        return timed and row[1] == 0 and row[8] in (NO_SIZE, clean[8])
+    return timed and row[4] == clean[4] and row[8] == clean[8]
+
+
+def untimed(rows: List[Operation]) -> List[Any]:
+    return [(*row[2:5], row[7], row[8]) for row in rows]
+
+
+def check_incomplete(
+    segments: List[Segment], clean: List[Operation], known: int, total: int
+) -> str:
+    """What is wrong when only these segments are seen, or "".
+
+    clean: the operations of the whole stream; known: how many at its end must be there all
+    the same; total: the bytes of the streams from the first segment to the last.
+    """
+    result = match(segments)
+    wrong = difference(result.rows, clean)
+    understood, lost = result.ledger.understood_bytes, result.ledger.lost_bytes
+    if wrong:
+        return wrong
+    if untimed(result.rows) != untimed(clean) and not lost:
+        return "something is missing, but no byte is reported as lost"
+    if result.rows[-known:] != clean[-known:]:
+        return f"not in step again: {readable(result.rows)[-known:]}"
+    if understood + lost != total:
+        return f"understood {understood} and lost {lost} are not all {total} bytes"
+    return ""
+
+
+def assert_none(wrong: List[str]) -> None:
+    assert not wrong, f"{len(wrong)} wrong, such as:\n" + "\n".join(wrong[:5])
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["not there", "there but not read"])
+@pytest.mark.parametrize("kind", [RECV, SEND], ids=["requests", "replies"])
+@each(GAPS)
+def test_gap_at_every_byte(live: Live, conversation: Case, kind: int, told: bool) -> None:
+    """One byte, seven, or more: nothing is invented, and the next pair is in step again."""
+    transcript = live(conversation)
+    size = len(transcript.stream(CLIENT if kind == RECV else SERVER))
+    segments = play(with_tail(transcript)).segments
+    clean = match(segments).rows
+    total = stream_bytes(segments)
+    rng = random.Random(size)
+    wrong = []
+    for start in range(size):
+        for length in (1, 7, rng.randint(8, 300)):
+            end = min(start + length, size)
+            left = remove(segments, kind, start, end, told)
+            error = check_incomplete(left, clean, 2 * TAIL_PAIRS - 2, total)
+            if error:
+                wrong.append(f"without bytes {start} to {end}: {error}")
+    assert_none(wrong)
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["not there", "there but not read"])
+@pytest.mark.parametrize("kind", [RECV, SEND], ids=["requests", "replies"])
+@each(GAPS)
+def test_gap_that_ends_where_a_line_begins(
+    live: Live, conversation: Case, kind: int, told: bool
+) -> None:
+    """What comes next looks like the beginning of a read, or of a reply, but need not be."""
+    transcript = live(conversation)
+    stream = transcript.stream(CLIENT if kind == RECV else SERVER)
+    segments = play(with_tail(transcript)).segments
+    clean = match(segments).rows
+    total = stream_bytes(segments)
+    ends = [at + 1 for at, byte in enumerate(stream) if byte == 0x0A]
+    wrong = []
+    for start in range(0, len(stream), 3):
+        for end in ends:
+            if start < end:
+                left = remove(segments, kind, start, end, told)
+                error = check_incomplete(left, clean, 2 * TAIL_PAIRS - 2, total)
+                if error:
+                    wrong.append(f"without bytes {start} to {end}: {error}")
+    assert_none(wrong)
+
+
+@each(GAPS)
+def test_gap_in_time(live: Live, conversation: Case) -> None:
+    """Whatever crosses the socket between two moments is missing, as when a ring is full."""
+    transcript = live(conversation)
+    segments = play(with_tail(transcript)).segments
+    clean = match(segments).rows
+    total = stream_bytes(segments)
+    turns = len(transcript.exchange)
+    wrong = []
+    for start in range(1, turns + 1):
+        for end in range(start + 1, turns + 2):
+            left = segments[:start] + segments[end:]
+            error = check_incomplete(left, clean, 2 * TAIL_PAIRS - 2, total)
+            if error:
+                wrong.append(f"without segments {start} to {end}: {error}")
+    assert_none(wrong)
+
+
+def test_gap_within_a_value_is_no_loss(live: Live) -> None:
+    """Values are counted off, so nobody misses their bytes."""
+    wire = Wire().open()
+    wire.recv(b"set sg.1 0 0 1000\r\n" + b"x" * 1000 + b"\r\n").send("STORED\n")
+    wire.recv("get sg.1\n").send(b"VALUE sg.1 0 1000\r\n" + b"x" * 1000 + b"\r\nEND\r\n").close()
+    clean = match(wire.segments)
+    for told in (False, True):
+        for kind, start, end in ((RECV, 19, 1019), (RECV, 500, 501), (SEND, 27, 1027)):
+            left = remove(wire.segments, kind, start, end, told)
+            result = match(left)
+            assert result.rows == clean.rows
+            assert_nothing_lost(result.ledger, stream_bytes(wire.segments))
+
+
+# ---- Joining in the middle ----
+
+
+def single_requests_in(sizes: Splitter) -> Splitter:
+    """Replies in any pieces; requests too, if it is one.
+
+    Of several in one write a server would answer the first before it reads on; which reply
+    is whose is not known here.
+    """
+
+    def split(kind: int, data: bytes, requests: int) -> Iterable[bytes]:
+        return sizes(kind, data, requests) if kind == SEND or requests == 1 else [data]
+
+    return split
+
+
+def lines(_kind: int, data: bytes, _requests: int) -> Iterable[bytes]:
+    """Every line is a read of its own, so that lines of values look like commands."""
+    return data.splitlines(keepends=True)
+
+
+def check_joining(transcript: Transcript, split: Splitter) -> List[str]:
+    """What is wrong when the recording begins at the second segment, the third, ..."""
+    main = len(play(transcript, split).segments) - 1  # the close is behind the tail
+    segments = play(with_tail(transcript), split).segments
+    clean = match(segments).rows
+    wrong = []
+    for start in range(1, main + 1):
+        left = segments[start:]
+        result = match(left)
+        known = 2 * TAIL_PAIRS - 2
+        error = difference(result.rows, clean)
+        if not error and result.rows[-known:] != clean[-known:]:
+            error = f"not in step: {readable(result.rows)[-known:]}"
+        moved = result.ledger.understood_bytes + result.ledger.lost_bytes
+        if not error and moved != stream_bytes(left):
+            error = f"{moved} bytes are not all {stream_bytes(left)}"
+        if error:
+            wrong.append(f"from segment {start}, {left[0][7][:20]!r}: {error}")
+    return wrong
+
+
+def joinable(name: str) -> bool:
+    """Does the connection go on after it?"""
+    return not name.startswith(("quit", "watch", "a web browser", "get of thousands"))
+
+
+@each([one for one in CASES if joinable(one.name)])
+def test_joining_at_every_read_and_write(live: Live, conversation: Case) -> None:
+    assert_none(check_joining(live(conversation), whole))
+
+
+@each(GAPS)
+def test_joining_at_every_byte(live: Live, conversation: Case) -> None:
+    assert_none(check_joining(live(conversation), single_requests_in(pieces_of(1))))
+
+
+@each([one for one in CASES if one.name.startswith(("value: ", "gaps: "))])
+def test_joining_within_values(live: Live, conversation: Case) -> None:
+    """Where a value's text looks like commands or replies, even line by line."""
+    transcript = live(conversation)
+    assert_none(check_joining(transcript, single_requests_in(lines)))
+    if is_small(transcript):
+        for seed in range(10):
+            pieces = random_pieces(random.Random(seed), 100)
+            assert_none(check_joining(transcript, single_requests_in(pieces)))
+
+
+# ---- What is not memcached's protocol at all ----
+
+PARTS = (
+    b"get ", b"gets ", b"set k 0 0 ", b"set k 0 0 5 noreply", b"mg k v q", b"ms k 3 q", b"mn",
+    b"ma k N0 q", b"VALUE k 0 3", b"VALUE k 0", b"VALUE", b"VA 3", b"VA ", b"VA x", b"END",
+    b"STORED", b"HD k", b"EN", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b" ", b"  ", b"\0",
+    b"0", b"5", b"99999999999999999999999", b"-1", b"watch\r\n", b"OK\r\n", b"stats\r\n",
+    b"cas k 0 0 1 ", b"gat ", b"touch k", b"incr k 1", b"lru_crawler metadump all\r\n", b"quit",
+    b"ERROR", b"CLIENT_ERROR x", b"SERVER_ERROR object too large", b"Ox", b"k", b"b", b"\xff",
+    b"\x80\x00\x00\x05", b"\x81\x00", b"VALUE k 0 2147483645\r\n", b"set k 0 0 2147483645\r\n",
+)  # fmt: skip
+
+
+def assert_bounded(matcher: Matcher) -> None:
+    for connection in matcher.connections.values():
+        assert len(connection.requests.partial) <= LINE_MAX
+        assert len(connection.responses.partial) <= LINE_MAX
+        assert len(connection.queue) <= PENDING_MAX
+
+
+def nonsense(rng: random.Random) -> bytes:
+    """Random bytes, or random words of the protocol."""
+    if rng.random() < 0.3:
+        return rng.randbytes(rng.randint(1, 200))
+    return b"".join(rng.choices(PARTS, k=rng.randint(1, 20)))
+
+
+def mutate(rng: random.Random, data: bytes) -> bytes:
+    """The bytes with a few mistakes."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(changed) + 1)
+        how = rng.randrange(4)
+        if how == 0:
+            changed[at : at + 1] = rng.randbytes(1)
+        elif how == 1:
+            del changed[at : at + rng.randint(1, 10)]
+        elif how == 2:
+            changed[at:at] = rng.choice(PARTS)
+        else:
+            changed[at:at] = changed[at : at + rng.randint(1, 30)]
+    return bytes(changed)
+
+
+def disturb(rng: random.Random, wire: Wire) -> None:
+    """Something that a source may get wrong, or not see."""
+    how = rng.randrange(6)
+    if how == 0:
+        wire.offset[RECV] = rng.randrange(2**32)
+    elif how == 1:
+        wire.offset[SEND] = (wire.offset[SEND] - rng.randrange(100)) % 2**32
+    elif how == 2:
+        wire.open()
+    elif how == 3:
+        wire.close()
+    elif how == 4:
+        wire.sock_id = rng.randrange(4)
+    elif wire.segments:
+        segment = wire.segments[-1]
+        cut = rng.randint(0, len(segment[7]))
+        wire.segments[-1] = (*segment[:7], segment[7][:cut])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nonsense_never_raises(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(400):
+        wire = Wire()
+        if rng.random() < 0.7:
+            wire.open()
+        for _ in range(rng.randint(1, 30)):
+            if rng.random() < 0.1:
+                disturb(rng, wire)
+            wire.move(rng.choice((RECV, RECV, SEND)), nonsense(rng))
+        assert_bounded(match(wire.segments, rng.randint(1, 30), rng.random() < 0.8).matcher)
+
+
+@pytest.mark.parametrize("opened", [True, False], ids=["opened", "joined"])
+def test_of_nonsense_every_byte_is_accounted_for(opened: bool) -> None:
+    rng = random.Random(17)
+    for _ in range(1000):
+        wire = Wire()
+        if opened:
+            wire.open()
+        for _ in range(rng.randint(1, 20)):
+            wire.move(rng.choice((RECV, SEND)), nonsense(rng))
+        result = match(wire.close().segments)
+        total = result.ledger.understood_bytes + result.ledger.lost_bytes
+        assert total == stream_bytes(wire.segments), wire.segments
+
+
+def test_mutated_conversations_never_raise(live: Live) -> None:
+    rng = random.Random(23)
+    transcripts = [one for one in map(live, CASES) if is_small(one)]
+    for _ in range(3000):
+        transcript = rng.choice(transcripts)
+        wire = Wire()
+        if rng.random() < 0.8:
+            wire.open()
+        for sender, data in transcript.exchange:
+            data = mutate(rng, data) if rng.random() < 0.3 else data
+            if rng.random() < 0.05:
+                disturb(rng, wire)
+            for piece in random_pieces(rng, 300)(0, data, 1):
+                wire.move(KIND[sender], piece)
+        assert_bounded(match(wire.close().segments, rng.randint(1, 50)).matcher)
+
+
+@pytest.mark.parametrize("kind", [RECV, SEND], ids=["requests", "replies"])
+@pytest.mark.parametrize("line", [b"get " + b"k" * 65532, b"k " * 32768], ids=["key", "keys"])
+def test_a_line_without_end_is_not_kept(kind: int, line: bytes) -> None:
+    wire = Wire().open()
+    for _ in range(4 * LINE_MAX // len(line)):
+        wire.move(kind, line)
+    segments = wire.segments
+    matcher = Matcher(lambda _: None, lambda *_: None, SECRET)
+    for segment in segments:
+        matcher.process([segment])
+        assert_bounded(matcher)
+    matcher.finish()
+    assert matcher.ledger.lost_bytes > LINE_MAX
+    assert matcher.ledger.understood_bytes + matcher.ledger.lost_bytes == stream_bytes(segments)
+
+
+def test_requests_that_nobody_answers_are_not_kept() -> None:
+    wire = Wire().open()
+    rows: List[Operation] = []
+    matcher = Matcher(rows.append, lambda *_: None, SECRET)
+    for _ in range(3 * PENDING_MAX // 1000):
+        wire.recv("get k\n" * 1000)
+        matcher.process(wire.segments)
+        wire.segments.clear()
+        assert_bounded(matcher)
+    assert len(rows) > PENDING_MAX
+    assert {OUTCOMES[row[4]] for row in rows} == {"lost"}
