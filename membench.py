@@ -1842,7 +1842,7 @@ class FilterProgram:
         return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
 
 
-FILTER_PORTS_MAX = 1000  # a program has 4,096 instructions at most
+FILTER_PORTS_MAX = 900  # a program has 4,096 instructions at most
 _ACCEPT_BYTES = 0x7FFFFFFF
 
 
