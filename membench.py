@@ -1876,7 +1876,8 @@ def port_filter(ports: Sequence[int]) -> bytes:
     for step in range(2):
         if len(ports) > FILTER_PORTS_MAX:
             program.jump("accept")
-        program.jump_if("accept", *ports)
+        else:
+            program.jump_if("accept", *ports)
         if not step:
             program.do(LD_MEM, 0)
     program.mark("drop")

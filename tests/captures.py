@@ -38,7 +38,7 @@ class Tcpdump:
 
     def __init__(self, path: Path, port: int, interface: str = "lo", *options: str) -> None:
         self.path = path
-        command = ["tcpdump", "--immediate-mode", "-U", "-B", "65536", "-i", interface, "-w", str(path), *options]
+        command = ["tcpdump", "-U", "-B", "131072", "-i", interface, "-w", str(path), *options]
         self._process = subprocess.Popen(
             [*command, "-Z", "root", "tcp", "port", str(port)], stderr=subprocess.PIPE, text=True
         )
@@ -51,6 +51,7 @@ class Tcpdump:
         raise AssertionError("tcpdump did not start")
 
     def __exit__(self, *_exception: object) -> None:
+        time.sleep(1.2)  # it reads what the kernel has buffered once a second
         size = -1
         while size != self.path.stat().st_size:  # it has taken in what there was
             size = self.path.stat().st_size

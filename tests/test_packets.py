@@ -134,8 +134,8 @@ def test_big_values(tmp_path: Path) -> None:
     assert report["values"]["size_bytes"]["max"] == 5_000_000
 
 
-@pytest.mark.parametrize("style", ["one", "ahead", "piles"])
-def test_joining_in_the_middle(style: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("style", "count"), [("one", 60000), ("ahead", 60000), ("piles", 3000)])
+def test_joining_in_the_middle(style: str, count: int, tmp_path: Path) -> None:
     """Recordings that begin and end at any time hold nothing that did not happen."""
     whole = tmp_path / "whole.profile"
     salt = ("--salt", "00" * 16)
@@ -143,10 +143,10 @@ def test_joining_in_the_middle(style: str, tmp_path: Path) -> None:
         options = ("--port", str(server.port), *salt)
         with Recorder(whole, *options, source="packet:lo") as recorder:
             client = subprocess.Popen(
-                [sys.executable, "-c", CLIENT, LOOPBACK, str(server.port), style, "2500"],
+                [sys.executable, "-c", CLIENT, LOOPBACK, str(server.port), style, str(count)],
                 cwd=TESTS,
             )
-            time.sleep(0.4)
+            time.sleep(0.3)
             part = tmp_path / "part.profile"
             with Recorder(part, *options, source="packet:lo") as second:
                 assert client.wait(60) == 0
@@ -157,7 +157,7 @@ def test_joining_in_the_middle(style: str, tmp_path: Path) -> None:
     rows = [row for row in read_operations(part) if row[1] not in unknown]
     assert set(rows) <= known
     assert style != "one" or rows
-    assert report["connections_opened"] < 3 or style == "ahead"
+    assert report["connections_opened"] < report["connections"]
 
 
 CLIENT = """
