@@ -2555,17 +2555,23 @@ class Connection:
 
     Packets do not tell when the server reads, and neither of the two is certain for them: a
     packet can begin within a value, and a reply that follows a request may be that of an
-    earlier one, which the server still had to answer. What holds is that a server takes all
-    that has arrived when it reads, and answers it before it reads again. So where one side
-    waits for the other, packets that do not belong together fit only as long as each request
-    happens to arrive between the server's last read and its answer. A turn is what a client
-    sends until the server answers; SYNC_TURNS turns in a row must be whole requests, each
-    answered fitly, once, before the next begins. They are the evidence, are not recorded
-    (the first could still be the end of a value) and count as lost; with the next turn the
-    connection is in step.
+    earlier one, which the server still had to answer; with a client that stays ahead of the
+    replies, that can go on for as long as it likes. So for packets there must be evidence:
+
+      - SYNC_TURNS turns in a row, each of whole requests, each answered fitly, before the next
+        begins; a turn is what a client sends until the server answers. The end of a value, and
+        requests that went by unseen, do not fit so.
+      - the replies fit no other way: had one of the last SYNC_SHIFTS requests been answered
+        each time instead, at least one reply would not have been its answer. (With memcached
+        one is as many as can be behind in turns like these: it reads all that has come.)
+
+    The evidence is not recorded and counts as lost; with the next turn the connection is in
+    step. One whose requests and replies are all alike stays out of step.
     """
 
     SYNC_TURNS = 4
+    SYNC_SHIFTS = 4
+    REPLIES_MAX = 4096  # lines of one reply that are looked at as evidence
 
     __slots__ = (
         "number",
@@ -2580,6 +2586,9 @@ class Connection:
         "tentative_bytes",
         "answered",
         "turns",
+        "shifts",
+        "recent",
+        "replies",
         "watching",
         "ended",
         "final",
@@ -2599,7 +2608,7 @@ class Connection:
         self.batch_position = 0
         self.tentative_bytes = 0
         self.answered = False  # did the server send anything after the last request?
-        self.turns = 0  # seen in a row, to get in step with packets
+        self._forget_evidence()
         self.watching = False  # after `watch`, replies are a log without an end
         self.ended = False
         self.final: Optional[Tuple[int, int]] = None  # see Matcher._close
@@ -2751,7 +2760,7 @@ class Connection:
         self.requests = RequestParser()
         self.responses = ResponseParser()
         self.watching = False
-        self.turns = 0
+        self._forget_evidence()
         self.state = OUT_OF_STEP
 
     def _confirm(self) -> None:
@@ -2767,10 +2776,37 @@ class Connection:
             return
         self.queue.clear()
         self.turns += 1
-        if self.turns == self.SYNC_TURNS:
+        if self.turns >= self.SYNC_TURNS and not self.shifts:
             self._matcher.ledger.lost_bytes += self.tentative_bytes
             self.tentative_bytes = 0
+            self._forget_evidence()
             self.state = IN_STEP
+
+    def _forget_evidence(self) -> None:
+        self.turns = 0  # seen in a row
+        self.shifts = set(range(1, self.SYNC_SHIFTS + 1))  # other ways that are still possible
+        self.recent: Deque[Request] = deque(maxlen=self.SYNC_SHIFTS)  # answered requests
+        self.replies: List[Response] = []  # to the first request in the queue, so far
+
+    def _weigh(self, request: Request, passed: int) -> None:
+        """The request was answered, with `replies`, and so many were passed in silence."""
+        if passed or request.quiet:  # who else was silent? Nothing is certain
+            self._forget_evidence()
+            return
+        for shift in list(self.shifts):
+            if len(self.recent) >= shift and not self._fits(self.recent[-shift]):
+                self.shifts.discard(shift)
+        self.recent.append(request)
+        self.replies = []
+
+    def _fits(self, request: Request) -> bool:
+        """Could `replies` be the whole answer to this request?"""
+        trial = Connection(self._matcher, 0, TENTATIVE)
+        trial.shifts = set()
+        again = Request(request.form, request.reply, request.keys, opaque=request.opaque)
+        again.value_size = request.value_size
+        trial.queue.append(again)
+        return all(trial._answer(reply, 0) for reply in self.replies) and not trial.queue
 
     # -- answers --
 
@@ -2801,6 +2837,8 @@ class Connection:
     def _answer(self, response: Response, time_ns: int) -> bool:
         """Give the response to the request it answers. False if there is none."""
         word = response[0]
+        if self.state == TENTATIVE and len(self.replies) < self.REPLIES_MAX:
+            self.replies.append(response)
         index = self._find_request(word, response[1])
         if index is None:
             return False
@@ -2815,6 +2853,8 @@ class Connection:
         if self.state == TENTATIVE and self._matcher.reads:
             self._confirm()
         certain = self.state == IN_STEP
+        if not certain:
+            self._weigh(request, index)
         for _ in range(index):  # these were passed in silence
             silent = self.queue.popleft()
             if certain:
