@@ -43,10 +43,11 @@ import errno
 import hashlib
 import json
 import math
+import mmap
 import os
 import platform
 import re
-import resource
+import select
 import shutil
 import signal
 import socket
@@ -75,6 +76,11 @@ from typing import (
     Sequence,
     Tuple,
 )
+
+try:
+    import resource
+except ImportError:  # not on Windows, where capture files and profiles are read all the same
+    resource = None  # type: ignore[assignment]
 
 VERSION = "0.1.0"
 
@@ -244,6 +250,7 @@ class Ledger:
     def report(self) -> Dict[str, Any]:
         """The ledger as the profile and `analyze --json` hold it."""
         kernel_bytes = self.kernel.get("recv_bytes", 0) + self.kernel.get("send_bytes", 0)
+        kernel_bytes += self.kernel.get("missed_bytes", 0)
         lost = max(self.lost_bytes, kernel_bytes - self.understood_bytes)
         seen = self.understood_bytes + lost
         return {
@@ -555,10 +562,28 @@ class Source(Protocol):
     """Where segments come from. A context manager: watching while it is entered."""
 
     name: str  # "ebpf:any"; for the report
-    hook: str  # "sock", "syscalls"
+    hook: str  # "sock", "syscalls", "tpacket_v3", "pcap", "pcapng"
+    remarks: List[str]  # what the user should be told at the end
+    reads: bool  # is a segment what the server read or wrote at once? See Connection.
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(self, *_exception: object) -> None: ...
+
+    def started(self, timeout_ms: int) -> Optional[Tuple[int, float]]:
+        """When the recording began: in the segments' time (ns), and Unix time (s).
+
+        None if that is not known yet: a capture begins with its first packet.
+        """
+
+    def now(self) -> int:
+        """The time, as the segments' times count it (ns)."""
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
-        """The next segments, in the order of each connection; [] if none came in time."""
+        """The next segments, in the order of each connection; [] if none came in time.
+
+        None at the end of a file.
+        """
 
     def stop(self) -> None:
         """See nothing new. What was seen before can still be read."""
@@ -694,6 +719,7 @@ class EbpfSource:
     cannot do it.
     """
 
+    reads = True
     POLL_WAKEUP_SHARE = 8  # the reader is woken when 1/8 of the ring is full
 
     def __init__(
@@ -708,6 +734,7 @@ class EbpfSource:
     ) -> None:
         self.name = f"ebpf:{interface or 'any'}"
         self.hook = ""
+        self.remarks: List[str] = []
         self._responses = responses
         self._verbose = verbose
         self._image = embedded_object() if image is None else image
@@ -777,6 +804,14 @@ class EbpfSource:
     def __exit__(self, *_exception: object) -> None:
         self._stack.close()
 
+    def started(self, _timeout_ms: int) -> Optional[Tuple[int, float]]:
+        """See Source.started."""
+        return time.monotonic_ns(), time.time()
+
+    def now(self) -> int:
+        """See Source.now."""
+        return time.monotonic_ns()
+
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
         """See Source.read."""
         return parse_events(self._ring.read(timeout_ms))
@@ -803,10 +838,15 @@ def kernel_release() -> Tuple[int, int]:
 CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
 
 
+def effective_capabilities() -> int:
+    """This process's capabilities, a bit for each."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        return int(next(line for line in status if line.startswith("CapEff:"))[7:], 16)
+
+
 def missing_capabilities() -> List[str]:
     """What this process lacks to load and attach the programs; [] if nothing."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        effective = int(next(line for line in status if line.startswith("CapEff:"))[7:], 16)
+    effective = effective_capabilities()
     if effective >> CAP_SYS_ADMIN & 1:
         return []
     wanted = {"CAP_BPF": CAP_BPF, "CAP_PERFMON": CAP_PERFMON}
@@ -876,6 +916,1184 @@ def explain_refusal(error: LibbpfError, messages: List[str]) -> str:
 def printable(text: str) -> str:
     """Text from elsewhere without anything that a terminal would act on."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+# ---- Packets: TCP streams from what crossed the network ----
+#
+# The rules, which hold for live packets and for capture files:
+#   - A direction of a connection is delivered in order, each byte once: of bytes that come
+#     again, the first win. What comes out of order waits, within bounds.
+#   - A hole becomes a gap when the other side acknowledges it (the receiver had the bytes,
+#     we did not), when too much waits behind it, or when the connection or the recording
+#     ends. Time alone says nothing.
+#   - What a packet acknowledges is delivered, or reported as a gap, before the packet's own
+#     data. So a reply never comes before the request that caused it, in whatever order the
+#     packets are found.
+#   - Checksums are not looked at (offloading leaves them to the network card), and sizes
+#     are not limited by an MTU (offloading again).
+#   - A connection is in step from its beginning only if its SYN-ACK was seen: that alone
+#     tells where both directions begin.
+
+TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 1, 2, 4, 16
+TCP_FLAGS = TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK
+IPPROTO_TCP = 6
+WRAP = 0xFFFFFFFF  # sequence numbers are modulo 2**32
+WINDOW_MAX = 1 << 30  # TCP's largest; what is farther away is of another connection
+
+# From the first byte of an IP packet: total length, fragment, protocol, ports, sequence
+# number, acknowledged, header length and flags. Only if there are no IP options.
+_IP4_TCP = struct.Struct(">2xH2xHxB10xHHIIH")
+_IP6_TCP = struct.Struct(">4xHB33xHHIIH")  # payload length, next header; the same of TCP
+_IP4 = struct.Struct(">2xH2xHxB")
+_TCP = struct.Struct(">HHIIH")
+IP6_EXTENSIONS = frozenset((0, 43, 51, 60, 135, 139, 140))
+IP6_FRAGMENT = 44
+IP6_EXTENSIONS_MAX = 8
+
+
+class Half:
+    """One direction of a connection: what is expected next, and what came too early."""
+
+    __slots__ = ("kind", "flow", "other", "next", "fin", "held", "held_bytes")
+
+    flow: Flow
+    other: Half
+
+    def __init__(self, kind: int) -> None:
+        self.kind = kind  # RECV, SEND
+        self.next = -1  # sequence number; -1: not known yet
+        self.fin = -1  # where the FIN stands; -1: not seen
+        self.held: List[Tuple[int, int, bytes]] = []  # (number, length, data), in order
+        self.held_bytes = 0
+
+    def hold(self, number: int, length: int, data: bytes) -> None:
+        """Keep what came too early, but for the parts that are held already."""
+        start = (number - self.next) & WRAP
+        end = start + length
+        at = start
+        held: List[Tuple[int, int, bytes]] = []
+        for piece in self.held:
+            piece_at = (piece[0] - self.next) & WRAP
+            if at < min(end, piece_at):
+                held.append(self._cut(number, data, at - start, min(end, piece_at) - start))
+            held.append(piece)
+            at = max(at, piece_at + piece[1])
+        if at < end:
+            held.append(self._cut(number, data, at - start, end - start))
+        self.held = held
+
+    def _cut(self, number: int, data: bytes, start: int, end: int) -> Tuple[int, int, bytes]:
+        piece = data[start:end]
+        self.held_bytes += len(piece)
+        return (number + start) & WRAP, end - start, piece
+
+
+class Flow:
+    """One TCP connection."""
+
+    __slots__ = (
+        *("sock_id", "port", "peer_port", "keys", "client", "server", "time_ns"),
+        *("client_isn", "opening", "ended", "strange"),
+    )
+
+    def __init__(self, sock_id: int, port: int, peer_port: int) -> None:
+        self.sock_id = sock_id
+        self.port = port
+        self.peer_port = peer_port
+        self.keys: Tuple[bytes, bytes] = (b"", b"")  # of client's and of server's packets
+        self.client = Half(RECV)
+        self.server = Half(SEND)
+        self.client.flow = self.server.flow = self
+        self.client.other, self.server.other = self.server, self.client
+        self.time_ns = 0  # of its last packet, as far as anybody looked
+        self.client_isn = -1  # of its SYN; -1: not seen
+        self.opening: Optional[Tuple[int, int]] = None  # first numbers, until the handshake ends
+        self.ended = False
+        self.strange = 0  # packets that cannot be of this connection
+
+
+class Reassembler:
+    """IP packets in, segments out: `segments` grows, whoever reads them takes it away.
+
+    Memory is bounded: HELD_MAX bytes and HELD_PIECES_MAX packets wait on one direction of a
+    connection, HELD_TOTAL_MAX bytes on all, and no more than FLOWS_MAX connections are known.
+    """
+
+    HELD_MAX = 4 << 20
+    HELD_PIECES_MAX = 2048
+    HELD_TOTAL_MAX = 64 << 20
+    FLOWS_MAX = 65536
+    STRANGE_MAX = 8
+    FORGET_NS = 60 * NS_PER_SECOND  # after the end, when no retransmission can come any more
+    SWEEP_NS = 10 * NS_PER_SECOND
+
+    def __init__(self, ports: Iterable[int]) -> None:
+        self.segments: List[Segment] = []
+        self.time_ns = -1  # of the last packet; never goes back
+        self.packets = 0
+        self.fragments = 0
+        self.ignored = 0  # not TCP of the ports, or not to be understood
+        self.gaps = 0
+        self.gap_bytes = 0
+        self._ports = frozenset(ports)
+        self._halves: Dict[bytes, Half] = {}  # addresses and ports, as in the packet
+        self._held_total = 0
+        self._last_id = 0
+        self._swept_ns = 0
+
+    # -- from bytes to TCP --
+
+    def add(self, time_ns: int, data: bytes, ip: int, end: int, wire_end: int) -> None:
+        """One packet: its IP header is at data[ip], its captured part ends at data[end].
+
+        wire_end is where it would end if it was captured whole. Never raises.
+        """
+        # Written out and not shared: this is the path of nearly every packet.
+        if end - ip >= 40 and data[ip] == 0x45:
+            total, fragment, protocol, source, target, number, acked, bits = _IP4_TCP.unpack_from(
+                data, ip
+            )
+            if protocol != IPPROTO_TCP:
+                self.ignored += 1
+                return
+            key = data[ip + 12 : ip + 24]
+            tcp = ip + 20
+            if fragment & 0x3FFF:
+                self._count_fragment(fragment & 0x1FFF, source, target)
+                return
+            if total:  # 0: larger than 64 KB, by segmentation offload
+                wire_end = ip + total
+        else:
+            found = self._find_tcp(data, ip, end, wire_end)
+            if not found:
+                return
+            tcp, wire_end, key = found
+            source, target, number, acked, bits = _TCP.unpack_from(data, tcp)
+        if time_ns < self.time_ns:
+            time_ns = self.time_ns
+        else:
+            self.time_ns = time_ns
+        payload = tcp + (bits >> 10 & 0x3C)
+        length = wire_end - payload
+        if length < 0 or payload < tcp + 20:
+            self.ignored += 1
+            return
+        half = self._halves.get(key)
+        if half is None:
+            half = self._begin(key, source, target, bits)
+            if half is None:
+                return
+        self.packets += 1
+        if number == half.next and bits & TCP_FLAGS == TCP_ACK and not half.held:
+            other = half.other
+            if acked != other.next and (acked - other.next) & WRAP < WINDOW_MAX:
+                self._cover(other, acked)
+            if length:
+                half.next = (number + length) & WRAP
+                flow = half.flow
+                self.segments.append(
+                    (
+                        half.kind,
+                        time_ns,
+                        flow.sock_id,
+                        flow.port,
+                        flow.peer_port,
+                        number,
+                        length,
+                        data[payload : min(end, wire_end)],
+                    )
+                )
+        else:
+            self._follow(half, number, acked, bits, length, data[payload : min(end, wire_end)])
+
+    def _find_tcp(
+        self, data: bytes, ip: int, end: int, wire_end: int
+    ) -> Optional[Tuple[int, int, bytes]]:
+        """IPv4 with options, or IPv6: (where TCP begins, where it ends, addresses and ports)."""
+        version = data[ip] >> 4 if end > ip else 0
+        protocol = fragment = -1
+        if version == 4 and end - ip >= 20:
+            tcp = ip + (data[ip] & 15) * 4
+            total, fragment, protocol = _IP4.unpack_from(data, ip)
+            wire_end = ip + total if total else wire_end
+            addresses = data[ip + 12 : ip + 20]
+        elif version == 6 and end - ip >= 40:
+            tcp = ip + 40
+            total = int.from_bytes(data[ip + 4 : ip + 6], "big")
+            wire_end = tcp + total if total else wire_end
+            addresses = data[ip + 8 : tcp]
+            tcp, protocol, fragment = skip_extensions(data, tcp, end, data[ip + 6])
+        if protocol != IPPROTO_TCP or tcp < ip + 20 or end - tcp < 20:
+            self.ignored += 1
+            return None
+        if fragment & 0x3FFF:
+            self._count_fragment(fragment & 0x1FFF, *struct.unpack_from(">HH", data, tcp))
+            return None
+        return tcp, wire_end, addresses + data[tcp : tcp + 4]
+
+    def _count_fragment(self, offset: int, source: int, target: int) -> None:
+        # Only the first fragment has ports. The data is missed when it is acknowledged.
+        if not offset and (source in self._ports or target in self._ports):
+            self.fragments += 1
+        else:
+            self.ignored += 1
+
+    # -- connections --
+
+    def _begin(self, key: bytes, source: int, target: int, bits: int) -> Optional[Half]:
+        """The direction of a packet of a connection that is not known yet; None: not ours."""
+        to_server = target in self._ports
+        if to_server and source in self._ports:  # the server is who was asked to connect
+            if bits & TCP_SYN:
+                to_server = not bits & TCP_ACK
+            else:
+                to_server = target <= source
+        elif not to_server and source not in self._ports:
+            self.ignored += 1
+            return None
+        if bits & TCP_RST:  # the end of nothing, or the refusal of a connection
+            self.ignored += 1
+            return None
+        if len(self._halves) >= 2 * self.FLOWS_MAX:
+            oldest = next(iter(self._halves.values())).flow
+            self._end(oldest)
+            self._forget(oldest)
+        return self._add_flow(key, to_server)
+
+    def _add_flow(self, key: bytes, to_server: bool) -> Half:
+        """A new connection; returns the direction that the key stands for."""
+        size = (len(key) - 4) // 2
+        back = key[size : 2 * size] + key[:size] + key[-2:] + key[-4:-2]
+        peer_port, port = struct.unpack(">HH", key[-4:] if to_server else back[-4:])
+        self._last_id += 1
+        flow = Flow(self._last_id, port, peer_port)
+        half = flow.client if to_server else flow.server
+        flow.keys = (key, back) if to_server else (back, key)
+        flow.time_ns = self.time_ns
+        self._halves[key] = half
+        self._halves[back] = half.other
+        return half
+
+    def _renew(self, half: Half, to_server: bool) -> Half:
+        """Another connection between the same endpoints; the same direction of it."""
+        flow = half.flow
+        self._end(flow)
+        self._forget(flow)
+        return self._add_flow(flow.keys[half is flow.server], to_server)
+
+    def _forget(self, flow: Flow) -> None:
+        for key in flow.keys:
+            self._halves.pop(key, None)
+
+    def _open(self, flow: Flow) -> None:
+        """The handshake is over."""
+        assert flow.opening
+        received, sent = flow.opening
+        flow.opening = None
+        flow.client.next, flow.server.next = received, sent
+        self._emit(OPEN, flow, received, sent)
+
+    def _end(self, flow: Flow) -> None:
+        """The connection ends here. Nothing more fills its holes."""
+        if flow.ended:
+            return
+        flow.ended = True
+        flow.time_ns = self.time_ns
+        self._flush(flow.client)
+        self._flush(flow.server)
+        if flow.client.next >= 0 or flow.server.next >= 0:
+            self._emit(CLOSE, flow, max(flow.client.next, 0), max(flow.server.next, 0))
+
+    def _emit(self, kind: int, flow: Flow, offset: int, length: int, data: bytes = b"") -> None:
+        self.segments.append(
+            (kind, self.time_ns, flow.sock_id, flow.port, flow.peer_port, offset, length, data)
+        )
+
+    # -- what is not plainly the next data --
+
+    def _follow(
+        self, half: Half, number: int, acked: int, bits: int, length: int, data: bytes
+    ) -> None:
+        """A packet that begins or ends something, or is not the next in order."""
+        flow = half.flow
+        flow.time_ns = self.time_ns
+        if bits & TCP_SYN:
+            self._shake_hands(half, number, acked, bits)
+            return
+        if flow.opening and not bits & TCP_RST:
+            self._open(flow)
+        if half.next < 0 and not bits & TCP_RST and (length or bits & TCP_FIN):
+            half.next = number  # joined in the middle
+        away = (number - half.next) & WRAP
+        if half.next >= 0 and WINDOW_MAX <= away <= WRAP - WINDOW_MAX:
+            flow.strange += 1
+            if flow.strange < self.STRANGE_MAX or bits & TCP_RST:
+                self.ignored += 1
+                return
+            half = self._renew(half, half is flow.client)  # its beginning was missed
+            flow = half.flow
+            half.next = number
+        away = (acked - half.other.next) & WRAP
+        if bits & TCP_ACK and (half.other.next < 0 or away < WINDOW_MAX):
+            self._cover(half.other, acked)
+        if half.next < 0:
+            return
+        if bits & TCP_RST:
+            if (number - half.next) & WRAP < WINDOW_MAX:
+                self._end(flow)
+            return
+        if bits & TCP_FIN and half.fin < 0:
+            half.fin = (number + length) & WRAP
+        if length:
+            self._take(half, number, length, data)
+        self._finish_half(half)
+
+    def _shake_hands(self, half: Half, number: int, acked: int, bits: int) -> None:
+        """SYN or SYN-ACK. That of another connection ends this one: the port is used again."""
+        flow = half.flow
+        answer = bool(bits & TCP_ACK)
+        client_isn = (acked - 1) & WRAP if answer else number
+        if flow.client_isn not in (client_isn, -1) or (
+            flow.client_isn == -1 and (flow.client.next >= 0 or flow.server.next >= 0)
+        ):
+            half = self._renew(half, not answer)
+            flow = half.flow
+        elif half is not (flow.server if answer else flow.client):
+            self.ignored += 1  # two servers that connect to each other at once
+            return
+        flow.client_isn = client_isn
+        if answer and flow.client.next < 0 and flow.server.next < 0:
+            flow.opening = (acked, (number + 1) & WRAP)
+
+    def _take(self, half: Half, number: int, length: int, data: bytes) -> None:
+        """Payload that may be old, new, early, or some of each."""
+        behind = (half.next - number) & WRAP
+        if 0 < behind < WINDOW_MAX:
+            if behind >= length:
+                return
+            number, length, data = half.next, length - behind, data[behind:]
+        if number == half.next and not half.held:
+            half.next = (number + length) & WRAP
+            self._emit(half.kind, half.flow, number, length, data)
+            return
+        self._held_total -= half.held_bytes
+        half.hold(number, length, data)
+        self._held_total += half.held_bytes
+        self._deliver_held(half)
+        if (
+            half.held_bytes > self.HELD_MAX
+            or len(half.held) > self.HELD_PIECES_MAX
+            or self._held_total > self.HELD_TOTAL_MAX
+        ):
+            self._flush(half)
+
+    def _deliver_held(self, half: Half) -> None:
+        """All that is held and follows without a hole."""
+        held = half.held
+        count = 0
+        for number, length, data in held:
+            if number != half.next:
+                break
+            half.next = (number + length) & WRAP
+            self._emit(half.kind, half.flow, number, length, data)
+            half.held_bytes -= len(data)
+            self._held_total -= len(data)
+            count += 1
+        del held[:count]
+
+    def _cover(self, half: Half, acked: int) -> None:
+        """The receiver has all bytes before `acked`: what we do not have is a gap."""
+        if half.next < 0:
+            half.next = acked
+        if half.fin >= 0 and acked == (half.fin + 1) & WRAP:
+            acked = half.fin
+        while 0 < (acked - half.next) & WRAP < WINDOW_MAX:
+            missing = (acked - half.next) & WRAP
+            if half.held:
+                missing = min(missing, (half.held[0][0] - half.next) & WRAP)
+            self._report_gap(half, missing)
+            self._deliver_held(half)
+        self._finish_half(half)
+
+    def _flush(self, half: Half) -> None:
+        """Deliver all that is held, with a gap for each hole."""
+        while half.held:
+            self._report_gap(half, (half.held[0][0] - half.next) & WRAP)
+            self._deliver_held(half)
+
+    def _report_gap(self, half: Half, length: int) -> None:
+        if length:
+            self.gaps += 1
+            self.gap_bytes += length
+            number = half.next
+            half.next = (number + length) & WRAP
+            self._emit(half.kind, half.flow, number, length)
+
+    def _finish_half(self, half: Half) -> None:
+        """Is this direction at its FIN? And the other one too?"""
+        if half.fin >= 0 and half.next == half.fin:
+            half.next = (half.fin + 1) & WRAP
+            other = half.other
+            if other.fin >= 0 and other.next == (other.fin + 1) & WRAP:
+                self._end(half.flow)
+
+    # -- for whoever reads --
+
+    def take(self) -> List[Segment]:
+        """The segments since the last call."""
+        segments, self.segments = self.segments, []
+        if self.time_ns - self._swept_ns > self.SWEEP_NS:
+            self._swept_ns = self.time_ns
+            self._sweep()
+        return segments
+
+    def _sweep(self) -> None:
+        """Forget connections that ended, and end those of which one side did long ago."""
+        too_old = self.time_ns - self.FORGET_NS
+        for flow in {id(half): half.flow for half in self._halves.values()}.values():
+            if flow.time_ns < too_old:
+                if flow.ended:
+                    self._forget(flow)
+                elif flow.client.fin >= 0 or flow.server.fin >= 0:
+                    self._end(flow)
+
+    def finish(self) -> None:
+        """No more packets will come: what waits is delivered, holes are gaps."""
+        for half in self._halves.values():
+            self._flush(half)
+
+
+def skip_extensions(data: bytes, at: int, end: int, protocol: int) -> Tuple[int, int, int]:
+    """IPv6 extension headers: (what follows them, its protocol, IPv4's fragment field)."""
+    fragment = 0
+    for _ in range(IP6_EXTENSIONS_MAX):
+        if at + 8 > end:
+            break
+        if protocol == IP6_FRAGMENT:
+            word = int.from_bytes(data[at + 2 : at + 4], "big")
+            fragment = word >> 3 | (word & 1) << 13
+            protocol, at = data[at], at + 8
+        elif protocol == 51:  # authentication, which counts in fours
+            protocol, at = data[at], at + (data[at + 1] + 2) * 4
+        elif protocol in IP6_EXTENSIONS:
+            protocol, at = data[at], at + (data[at + 1] + 1) * 8
+        else:
+            break
+        if fragment & 0x1FFF:
+            break  # what follows is in the middle of something
+    return at, protocol, fragment
+
+
+# ---- Link layers: where does the IP packet begin? ----
+
+_IP_TYPES = (b"\x08\x00", b"\x86\xdd")
+_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
+
+
+def after_type(data: bytes, at: int, end: int) -> int:
+    """Where IP begins, given that an Ethernet type stands at data[at]; -1: no IP."""
+    kind = data[at : at + 2]
+    while kind in _VLAN_TYPES and at < end:
+        at += 4
+        kind = data[at : at + 2]
+    return at + 2 if kind in _IP_TYPES else -1
+
+
+def ip_in_ethernet(data: bytes, start: int, end: int) -> int:
+    """Link type 1, with VLAN tags or without."""
+    if data[start + 12 : start + 14] == b"\x08\x00":
+        return start + 14
+    return after_type(data, start + 12, end)
+
+
+def ip_in_sll(data: bytes, start: int, end: int) -> int:
+    """Link type 113, tcpdump's "any"."""
+    return after_type(data, start + 14, end)
+
+
+def ip_in_sll2(data: bytes, start: int, end: int) -> int:
+    """Link type 276, the newer "any": the type comes first, and tags after the header."""
+    kind = data[start : start + 2]
+    if kind in _VLAN_TYPES:
+        return after_type(data, start + 22, end)
+    return start + 20 if kind in _IP_TYPES else -1
+
+
+def ip_at_once(_data: bytes, start: int, _end: int) -> int:
+    """Link types 12, 14, 101, 228, 229: there is no link layer."""
+    return start
+
+
+def ip_in_loop(_data: bytes, start: int, _end: int) -> int:
+    """Link types 0 and 108: four bytes of address family, of any byte order."""
+    return start + 4
+
+
+FindIp = Callable[[bytes, int, int], int]
+LINKS: Dict[int, FindIp] = {
+    0: ip_in_loop,
+    1: ip_in_ethernet,
+    12: ip_at_once,
+    14: ip_at_once,
+    101: ip_at_once,
+    108: ip_in_loop,
+    113: ip_in_sll,
+    228: ip_at_once,
+    229: ip_at_once,
+    276: ip_in_sll2,
+}
+
+
+# ---- Capture files ----
+
+
+class CaptureError(SourceError):
+    """A file is no capture, or none that can be read."""
+
+
+CAPTURE_HINT = "SOURCE can be a .pcap or .pcapng file, as tcpdump -w writes it, or - for a pipe"
+CAPTURE_PACKET_MAX = 16 << 20  # bytes; more than any packet has, so the file is damaged
+
+# magic -> (byte order, nanoseconds of a unit of the times' second half)
+PCAP_MAGICS = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+}
+PCAPNG_MAGIC = b"\n\r\r\n"
+PCAPNG_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+OTHER_MAGICS = {
+    b"\x1f\x8b": "is compressed with gzip; use: zcat FILE | membench.py record - OUTPUT",
+    b"\x28\xb5\x2f\xfd": "is compressed; use: zstdcat FILE | membench.py record - OUTPUT",
+    b"\x34\xcd\xb2\xa1": "is a capture of a kind that was given up; convert it with editcap",
+    b"membench": "is a profile already; use: membench.py analyze FILE",
+}
+
+
+class CutError(Exception):
+    """What follows in a capture cannot be a packet."""
+
+
+class PcapParser:
+    """Packets of a pcap file. Raises CaptureError for a link type that is not known."""
+
+    HEADER_BYTES = 24
+    hook = "pcap"
+
+    def __init__(self, header: bytes) -> None:
+        order, self._unit_ns = PCAP_MAGICS[header[:4]]
+        self._record = struct.Struct(order + "IIII")
+        link = struct.unpack_from(order + "I", header, 20)[0] & 0xFFFF
+        if link not in LINKS:
+            raise CaptureError(
+                f"the capture's link type {link} is not supported",
+                "capture with tcpdump on an Ethernet interface, or with -i any",
+            )
+        self._find_ip = LINKS[link]
+
+    def parse(self, data: bytes, add: Callable[[int, bytes, int, int, int], None]) -> int:
+        """Hand all whole packets to add (see Reassembler.add); where the rest begins.
+
+        Raises CutError, after having set `parsed`, the place of what is no packet.
+        """
+        unpack = self._record.unpack_from
+        find_ip, unit_ns = self._find_ip, self._unit_ns
+        at, last = 0, len(data) - 16
+        while at <= last:
+            seconds, fraction, captured, length = unpack(data, at)
+            start = at + 16
+            end = start + captured
+            if captured > CAPTURE_PACKET_MAX:
+                raise CutError
+            if end > len(data):
+                break
+            ip = find_ip(data, start, end)
+            if ip >= 0:
+                add(seconds * NS_PER_SECOND + fraction * unit_ns, data, ip, end, start + length)
+            at = end
+        return at
+
+
+class PcapngParser:
+    """Packets of a pcapng file: sections, each with interfaces of its own."""
+
+    HEADER_BYTES = 0  # all is in blocks
+    hook = "pcapng"
+    SECTION, INTERFACE, OLD_PACKET, SIMPLE_PACKET, PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+    IF_TSRESOL, IF_TSOFFSET = 9, 14
+
+    def __init__(self, _header: bytes) -> None:
+        self._order = "<"
+        self._time_ns = 0
+        # (link layer or None, times' units a second, offset in ns, longest capture)
+        self._interfaces: List[Tuple[Optional[FindIp], int, int, int]] = []
+
+    def parse(self, data: bytes, add: Callable[[int, bytes, int, int, int], None]) -> int:
+        """See PcapParser.parse."""
+        at = 0
+        blocks = struct.Struct(self._order + "II")
+        packets = struct.Struct(self._order + "IIIII")
+        while at + 12 <= len(data):
+            if data[at : at + 4] == PCAPNG_MAGIC:
+                self._begin_section(data[at + 8 : at + 12])
+                blocks = struct.Struct(self._order + "II")
+                packets = struct.Struct(self._order + "IIIII")
+            kind, length = blocks.unpack_from(data, at)
+            if length < 12 or length > CAPTURE_PACKET_MAX:
+                raise CutError
+            end = at + (length + 3 & ~3)
+            if end > len(data):
+                break
+            body, end_body = at + 8, at + length - 4
+            if kind == self.PACKET and length >= 32:
+                number, high, low, captured, wire = packets.unpack_from(data, body)
+                if captured <= end_body - body - 20:
+                    self._add(number, high << 32 | low, data, body + 20, captured, wire, add)
+            elif kind == self.INTERFACE and length >= 20:
+                self._add_interface(data[body:end_body])
+            elif kind == self.SIMPLE_PACKET and length >= 16 and self._interfaces:
+                (wire,) = struct.unpack_from(self._order + "I", data, body)
+                captured = min(wire, end_body - body - 4, self._interfaces[0][3] or wire)
+                self._add(0, None, data, body + 4, captured, wire, add)
+            elif kind == self.OLD_PACKET and length >= 32:
+                number, high, low, captured, wire = packets.unpack_from(data, body)
+                if captured <= end_body - body - 20:
+                    number = struct.unpack_from(self._order + "H", data, body)[0]
+                    self._add(number, high << 32 | low, data, body + 20, captured, wire, add)
+            at = end
+        return at
+
+    def _begin_section(self, magic: bytes) -> None:
+        if magic not in PCAPNG_ORDERS:
+            raise CutError
+        self._order = PCAPNG_ORDERS[magic]
+        self._interfaces = []
+
+    def _add_interface(self, body: bytes) -> None:
+        link, _, longest = struct.unpack_from(self._order + "HHI", body)
+        units, offset_ns, at = 1_000_000, 0, 8
+        while at + 4 <= len(body):
+            code, length = struct.unpack_from(self._order + "HH", body, at)
+            value = body[at + 4 : at + 4 + length]
+            if code == self.IF_TSRESOL and length == 1 and value:
+                power = value[0] & 0x7F
+                units = 2**power if value[0] & 0x80 else 10 ** min(power, 30)
+            elif code == self.IF_TSOFFSET and len(value) == 8:
+                offset_ns = struct.unpack(self._order + "q", value)[0] * NS_PER_SECOND
+            elif not code:
+                break
+            at += 4 + (length + 3 & ~3)
+        self._interfaces.append((LINKS.get(link), units, offset_ns, longest))
+
+    def _add(
+        self,
+        number: int,
+        stamp: Optional[int],
+        data: bytes,
+        start: int,
+        captured: int,
+        wire: int,
+        add: Callable[[int, bytes, int, int, int], None],
+    ) -> None:
+        """One packet of the interface of this number; no stamp: at the time of the last."""
+        if number >= len(self._interfaces):
+            return
+        find_ip, units, offset_ns, _ = self._interfaces[number]
+        if stamp is not None:
+            time_ns = stamp * NS_PER_SECOND // units + offset_ns
+            self._time_ns = min(max(time_ns, 0), CAPTURE_TIME_MAX_NS)
+        ip = find_ip(data, start, start + captured) if find_ip else -1
+        if ip >= 0:
+            add(self._time_ns, data, ip, start + captured, start + wire)
+
+
+CAPTURE_TIME_MAX_NS = 1 << 62  # whatever a damaged file says
+
+
+class CaptureSource:
+    """Packets of a pcap or pcapng file, or of a pipe. Times are the packets' own.
+
+    Raises CaptureError for what is no capture. One that ends within a packet, or goes on
+    with what is none, is read up to there; `remarks` says so.
+    """
+
+    reads = False
+    CHUNK_BYTES = 1 << 18
+
+    def __init__(self, path: str, ports: Sequence[int]) -> None:
+        self.name = "-" if path == "-" else os.path.basename(path)
+        self.hook = "capture"
+        self.remarks: List[str] = []
+        self._title = "the capture on stdin" if path == "-" else printable(path)
+        self._reassembler = Reassembler(ports)
+        self._parser: Any = None  # PcapParser or PcapngParser, when its first bytes are there
+        self._rest = b""
+        self._over = False
+        self._totals = [0, 0]
+        self._first: Optional[List[Segment]] = None
+        self._start_ns = -1
+        try:
+            self._file: BinaryIO = (
+                open(0, "rb", buffering=0, closefd=False)
+                if path == "-"
+                else open(path, "rb", buffering=0)
+            )
+            mode = os.fstat(self._file.fileno()).st_mode
+        except OSError as error:
+            raise CaptureError(
+                f"cannot read {printable(path)}: {error.strerror}", CAPTURE_HINT
+            ) from None
+        self._waits = not stat.S_ISREG(mode)
+        if path == "-" and os.isatty(0):
+            raise CaptureError("a capture does not come from a terminal", CAPTURE_HINT)
+
+    def __enter__(self) -> CaptureSource:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._file.close()
+
+    def started(self, timeout_ms: int) -> Optional[Tuple[int, float]]:
+        """See Source.started: the time of the first packet."""
+        if self._start_ns < 0 and not self._over:
+            self._fill(timeout_ms)
+        if self._start_ns < 0 and self._over:
+            return 0, time.time()
+        return None if self._start_ns < 0 else (self._start_ns, self._start_ns / NS_PER_SECOND)
+
+    def now(self) -> int:
+        """See Source.now: the time of the last packet."""
+        return max(self._reassembler.time_ns, 0)
+
+    def read(self, timeout_ms: int) -> Optional[List[Segment]]:
+        """See Source.read; None at the end of the file."""
+        if not self._over and not self._reassembler.segments:
+            self._fill(timeout_ms)
+        segments = self._reassembler.take()
+        for kind, _, _, _, _, _, length, _ in segments:
+            if kind <= SEND:
+                self._totals[kind] += length
+        return segments if segments or not self._over else None
+
+    def stop(self) -> None:
+        """See Source.stop."""
+        if not self._over:
+            self._over = True
+            self._reassembler.finish()
+
+    def counters(self) -> Dict[str, int]:
+        """See Source.counters."""
+        return packet_counters(self._reassembler, self._totals)
+
+    def _fill(self, timeout_ms: int) -> None:
+        """Read and parse some more."""
+        if self._waits and not select.select([self._file], [], [], timeout_ms / 1000)[0]:
+            return
+        try:
+            chunk = self._file.read(self.CHUNK_BYTES)
+        except OSError as error:
+            raise CaptureError(
+                f"cannot read {self._title}: {error.strerror}", CAPTURE_HINT
+            ) from None
+        if chunk:
+            self._rest += chunk
+            try:
+                self._parse()
+            except CutError:
+                self._finish("is damaged; what comes before was read")
+        elif self._parser is None:
+            raise self._no_capture("is too short for a capture" if self._rest else "is empty")
+        else:
+            self._finish("was cut; what is whole was read" if self._rest else "")
+
+    def _parse(self) -> None:
+        if self._parser is None:
+            self._parser = self._choose_parser()
+            if self._parser is None:
+                return
+            self._rest = self._rest[self._parser.HEADER_BYTES :]
+        add = self._reassembler.add if self._start_ns >= 0 else self._add_first
+        self._rest = self._rest[self._parser.parse(self._rest, add) :]
+
+    def _add_first(self, time_ns: int, data: bytes, ip: int, end: int, wire_end: int) -> None:
+        """As Reassembler.add, and remember when it all began."""
+        if self._start_ns < 0:
+            self._start_ns = time_ns
+        self._reassembler.add(time_ns, data, ip, end, wire_end)
+
+    def _choose_parser(self) -> Any:
+        """The parser for these first bytes; None: there are too few. Raises CaptureError."""
+        head = self._rest
+        for magic, why in OTHER_MAGICS.items():
+            if head.startswith(magic):
+                raise CaptureError(f"{self._title} is no capture", f"it {why}")
+        if len(head) < PcapParser.HEADER_BYTES:
+            known = (PCAPNG_MAGIC, *PCAP_MAGICS)
+            if not any(magic.startswith(head[:4]) or head.startswith(magic) for magic in known):
+                raise self._no_capture("is no capture")
+            return None
+        if head[:4] in PCAP_MAGICS:
+            self.hook = PcapParser.hook
+            return PcapParser(head)
+        if head[:4] == PCAPNG_MAGIC and head[8:12] in PCAPNG_ORDERS:
+            self.hook = PcapngParser.hook
+            return PcapngParser(head)
+        raise self._no_capture("is no capture")
+
+    def _no_capture(self, why: str) -> CaptureError:
+        return CaptureError(f"{self._title} {why}", CAPTURE_HINT)
+
+    def _finish(self, remark: str) -> None:
+        if remark:
+            self.remarks.append(f"{self._title} {remark}")
+        self._over = True
+        self._rest = b""
+        self._reassembler.finish()
+
+
+def packet_counters(reassembler: Reassembler, totals: Sequence[int]) -> Dict[str, int]:
+    """What a source of packets counts; totals are the bytes received and sent."""
+    return {
+        "recv_bytes": totals[RECV],
+        "send_bytes": totals[SEND],
+        "events": reassembler.packets,
+        "gaps": reassembler.gaps,
+        "gap_bytes": reassembler.gap_bytes,
+        "fragments": reassembler.fragments,
+        "ignored_packets": reassembler.ignored,
+    }
+
+
+def is_capture(path: str) -> bool:
+    """Is there a file of this name that begins as a capture does?"""
+    with contextlib.suppress(OSError, ValueError):
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "rb") as file:
+                magic = file.read(4)
+            return magic in PCAP_MAGICS or magic == PCAPNG_MAGIC
+    return False
+
+
+# ---- Live packets ----
+
+# From the kernel's if_packet.h, if_ether.h, socket.h and filter.h.
+ETH_P_ALL = 3
+SOL_PACKET = 263
+PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 5, 6, 10
+TPACKET_V3 = 2
+TP_STATUS_USER = 1
+SO_ATTACH_FILTER = 26
+ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
+PACKET_OUTGOING = 4
+CAP_NET_RAW = 13
+
+_RING_REQUEST = struct.Struct("=7I")  # struct tpacket_req3
+_BLOCK = struct.Struct("=8x4I")  # status, packets, offset of the first, bytes
+# struct tpacket3_hdr: next, seconds, nanoseconds, captured, length, status, offsets of the
+# link layer and of the network layer; then, of struct sockaddr_ll, the hardware type.
+_FRAME = struct.Struct("=IIIIIIHH28xH")
+_FRAME_HATYPE_AT = 56
+assert _FRAME.size == _FRAME_HATYPE_AT + 2
+
+# Classic BPF: (code, constant, label if true, label if false).
+Instruction = Tuple[int, int, str, str]
+LD_HALF, LD_BYTE, LD_X_HALF, LDX_HEADER = 0x28, 0x30, 0x48, 0xB1
+LD_WORD, ST, LD_MEM, AND, RET = 0x20, 0x02, 0x60, 0x54, 0x06
+JUMP, JEQ, JSET = 0x05, 0x15, 0x45
+SKF_AD_PROTOCOL, SKF_AD_PKTTYPE, SKF_AD_HATYPE = 0xFFFFF000, 0xFFFFF004, 0xFFFFF000 + 28
+SKF_NET = 0xFFF00000  # loads from the network layer on
+
+
+class FilterProgram:
+    """A classic BPF program in the making; labels stand for places further down.
+
+    Conditional jumps reach 255 instructions far, so each branches around an unconditional one
+    where a label is given.
+    """
+
+    def __init__(self) -> None:
+        self._code: List[Tuple[int, int, int, int]] = []
+        self._jumps: List[Tuple[int, str]] = []
+        self._labels: Dict[str, int] = {}
+
+    def do(self, code: int, constant: int = 0) -> None:
+        """Any instruction that does not jump."""
+        self._code.append((code, 0, 0, constant))
+
+    def mark(self, label: str) -> None:
+        """The next instruction is what the label stands for."""
+        self._labels[label] = len(self._code)
+
+    def jump(self, label: str) -> None:
+        """Go on at the label."""
+        self._jumps.append((len(self._code), label))
+        self.do(JUMP)
+
+    def jump_if(self, label: str, *constants: int, test: int = JEQ) -> None:
+        """Go on at the label if the accumulator equals one of these, or has these bits."""
+        for constant in constants:
+            self._code.append((test, 0, 1, constant))
+            self.jump(label)
+
+    def jump_unless(self, label: str, constant: int, test: int = JEQ) -> None:
+        """Go on at the label if the accumulator does not equal this."""
+        self._code.append((test, 1, 0, constant))
+        self.jump(label)
+
+    def assemble(self) -> bytes:
+        """As an array of struct sock_filter."""
+        code = list(self._code)
+        for place, label in self._jumps:
+            code[place] = (JUMP, 0, 0, self._labels[label] - place - 1)
+        return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+
+
+FILTER_PORTS_MAX = 900  # a program has 4,096 instructions at most
+_ACCEPT_BYTES = 0x7FFFFFFF
+
+
+def port_filter(ports: Sequence[int]) -> bytes:
+    """A filter for TCP packets from or to the ports, as an array of struct sock_filter.
+
+    Takes IPv4, with options; IPv6, and all of IPv6 that has extension headers; up to two VLAN
+    tags. Of fragments it takes the first, which alone has ports. Loopback shows each packet
+    as it leaves and as it comes; the second is taken.
+    """
+    program = FilterProgram()
+    program.do(LD_WORD, SKF_AD_HATYPE)
+    program.jump_if("ethernet", ARPHRD_ETHER)
+    program.jump_if("loopback", ARPHRD_LOOPBACK)
+    program.do(LD_HALF, SKF_AD_PROTOCOL)
+    _filter_ip(program, "bare", SKF_NET)
+    program.mark("loopback")
+    program.do(LD_WORD, SKF_AD_PKTTYPE)
+    program.jump_if("drop", PACKET_OUTGOING)
+    program.mark("ethernet")
+    for tags in range(3):
+        type_at = 12 + 4 * tags
+        program.do(LD_HALF, type_at)
+        if tags < 2:
+            program.jump_if(f"tag {tags}", 0x8100, 0x88A8, 0x9100)
+        _filter_ip(program, f"{tags} tags", type_at + 2)
+        program.mark(f"tag {tags}")
+    # The kernel's check of what is in memory goes on behind a return, so here is none.
+    program.jump("drop")
+    program.mark("ports")  # one in the accumulator, one in memory
+    for step in range(2):
+        if len(ports) > FILTER_PORTS_MAX:
+            program.jump("accept")
+        else:
+            program.jump_if("accept", *ports)
+        if not step:
+            program.do(LD_MEM, 0)
+    program.mark("drop")
+    program.do(RET, 0)
+    program.mark("accept")
+    program.do(RET, _ACCEPT_BYTES)
+    return program.assemble()
+
+
+def _filter_ip(program: FilterProgram, name: str, base: int) -> None:
+    """The Ethernet type is in the accumulator; IP, if it is IP, begins at base."""
+    program.jump_if(f"{name} IPv4", 0x0800)
+    program.jump_unless("drop", 0x86DD)
+    program.do(LD_BYTE, base + 6)
+    program.jump_if("accept", *sorted(IP6_EXTENSIONS), IP6_FRAGMENT)
+    program.jump_unless("drop", IPPROTO_TCP)
+    program.do(LD_HALF, base + 40)
+    program.do(ST, 0)
+    program.do(LD_HALF, base + 42)
+    program.jump("ports")
+    program.mark(f"{name} IPv4")
+    program.do(LD_BYTE, base + 9)
+    program.jump_unless("drop", IPPROTO_TCP)
+    program.do(LD_HALF, base + 6)
+    program.jump_if("drop", 0x1FFF, test=JSET)
+    program.do(LDX_HEADER, base)
+    program.do(LD_X_HALF, base)
+    program.do(ST, 0)
+    program.do(LD_X_HALF, base + 2)
+    program.jump("ports")
+
+
+class PacketSource:
+    """Packets of this machine's network interfaces. interface None means any.
+
+    An AF_PACKET socket with a filter for the ports and a ring in shared memory (TPACKET_V3).
+    Raises SourceError with the reason where this machine cannot do it.
+    """
+
+    reads = False
+    BLOCK_BYTES = 1 << 20  # the largest packets must fit into one
+    FRAME_BYTES = 2048
+    RETIRE_MS = 20  # after which a block that is not full is handed over
+
+    def __init__(
+        self, ports: Sequence[int], interface: Optional[str] = None, ring_mib: int = 64
+    ) -> None:
+        self.name = f"packet:{interface or 'any'}"
+        self.hook = "tpacket_v3"
+        self.remarks: List[str] = []
+        self._reassembler = Reassembler(ports)
+        self._totals = [0, 0]
+        self._dropped = 0
+        self._block = 0
+        self._stopped = False
+        require_packets()
+        if interface:
+            interface_index(interface)
+        with contextlib.ExitStack() as stack:
+            try:
+                self._open(stack, interface, port_filter(ports), max(ring_mib, 2))
+            except OSError as error:
+                raise SourceError(
+                    f"cannot capture packets on {printable(interface or 'any')}: {error.strerror}",
+                    "membench.py check says what would work here",
+                ) from None
+            self._stack = stack.pop_all()
+        # The kernel's times are the calendar's, the profile's those of a clock that runs on.
+        self._clock_ns = time.monotonic_ns() - time.time_ns()
+
+    def _open(
+        self, stack: contextlib.ExitStack, interface: Optional[str], program: bytes, blocks: int
+    ) -> None:
+        # A socket that is for all packets from its birth is on all interfaces. What comes
+        # before the filter is there never gets into the ring.
+        protocol = 0 if interface else socket.htons(ETH_P_ALL)
+        opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket = stack.enter_context(opened)
+        self._attach(program)
+        opened.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
+        frames = self.BLOCK_BYTES // self.FRAME_BYTES * blocks
+        opened.setsockopt(
+            SOL_PACKET,
+            PACKET_RX_RING,
+            _RING_REQUEST.pack(
+                self.BLOCK_BYTES, blocks, self.FRAME_BYTES, frames, self.RETIRE_MS, 0, 0
+            ),
+        )
+        self._blocks = blocks
+        self._ring = stack.enter_context(
+            contextlib.closing(mmap.mmap(opened.fileno(), self.BLOCK_BYTES * blocks))
+        )
+        if interface:
+            opened.bind((interface, ETH_P_ALL))
+
+    def _attach(self, program: bytes) -> None:
+        """Let only those packets in that the program accepts."""
+        code = ctypes.create_string_buffer(program, len(program))
+        header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))  # sock_fprog
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, header)
+
+    def __enter__(self) -> PacketSource:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
+
+    def started(self, _timeout_ms: int) -> Optional[Tuple[int, float]]:
+        """See Source.started."""
+        return time.monotonic_ns(), time.time()
+
+    def now(self) -> int:
+        """See Source.now."""
+        return time.monotonic_ns()
+
+    def read(self, timeout_ms: int) -> Optional[List[Segment]]:
+        """See Source.read."""
+        if not self._is_ready() and timeout_ms:
+            # A poll that a signal interrupts goes on, so this one is short; see Stop.
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN | select.POLLERR)
+            poll.poll(timeout_ms)
+        for _ in range(4):  # some at once, so that other work is not done for each
+            if not self._is_ready():
+                break
+            self._read_block()
+        else:
+            return self._take()
+        if self._stopped:
+            self._reassembler.finish()
+        return self._take()
+
+    def _take(self) -> List[Segment]:
+        segments = self._reassembler.take()
+        for kind, _, _, _, _, _, length, _ in segments:
+            if kind <= SEND:
+                self._totals[kind] += length
+        return segments
+
+    def _is_ready(self) -> bool:
+        """Has the kernel handed over the next block?"""
+        status = _BLOCK.unpack_from(self._ring, self._block * self.BLOCK_BYTES)[0]
+        return bool(status & TP_STATUS_USER)
+
+    def _read_block(self) -> None:
+        begin = self._block * self.BLOCK_BYTES
+        _, packets, at, size = _BLOCK.unpack_from(self._ring, begin)
+        data = self._ring[begin : begin + min(size, self.BLOCK_BYTES)]
+        struct.pack_into("=I", self._ring, begin + 8, 0)  # the kernel's again
+        self._block = (self._block + 1) % self._blocks
+        parse_block(data, packets, at, self._clock_ns, self._reassembler.add)
+
+    def stop(self) -> None:
+        """See Source.stop. Waits until the kernel has handed over what it holds."""
+        if not self._stopped:
+            self._stopped = True
+            self._attach(struct.pack("=HBBI", RET, 0, 0, 0))
+            time.sleep(4 * self.RETIRE_MS / 1000)
+
+    def counters(self) -> Dict[str, int]:
+        """See Source.counters; dropped_events are packets that the ring had no room for."""
+        # Reading them sets them to zero.
+        counts = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)
+        self._dropped += struct.unpack("=III", counts)[1]
+        counted = packet_counters(self._reassembler, self._totals)
+        # How much was in them nobody knows; that they were as large as the others is a guess,
+        # but that they held nothing beyond the gaps that were noticed would be a worse one.
+        mean = sum(self._totals) / max(counted["events"], 1)
+        missed = max(int(self._dropped * mean) - counted["gap_bytes"], 0)
+        return {**counted, "dropped_events": self._dropped, "missed_bytes": missed}
+
+
+def parse_block(
+    data: bytes,
+    packets: int,
+    at: int,
+    clock_ns: int,
+    add: Callable[[int, bytes, int, int, int], None],
+) -> None:
+    """Hand the packets of a block of the ring to add (see Reassembler.add).
+
+    at: where the first one is; clock_ns is added to their times.
+    """
+    unpack = _FRAME.unpack_from
+    for _ in range(packets):
+        after, seconds, ns, captured, length, _, mac, net, hatype = unpack(data, at)
+        start = at + mac
+        end = start + captured
+        if hatype in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
+            # A tag that the kernel has taken out is not missed: it is beside the packet.
+            ip = ip_in_ethernet(data, start, end)
+        else:
+            ip = at + net
+        if ip >= 0:
+            add(seconds * NS_PER_SECOND + ns + clock_ns, data, ip, end, start + length)
+        at += after
+
+
+def require_packets() -> None:
+    """Raise SourceError with what to do, unless this process may capture packets."""
+    if not hasattr(socket, "AF_PACKET"):
+        raise SourceError(
+            f"live packets need Linux; this is {platform.system()}",
+            "record a file there: tcpdump -w FILE.pcap tcp port 11211",
+        )
+    if not effective_capabilities() >> CAP_NET_RAW & 1:
+        raise SourceError(
+            "capturing packets needs root (missing: CAP_NET_RAW)", "run it again with sudo"
+        )
 
 
 # ==== Protocol ========================================================================
@@ -1377,7 +2595,26 @@ class Connection:
     So the next read is parsed tentatively. If it makes sense, and so does what is
     sent next as the answer to its first request, the connection is in step. If not, all
     of it counts as lost, and the next read is tried. No operation is ever guessed.
+
+    Packets do not tell when the server reads, and neither of the two is certain for them: a
+    packet can begin within a value, and a reply that follows a request may be that of an
+    earlier one, which the server still had to answer; with a client that stays ahead of the
+    replies, that can go on for as long as it likes. So for packets there must be evidence:
+
+      - SYNC_TURNS turns in a row, each of whole requests, each answered fitly, before the next
+        begins; a turn is what a client sends until the server answers. The end of a value, and
+        requests that went by unseen, do not fit so.
+      - the replies fit no other way: had one of the last SYNC_SHIFTS requests been answered
+        each time instead, at least one reply would not have been its answer. (With memcached
+        one is as many as can be behind in turns like these: it reads all that has come.)
+
+    The evidence is not recorded and counts as lost; with the next turn the connection is in
+    step. One whose requests and replies are all alike stays out of step.
     """
+
+    SYNC_TURNS = 4
+    SYNC_SHIFTS = 4
+    REPLIES_MAX = 4096  # lines of one reply that are looked at as evidence
 
     __slots__ = (
         "number",
@@ -1390,6 +2627,11 @@ class Connection:
         "batch_time_ns",
         "batch_position",
         "tentative_bytes",
+        "answered",
+        "turns",
+        "shifts",
+        "recent",
+        "replies",
         "watching",
         "ended",
         "final",
@@ -1408,6 +2650,8 @@ class Connection:
         self.batch_time_ns = 0
         self.batch_position = 0
         self.tentative_bytes = 0
+        self.answered = False  # did the server send anything after the last request?
+        self._forget_evidence()
         self.watching = False  # after `watch`, replies are a log without an end
         self.ended = False
         self.final: Optional[Tuple[int, int]] = None  # see Matcher._close
@@ -1425,8 +2669,14 @@ class Connection:
         if new_read:
             self.batch_time_ns = time_ns
             self.batch_position = 0
+        begins = new_read
+        if not self._matcher.reads:
+            begins = self.answered
+            self.answered = False
+            if begins and self.state == TENTATIVE:
+                self._end_turn()
         if self.state == OUT_OF_STEP:
-            if not new_read or behind_gap:  # not known to be the beginning of a read
+            if not begins or behind_gap:  # nor is it known what a gap held
                 self._matcher.ledger.lost_bytes += length
                 return
             self.state = TENTATIVE
@@ -1458,11 +2708,12 @@ class Connection:
             gap = (offset - self.send_next) & 0xFFFFFFFF
             self._missing(gap, self._skip_response_bytes, 0)
         self.send_next = (offset + length) & 0xFFFFFFFF
+        self.answered = True
         if self.state == OUT_OF_STEP:
             self._matcher.ledger.lost_bytes += length
             return
         self._count(length)
-        if self.watching:
+        if self.watching or (self.state == IN_STEP and not self._matcher.responses):
             return
         try:
             responses = self.responses.feed(data) if data else []
@@ -1557,6 +2808,7 @@ class Connection:
         self.requests = RequestParser()
         self.responses = ResponseParser()
         self.watching = False
+        self._forget_evidence()
         self.state = OUT_OF_STEP
 
     def _confirm(self) -> None:
@@ -1564,13 +2816,53 @@ class Connection:
         self.tentative_bytes = 0
         self.state = IN_STEP
 
+    def _end_turn(self) -> None:
+        """The client goes on. Was all answered, and all of it whole?"""
+        waiting = any(request.reply != REPLY_NONE for request in self.queue)
+        if waiting or self.requests.unfinished_bytes() or self.responses.unfinished_bytes():
+            self.fall_out_of_step()
+            return
+        self.queue.clear()
+        self.turns += 1
+        if self.turns >= self.SYNC_TURNS and not self.shifts:
+            self._matcher.ledger.lost_bytes += self.tentative_bytes
+            self.tentative_bytes = 0
+            self._forget_evidence()
+            self.state = IN_STEP
+
+    def _forget_evidence(self) -> None:
+        self.turns = 0  # seen in a row
+        self.shifts = set(range(1, self.SYNC_SHIFTS + 1))  # other ways that are still possible
+        self.recent: Deque[Request] = deque(maxlen=self.SYNC_SHIFTS)  # answered requests
+        self.replies: List[Response] = []  # to the first request in the queue, so far
+
+    def _weigh(self, request: Request, passed: int) -> None:
+        """The request was answered, with `replies`, and so many were passed in silence."""
+        if passed or request.quiet:  # who else was silent? Nothing is certain
+            self._forget_evidence()
+            return
+        for shift in list(self.shifts):
+            if len(self.recent) >= shift and not self._fits(self.recent[-shift]):
+                self.shifts.discard(shift)
+        self.recent.append(request)
+        self.replies = []
+
+    def _fits(self, request: Request) -> bool:
+        """Could `replies` be the whole answer to this request?"""
+        trial = Connection(self._matcher, 0, TENTATIVE)
+        trial.shifts = set()
+        again = Request(request.form, request.reply, request.keys, opaque=request.opaque)
+        again.value_size = request.value_size
+        trial.queue.append(again)
+        return all(trial._answer(reply, 0) for reply in self.replies) and not trial.queue
+
     # -- answers --
 
     def _pass_silent(self) -> None:
         """Requests at the head that nobody answers are done when they are read."""
         queue = self.queue
         unanswered = not self._matcher.responses
-        if unanswered and self.state == TENTATIVE and queue[0].time_ns:
+        if unanswered and self._matcher.reads and self.state == TENTATIVE and queue[0].time_ns:
             self._confirm()  # it made sense as far as it went; nothing else will tell
         while self.state == IN_STEP and queue and queue[0].time_ns:
             if queue[0].reply != REPLY_NONE and not unanswered:
@@ -1593,6 +2885,8 @@ class Connection:
     def _answer(self, response: Response, time_ns: int) -> bool:
         """Give the response to the request it answers. False if there is none."""
         word = response[0]
+        if self.state == TENTATIVE and len(self.replies) < self.REPLIES_MAX:
+            self.replies.append(response)
         index = self._find_request(word, response[1])
         if index is None:
             return False
@@ -1604,12 +2898,18 @@ class Connection:
             return False  # before the whole value has come there can be an error only
         if request.reply == REPLY_STREAM and not ends_stream(request, word):
             return True  # one of its lines
-        if self.state == TENTATIVE:
+        if self.state == TENTATIVE and self._matcher.reads:
             self._confirm()
+        certain = self.state == IN_STEP
+        if not certain:
+            self._weigh(request, index)
         for _ in range(index):  # these were passed in silence
             silent = self.queue.popleft()
-            self._matcher.emit(self, silent, silent_outcome(silent), 0)
+            if certain:
+                self._matcher.emit(self, silent, silent_outcome(silent), 0)
         self.queue.popleft()
+        if not certain:
+            return True
         if word == b"VA" and request.form[:2] == b"mg":
             request.sizes[0] = response[2]
         if request.reply == REPLY_FOREVER and outcome == OK:
@@ -1754,6 +3054,7 @@ class Matcher:
         on_connection: Callable[[int, int, int, int], None],
         secret: bytes,
         responses: bool = True,
+        reads: bool = True,
     ) -> None:
         self.ledger = Ledger()
         self.connections: Dict[int, Connection] = {}
@@ -1767,6 +3068,7 @@ class Matcher:
         self._on_connection = on_connection  # (time_ns, number, port, kind)
         self._secret = secret
         self.responses = responses  # are they recorded?
+        self.reads = reads  # are segments reads and writes? Else packets; see Connection
         self._key_codes: Dict[bytes, int] = {}
         self._ended: Deque[Tuple[int, Connection]] = deque()
         self._closed_now: List[Tuple[int, Connection, int, int]] = []
@@ -2957,7 +4259,9 @@ def loss_line(loss: Dict[str, Any]) -> str:
 class Stop:
     """Ctrl-C, SIGTERM and SIGHUP end a recording normally: they set `requested`."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    SIGNALS = tuple(
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    )
 
     def __init__(self) -> None:
         self.requested = False
@@ -3051,39 +4355,59 @@ def say(text: str) -> None:
 
 def record(options: argparse.Namespace) -> int:
     """Record until the duration is over or somebody stops it; then summarize."""
-    ports, why = choose_ports(options.port)
+    ports, why = choose_ports(options.port, options.source)
     secret = options.salt or os.urandom(32)
     with Stop() as stop, ProfileWriter(options.output, options.force) as profile:
         with open_source(options, ports) as source:
-            started_ns = time.monotonic_ns()
-            profile.start(describe_recording(options, source, ports, secret), started_ns)
+            started_ns, started_unix = wait_for_start(source, stop)
+            header = describe_recording(options, source, ports, secret, started_unix)
+            profile.start(header, started_ns)
             matcher = Matcher(
-                profile.add, profile.add_connection, secret, not options.no_responses
+                profile.add,
+                profile.add_connection,
+                secret,
+                not options.no_responses,
+                source.reads,
             )
             status = Status(matcher, profile, source, options.quiet)
             if not options.quiet:
                 say(f"recording {source.name} with the {source.hook} hook, {why}; Ctrl-C ends it")
-            while not stop.requested and not is_over(started_ns, options.duration):
-                matcher.process(source.read(POLL_MS) or ())
+            while not stop.requested and not is_over(source, started_ns, options.duration):
+                segments = source.read(POLL_MS)
+                if segments is None:
+                    break
+                matcher.process(segments)
                 profile.flush_if_due(matcher.ledger)
                 status.update(ports)
-            duration = (time.monotonic_ns() - started_ns) / NS_PER_SECOND
+            duration_ns = source.now() - started_ns
             source.stop()
             drain(source, matcher, profile)
             matcher.ledger.kernel = source.counters()
+        duration = duration_ns / NS_PER_SECOND
         profile.finish(matcher.ledger, {"duration_seconds": duration})
         status.clear()
         if not options.quiet:
             summarize(matcher, profile, duration, ports)
+        for remark in source.remarks:
+            say(remark)
     return 0
 
 
 POLL_MS = 50
 
 
-def is_over(started_ns: int, duration: Optional[float]) -> bool:
-    """Has the recording lasted as long as was asked for?"""
-    return duration is not None and time.monotonic_ns() - started_ns >= duration * NS_PER_SECOND
+def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:
+    """See Source.started; now, if somebody ends the recording before it began."""
+    while not stop.requested:
+        start = source.started(POLL_MS)
+        if start:
+            return start
+    return source.now(), time.time()
+
+
+def is_over(source: Source, started_ns: int, duration: Optional[float]) -> bool:
+    """Has the recording lasted as long as was asked for, in the source's own time?"""
+    return duration is not None and source.now() - started_ns >= duration * NS_PER_SECOND
 
 
 def drain(source: Source, matcher: Matcher, profile: ProfileWriter) -> None:
@@ -3099,9 +4423,40 @@ def drain(source: Source, matcher: Matcher, profile: ProfileWriter) -> None:
     matcher.finish()
 
 
-def open_source(options: argparse.Namespace, ports: Sequence[int]) -> EbpfSource:
-    """The source that the user named."""
-    kind, _, interface = options.source.partition(":")
+def open_source(options: argparse.Namespace, ports: Sequence[int]) -> Source:
+    """The source that the user named; with none named, eBPF, or else packets."""
+    kind, interface = options.source
+    if kind == "file":
+        return CaptureSource(interface, ports)
+    if kind == "packet":
+        return PacketSource(ports, named_interface(interface), options.ring_size or 64)
+    try:
+        return open_ebpf(options, ports, named_interface(interface))
+    except SourceError as error:
+        if kind == "ebpf":
+            raise
+        ebpf_error = error
+    try:
+        source = PacketSource(ports, None, options.ring_size or 64)
+    except SourceError as error:
+        raise SourceError(
+            f"neither eBPF nor packets can be recorded here: {ebpf_error}; {error}",
+            ebpf_error.hint,
+        ) from None
+    if not options.quiet:
+        say(f"eBPF is not used, but packets: {ebpf_error}")
+    return source
+
+
+def named_interface(name: str) -> Optional[str]:
+    """None stands for all of them."""
+    return None if name == "any" else name
+
+
+def open_ebpf(
+    options: argparse.Namespace, ports: Sequence[int], interface: Optional[str]
+) -> EbpfSource:
+    """Record at the sockets."""
     image = None
     if options.bpf_object:
         try:
@@ -3112,35 +4467,37 @@ def open_source(options: argparse.Namespace, ports: Sequence[int]) -> EbpfSource
                 f"cannot read {printable(options.bpf_object)}: {error.strerror}",
                 "name an object file, as bpf/programs.bpf.o",
             ) from None
-    if kind != "ebpf":
-        raise MembenchError(f"unknown source {printable(options.source)}", SOURCE_HINT)
     return EbpfSource(
         ports,
-        None if interface == "any" else interface,
+        interface,
         options.hook,
         not options.no_responses,
-        options.ring_size,
+        options.ring_size or 16,
         image,
         options.verbose,
     )
 
 
 def describe_recording(
-    options: argparse.Namespace, source: Source, ports: Sequence[int], secret: bytes
+    options: argparse.Namespace,
+    source: Source,
+    ports: Sequence[int],
+    secret: bytes,
+    started_unix: float,
 ) -> Dict[str, Any]:
     """The header of a profile."""
-    now = time.time()
+    elsewhere = options.source[0] == "file"  # nobody knows on which machine it was captured
     return {
         "membench": VERSION,
         "source": source.name,
         "hook": source.hook,
         "side": "server",
-        "host": platform.node(),
-        "kernel": platform.release(),
+        "host": "" if elsewhere else platform.node(),
+        "kernel": "" if elsewhere else platform.release(),
         "ports": list(ports),
         "responses": not options.no_responses,
-        "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        "started_unix": now,
+        "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_unix)),
+        "started_unix": started_unix,
         # Tells whether two profiles have the same secret, not which.
         "key_space": hashlib.blake2b(b"key space", digest_size=8, key=secret).hexdigest(),
     }
@@ -3244,11 +4601,15 @@ def listening_paths(pid: str, inodes: Iterable[str]) -> List[str]:
     return sorted(set(paths))
 
 
-def choose_ports(asked: Optional[List[int]]) -> Tuple[List[int], str]:
+def choose_ports(
+    asked: Optional[List[int]], source: Tuple[str, str] = ("auto", "any")
+) -> Tuple[List[int], str]:
     """The ports to watch, and why those in words."""
     if asked:
         ports = sorted(set(asked))
         return ports, ports_text(ports)
+    if source[0] == "file":  # what runs on this machine says nothing about a capture
+        return [DEFAULT_PORT], f"port {DEFAULT_PORT} (the default)"
     ports = sorted({port for server in find_servers() for port in server.ports})
     if ports:
         return ports, f"{ports_text(ports)} (where memcached listens)"
@@ -3310,6 +4671,11 @@ def check(options: argparse.Namespace) -> int:
         with EbpfSource([DEFAULT_PORT], hook=hook, ring_mib=1, verbose=options.verbose):
             return "loads and attaches"
 
+    def probe_packets() -> str:
+        with PacketSource([DEFAULT_PORT], ring_mib=2):
+            names = ", ".join(printable(name) for _, name in socket.if_nameindex())
+        return f"packet:any, or one of: {names}"
+
     def probe_library() -> str:
         Libbpf()
         return "found"
@@ -3321,14 +4687,17 @@ def check(options: argparse.Namespace) -> int:
     probe("kernel", probe_machine)
     probe("libbpf", probe_library)
     hooks = [probe(f"hook {hook}", lambda hook=hook: probe_hook(hook)) for hook in HOOKS]  # type: ignore[misc]
+    packets = probe("packets", probe_packets)
+    rows.append(("capture files", True, "FILE.pcap, FILE.pcapng, or - for a pipe"))
     lines = [f"{'yes' if good else 'NO':<4} {name:<14} {text}" for name, good, text in rows]
     for server in find_servers():
         where = [ports_text(server.ports)] if server.ports else []
         places = ", ".join(where + server.unix_sockets)
         lines.append(f"     memcached      pid {server.pid}: {places}")
-    lines.append(f"record would{'' if any(hooks) else ' not'} work here.")
+    works = any(hooks) or packets
+    lines.append(f"record would{'' if works else ' not'} work here.")
     print_result("\n".join(lines))
-    return 0 if any(hooks) else 1
+    return 0 if works else 1
 
 
 def analyze_command(options: argparse.Namespace) -> int:
@@ -3352,7 +4721,10 @@ def compare_command_line(options: argparse.Namespace) -> int:
 
 # ---- The command line ----
 
-SOURCE_HINT = "SOURCE is ebpf:any or ebpf:INTERFACE"
+SOURCE_HINT = (
+    "SOURCE is ebpf:any, ebpf:INTERFACE, packet:any, packet:INTERFACE, INTERFACE, "
+    "FILE.pcap, FILE.pcapng, or - for a capture on stdin"
+)
 
 EXAMPLES = """\
 examples:
@@ -3361,6 +4733,9 @@ examples:
   sudo membench.py record --port 11212 out.profile
   sudo membench.py record ebpf:eth0            only what comes in by eth0
   sudo membench.py record ebpf:any - | ssh host 'cat > out.profile'
+  sudo membench.py record packet:eth0          packets, where eBPF does not work
+  membench.py record traffic.pcap out.profile  what tcpdump -w captured
+  tcpdump -U -w - tcp port 11211 | membench.py record - out.profile
   membench.py analyze out.profile
   membench.py analyze --json out.profile | jq .hit_ratio
   membench.py compare before.profile after.profile
@@ -3427,7 +4802,11 @@ def add_record_arguments(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument(
-        "source", nargs="?", metavar="SOURCE", help="ebpf:any (default), ebpf:INTERFACE"
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="ebpf:any or ebpf:INTERFACE; packet:any or packet:INTERFACE; a .pcap or .pcapng "
+        "file, or - for a capture on stdin. Default: eBPF, and packets where that cannot be",
     )
     sub.add_argument(
         "output",
@@ -3463,9 +4842,8 @@ def add_record_arguments(commands: Any) -> None:
     sub.add_argument(
         "--ring-size",
         type=ring_mib,
-        default=16,
         metavar="MIB",
-        help="buffer between kernel and membench, a power of two; default 16",
+        help="buffer between kernel and membench, a power of two; default 16, for packets 64",
     )
     sub.add_argument(
         "--no-responses", action="store_true", help="requests only: cheaper, no outcomes"
@@ -3500,19 +4878,44 @@ def finish_record_options(
     """One positional alone is a source if it looks like one, else the output."""
     if options.source and not options.output and not looks_like_source(options.source):
         options.source, options.output = None, options.source
-    options.source = options.source or "ebpf:any"
-    kind, _, interface = options.source.partition(":")
-    if kind != "ebpf" or not interface:
-        parser.error(f"unknown source {printable(options.source)!r}: {SOURCE_HINT}")
+    if options.source:
+        options.source = parse_source(options.source)
+        if not options.source:
+            parser.error(f"unknown source: {SOURCE_HINT}")
+    else:  # who chooses among kernel hooks does not want packets
+        chosen = options.hook != "auto" or options.bpf_object
+        options.source = ("ebpf" if chosen else "auto", "any")
     if not options.output:
         options.output = time.strftime("membench-%Y%m%dT%H%M%SZ.profile", time.gmtime())
 
 
+CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
+
+
+def parse_source(text: str) -> Optional[Tuple[str, str]]:
+    """(ebpf, packet or file; interface, any, or path); None: it is no source."""
+    kind, colon, interface = text.partition(":")
+    if colon and kind in ("ebpf", "packet") and interface:
+        return kind, interface
+    if text == "-" or text.endswith(CAPTURE_SUFFIXES) or is_capture(text):
+        return "file", text
+    if text in interface_names():
+        return "packet", text
+    return ("file", text) if os.path.exists(text) else None
+
+
+def interface_names() -> List[str]:
+    """The network interfaces of this machine."""
+    with contextlib.suppress(OSError, AttributeError):
+        return [name for _, name in socket.if_nameindex()]
+    return []
+
+
 def looks_like_source(text: str) -> bool:
-    """Is it a source, and not the name of a file to write?"""
-    if text.startswith(("ebpf", "packet:")) or text.endswith((".pcap", ".pcapng")):
+    """Is it a source, and not the name of a file to write? A lone - is the output."""
+    if text.startswith(("ebpf", "packet:")) or text.endswith(CAPTURE_SUFFIXES):
         return True
-    return any(text == name for _, name in socket.if_nameindex())
+    return text in interface_names() or is_capture(text)
 
 
 def number_within(what: str, lowest: int, highest: int) -> Callable[[str], int]:

@@ -1,0 +1,623 @@
+"""Capture files: every format and link layer, cut, shuffled, damaged, mutated."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+import struct
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any, Iterator, List, NamedTuple
+
+import pytest
+from captures import (
+    ETHERNET,
+    LINKS_ETHERNET,
+    RAW,
+    SLL,
+    SLL2,
+    Packet,
+    Result,
+    Tcpdump,
+    inventions,
+    read_capture,
+    read_pcap,
+    snapped,
+    talk,
+    talk_in_all_styles,
+    to_pcap,
+    to_pcapng,
+    with_head,
+)
+from live import MODULE, Memcached, analyze, exchange, membench, run
+
+
+class Clean(NamedTuple):
+    """A capture as tcpdump wrote it."""
+
+    path: Path
+    port: int
+    packets: List[Packet]
+    result: Result
+
+
+def capture(path: Path, listen: str, traffic: Any) -> Clean:
+    """Traffic of a server of its own, as tcpdump saw it."""
+    with Memcached("-t", "4", listen=listen) as server, Tcpdump(path, server.port):
+        traffic(server)
+        # Connections end when their last packets are captured.
+    result = read_capture(path, None, server.port)
+    assert result.rows and not result.ledger.lost_bytes and not result.ledger.resyncs
+    assert result.ledger.report()["coverage"] == 1.0
+    return Clean(path, server.port, read_pcap(path), result)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clean]:
+    path = tmp_path_factory.mktemp("captures") / "clean.pcap"
+    yield capture(path, "127.0.0.1", talk_in_all_styles)
+
+
+@pytest.fixture(scope="module")
+def clean6(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clean]:
+    path = tmp_path_factory.mktemp("captures") / "clean6.pcap"
+    yield capture(path, "::1", lambda server: talk(server, "piles", 1))
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clean]:
+    """A few dozen packets, to be read thousands of times."""
+    path = tmp_path_factory.mktemp("captures") / "short.pcap"
+    yield capture(path, "127.0.0.1", lambda server: talk(server, "one", 3, 20))
+
+
+# ---- Formats ----
+
+
+@pytest.mark.parametrize("ns", [False, True], ids=["us", "ns"])
+@pytest.mark.parametrize("order", "<>")
+def test_pcap(clean: Clean, order: str, ns: bool, tmp_path: Path) -> None:
+    data = to_pcap(clean.packets, order, ns)
+    result = read_capture(tmp_path / "a", data, clean.port)
+    assert result.identities == clean.result.identities
+    assert result.source.hook == "pcap" and not result.source.remarks
+
+
+@pytest.mark.parametrize("resolution", [None, 6, 7, 9, 0x80 | 30, 0x80 | 20])
+@pytest.mark.parametrize("order", "<>")
+def test_pcapng(clean: Clean, order: str, resolution: int, tmp_path: Path) -> None:
+    data = to_pcapng(clean.packets, order, (ETHERNET,), resolution)
+    result = read_capture(tmp_path / "a", data, clean.port)
+    assert result.source.hook == "pcapng" and not result.source.remarks
+    rows = result.identities
+    if resolution == 0x80 | 20:  # about a microsecond
+        rows = [(row[1:]) for row in rows]
+        assert sorted(rows) == sorted(row[1:] for row in clean.result.identities)
+    elif resolution == 0x80 | 30:  # rounded down, by a nanosecond at most
+        for row, other in zip(rows, clean.result.identities):
+            assert abs(row[0][0] - other[0][0]) <= 1 and row[1] == other[1]
+    else:
+        assert rows == clean.result.identities
+
+
+def test_pcapng_simple_packets_and_sections(clean: Clean, tmp_path: Path) -> None:
+    half = len(clean.packets) // 2
+    data = to_pcapng(clean.packets[:half], simple=True)
+    data += to_pcapng(clean.packets[half:], ">", simple=True)
+    result = read_capture(tmp_path / "a", data, clean.port)
+    # Without times, nobody knows what came at once: the place in the batch differs.
+    untimed = sorted(row[3:5] + row[6:] for row in clean.result.rows)
+    assert sorted(row[3:5] + row[6:] for row in result.rows) == untimed
+
+
+LINKS = {
+    **{name: (ETHERNET, head) for name, head in LINKS_ETHERNET.items()},
+    "raw 101": (RAW, b""),
+    "raw 12": (12, b""),
+    "raw 14": (14, b""),
+    "IPv4 or IPv6": (228, b""),
+    "null": (0, b"\2\0\0\0"),
+    "loop": (108, b"\0\0\0\2"),
+    "sll": (SLL, b"\0\0\3\4\0\6" + b"\0" * 8 + b"%s"),
+    "sll vlan": (SLL, b"\0\0\3\4\0\6" + b"\0" * 8 + b"\x81\0\0\5%s"),
+    "sll2": (SLL2, b"%s" + b"\0" * 18),
+    "sll2 vlan": (SLL2, b"\x81\0" + b"\0" * 18 + b"\0\5%s"),
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("name", LINKS)
+def test_link_types(clean: Clean, clean6: Clean, name: str, version: int, tmp_path: Path) -> None:
+    link, head = LINKS[name]
+    which = clean if version == 4 else clean6
+    head = head.replace(b"%s", b"\x08\0" if version == 4 else b"\x86\xdd")
+    if link == 228 and version == 6:
+        link = 229
+    packets = with_head(which.packets, head)
+    for data in (to_pcap(packets, link=link), to_pcapng(packets, links=(link,))):
+        result = read_capture(tmp_path / "a", data, which.port)
+        assert result.identities == which.result.identities
+        assert result.ledger.report()["coverage"] == 1.0
+
+
+def test_pcapng_of_several_interfaces(clean: Clean, tmp_path: Path) -> None:
+    """Every packet on three interfaces, one of them of a link type that nobody knows."""
+    packets: List[Packet] = []
+    for packet in clean.packets:
+        packets += [packet, *with_head([packet], LINKS["sll2"][1].replace(b"%s", b"\x08\0"))]
+        packets.append(packet)
+    links = (ETHERNET, SLL2, 147)
+    data = to_pcapng(packets, links=links, choose=lambda number: number % 3)
+    result = read_capture(tmp_path / "a", data, clean.port)
+    assert result.identities == clean.result.identities
+    assert result.opened == clean.result.opened
+
+
+def test_ip_options_and_extension_headers(clean: Clean, clean6: Clean, tmp_path: Path) -> None:
+    with_options = [
+        p._replace(
+            data=p.data[:14]
+            + b"\x47"
+            + p.data[15:16]
+            + struct.pack(">H", struct.unpack_from(">H", p.data, 16)[0] + 8)
+            + p.data[18:34]
+            + b"\1" * 8
+            + p.data[34:],
+            length=p.length + 8,
+        )
+        for p in clean.packets
+        if struct.unpack_from(">H", p.data, 16)[0] < 65000
+    ]
+    result = read_capture(tmp_path / "a", to_pcap(with_options), clean.port)
+    assert result.identities == clean.result.identities
+    with_extension = [
+        p._replace(
+            data=p.data[:18]
+            + struct.pack(">H", struct.unpack_from(">H", p.data, 18)[0] + 8)
+            + b"\x3c"
+            + p.data[21:54]
+            + b"\6\0\1\4\0\0\0\0"
+            + p.data[54:],
+            length=p.length + 8,
+        )
+        for p in clean6.packets
+    ]
+    result = read_capture(tmp_path / "a", to_pcap(with_extension), clean6.port)
+    assert result.identities == clean6.result.identities
+
+
+def test_a_packet_larger_than_64_kb_has_no_length(clean: Clean, tmp_path: Path) -> None:
+    packets = [p._replace(data=p.data[:16] + b"\0\0" + p.data[18:]) for p in clean.packets]
+    result = read_capture(tmp_path / "a", to_pcap(packets), clean.port)
+    assert result.identities == clean.result.identities
+
+
+def test_padding_and_checksums_do_not_count(clean: Clean, tmp_path: Path) -> None:
+    packets = [
+        Packet(p.time_ns, p.data[:24] + b"\xff\xff" + p.data[26:] + b"pad" * 9, p.length + 27)
+        for p in clean.packets
+    ]
+    result = read_capture(tmp_path / "a", to_pcap(packets), clean.port)
+    assert result.identities == clean.result.identities
+
+
+def test_fragments_are_counted(clean: Clean, tmp_path: Path) -> None:
+    """The data of a fragment is a gap when it is acknowledged."""
+    number = next(i for i, p in enumerate(clean.packets) if len(p.data) > 200)
+    packets = list(clean.packets)
+    data = packets[number].data
+    packets[number] = packets[number]._replace(data=data[:20] + b"\x20\0" + data[22:])
+    result = read_capture(tmp_path / "a", to_pcap(packets), clean.port)
+    assert result.ledger.kernel["fragments"] == 1
+    assert result.ledger.kernel["gaps"] >= 1
+    assert not inventions(result.rows, clean.result.rows)
+
+
+# ---- Damage that only removes, repeats or reorders ----
+
+
+def check(path: Path, packets: List[Packet], clean: Clean) -> Result:
+    """Nothing is invented, every byte is understood or lost."""
+    result = read_capture(path, to_pcap(packets), clean.port)
+    wrong = inventions(result.rows, clean.result.rows)
+    assert not wrong, f"{len(wrong)} invented, as {wrong[:3]}"
+    ledger = result.ledger
+    seen = ledger.kernel["recv_bytes"] + ledger.kernel["send_bytes"]
+    assert ledger.understood_bytes + ledger.lost_bytes == seen
+    return result
+
+
+def test_all_twice(clean: Clean, tmp_path: Path) -> None:
+    twice = [packet for packet in clean.packets for _ in range(2)]
+    assert check(tmp_path / "a", twice, clean).identities == clean.result.identities
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shuffled(clean: Clean, seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    packets = list(clean.packets)
+    chance.shuffle(packets)
+    check(tmp_path / "a", packets, clean)
+
+
+@pytest.mark.parametrize("distance", [2, 5, 50])
+@pytest.mark.parametrize("seed", range(5))
+def test_shuffled_a_little(clean: Clean, seed: int, distance: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    places = {p: number + chance.random() * distance for number, p in enumerate(clean.packets)}
+    check(tmp_path / "a", sorted(clean.packets, key=places.__getitem__), clean)
+
+
+@pytest.mark.parametrize("share", [0.002, 0.01, 0.1, 0.5])
+@pytest.mark.parametrize("seed", range(10))
+def test_packets_removed(clean: Clean, seed: int, share: float, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    packets = [p for p in clean.packets if chance.random() > share]
+    if seed % 2:
+        packets = [p for p in packets for _ in range(chance.choice((1, 1, 1, 2)))]
+    result = check(tmp_path / "a", packets, clean)
+    if share < 0.005:
+        assert len(result.rows) > 0.3 * len(clean.result.rows)
+
+
+def test_cut_at_every_packet(clean: Clean, tmp_path: Path) -> None:
+    step = max(len(clean.packets) // 400, 1)
+    for end in range(0, len(clean.packets), step):
+        check(tmp_path / "a", clean.packets[:end], clean)
+
+
+def test_joined_at_every_packet(clean: Clean, tmp_path: Path) -> None:
+    step = max(len(clean.packets) // 400, 1)
+    for start in range(1, len(clean.packets), step):
+        check(tmp_path / "a", clean.packets[start:], clean)
+
+
+def test_a_joined_connection_gets_in_step(short: Clean, tmp_path: Path) -> None:
+    """One that waits for each reply loses little."""
+    handshakes = [i for i, p in enumerate(short.packets) if p.data[47] & 2]
+    result = check(tmp_path / "a", short.packets[handshakes[-1] + 3 :], short)
+    assert result.rows and not result.ledger.resyncs
+
+
+def test_snapped(clean: Clean, tmp_path: Path) -> None:
+    """Most of a value may be missing, if nothing but the value is."""
+    for length in (40, 54, 66, 70, 90, 96, 128, 500, 1500):
+        result = read_capture(tmp_path / "a", to_pcap(snapped(clean.packets, length)), clean.port)
+        assert not inventions(result.rows, clean.result.rows)
+        assert not result.source.remarks
+
+
+def test_sequence_numbers_wrap(clean: Clean, tmp_path: Path) -> None:
+    """All numbers are moved so that they pass zero within every connection."""
+    firsts: dict[bytes, int] = {}
+    packets = []
+    for packet in clean.packets:
+        data = bytearray(packet.data)
+        for at, key in ((38, bytes(data[26:38])), (42, bytes(data[30:34] + data[26:30]
+                        + data[36:38] + data[34:36]))):
+            number = struct.unpack_from(">I", data, at)[0]
+            if number or at == 38:
+                moved = (number - firsts.setdefault(key, number) - 300) % 2**32
+                struct.pack_into(">I", data, at, moved)
+        packets.append(packet._replace(data=bytes(data)))
+    result = check(tmp_path / "a", packets, clean)
+    assert result.identities == clean.result.identities
+
+
+# ---- Bytes cut and mutated ----
+
+
+def test_cut_at_every_byte_of_the_last_packets(short: Clean, tmp_path: Path) -> None:
+    for make in (to_pcap, to_pcapng):
+        data = make(short.packets)
+        for end in range(len(data) - 600, len(data)):
+            result = read_capture(tmp_path / "a", data[:end], short.port)
+            assert not inventions(result.rows, short.result.rows)
+
+
+def test_a_cut_file_says_so(short: Clean, tmp_path: Path) -> None:
+    source = tmp_path / "cut.pcap"
+    source.write_bytes(to_pcap(short.packets)[:-5])
+    output = tmp_path / "a.profile"
+    done = run("record", str(source), str(output), "--port", str(short.port))
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1].endswith("cut.pcap was cut; what is whole was read")
+
+
+@pytest.mark.parametrize("form", ["pcap", "pcapng"])
+def test_mutations_never_raise(short: Clean, form: str, tmp_path: Path) -> None:
+    original = to_pcap(short.packets) if form == "pcap" else to_pcapng(short.packets)
+    chance = random.Random(7)
+    for _ in range(6000):
+        data = bytearray(original)
+        for _ in range(chance.choice((1, 1, 2, 10))):
+            at = chance.randrange(len(data))
+            how = chance.randrange(4)
+            if how == 0:
+                data[at] = chance.randrange(256)
+            elif how == 1:
+                data[at : at + 4] = chance.choice((b"\0\0\0\0", b"\xff\xff\xff\xff"))
+            elif how == 2:
+                del data[at : at + chance.randrange(1, 100)]
+            else:
+                data[at:at] = bytes(data[at : at + chance.randrange(1, 100)])
+        try:
+            result = read_capture(tmp_path / "a", bytes(data), short.port)
+        except membench.CaptureError as error:
+            assert error.hint
+            continue
+        assert result.ledger.understood_bytes >= 0
+
+
+def test_mutated_files_make_whole_profiles(short: Clean, tmp_path: Path) -> None:
+    """All the way through the profile and its analysis, with times from anywhere."""
+    chance = random.Random(8)
+    for number in range(150):
+        packets = [
+            p._replace(time_ns=p.time_ns + chance.randrange(-(10**18), 10**18))
+            if chance.random() < 0.1
+            else p
+            for p in short.packets
+        ]
+        source, output = tmp_path / "a.pcap", tmp_path / f"{number}.profile"
+        source.write_bytes(to_pcap(packets))
+        arguments = ["record", str(source), str(output), "--port", str(short.port), "-q"]
+        assert membench.main(arguments) == 0
+        assert membench.analyze([str(output)])["operations"] > 0
+
+
+def test_memory_is_bounded(clean: Clean) -> None:
+    """Holes that are never filled, and connections that never end."""
+    reassembler = membench.Reassembler([11211])
+
+    def packet(source: int, number: int, payload: bytes) -> bytes:
+        tcp = struct.pack(">HHIIHHI", source, 11211, number, 1, 0x5010, 0, 0) + payload
+        return struct.pack(">BBHIBBH8s", 0x45, 0, 20 + len(tcp), 0, 64, 6, 0, bytes(8)) + tcp
+
+    tracemalloc.start()
+    reassembler.HELD_TOTAL_MAX = 8 << 20
+    reassembler.FLOWS_MAX = 2000
+    for connections in (1500, 3000):
+        for turn in range(15):
+            for source in range(connections):
+                data = packet(source, turn * 3000, b"x" * 1400)
+                reassembler.add(turn, data, 0, len(data), len(data))
+            reassembler.take()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert reassembler.gaps
+    assert peak < 64 << 20
+    assert len(reassembler._halves) <= 2 * reassembler.FLOWS_MAX
+
+
+# ---- The command line ----
+
+
+def test_times_are_the_packets_own(short: Clean, tmp_path: Path) -> None:
+    moved = [p._replace(time_ns=p.time_ns - 10**9 * 86400 * 365) for p in short.packets]
+    source, output = tmp_path / "a.pcap", tmp_path / "a.profile"
+    source.write_bytes(to_pcap(moved))
+    done = run("record", str(source), str(output), "--port", str(short.port))
+    assert done.returncode == 0, done.stderr
+    report = analyze(output)
+    profile = report["profiles"][0]
+    duration = (moved[-1].time_ns - moved[0].time_ns) / 1e9
+    assert profile["duration_seconds"] == pytest.approx(duration, abs=1e-3)
+    started = subprocess.run(
+        ["date", "-u", "-d", f"@{moved[0].time_ns // 10**9}", "+%Y-%m-%dT%H:%M:%SZ"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert profile["started_at"] == started.stdout.strip()
+    assert profile["source"] == "a.pcap" and profile["hook"] == "pcap"
+    assert report["operations"] == len(short.result.rows)
+
+
+def test_from_a_pipe(short: Clean, tmp_path: Path) -> None:
+    output = tmp_path / "a.profile"
+    command = [sys.executable, "-I", str(MODULE), "record", "-", str(output)]
+    with subprocess.Popen(
+        [*command, "--port", str(short.port)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        data = short.path.read_bytes()
+        for at in range(0, len(data), 1000):
+            process.stdin.write(data[at : at + 1000])
+            process.stdin.flush()
+        process.stdin.close()
+        assert process.wait(20) == 0
+    assert analyze(output)["operations"] == len(short.result.rows)
+
+
+def test_a_pipe_that_says_nothing_can_be_left(tmp_path: Path) -> None:
+    output = tmp_path / "a.profile"
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, str(MODULE), "record", "-", str(output)],
+        stdin=reader,
+        stderr=subprocess.PIPE,
+    ) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.terminate()
+        assert process.wait(10) == 0
+    os.close(reader)
+    os.close(writer)
+
+
+def test_without_root(short: Clean, tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o777)
+    for folder in (short.path.parent, *short.path.parent.parents):
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(folder.stat().st_mode | 0o005)
+    short.path.chmod(0o644)
+    copy = tmp_path / "membench.py"
+    copy.write_bytes(MODULE.read_bytes())
+    script = (
+        "import os,sys; os.setgid(65534); os.setuid(65534); os.chdir(sys.argv[1]);"
+        "os.execv(sys.executable, [sys.executable, '-I', 'membench.py', *sys.argv[2:]])"
+    )
+    for folder in tmp_path.parents:
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(folder.stat().st_mode | 0o005)
+    data = tmp_path / "copy.pcap"
+    data.write_bytes(short.path.read_bytes())
+    data.chmod(0o644)
+    python = os.path.realpath("/usr/bin/python3")
+    done = subprocess.run(
+        [
+            *(python, "-c", script, str(tmp_path), "record", "copy.pcap", "a.profile"),
+            *("--port", str(short.port)),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert analyze(tmp_path / "a.profile")["operations"] == len(short.result.rows)
+
+
+def test_requests_alone(clean: Clean, tmp_path: Path) -> None:
+    result = read_capture(tmp_path / "a", clean.path.read_bytes(), clean.port, responses=False)
+    requests = sorted((row[3], row[5], row[6], row[7]) for row in clean.result.rows)
+    assert sorted((row[3], row[5], row[6], row[7]) for row in result.rows) == requests
+    assert {row[4] for row in result.rows} == {membench.NONE}
+    for start in range(1, len(clean.packets), 97):
+        rows = read_capture(
+            tmp_path / "a", to_pcap(clean.packets[start:]), clean.port, responses=False
+        ).rows
+        forms = {(row[3], row[7]) for row in clean.result.rows}
+        assert all((row[3], row[7]) in forms for row in rows)
+
+
+NO_CAPTURES = {
+    "empty": b"",
+    "short": b"\xd4\xc3\xb2",
+    "text": b"hello, this is some text and no capture at all\n",
+    "tiny text": b"x\n",
+    "gzip": b"\x1f\x8b\x08\0" + bytes(50),
+    "zeros": bytes(100),
+    "a profile": membench.MAGIC + bytes(50),
+    "wifi": struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 127),
+    "pcapng of no order": b"\n\r\r\n\x1c\0\0\0abcd" + bytes(40),
+}
+
+
+@pytest.mark.parametrize("name", NO_CAPTURES)
+def test_what_is_no_capture(name: str, tmp_path: Path) -> None:
+    source, output = tmp_path / "a.pcap", tmp_path / "a.profile"
+    source.write_bytes(NO_CAPTURES[name])
+    done = run("record", str(source), str(output))
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1 and len(lines) == 2, done.stderr
+    assert lines[0].startswith("membench: error: ")
+    assert not output.exists()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    done = run("record", str(tmp_path / "no.pcap"), str(tmp_path / "a.profile"))
+    assert done.returncode == 1 and "No such file" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_capture_of_nothing(tmp_path: Path) -> None:
+    source, output = tmp_path / "a.pcap", tmp_path / "a.profile"
+    source.write_bytes(to_pcap([]))
+    done = run("record", str(source), str(output))
+    assert done.returncode == 0, done.stderr
+    assert analyze(output)["operations"] == 0
+
+
+def test_server_is_who_was_asked(tmp_path: Path) -> None:
+    """Both ports are watched: the handshake tells which of them is the server's."""
+    path = tmp_path / "a.pcap"
+    with Memcached() as server, Tcpdump(path, server.port):
+        with server.connect() as connection:
+            client_port = connection.getsockname()[1]
+            for _ in range(3):
+                exchange(connection, b"get a\r\n", b"END\r\n")
+    rows: List[Any] = []
+    with membench.CaptureSource(str(path), [server.port, client_port]) as source:
+        matcher = membench.Matcher(rows.append, lambda *_: None, b"x" * 16, True, False)
+        for segments in iter(lambda: source.read(0), None):
+            matcher.process(segments)
+    assert [row[4] for row in rows] == [membench.MISS] * 3
+
+
+# ---- Joining connections whose client does not wait for the replies ----
+
+
+def simulate(chance: random.Random, hits: List[bool]) -> List[Any]:
+    """Segments of a client that stays 1 to 3 requests ahead, as seen at the server.
+
+    The server takes all that has come when it reads, and answers it at once. Where the way
+    is short and the server slow, every reply seems to answer the request before it.
+    """
+    way, service = chance.choice((1, 5, 20, 100)), chance.choice((1, 5, 20, 100))
+    events: List[Any] = []
+    segments: List[Any] = []
+    came: List[int] = []
+    offsets = [0, 0]
+    sent, busy = 0, False
+
+    def later(when: float, what: str, which: Any = None) -> None:
+        heapq.heappush(events, (when, len(segments), chance.random(), what, which))
+
+    def see(kind: int, when: float, data: bytes) -> None:
+        time_ns = int(when * 1000) + len(segments)
+        segments.append((kind, time_ns, 1, 11211, 2, offsets[kind], len(data), data))
+        offsets[kind] += len(data)
+
+    for ahead in range(chance.choice((1, 2, 3))):
+        later(ahead * chance.uniform(0, way + service), "client")
+    while events:
+        now, _, _, what, which = heapq.heappop(events)
+        if what == "client" and sent < len(hits):
+            later(now + way / 2, "request", sent)
+            sent += 1
+        elif what == "request":
+            see(membench.RECV, now, b"get k%d\r\n" % which)
+            came.append(which)
+            if not busy:
+                busy = True
+                later(now + service * chance.random() / 3, "read")
+        elif what == "read":
+            busy = bool(came)
+            if came:
+                later(now + service * chance.uniform(0.5, 1.5) * len(came), "reply", came[:])
+            came.clear()
+        elif what == "reply":
+            values = (b"VALUE k%d 0 1\r\nx\r\n" % n if hits[n] else b"" for n in which)
+            see(membench.SEND, now, b"".join(value + b"END\r\n" for value in values))
+            for _ in which:
+                later(now + way / 2, "client")
+            later(now + 0.001, "read")
+    return segments
+
+
+def match(segments: List[Any]) -> List[Any]:
+    """The operations in packets."""
+    rows: List[Any] = []
+    matcher = membench.Matcher(rows.append, lambda *_: None, b"x" * 16, True, False)
+    matcher.process(segments)
+    matcher.finish()
+    return rows
+
+
+def test_joining_a_client_that_stays_ahead() -> None:
+    joined = in_step = 0
+    for seed in range(150):
+        chance = random.Random(seed)
+        segments = simulate(chance, [chance.random() < 0.15 for _ in range(60)])
+        begin = (membench.OPEN, 0, 1, 11211, 2, 0, 0, b"")
+        clean = match([begin, *segments])
+        assert len(clean) == 60
+        for start in range(1, 40):
+            rows = match(segments[start:])
+            assert not inventions(rows, clean)
+            joined += 1
+            in_step += bool(rows)
+    assert in_step > joined / 2
