@@ -1029,7 +1029,7 @@ class Reassembler:
 
     def __init__(self, ports: Iterable[int]) -> None:
         self.segments: List[Segment] = []
-        self.time_ns = -1  # of the last packet; never goes back
+        self.time_ns = 1  # of the last packet; never goes back, and is never 0
         self.packets = 0
         self.fragments = 0
         self.ignored = 0  # not TCP of the ports, or not to be understood
@@ -1069,7 +1069,7 @@ class Reassembler:
                 return
             tcp, wire_end, key = found
             source, target, number, acked, bits = _TCP.unpack_from(data, tcp)
-        if time_ns < self.time_ns:
+        if time_ns <= self.time_ns:
             time_ns = self.time_ns
         else:
             self.time_ns = time_ns
@@ -2853,6 +2853,7 @@ class Connection:
         trial.shifts = set()
         again = Request(request.form, request.reply, request.keys, opaque=request.opaque)
         again.value_size = request.value_size
+        again.time_ns = request.time_ns
         trial.queue.append(again)
         return all(trial._answer(reply, 0) for reply in self.replies) and not trial.queue
 
