@@ -127,19 +127,20 @@ class ProtocolError(Exception):
 # What a source delivers: a piece of one direction of one connection.
 RECV, SEND, OPEN, CLOSE = range(4)
 
-# (kind, time_ns, sock_id, port, peer_port, offset, length, data)
+# (kind, time_ns, sock_id, port, peer_port, offset, length, data, sent)
 #   kind       RECV, SEND; OPEN, CLOSE: the connection began or ended
 #   time_ns    CLOCK_MONOTONIC
 #   sock_id    the same for one connection as long as it lives
 #   offset     TCP sequence number of the first byte (modulo 2**32)
 #   length     bytes of the stream that this segment stands for; the last
 #              length - len(data) of them are not there
+#   sent       RECV: the next byte to be sent, if the source knows it, or -1
 #   OPEN, CLOSE: offset is the next byte to be received; length the next byte to be
 #   sent; data is empty. CLOSE comes early if the peer reset the connection: bytes that
 #   had arrived may still be read.
 # A plain tuple: there is one for each read and write of the server, and any class
 # costs more to make than the bytes in it to parse.
-Segment = Tuple[int, int, int, int, int, int, int, bytes]
+Segment = Tuple[int, int, int, int, int, int, int, bytes, int]
 
 # What one request did to one key, or to none. The profile's outcomes; the numbers are
 # stored in files.
@@ -247,11 +248,16 @@ class Ledger:
         self.unmatched_responses = 0
         self.kernel: Dict[str, int] = {}  # counted by the source; see Source.counters
 
-    def report(self) -> Dict[str, Any]:
-        """The ledger as the profile and `analyze --json` hold it."""
+    def report(self, final: bool = True) -> Dict[str, Any]:
+        """The ledger as the profile and `analyze --json` hold it.
+
+        Only in the end, when the ring is empty, what the kernel counted and no segment
+        told of is lost. Before, it is what found no room on the ring.
+        """
         kernel_bytes = self.kernel.get("recv_bytes", 0) + self.kernel.get("send_bytes", 0)
         kernel_bytes += self.kernel.get("missed_bytes", 0)
-        lost = max(self.lost_bytes, kernel_bytes - self.understood_bytes)
+        untold = kernel_bytes - self.understood_bytes
+        lost = max(self.lost_bytes, untold if final else self.kernel.get("dropped_bytes", 0))
         seen = self.understood_bytes + lost
         return {
             "bytes_seen": seen,
@@ -308,6 +314,9 @@ _SampleFunction = ctypes.CFUNCTYPE(
 )
 
 
+_PRINT_FUNCTIONS: List[Any] = []
+
+
 class LibbpfError(Exception):
     """A libbpf call failed. errno says why, as the kernel says it."""
 
@@ -330,7 +339,8 @@ class Libbpf:
         self._c = self._load()
         self._messages: Deque[str] = deque(maxlen=2000)
         self._libc = ctypes.CDLL(None)
-        self._print = _PrintFunction(self._on_print)  # libbpf keeps only the pointer
+        self._print = _PrintFunction(self._on_print)
+        _PRINT_FUNCTIONS.append(self._print)  # libbpf keeps only the pointer, for good
         try:
             self._bind()
         except AttributeError as error:
@@ -399,9 +409,10 @@ class Libbpf:
     @staticmethod
     def _check_int(result: int, function: Any, _arguments: Any) -> int:
         if result < 0:
-            # bpf_map_lookup_elem of libbpf 0.x says -1 and sets errno.
-            number = ctypes.get_errno() if result == -1 else 0
-            raise LibbpfError(function.__name__, number or -result)
+            number = -result
+            if function.__name__ == "bpf_map_lookup_elem":  # libbpf 0.x: -1, and errno
+                number = ctypes.get_errno() or number
+            raise LibbpfError(function.__name__, number)
         return result
 
     @staticmethod
@@ -618,7 +629,8 @@ class SocketDataEvent(ctypes.Structure):
         ("sport", ctypes.c_uint16),
         ("dport", ctypes.c_uint16),
         ("direction", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 7),
+        ("pad", ctypes.c_uint8 * 3),
+        ("send_offset", ctypes.c_uint32),
     ]
 
 
@@ -632,7 +644,6 @@ class Endpoints(ctypes.Structure):
     """The data of an event that says that a connection opened or closed."""
 
     _fields_ = [
-        ("send_offset", ctypes.c_uint32),
         ("unread_len", ctypes.c_uint32),
         ("family", ctypes.c_uint16),
         ("pad", ctypes.c_uint8 * 2),
@@ -659,10 +670,9 @@ class Counters(ctypes.Structure):
 
 
 # Struct.unpack_from is twice as fast as the same through the ctypes structures.
-_EVENT = struct.Struct("<QQIIIHHB7x")
+_EVENT = struct.Struct("<QQIIIHHB3xI")
 _RUN = struct.Struct("<II")
-_EVENT_AND_RUN = struct.Struct("<QQIIIHHB7xII")
-_SEND_OFFSET = struct.Struct("<I")
+_EVENT_AND_RUN = struct.Struct("<QQIIIHHB3xIII")
 
 
 def parse_events(records: Iterable[bytes]) -> List[Segment]:
@@ -672,14 +682,14 @@ def parse_events(records: Iterable[bytes]) -> List[Segment]:
     unpack = _EVENT_AND_RUN.unpack_from
     first = _EVENT_AND_RUN.size
     for record in records:
-        time_ns, sock_id, offset, length, captured, sport, dport, kind, run, _ = unpack(record)
+        time_ns, sock_id, offset, length, captured, sport, dport, kind, sent, run, _ = unpack(
+            record
+        )
         if kind > SEND:
-            send_offset = _SEND_OFFSET.unpack_from(record, _EVENT.size)[0]
-            append((kind, time_ns, sock_id, sport, dport, offset, send_offset, b""))
+            append((kind, time_ns, sock_id, sport, dport, offset, sent, b"", -1))
         elif run == captured:
-            append(
-                (kind, time_ns, sock_id, sport, dport, offset, length, record[first : first + run])
-            )
+            data = record[first : first + run]
+            append((kind, time_ns, sock_id, sport, dport, offset, length, data, sent))
         else:
             position = _EVENT.size
             while position < len(record):
@@ -687,10 +697,9 @@ def parse_events(records: Iterable[bytes]) -> List[Segment]:
                 position += _RUN.size
                 data = record[position : position + captured]
                 position += captured
-                append(
-                    (kind, time_ns, sock_id, sport, dport, offset, captured + skipped, data)
-                )
-                offset = (offset + captured + skipped) & 0xFFFFFFFF
+                length = captured + skipped
+                append((kind, time_ns, sock_id, sport, dport, offset, length, data, sent))
+                offset = (offset + length) & 0xFFFFFFFF
     return segments
 
 
@@ -792,6 +801,18 @@ class EbpfSource:
         self.hook = hook
 
     def _attach(self, program: str) -> None:
+        try:
+            self._attach_one(program)
+        except LibbpfError as error:
+            if error.errno == errno.ENOENT and program.startswith("sys_"):
+                raise SourceError(
+                    "libbpf does not find the syscall tracepoints; before 1.0 it looks for them "
+                    "in debugfs only",
+                    "mount -t debugfs debugfs /sys/kernel/debug",
+                ) from None
+            raise
+
+    def _attach_one(self, program: str) -> None:
         if program == "sys_exit":  # one program for all the exits
             names = SYSCALLS_RECV + (SYSCALLS_SEND if self._responses else ())
             self._object.attach(program, [("syscalls", "sys_exit_" + name) for name in names])
@@ -1101,6 +1122,7 @@ class Reassembler:
                         number,
                         length,
                         data[payload : min(end, wire_end)],
+                        -1,
                     )
                 )
         else:
@@ -1206,7 +1228,7 @@ class Reassembler:
 
     def _emit(self, kind: int, flow: Flow, offset: int, length: int, data: bytes = b"") -> None:
         self.segments.append(
-            (kind, self.time_ns, flow.sock_id, flow.port, flow.peer_port, offset, length, data)
+            (kind, self.time_ns, flow.sock_id, flow.port, flow.peer_port, offset, length, data, -1)
         )
 
     # -- what is not plainly the next data --
@@ -1671,7 +1693,7 @@ class CaptureSource:
         if not self._over and not self._reassembler.segments:
             self._fill(timeout_ms)
         segments = self._reassembler.take()
-        for kind, _, _, _, _, _, length, _ in segments:
+        for kind, _, _, _, _, _, length, _, _ in segments:
             if kind <= SEND:
                 self._totals[kind] += length
         return segments if segments or not self._over else None
@@ -2019,7 +2041,7 @@ class PacketSource:
 
     def _take(self) -> List[Segment]:
         segments = self._reassembler.take()
-        for kind, _, _, _, _, _, length, _ in segments:
+        for kind, _, _, _, _, _, length, _, _ in segments:
             if kind <= SEND:
                 self._totals[kind] += length
         return segments
@@ -2514,7 +2536,7 @@ class ResponseParser(LineReader):
 
 def _value_size(words: List[bytes], index: int) -> int:
     digits = words[index] if len(words) > index else b""
-    if not digits.isdigit() or len(digits) > 10:
+    if not digits.isdigit() or len(digits) > 10 or int(digits) > VALUE_MAX:
         raise ProtocolError("a value without a length")
     return int(digits)
 
@@ -2612,12 +2634,14 @@ class Connection:
     step. One whose requests and replies are all alike stays out of step.
     """
 
+    SILENCE_NS = NS_PER_SECOND // 4
     SYNC_TURNS = 4
     SYNC_SHIFTS = 4
     REPLIES_MAX = 4096  # lines of one reply that are looked at as evidence
 
     __slots__ = (
         "number",
+        "peer_port",
         "requests",
         "responses",
         "queue",
@@ -2638,9 +2662,10 @@ class Connection:
         "_matcher",
     )
 
-    def __init__(self, matcher: Matcher, number: int, state: int) -> None:
+    def __init__(self, matcher: Matcher, number: int, state: int, peer_port: int = 0) -> None:
         self._matcher = matcher
         self.number = number
+        self.peer_port = peer_port
         self.requests = RequestParser()
         self.responses = ResponseParser()
         self.queue: Deque[Request] = deque()
@@ -2658,8 +2683,10 @@ class Connection:
 
     # -- bytes in --
 
-    def receive(self, time_ns: int, offset: int, length: int, data: bytes) -> None:
-        """Bytes that the server read."""
+    def receive(
+        self, time_ns: int, offset: int, length: int, data: bytes, sent: int = -1
+    ) -> None:
+        """Bytes that the server read, having sent all before the byte `sent`."""
         behind_gap = offset != self.recv_next and self.recv_next is not None
         if behind_gap:
             gap = (offset - self.recv_next) & 0xFFFFFFFF  # type: ignore[operator]
@@ -2669,6 +2696,8 @@ class Connection:
         if new_read:
             self.batch_time_ns = time_ns
             self.batch_position = 0
+            if sent == self.send_next and self.queue and self.queue[0].quiet:
+                self._end_silence(time_ns)
         begins = new_read
         if not self._matcher.reads:
             begins = self.answered
@@ -2763,7 +2792,7 @@ class Connection:
     def _missing(self, length: int, skip: Callable[[int, int], bool], time_ns: int) -> None:
         """A range of the stream that no segment stands for; time_ns is of the next one."""
         storing = self.requests.storing
-        if length >= 1 << 31:  # backwards: these bytes were here before
+        if length >= 1 << 30:  # backwards, or farther than any TCP window: another stream
             self.fall_out_of_step()
         elif self.state != OUT_OF_STEP and skip(length, time_ns):
             self._count(length)
@@ -2870,18 +2899,50 @@ class Connection:
                 break
             self._matcher.emit(self, queue.popleft(), NONE, 0)
 
+    def _end_silence(self, time_ns: int) -> None:
+        """We saw all that the server sent: what was quiet for so long stayed silent.
+
+        Without this, a client that only ever sends quiet requests would never be counted.
+        """
+        queue, before = self.queue, time_ns - self.SILENCE_NS
+        while self.state == IN_STEP and queue and queue[0].quiet and 0 < queue[0].time_ns < before:
+            silent = queue.popleft()
+            self._matcher.emit(self, silent, silent_outcome(silent), 0)
+
     def _match(self, responses: List[Response], time_ns: int) -> None:
-        for response in responses:
-            if self.watching:
-                return
-            if self._answer(response, time_ns):
-                continue
+        if self.state == TENTATIVE and self._matcher.reads:
+            self._match_tentatively(responses, time_ns)
+        elif not self._match_all(responses, time_ns):
             self._matcher.ledger.unmatched_responses += self.state == IN_STEP
             if self.state == TENTATIVE or self.queue:
                 self.fall_out_of_step()
-                return
         if self.queue and self.queue[0].reply == REPLY_NONE:
             self._pass_silent()
+
+    def _match_all(self, responses: List[Response], time_ns: int) -> bool:
+        """Answer requests with the responses. False at one that answers none."""
+        for response in responses:
+            if self.watching:
+                break
+            if not self._answer(response, time_ns):
+                return False
+        return True
+
+    def _match_tentatively(self, responses: List[Response], time_ns: int) -> None:
+        """Nothing is put out unless all that was sent at once makes sense."""
+        matcher, tentative = self._matcher, self.tentative_bytes
+        matcher.held = []
+        good = self._match_all(responses, time_ns)
+        held, matcher.held = matcher.held, None
+        if good:
+            for operation in held:
+                matcher.emit(*operation)
+            return
+        if self.state == IN_STEP:  # the first of them had convinced us
+            matcher.ledger.understood_bytes -= tentative
+            self.tentative_bytes = tentative
+            self.state = TENTATIVE
+        self.fall_out_of_step()
 
     def _answer(self, response: Response, time_ns: int) -> bool:
         """Give the response to the request it answers. False if there is none."""
@@ -3070,6 +3131,8 @@ class Matcher:
         self._secret = secret
         self.responses = responses  # are they recorded?
         self.reads = reads  # are segments reads and writes? Else packets; see Connection
+        # While this is a list, operations wait in it; see Connection._match_tentatively.
+        self.held: Optional[List[Tuple[Connection, Request, int, int]]] = None
         self._key_codes: Dict[bytes, int] = {}
         self._ended: Deque[Tuple[int, Connection]] = deque()
         self._closed_now: List[Tuple[int, Connection, int, int]] = []
@@ -3078,21 +3141,23 @@ class Matcher:
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
         connections = self.connections
-        for kind, time_ns, sock_id, port, _, offset, length, data in segments:
+        for kind, time_ns, sock_id, port, peer_port, offset, length, data, sent in segments:
             if kind == OPEN:
-                connection = self._add(sock_id, time_ns, port, IN_STEP)
+                connection = self._add(sock_id, time_ns, port, peer_port, IN_STEP)
                 connection.recv_next = offset
                 connection.send_next = length
                 continue
             found = connections.get(sock_id)
+            if found and found.peer_port != peer_port:
+                found = None  # its memory was used again, and we missed when
             if kind == CLOSE:
                 if found and not found.ended:
                     found.final = (offset, length)
                     self._closed_now.append((sock_id, found, time_ns, port))
                 continue
-            connection = found or self._add(sock_id, time_ns, port, OUT_OF_STEP)
+            connection = found or self._add(sock_id, time_ns, port, peer_port, OUT_OF_STEP)
             if kind == RECV:
-                connection.receive(time_ns, offset, length, data)
+                connection.receive(time_ns, offset, length, data, sent)
             else:
                 connection.send(time_ns, offset, length, data)
         # A reset closes a connection while another CPU is still at work on it, so its
@@ -3101,14 +3166,16 @@ class Matcher:
             self._close(*closed)
         self._closed_before, self._closed_now = self._closed_now, []
 
-    def _add(self, sock_id: int, time_ns: int, port: int, state: int) -> Connection:
+    def _add(
+        self, sock_id: int, time_ns: int, port: int, peer_port: int, state: int
+    ) -> Connection:
         old = self.connections.get(sock_id)
         if old:
             self._close(sock_id, old, time_ns, port)
         self.total_count += 1
         self.opened_count += state == IN_STEP
         self.open_count += 1
-        connection = Connection(self, self.total_count, state)
+        connection = Connection(self, self.total_count, state, peer_port)
         self.connections[sock_id] = connection
         kind = OPEN if state == IN_STEP else RECV
         self._on_connection(time_ns, connection.number, port, kind)
@@ -3130,6 +3197,7 @@ class Matcher:
 
     def _forget(self, connection: Connection) -> None:
         """Count what a closed connection moved and no segment told of."""
+        connection.close()  # for what came after its end
         if connection.final is None:
             return
         expected = (connection.recv_next, connection.send_next)
@@ -3148,9 +3216,13 @@ class Matcher:
 
     def emit(self, connection: Connection, request: Request, outcome: int, time_ns: int) -> None:
         """A request is done: one row for each of its keys. time_ns of the answer, or 0."""
+        if self.held is not None:
+            self.held.append((connection, request, outcome, time_ns))
+            return
         sink = self._sink
         asked_ns = request.time_ns or time_ns
-        latency_ns = time_ns - asked_ns if time_ns and request.timed else 0
+        # Two threads of a server can get here in another order than that of their times.
+        latency_ns = max(time_ns - asked_ns, 0) if request.timed else 0
         number, form, batch = connection.number, request.form, request.batch_position
         keys = request.keys
         self.operations += len(keys) or 1
@@ -3324,7 +3396,7 @@ class ProfileWriter:
                         "choose another name, or overwrite it with --force",
                     )
                 # The old file stays until the new recording has begun.
-                self._path_until_start = output + ".new"
+                self._path_until_start = f"{output}.{os.getpid()}.new"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             return os.open(self._path_until_start, flags, 0o600)
         except OSError as error:
@@ -3351,19 +3423,25 @@ class ProfileWriter:
         self._write_all(_FILE_HEADER.pack(MAGIC, FORMAT_VERSION))
         self._write_json(b"H", header)
         if self._path_until_start != self.path:
-            os.rename(self._path_until_start, self.path)
+            os.fsync(self._fd)
+            try:
+                os.rename(self._path_until_start, self.path)
+            except OSError as error:
+                raise ProfileError(
+                    f"cannot replace {printable(self.path)}: {error.strerror}",
+                    "choose another name",
+                ) from None
         self._started = True
 
     def add_connection(self, time_ns: int, number: int, port: int, kind: int) -> None:
         """A connection opened (OPEN), closed (CLOSE) or was found open (RECV)."""
         self._connections.append((time_ns, number, port, kind))
 
-    def flush_if_due(self, ledger: Ledger) -> None:
-        """Write what there is, if it is enough or old enough."""
+    def is_due(self) -> bool:
+        """Is there enough to write, or is it old enough?"""
         if len(self._rows) >= BLOCK_ROWS_MAX:
-            self.flush(ledger)
-        elif time.monotonic() - self._flushed_at >= self.FLUSH_SECONDS:
-            self.flush(ledger)
+            return True
+        return time.monotonic() - self._flushed_at >= self.FLUSH_SECONDS
 
     def flush(self, ledger: Ledger) -> None:
         """Write what there is."""
@@ -3376,7 +3454,7 @@ class ProfileWriter:
         for first in range(0, len(rows), BLOCK_ROWS_MAX):
             self._write_operations(rows[first : first + BLOCK_ROWS_MAX])
         if rows or connections:
-            self._write_json(b"L", ledger.report())
+            self._write_json(b"L", ledger.report(final=False))
 
     def finish(self, ledger: Ledger, end: Dict[str, Any]) -> None:
         """Write the rest and the end."""
@@ -3431,8 +3509,12 @@ class ProfileWriter:
 
     def _number_form(self, form: bytes) -> int:
         # Numbers begin with 1, so that `or` finds the unknown ones.
-        if len(self._forms) >= 0xFF00:  # somebody counts by ever different numbers
-            form = form.split(b" ", 1)[0]
+        if len(self._forms) >= 0xF000:  # somebody counts by ever different numbers
+            words = [word if word.isalpha() else word[:1] for word in form.split(b" ")[1:]]
+            words = [word if word.isalpha() else b"?" for word in words]
+            form = b" ".join([form.split(b" ", 1)[0], *words])
+            if len(self._forms) >= 0xFF00:  # and even the flags come in too many orders
+                form = form.split(b" ", 1)[0]
             if form in self._forms:
                 return self._forms[form]
         self._forms[form] = len(self._forms) + 1
@@ -3452,8 +3534,9 @@ class ProfileWriter:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            with contextlib.suppress(OSError):  # back to the last whole block
-                os.ftruncate(self._fd, self.written_bytes)
+            if self.path != "-":  # stdout may hold what others wrote
+                with contextlib.suppress(OSError):  # back to the last whole block
+                    os.ftruncate(self._fd, self.written_bytes)
             kept = "; what was written before can be read" if self._started else ""
             hint = "make room, or record to another place"
             if error.errno == errno.EPIPE:
@@ -4276,6 +4359,8 @@ class Stop:
             signal.signal(number, handler)
 
     def _request(self, _number: int, _frame: Any) -> None:
+        if self.requested:  # asked twice: do not wait for who reads our pipe
+            raise KeyboardInterrupt
         self.requested = True
 
 
@@ -4290,7 +4375,7 @@ class Status:
         self._profile = profile
         self._source = source
         self._quiet = quiet
-        self._live = sys.stderr.isatty() and not quiet
+        self._live = sys.stderr is not None and sys.stderr.isatty() and not quiet
         self._started = self._last = time.monotonic()
         self._operations = 0
         self._hinted = False
@@ -4324,13 +4409,13 @@ class Status:
             f"file {human_bytes(self._profile.written_bytes)}"
         )
         width = shutil.get_terminal_size().columns - 1
-        print(f"\r{line[:width]:<{width}}", end="", file=sys.stderr, flush=True)
+        write_stderr(f"\r{line[:width]:<{width}}")
 
     def clear(self) -> None:
         """Make room for another line."""
         if self._live:
             width = shutil.get_terminal_size().columns - 1
-            print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
+            write_stderr(f"\r{'':<{width}}\r")
 
 
 def print_result(text: str) -> None:
@@ -4351,7 +4436,15 @@ def print_result(text: str) -> None:
 
 def say(text: str) -> None:
     """A line for the user. Results go to stdout, everything else here."""
-    print(f"membench: {text}", file=sys.stderr, flush=True)
+    write_stderr(f"membench: {text}\n")
+
+
+def write_stderr(text: str) -> None:
+    """What nobody is there to read any more is no reason to end a recording."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def record(options: argparse.Namespace) -> int:
@@ -4377,8 +4470,7 @@ def record(options: argparse.Namespace) -> int:
                 segments = source.read(POLL_MS)
                 if segments is None:
                     break
-                matcher.process(segments)
-                profile.flush_if_due(matcher.ledger)
+                take_in(segments, source, matcher, profile)
                 status.update(ports)
             duration_ns = source.now() - started_ns
             source.stop()
@@ -4411,14 +4503,23 @@ def is_over(source: Source, started_ns: int, duration: Optional[float]) -> bool:
     return duration is not None and source.now() - started_ns >= duration * NS_PER_SECOND
 
 
+def take_in(
+    segments: Iterable[Segment], source: Source, matcher: Matcher, profile: ProfileWriter
+) -> None:
+    """A batch from the source to the file."""
+    matcher.process(segments)
+    if profile.is_due():
+        matcher.ledger.kernel = source.counters()
+        profile.flush(matcher.ledger)
+
+
 def drain(source: Source, matcher: Matcher, profile: ProfileWriter) -> None:
     """Take in what the stopped source had seen already, and end all connections."""
     while True:
         segments = source.read(0)
         if not segments:
             break
-        matcher.process(segments)
-        profile.flush_if_due(matcher.ledger)
+        take_in(segments, source, matcher, profile)
     matcher.process(())  # twice: closed connections wait for a batch
     matcher.process(())
     matcher.finish()
@@ -4963,11 +5064,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         return int(options.run(options))
     except MembenchError as error:
-        print(f"membench: error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         if error.hint:
-            print(f"membench: {error.hint}", file=sys.stderr)
+            say(error.hint)
     except KeyboardInterrupt:
-        print("membench: interrupted", file=sys.stderr)
+        say("interrupted")
     return 1
 
 
@@ -4980,288 +5081,319 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "208c2ea163e905d763ab6ee1bc4094f45f3000e59426da267ac80f802b20fae6"
+BPF_SOURCE_SHA256 = "cca900f71f51157390c1929149027aa8b53454d9e58f58ed6f00caa387f2f2e6"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-c-rl~3v}Dpedl=rk|0Qe67?Vj$+GpA^#UbIh8~s~OL8E~bm&BuP`x5Ic0h=PL`D<|5s*YiN&?$?D2dxJT_<5vH-
-k8i%WmzIGviY$Guja|>$d7n(jr^Wu6EbE<uvYDHucVOTKANl_^kGK@BQ8X|Ng%OB--svch3=y#QXo;_w#pu_W}Gr*RlW
-6U?3pOCm{Y#c;tPC!=7z||E?pSS9fZ=t1&j0Y4b=xsCc?pymwRbwHLL0ZBU5!Zr;2Zg+#s}wEx%HzFGWh9pAGYUzHFyK
-TPoiH80$z&9iHU-FW3wOKpRS=VaA#F(|oetw<}gO>`?WAkL6kBYu~|>jaNgy()5KzE&+nRh6{Y3AI!m7mo7(+w5;#9P@
->HS?rbJC`^^KU(4aDpHktDRlg|qEB{sOzbK9>u4ev@=-
-_l~Lejp5(|wH7{Wf#E$SU(LF~sG_Dfe$eIi438;pP8W)vt*>$6s6R<)fu)56AzjzVIzot5iD2s=g|EeDQo)@!WWJa6Dg
-td_1e_-3$M;TfhGBZ5;kH5dI>RV?^c4tH%qX-&c?4IK3L?oNDj0YeLLtReUP_u(Yq`^jC8FXE=S6-
-f2j$kMm>FJ0%8u>1Dk7srAxrscPc*(@?&YYDX`<r#OC--X}PHlim~TZqoZWr*F!4)Jxwg-
-?6GgD*e}ZTwUF#%{(O&mS(jccSovq|E&@A%Dp?jUzzDDZB|!lf9nH5Wmfa}{=r_Izt?oO-0}Omwx;-&D06+)-
-`>0#@cdnUK%0?|YxCMLk8{eD^mnb5$N86eoR4X<C0wh@bM?69>M-Z4CMf<Ndbp~)p?JCWZ&Z4bXH7o-
-Ldl`4Im17@SuP*zYui-%M`}4AEY}ut{?2~M#9t@k%70jVh|CRCURiSs^DO6xOC;y2YjpmO)%^8M=^i;O-1-
-WreCP@@_ANClmAS6^E+u4Dy9H(aH3?t+ZRLFb64#%RySK@A3w2JJkE>kX>RPD3b6mav*I&+`UUw7siy-
-%lpkHopIiVZ=6xlmm53+|Je3<jOn$0F{ena4VF*|3zn7ze(ajll?lilC%d~+?t^G&VJU~_1%uRo@rPPq9~^Uo01>tf^n
-h)#F04v>DfQ}eb<I$u0rb;sB~rv0a%>DBGG*tjz<G4b~JxVycF<;iAcVtHN<dgc0}%ExYZ90siUQ;y?UnegewVcA?_kE
-1)-!Z_ET&~hTZNV~t<6ma8}NlIClEEAupCz+pT)O@ZRY9y^YW-
-Yh(#TI62hqzVlYm3b|t#Zp3u-v78nW2$xZjUwEyvX{9SMR-S_OO|7-
-NTA^b9;0_duV=5`1|SA7VNJxbNbuNeEMr0r}ORi8NS-|*H^V!{ffW8KBMciC8+h4k*CATJQ~=-
-9M$GCsyW4;)i3GsN|DQ`N1oLKb0PP;Yu^=ad&zvsdXqjbesub#$(Nj`Mqbi<l=T&pj@!;rPWQXIycabR&ob+L9t$ne?f
-h&z_xDB0{C=QGb-47?ZQ5U80hf1&JN{+3FOWCN=1r5IYg~^P0=mDXpV9F?wOS8+<9>?WjlYo>b-
-rF*tvz&y+x&7S+U~Yvz^dowz^8rfaJ5<cH}PCuXWFTa+ey#2S9!ks!6EkdgyxmMX8L0rhtqN-
-@@sy%a`l^LyrfwU>3(h6>E)`B`1`xbUt0L$H}!RuJGco~Bcd#abo?!WmVXp^=*qWeSiY?hx0I7c?p2bPCcoY730F^1<G
-Ovfw{BR)<Bb}2<%di@<6N$QHy$Yu-JiOl>gxwj_}jtM@3j*={)4*wF9&spQTZoxA?p)TF3K9X_~4X^Z-
-n)bYiGUjoK<pB3xbgsbvuo$*8OTBx6{SN?Y?%1eBJcFPT%;h5%>DaHS(fPw<Vw}JpEl=u50VLJpYZq{hLLDC^ufrddtk
-`7udYE#4mSEe}9$rSu<X)E{FL!8u!(s$-k-J^>tOM9iB>aJY((L-a9y*-O&Gy{C))NA7MGi`Q-
-FgnR;b;b1`Q6gML`))^E%=zORn@=Yj5D9#{3*{m}_6zaAXZ=EkDdE2CaJud(!_g-
-w;^s?5=~DlgnwE8NKUwA?HwmnW_8Cfvx&lgj_=JkMPGHZ#X}&CHv(kn`16d})^3uk-x%Z=T-
-a>iaU?g)O%!SGT`hSD*IeZq)}UpUKBjv4-
-ns(wD#HD#y1Txm7vC@3X#5xS$oTkLyRuMKR;$<5*xJ6~L<}lh6MW`SG>?Z}B|)?P)fr-
-1%D0oEPh_+|+u+pj%H78E@|P^;N0de|J-
-sH>2ETeD(i;_>BH1<&Eqg(JH?_WaQ526}o(9w|RP*tolofJvkjv^XwtFob4YVU+M2oxaABwvYcA}n*1IMJSsxv^y)=QT
-#_7K?WV8t6A1eHr&$NO<1_cc#%DAH>7UT)e{%IUH~yx1#{Yi%;d^ECrPpKW6V;p#T@UH+aeY>?UiPAvr&m{d?Rb;-
-xy<~b<pj&w2TOXs{9cjyx-#=duiyBVmd`8nym#@_p8QktYT2#Z-P8~E%eT1xPOtd+9KHPtg}?Sa<|-
-|>=B(4Iy?BGxd~%KDXF9zS))%EY>6GTNz8Ep{9IsDIycc<W?X8#JXZ&Ha{`i*8H_P$nz&AL4UC-
-%0#|<Y}loxB0{(LPv&gEUJ^RcYUuO}?y_1ZG6=k=Y?^YQ5o{mdJg2e_Z>^5r&Ubvh?_e&66<A79*{?MJ%V{Q*58cYiC!
-?(J+Q*mT&8`qzycSnpiM`s%VaHsh|pfK~6ujGk%fQ?e^ud)6<{Mz(qFpw>-
-my!?kPeO0o|(ZZO~qd1<g8~w)grzq>W)vCX>(7H+OM+J1bFMccR)Avoi*yEza<HE7@)}vxEuix~%a&cJ`GtW269FDh<+
-nv*M?dw@jon*Z?;a@K<);zMh(_gN|T;Jd7g#Mx{;&tw?FV`(o18lzQYO_C)4j8$q`{gHBSMz?CHdmVU$A&gvIbL(aaeD
-_t%u(iQ?w3uz^=h+RKP2pO=>B8o=WAo0{`}!;PoFmZ%INPcyianK>q+j<O8aAVf3L^mS>6{2)cW+Lk!|h1_1ncYyxth<
-^sl!zbe2sweYTDF3m541IoDf+_3rMCS}wcsZ2WQA{SI4hUZ02DtTFpZ-(@`}p!coj)818<+#O-
-LJF=YRLbS;@4_{>c;^GSK=Vm@(xp{GgE?;x#IpzNk>b|PlweM8DZ@qVc=dWlG^cb#}vpnxzea6#Ul%5gP1N-
-WbXJ5<bO){N+mJd(zeB4rXQKy^s%KK&2zlY228+!W5I$yt=x1RC=*AZ9`>3fZy((Tt%y8r9wDI-
-N)ZlkZv&7aX<4(fU5)6+1IvcAE3_Qg-
->@zs~s{R;I4BWK+8=8Ctq9(&?J&|7PK@+ZxD@F#hlZN|9?FU#{CYaK87cP;(N=tExnYDH+o%m>_`M*>k{_wy01k9EPAx
-X&v0>)a0qxgSRP97%mhlwG@DKc+f(y;ieInIBi4qT*=PQlDNt$m76Q|FnKevHelrhpG`K-
-(kpilP}+{Tn^4E^JFkAej>*c=U46*{fO%C<*JC1EAl+!nq-
-p8L6GkOOYYd=x2f>eZurf<@Ig0x(5ioV&gH1{te{W7HSW0nmGX8xICnqVm0!G{@&4tOmKT2z{<M}`eJr=W{yyc_uleQE
-rPcm@@|M6rS-E8N)#lny-
-9|pG5&yJu>DWJsT)MqH(g(VyzwODRfF+NN9P0kc)UD;wS#7`aX}>(WBTxSSAy4KlFP3Qidt@=|`-
-@l~tros>d>Q`#2z;>cf%g-
-BY0Mwb?b0{lOgtR!>JBgc;6E_`vH<^}@(2ED(+}PvyxC{)_5t7Dd3&?y;BgZ3?JtZ39N)a-
-jrS=SM>lTz#~I55ciy@_@BFC!pi?^D->==K&*5Iy;k#KsOMmxm-
-k)1N@A=`4GICgkd$3Hn^l!hR_pNxHwvx|byT9_z%}VhGta#6U_l=wWd9uaLXLW^rbvu8!ub$@kKDoTny&t3WL(Y$pKey
-VqpHKWN&zgB+ZaJ^tO8&q)Yh)ST-<Y1${?oVUj~DBw-1+Br`_0qV{$BS+-
-4EyNKfkQgKUNn|{i`Kht=pyU4aGR`9Si?RNpN$nnxC(}bmDgU((lcCzk0gtK022p@T%IEHv2Tqf#319{|Ak?CGg^H^tF
-Gy{qE_qdXdfttG!<O&lr8}SLeOoJ$*}kZTf@lcRyqFGkve|BFiK1JdV#f#yP%l`F?)w8Na+U^=ahp?fjR!Cv=?kEaUH4
-YhU+hxW;#WJhB?@>nx6O`{@pRaV*JZC!4%)%ICHh$9O+$jOU9no+rk5ei-9<VT|X4G2!1g=6qco4$r&4+^Stp_papg-K
-KeugZIjg18(ORwH(OB9KT*2z2|+$UoOAq9NNqWA2goyGrGJhSDW+gwt1iXl`a2^T%WPH?;Jq--
-=X$98}vC~5b|x^_oyy2-
-rRE;E51i8|L*)1)c4rR#oGk&MsE{uQ<?J~um3yH{~cdEuUqr^=gZs|`$%%XxbwO5x%0X6x%0X6x%0X6x%0X6x%0X6x%0
-X6x%0X6x%0X6x%0X6x%0X6x%0X6x%0X6x%0X6x%0X6x%0X6`7inTXMYvoZ~h6<xj_H_QQUP7%4<S=H6tMJUpOx6YuW0K
-vM_g<eg51ytgj^d!tf6XDl2(MhQHbtmRF=!aa>`aHxZP-QX#)0Nq(wjHs#N4m@8l(=4a{uBm7*T|BnlO$7PcKALi#N`u
-`L^%glH4vqR7Fn+Wo5Y$Bk)>nNX-^n9N4CvR3>g0k|@l!X`4pRci-EGPfmgDkJQ5cVCfKE?OA&SZY&o%&kN@4poKE~Cu
-v54G0?O;$Kr4@)Z4>0Oqe=1TR>QOPScO`NC2R-Tq}p8k;2Zh^FySBTeY=U~KomN%~cSeL0<-
-WL0xtv35}tIhr|tIcNld6M%H=3H0teJa^Di}|?_(Cw!DlevYTWyU^i{0HZ@L)0pBz-
-osTRy*9qc}VICSa3Jgg;Sv}tm~ga`O7Tw=VTU<)9}OkyI-dKCj(yjPY1m6pAC5B9}alsFYtXWS^h8Za~GMT{4CwS!Oul
-9f0LhOy}ZoNQ)K=&Kg*0x@UuhDKQ!^v^N&pY^!$eb{W~TFdj3g3-@Tfo6913--fgwyKex*DfYq*MY{_!{+~ke^|4qOfm
-uAe#acRcf43F2frpL<P!ISX@bRITvJyh$;4$E&a*6C;UE$J|{&021o+6wlTWsRVAT1Ij4&oYU-=y@YQ%X-
-?(&+GNQIC;(5Esy+c404^)|D8cKHmcjWUX7pqmY<IYS>|w?Y!do+)jmnjGF%t^@8RdE3i%IKuy3kV-iL2JCRSA#6RWw+
-PU{30Y=JScwZfRFv;1tQKj(s;46^0;VXN;L|MF`;pS9}xvQ>}2V$~y-
-Ctg9;ZnMg>gUj=EF3(Qko8%h9*1TcH&={xrg1-M3X&0_wZ46re4~Mk-gB9FASFhc7TV<^Szkf#+^bnc9XwrV=Jon8-
-DsR=YJioEXZA$T5i*!Gd<NaSQ(rsOmzX!QU)oHcN=f9(8{uxm5@A+BQ*UuK|JCRBjb3C#S{w+N(<US}TiVm*3Fg<s2-
-8J*G9FObuWD=I;+sw~0t{wdRs8>GKmird#`P%vfKPKn!#oA93kGVE>T(?Bq%RaSziP!HhS@vJF?DsA9?3d8wW^QD*EcN
-UidTwO<H<s$UmHGe4Qm>!gSnBn&DSno9^;Waj=YCGl2igB$^Rx8xxBRT;Hhz}%_KRk}p7W&^-
-N$9dzD3Xc^Pb`bZ7(Kk{bMW4V{27~K67cA?lXt1x|P2_yfEtZpXE_+>^by&jPtT4s_%-+Jjb+P2+N-h-
-4gZXIZ!S?p)&b7LS}nZ=ZAk*O^!+B{;jC4Pou*b{q5UqUu5$oop$6CGVSGFAKFjPpM*Y?qCd}Betvy9_hHMA{MyEkmV0
-vOkCuD=K<4QL$f0iQS^h#v&k8SWA3bN-@hm-`gs`WqXZh#*D|Fr@{LTtJ#^h)DU0$9YdhUZf@2ya`|J~iXZa-DQ-ML4*
-_g8TLCc6(*aBo<p-
-Ln<k&#?PY1@}K?_k5+kp%)jC^Hy0$=+BFe?yJ#T^wr;S^mCz1+`}A)jQi8zzIu(;wb$$W<B>}h#?gX}I{atlychTB7{2
-~r;QlZFXSKftPy6S``p<jMb@JZ$a9qoe2<1`!eBT$@@k?<ddjjHXaU**I;u~=zdjjR>b&BUjPWxF-`*-4Mtf?-
-x$kZSG=WFpwN4Uqbzt4Jpz<U1YaTTA6hksI7$bA3MvVX>#hpF=p<V7mA_t2rePoxe%_RAfqBTpndQYo@Kw{wR$H<0T)H
-IV6X`UeM2sXt<0y1!rK2D?wE`g%mVr)MaW%Zcv6a}-
-amH=WIhp1z?>cfN0MK%5yopXm{UCr{=w<d_{C%8MTLmm=T3&5K;;;oR1po>i__`pb_{d}q?bsmwrrs4tTfr!ynse7gT!
-Mr1PsJ$(bGQr(oDoXDIfA33p4W+O9{6O@DV?4%w~jN~bFj>535depW(Lxb6DrYFU57}Sm@)93p0E}a_~%A|YJC;BrSjb
-)*IbekL;?jB0#yL-inbS@)?1_#fGy!0l{Q{4;>v5^z~nUi^4qLg~fW-_Nme>#^>rSsbC&kP899y&K5t-
-90M{J9~j)!gYmnN4w$6713C7d`2GS{$aP$>blQ#|~wg?>m!84dj%gip)fzAe-
-)yRp0K_e0OhpNTw#JhH^re>JT9(s6urNP&@X?+EVq%Evzd;c{rIq)7L*D`Uk0+s0Gdp<})IvYlNaZCd>OVYD)ERD3i;J
-fy{7Trl{*e*2{oUvGvlQ%#hfUmmap<mmL~BHIzP++j1g%a!WU5eSq@O-
-#3tPREKq}FfrB39Jf2RIocwfH&2vEtEkh@x&Fbtv&Zx8tarBV5_Llvs;dEqQcImlXH)%ygQw4BQ<?tEnb>-
-_KyA)?8N8MJ_nmZNtJ#6#PUp@z=Lh@K`M&;4?B08w2c3I24c!|{=Ub)cblzFN$Jyp=bUKc895|9XbnxKg&SsTv_uxP-F
-SFV1Y*fYD<8Z8-A5x9IMYgB2iAuw%dO6>-
-$9d$jLmm5$Ja+Iv>Tt(_M_QeWqE2~|QGKHCDQEQ_=fdDn4?R*Q`zZ30gF|PWhaPg;cd<|D>^!u`iN%c5)>f*M?X47GW6
-YF^D{^D&dN+5fLsE==UhUo9ze-hRqi>)m#!hXH%x#;~*XC?+HndV%WyMf#9Bx^a#XU}ZmwwvqY}ZelHmL$DpVUd60qtp
-kd~|l~eWc@1>hZnDiP>L;HtJJN#3j)6M&*xrG02u`eah5VpR6p)@zNzVl4#7vxEQUnVW^9@mJea9yD6I+;u};1&O^?I4
-{d1Wvh?(w>dWVJVfcBsv(*JIj_QHzOmPgHJ98p4L=hd^yZ>khCv>Z-
-esaLAYc4!xR1OvA!%mzkC#D8kYoD{5Dtw!B$%%0io1AS_W1kTx`_JWi&9M4(W@u35_|`+oh)o(vG6aq!S&-
-Grk2_vTLfK<Ni$|FX*;g7=x%|+%?z}_N%-N`A1Vs_EZChjIM;XN`^P~f9e#jP~b}o#)<<%0KwokT}nZm$jym1Xe-
-h8>(R6ZMJic`@$m9tF#>~_FtbZd~<y^!w9(`-!nl+8Otk0;KZOr1TK85)VL*Ar`-^KkOf)S-
-t{dynmXY=7#Jy+`)SDs?5XU2N5o(ymfVnj-XlIx~0@+RStwlc(JdO-
-}MDx8*|mbcXtzn$(>2>)mW`QW@Cfw96q`)_1Fp(=OfMxqS9q-YedEe>U1=oNdm@{`9F_tCqm32XB7JuW)SIv}>-
-D&f%uALSI(=+?LgI@U4TGRIG$6^^ZBxK$rJ*M?LuFG@wOxW4XhP8Y-
-91WbH{@ifd_yb9ZYcd7z%$gro}9id|MJU#?_yZM6cX+S_j>o0>i}W%c#=1cK7v>@mVoY&0e78$93I+G_O_QdUl6Qc5K`
-mm`H_J^5&}eYaVaq+|0pic}uuR62Nmi+uFeIhBf?bmQJe2aw&}t0z`0r6tE8Yl5eU#}1IasB`G!)uN}P>b|VUy(>j+z0
-1<L{3%M!Yfc_o%?!$Mk)}Z{zh_VR-0F_eYW%ttpc<`AW~G3)gV<H*#;dz?xo#us@+1U&6OF9*-
-Hxxz(ah*~f6(u~3;Q0_rF2y3Jmi$~Bg&U-
-^BzYA+GRVN`C^mn=I=|My)Q#FKp*l8*|~$2EG=b4<y+14UURcbi(=q2PNtud_9e*q)cTjwg6B@w*>tzB=H=3eYTDAV9`
-uKDRbf+?GKR`Zxa>7%u22KOitQGIxRM&q^4`b|U%mU~zi&-
-huBlWX+FZV=WG%d(5hybz<H2Dj$C5qbq|P^IaQOwRO4Z*SdgQouz6S>irJ@{m@0rti$_>Lg{h7rEIhC7Hu--gHX0Drm$
-aLq2^&W=W9iYTd<$Fb*=KB1}`{vloNlEH1$wLP}5<^##XnKrD2WMmMbeo#QNZHj7dj5BHPq};I$h`w9(#6kk-
-H~TmLvcNsoo-cGqiHdBI@LXR=FFg6e9L~AAM76Nm(RK0bNQaZ3j?|guAlBykKB+^PeYW$oJ)G!MLv<Tu1sE`E31rlI=|
-BjPvAw7N}b4T-
-=>VMJ4JRdm+O;T9uzPom+pD0qMa$_GyY)w!R?|>CMU=4>CF#W#n{3b@D>BEt|bHHKB0oi?)a2kYHgKEjF_@p?>yj+)z#
-7_bwMq?dz7=BbMxI<);?t-`N0%fq-
-6EPs6tIh=}FdcpImI5B<bKrL!Mm4!Q`n=E|D_Bx;av*)X;FMCnu|lpHl2W7TS{+-
-Gf7!)XBa~KPh;_eYt!tHZ&{+9t5J~`egm7riS?3g_mYEtRPczhL&}Gzf9WEAK6Fu9X!;LIz&S)CVS$Xy3gdd49K22KoL
-<xwEChZmx0_aF_5Ewrc+5@Dj`ZncH1pEZdz&VVmnLi@KiSAs5SwWd~*Hs?jg_3w3y7D-
-lY=RW+LQ7WPJ|g2YYj|ay?1;qP8_HExHG@eI!?NnX^Ln-GSk}xG>b0&nTNZ9X0F8BnY~*Br)6&G=HcZs!XWHRB2j+jXL
-3>eaBLVJC7cD<lx5-
-v?}2Sk?i4kIr&zKZmZNxtfV(@rfSfW#8BpxT+W**LzXt5mP0+Cl1{2SouWR{eQs!o<{IrtA}XfFf{c?gDEC|`l828z`Y
-4IlqX%T;?|pcG$1cIqP|qE1-
-zf%%`c9?N!=k58<oZO<uzzp&R{fVkZ+?h_o0&|d&AY#py7H3ilhwD~b=C?xJN67K!G57ns_*_NDMl}=>7g?_cL)h0H<F
-VP4GgNjv9(OH$}`nA`ToRKwH4z}*>>Odl$`-
-~ag%Tt2ufa4Q$K$ABdH^Yjvm<8YI;uPns)Bn=;V8cWFJXiNRQC)8q7PoS2!E*bB8lePqFnfI=T3f!$57ImYINT`?(X4<
-vQO9s9g7VM~CVCR3CD$Ju@WC`0o+vA!-
-X6d(<r6DS+!yX+|PHM8Z^U3E#(6n!69YkZRR&C?+4<Ocf^g?|tk*o3&6O^H`e`Zxttdgvz(*9lRiPhH`mQ;JO`HEGjo%
-EuQRY<6U6xAqG`<Fq^(AUIP@pH#e){#m^fhz}Up07?ZNc3nNaFewlM)JK3Wbj2pGF2gI`s*ygApZPG8rrNE7>C+|ficT
-P8MWY5Z^_zoQ1zkiqDWYj6i$(|f{VzqUP36i%qhyBUfPQ~X`@OQGu%$lGCpUw;oWcp+4WoUOXE1{K(Ly9B?R`aZ~R^<{
-WQ+)%2JsFW5>N}sNPN&W)>XhA_Ea<2?1Z6{q>`R@IhL+9#0LlY(cjZHFQy)$}_UPkBTID{sd^~(`-^XM-tD}($$=Mm>!
-Kw5jclg5es@$mpPV+7n^)r$IR6{&(*}Wy(*OSVh>g$Pl8=I$Fl~mh7&7d@~Ik_q~e`~KM5)MdZ-
-1}(iu>&1P<cu`Oa%U^d-
-1ATqNHZv_Y<cmh_MID(rKhUOe=JEd>&U^>k$p*4uUr8elM*)B(eW|ok`lHZhYtPH(T<}Xt*y6I(R`wKj<BZn;T-
-Wy>pdFg<ZIjg_ZtnwOc2U6me#zYpUUYsGAceNsi3OdzJ9ghBCFVJhM&v!$iAmH!+l4aZO(e#t>{5o=xx-
-!2cBr%1w#1zJf!e>OAMcP<?t~QzXuPM6~uP%?(-
-*y<T>VTQekf<A&s|_`LrOTiJfMePi%h*Q$3SAHIGE4FE33ZH_6944j<n8k&as>y3LoUnig-9r1ql|RL_-
-5D7W9BGF6E4^GV{ooyM)2tV}9WOUMu2CKdLiQ_=9giXwyDzJ-
-i0FPYo4kUyp2zC7uK`O1lq2d!qP9b~pK+gFC2jnv|>7T?IDjfe1@ld1B9(G!o_nFSL?V&by~cMrvMo55}3Q$5mb2Uwa3
-uW(42P|IASmDsB(TyL4EOw1t2_P}Ux_moI0vKKU{9du{gEce!3a}-P8lFG}G*?t1?81pHwttxtJ&DC0F(M1u-
-)vkZlRVJ5a4K`QzE#ukMgj*rk^4VOOsGx%yz24WYl#cH<Am0Wd^_(B}I8r}gis@C0ZzGihnyV7d>5NnnE?R46UjJ!sb9
-}QDMEIGxCp~;EguDG|g)&P6Ii;k4?+U3_Jccs<G~V)@>2?R3WqlZ3hI7N45txY2Q%?m?m20icNsMm+TIM*$msO+qR}91
-l6lQ$jK@`U4JJs;Hz+NnrqrzY}OJQpt0d{7&P`>fIy6nN$87f)&l(!yWZf*04Dz_4N7h!HyakwpggXeeoPjuWWvApo9W
-*JY`Hh^{RiPyJ$N3VF5OKu{&B`<RzKiAD_8Cg?W5ZlLUy3|ww`AV~mzWqeg0u6U}$6f^>)n1yLACfnvWQ*DZ>=vhAIuK
-1dYKd<m@K-K(pWAjDEqv?h{98|ZeA<G{sBaTykF)RK<B#t>@Q9MO-
-Z`5*<wd#I3Wpuuu|uV!6Fg@tdlZJA^tn|Tp<CgUu1q7^;#po`b9A$ifaV9gd1ytfI)fC$b<%xHMqQCokIMh1atD9Xci9
-Dk-Am}NjKN+O*e7nX$#ss)Y9r9!+#P9}3F(1myNubCD(B?emn!3-
-!q(Jae~)oj*RwJgH0s+VTX#AiWTEQDB6}PyH&Y#lkI?GxvBRAm>g?N1)VLphf@Ptob8Bl(B>VOsJlx?AzIsmZ3WpN!dx
-h+~<)k8=?^5!XE9Tp467DWMXc7L=|CvfEEeb6%DnuiddUg2It*`Fc*J-
-GyW`@pZy!$jfm2A|$TjgTFXx(fj`*kXH;#^;UzHcCPCUb^*UQD}@?>RBFx=GJd3G#a`dujoGZlz-
-SwPuLhf2!hl{D*BZKwK4$YFu9fJ-IE`rQX|V%NW$V1MJ*VDOa=6+?vDaKJeaH*;w2?F)a~&agzO!gRz)C=_Gx{7lFFRE
-XVHLWZgqjHC@j?N_{E1e4ITTpWGmPphB!Xs?EV`<s7S6c7Cu}tW1hBm&fekn>%;nOrJOU_^#i9gQ<`2{aDA*B$Y;8EZ_
-gwzK#QjJH%l=bQJ2~SD2Gebp$Ewi+92tPl_!hc<ArYpxQd_@9WMC<TB<v^5(mR@ACisZ9*hA3-
-Lm={yvI)*A0LFU3^G>mp&xKF8Li+a@-
-@o^R+;TC#8L}5b}*6kwxBjLge>Xer1`*^1Fc_iF*9Y@_T4^dwg1c@9iFs&&c#GmTz>wYn8|HeFmSkSib7uZHv#*|BqT<
-?7twtBWbaGL*Ts|J^mbjUqqJqPucPZ@;ztr3p4SM`VOgN`Qri0pQ}=JXE;n8XEvX9=2hfgH(I5>b0+y9afm9ii}{np!D
-LAEGGCHk)IAbX-xrqrE#lVWA@v;`JO0byKFa+2GXBvTF~<Ct#I^l3>U()MUkAPcJOw-hJPRx<(&i@MC~yoo4%`l$08Ro
-Q2kr&F3_J=v23!Q50KNiz9k>KM1w0Kr3oO4)=c`ZPD6j(@18xUS04ITu19t)U0%w7TfeXNwfk%PIfQ!K6z*m4LflI(Qf
-Tw_`foFhcf#tW=Yz_lQfgRvDa651UxDz-Dd>pt7xEDAJJPcd_z6?ADTm+tAuA;f6p*N&{XF>83;+A|!T(@{7@eSr3#Ot
-CVF~$58aox(0m}dSm@tR8^F~dAT9L$EqY?WVL$}jHO?lI>7Rq}gO-
-^}vW#KE_yKABe$H%(D}T3kn*W!_gKe|sS$hOPM4P<)pm{$jPiJd@1lWPHzsM9Jb>;v10u6r?X-
-X(jnN`31<akZ_n^CUgB|Dxbwc;yCk9W&E#%MAG5~#Jx5C{0`Un>tnRWpP#WBe|{!v{Pl6A#$O-
-TA^xcvuRc~$eazJO>u0vc-`?`e*OLF1?AN>&5>3p~sqRWhv@`#b{B44(A*HL>^K~-
-hpRc<@{{GP$^3T_!%ukRR9<3Hd@ITJ{DVhHB)#5tyuamhjUMp^Z|0(8wLFTeIssA#UWYNfRhWQ;bAACEce$YemW-
-{+3&tZ#~5jQa(Cv!Cgidx)49Akc(%nh^D{uVDKZfAal%zG&DB=et<dEdJs6_4Q+#98Lmr2B<-
-*NS201o7gl)nbgfK)mdYYBA3IZRwvn_XP9rNq)0hTw(s7h?i4mFIl{v_=d$>iKi@nfOy*Cj}XsT9J-
-+uSjijfglMC|6Sg=+90QIspC*pJT`fA9zerp^T`iIpZzRq#|4?!#)d%xC(*I1gst3FMi_AC4y?uYJ7`J!@@dWd(daBPz
-t(au~M7{i>q*`&^N-
-s+3O@*!g{$#Dv$t8bYe)0Q_S}_~;_ka0AC3gRBs`KYBTIcWoi8_D(PlEsBb^iW8%>3Jw{=&Cv#bxk6YPqi`_c4n@#6{*
-eiJRW0`ms1fJi+`|GJfiOS1i7lc+%n!@pb0r2I|kBuN5VWml5Bv_-^89@IS+Rgg8{F6;1VijxraB7d=-
-i;>^zzw~W?`c8i;c6U@IW-
-Jh=&ofbC{Cz=0<_+A=J$1UDM+-30t#98JQ5eokT^*_r!MD7LV2grR}k=n!J#l%JCFAy(yiR#y4hxm%ct;CZSw-Mj4crW
-pk#kIuK%>M&%l!U=7^IsD$C1DV5&|Ke0^+$uZ$>Lh#D6>O+?|Zc(W^o;HJM*bV`33#3NLWnLQY4w5mGM=FMHln;iI+vf
-BFp>+@zSQSxXe67yyQw)j4{v3_?@sQS{x#tVBSS*;HtG@QDQzw+|(WxQ_LrbTS(YUTii%I)8L;EW*hwTf&4K9dp>B2_~
-(OY#6KT65&wJ;i}>e*c*HN?+arGYo{aeCi{lahe9;B|dn5k&qY&}r*WDz)E=T<GY&7DRXGP{`s6J|F5*cUyb>eywzE><
->LOcoXH<(Mrq5V|9%s(Rz9uJGzh&BH_8CE}lqU7H~;;yi0VqQ+Xr8g{M7JrmDZgGe>0i0w$O&skHi{3`7Khfk+VE!t(H
-(d>jQReRvFT6zk$>I?4IP(vQ7t`c%o%tQ&1)rz>W$|+2DU0tVp0(H^mOoBpcsFsA#kIuI1=jd{j>^k?UlWbT=c&BRj}R
-|=A*_Bw(Qt@3Y4J+pF6Lq4=9j2Gn4c$JN|Rrf`PC+=Z_;>U{_mwbO@74%-
-uP>x@i(!+Uw@O}ex3QxD0~x5meUKY`H&{dS?2#%Zrns7!da-fdO7KrR~tlPp?`krWIjahD<&I60o*Tx`xx*z^KTMI-
-)Ime2!Dh5r{o@avq4M)&srQJmalTP!#m8sAou#W8bmwuJu672ld$Oo_awM?L43WIdx+c%7Vjax0{$nNKf6NeLk;2v@C^
-8$W&RiBUi(gi2ru$;lf`R^9g9Q6aprf38{VbzE%L{o1ovLx0{Fkoyyh;NKS<b)0T-
-ENJPSy;PB1@8?u%AN#1)If#FNZJ#32&4(~#Z_^E2e$AcgN@KZluLCywrji1x+)@CoL>Aoqp4BO(dh%Y1>%I$AUpEcZro
-zYOl97H=gUW4>!8^{qrilpy^ZmiroVpS3td+_Xe<BbiM{NT0SiMBL8&nB*r(UtR+GAoDlKyqgx&;})+YE`k3W%x{ocmn
-VIGso%Y6so&iJj#>N|ah$ndmZvi!63i3C%}-
-K&TfC4s%lw~+8)<SZFo*6Y_ahN8%Djqr8BLaB7B3<$TJbefeB;c6WG<x1_d3L1V%{a=@1gz$JZo_yak$wZ-
-eLYMxd&;oPBdHcF&j~P_L8^A--x2cM3Om0yk$BpjyL<)4_(dv^+UGVU;o3+{`JEc^BBdq@g0)y7DtK4Eq;`E0^BE?{p*
-hsq<5p)zy6qQw$|U(q`bHI{fArp?on`enE#T}zbjHFViqqajx#S?OZpWpp4u&5PMly)td+mJS0_3xjuIbdK1IBO7F%7+
-Um(6`Wu53{{w?BFPMyeFyo`95`Nz_IZJj7syo~rV^M4{<6RQ)W7T-
-lY#(d8@%1>LJC|cY^Ji+{s<anL9!hDE$`Hng<Y4IZB>&!XnpB9Uy7E8b1Uni!Rze?^)cGrp77Qg-
-{f27OyA7*}${I@((Cz_bA%J@6$gu`4Sj`UFdTO1-
-zF7vl%7TgQqUS$5yGX6rH7`He`JjuLxJ(ZUhvnA$D#2vI)owhhkJZo{ST+Bu_UnIW!B`TlAONg78Um#vZi`}Tj&BQV0e
-@ndbdFp=_FD33|ew%m&Erz?80~@HluTp<uUPrw24eB4vdx;m(VtI`D*ao>jL*-{aOI-gZwJ-
-B`h$FOEE?L}6e8b{3#8Vd65>GQ<CwAVd6EhaCC7!i7O5C(u^WPJ%c$@0O;+@0}^VS&UhZgHGi|-
-|lTfB)lVewYtq!r&{if@>Ch}@UVQva|xOnlkmTH<l$(U@Fs){6;?L&THJFB3<@_2LHepAavN)QcJBcZnA)trxQv2Z`m6
-(W?2gmEvDnFTxgwh?|&q5^r?sMbzT0#E!*x5yzOb#L>0&B5rYnI05k;XZ{XxRjghVnBOFBY^xVz%+u06UN5e!u;!E9_3
-G?*kMPb-
-*Amwh8r*YIrB}_?tKU;q`zG@DSHlhNx#+RQQjRvb=blDyDKh_nIJC6EJ;yYk61bal%<IJAwWMb=PZKx98r*YCqql?ue!
-ayB`1KZZuISEl0l(fd8u05aSHS;dz^{kQfcq@Cn{z(H(IDt8L9aX^DvvqW+a!PMbvNnB%pYDV<#dC4uJ@#LZ*OqV^_1Q
-bZ*b4`r2eun(cqrrNp2)I=XgISZs}}r&+#O$CcbR(LSl1{*G%(qB-
-!Ae<4KMZ7cGtvk6XNtc*5d1@fC|}iOsoQPqWm!8r*Ze^D@4!diPvU@-
-kv`ZuhT<7syRBJ{PK^`6!gHchBkWCyox&IJ0;Wu{pOpLfmqx-aWUIypTA?e5OUtBlYe%p5!WGbI$b&@sf#p_nb@eBH|M
-BA4`6%-aYq{ypY(ObNxr+#aHUxb1unM#O55z?VrpMnvWvA)Ls^ch)0>%5-
-;d)aL=WBi0iTq>U_)|zw!>pHfvmepSWhM!MzV*#&rV5brQyPFO2KU0@foijwfIoUx#sAf^j@8{Nvc%PcY*+4&yEf<G2^
-b@hJEogK>Ht+)Lm-1w0+_k7EJjI1J-
-B3gg&;aT|ki9fxt8fN^Z(!e3JRwLIy`1<B5no?MW;@JUZDm~qt$<EjAT%8Yw6uFSYM<Ej|+k1I3o&A6Hf`p1<S_hwv82
-L0nI3FGQGjH@mfSG_Q<hGAS4U|b0pS4}WZoNE7gu<tghb&2G$i0_V*(#Ivg5b@o0lJ>tWxft=?c~be6{8Ges_eu2&$>R
-~<9VoS*DEXC$?=F;T7kT$-BI3IfrSt*GuSL||sI`{;PvyjYJ)-V`x%(ich`J-??t>6JFdxU5-
-zA6TZ$@0X@Zf5>&lGXz|Hp{yrX%7C^CyUd??l{j{T1SdnTR`|OAZm6dr99RUjJUi9rr(8Ew^|Z-
-TD1(8NRyFl>?GP#14#Ga}TNUUh0S8MprHvHuL|(#496>uAGp(ka!s4D=?oX_i$6AD@P2ES^NNT(c+H~PeOb~&b&tM%}X
-0yxng+Q3SUd%jeeo#$7rJ~H{9|v{{{J9<TSc+!f>a>_Yo&8UPx@@f*J?0Mps`@dSF|lx>J|5`q7?^a(}<k?I&hEU+KP_
-d!AU~zT2;El=FV0s}~v`XMTftO;@Aauc|lE`k=Sb?MHIHxqF8<UzqvG=z(TFGWXT?QTP?ZUcYe9KP~sWhrNDbIBW68h{
-qwkxlcAm?zIK4-3?#2I8Iy&z<dXK>n!N4acFnbj_!OHg!vBqkAWU~9o$RcJ_S4tdaKdHWO+hV9&>-
-{&o{~QhelVg+R{dHV6@S_-*mW5o{u)V@?N=*HM;ke^280rM)$ta1aau4M)$svI?o?(boH!B8UD3K_x{iS-
-6q%1jUsMwl-S${TDh6{D)oDq4|<v9ec9!cjjrBh*yvru#4T?$y7z&k`!aH$fcUO3e?z8so!TGR+z<K>#4CQ>=-
-vl1?$Z{x5I5Dp`95>)7Ha=eqkBKdaNOd%h>t_~F6M{HedU`}|G>i*cM=yYZYREM@e1Mzh~L~7`Z~EsZ#261g$$Q0ZXvz
-_;isAZbc?)C&?v%upXNUkS4~lQnIFH8`0Ymb{?GR$zeD+D{!7X4lAMP7I}^+s<8uAKz`gIYn>bj#z`fsN<ej-oEPt0iw
-ot#9tAk%~)kU1Lc!D@>u?#G^i(htCB<``?OT?!vjxEye#(x)aujPK7SiWE362C|*x>$3PUywDyY{JLonC0-
-Y3KAA8SwiMV?ffs%;jc1JlPTYIvTiB6FV*f}VU~LZGHJQ?xAP%ouAOcy;7?cH3AWRfbE%!Kl#zD2a;~z|m226@t?;Alz
-KF{`&hDljCcwXxSqH5A$+hDFD}0nW*~0Bo<@p!<ZYeo8zRd0=W|O~ZW|O{LdoASm)!6kUbsW2%1k_U#)KeDfX&mY)4)x
-T@<u>KI4CNjR`pZ2Y^q2ce&|mH(l)DScJq+cRx@a|*>v3p*UwZ}o?G=W6OI>79nSK@z`1||ifWQ1R&=2JwU;PH5euGfI
-L4W-ws-fRiLweQze7D#5%O&q#+T(YI+0<t=q}im`$^4uA!iy~P&+fbZyA!MIH*WD~X|=9|_K@HHn_M|F;Qx7kLsoCVZ~
-q7E|2o)@bNo$^^eY_CB*cG|?Z>P9_K&lDxY}=jtVY|%!T;wt-6W*@`y9_@$mdG7FM<DGaJgcT?wjoY2BiBp?0*vcAK-k
-pgZ*00=LFcFV*4W4r`W!;2J&yp3-
-&){`x&tRE6(RI*jIBtr@;Q}#y;$~{}uDbG_Zf0<L?Fgud#gr><2lY@~(&dd5`0F8vOP@GUclG+n;0q?cl$S^FIdm!))I
-L_Wz5if5=af?We&1JDhGY;<rCz`W4v!CfCC>*stXLG&TC|FL1h}U|+@YCm^3sv3(5eBOHHrK{@$QJy$-
-|=nMAPKObfLb{H@Jdyws6d|hVy1lWJPTHE8e`#0==62{lkDs4Xu`N^<-7VKYQdmO)Svwbhvk8yr*oSx$Hj)8r>ddFW-o
-w<Ac$<$|PPJO<m(haFSCj0Z{8f_njdU%NaH$lDqaZuYw!Tw$LpM-
-k5znbHRbVu19oBnUu{tCpimh(9a_P@vZxn5PSUxnw`O$c3Yv)m7pTvb0Y<7koJ|Mz*kB%1y9ubJ__6yi7XaEaf358EFH
-`?VZTc4@i%*H@TNBNglyRIqQVV86J6{n85dEfwsebL{@Ts<)`pW9-
-its<b`!w+^;H4)*_n>rI{w`s9hxAC~#;Kg0D|0Q)^Ge@b9qVEY&p;R?r}0Q&<*9)kUsO#3c}{%`aLu>ZN~Ct%;k_F1t1
-4WplceFNLifc+=AT!j_o+H0=mAE|U#s68&<yv+7Dz<#hs+fRY0>0tk}(2hIUKk8$@VE<9Dzgng3OE9k6*uE3eeKn}<$H
-4yg)T=nX$W6GH)%)G<arYI?_m&R_w14AooP&<A|2X&`VtdDWKb+EImHpjbe`OE<mh&^iqAASjtXJuJ!qDh(4=a1GQ1NP
-S?`^Rq-xAiI<|6kEbzVLnR_WHy@gG+4N9Nd{RrU+!*#D`rZ<=GjT*be5j{To0`=xX2e?!I7GRMA8`S%7_f$RUDak;Wku
-K%dw@%r;j$P2efthB$X=k5uc*CY?|ceHFCw^+V^ak$oF`Tg%J7R&c9hQogMXq`X4<8}V{M!5;<`TORR4Iazyn@=|S-
-Fp}N(`#Dd=TTs%+2f0RhtAH=jb?v-
-CZZn8_bnEdd+E#Xx6dy3=kNFmzyBhz_0CI`pBdocfS=8{H#}bLr6=urA$$oq3Gq#1{19JE{C|T@`&<F;4f_4t{Z+QtG}
-Z@{HwpFWRQcN{37oC+_utt@Z@kF-
-R4?#Yx;I%Y^Rv=o*}q~I%lOUupo;Tz+;W%i?`*TiXMo=^ZS!v6M}YSOKWVXi_jtd>@^>aKSuEeL{G7#df9VB_<-
-3Ppu~^O(S1p$B9R9Jz^4-C2SuB5_;vI|SyIbG0SiWC467X2=zd8YbdE&qc;3RMta2B`#JPKR{o&cT%E&)#g&j6dL*l-
-iD0~`lV04IUFfV02_;8EZr@C5KAa0z${cm`NhLHU6l;5cvsI0@VZoCPibj{+BgCx9n`OTbgWGr(pdcFPa!0LOt7z)9dP
-;4E+fcoet@JOMljTmqf~o&h#Le&d!O*a40MCxDZ{UBFr30`Mqs5qJW461W6B1v~?6R9UzDzz%R6I02jl?gGvN7l22Bi@
-+1WlfWh5Dc~7kQ48e<c7Wr+3E(7f7jPE106Yp@1fBq%1TFzj0nY%NC5u~rU<Wu3oB&P&cL8UC3&5kmMc@hGN#GLj6z~k
-NsDttYJHT<^1aK0#3pfj003HP{0#5)>0+)cNfM<Zs64Wg}umc<iP5>u?yMVL61>jNOBJc$8Byb6M3U~%sG(h=*9pE@{0
-yqiW1)K#g0FMF}fhT|`flI(sz%#&RtHCWlumc<iP5>u?yMVL61>jNOBJc$8Byb6M3U~%sG(!1-
-9pE@{0yqiW1)K#g0FMF}fhT|`flI(sz%#&N0hAxu0geMFfRn&oz**n|@F;K*cmjA5xCA@}JOivQU)bdbc7Wr+3E(7f7j
-PE106Yp@1fBq%1TFzj0nY%NtwXo`zz%R6I02jl?gGvN7l22Bi@+1WlfWh5Dc~7ku?Wf!>;T7s6TnH}F5oP10eBR+2s{B
-i30wl60-
-gajTf}bpfgRvDZ~{09+y$HkE&z`L7l9{$CxJ`AQ@}I8VhNNV*a40MCxDZ{UBFr30`Mqs5qJW461W6B1v~?6jso2B13SQ
-R-~@0IxC=N7TmT*gE&@*gPXd>Kr+{aGMKhEi*a40MCxDZ{UBFr30`Mqs5qJW461W6B1v~?6j(ptm13SQR-
-~@0IxC=N7TmT*gE&@*gPXd>Kr+{aG#WE;Aumc<iP5>u?yMVL61>jNOBJc$8Byb6M3U~(C9PPQ~2X=ttzzN_aa2IeExBx
-r~Tm+r~o&+udPXW&Wi{(&$U<Wu3oB&P&cL8UC3&5kmMc@hGN#GLj6z~kNIjVKb59|QPffK+<;4a`SZ~=G}xClG}JPBL^
-o&uf$7I#7UfgRvDZ~{09+y$HkE&z`L7l9{$CxJ`AQ@}I8=1ATxKd=KF2TlMdfxCdSzy;t@;3Dt@@FZ{vcnWw1*jx#5%M
-a`T$AJ^TN#HKvEN}sM6u1aH0Xzv@0-ge%0XA1t-0}lEz;WON@bP>6=e@na!@!q;$AHIyuK-
-^Mz5zT9JPRCN<>x4H47eS*6ZklAFYqw%W#BR3ao{V!*MV;UPXo^ahaD(Ca16K|xD)s|a4+yM@MYjJ;Bnw9z}JCq08azY
-0*6;a`GI4=?ZBPD$ANo+hk-
-8xj{%PZUje=jd;@qIcosN(FO(lRey{(&Mglkq+y$HkE&z`L7l9{$CxJ`AQ@}I8VvV1hfF0mCZ~{09+y$HkE&z`L7l9{$
-CxJ`AQ@}I8<_7@W@&h}-
-ao_}S61WRE3tRvm1ug<l08av!fTw_GfW<l}Kd=KF2TlMVU+2HSlwIe)zjS$>|Nc^Oo&WyQm3996OQm)G`%Ba7{P&l{dj
-I{U=z9PCr5JEKa3}C_;9lTi;LE^cz~jJIfUg7J0G<Y(1rBfUa}+oR+z#9cd>ptJco_IH@EGto@D<?ez&C)WfoFlkF(^N
-947eS*6Synpzwed>E&z`L7l9{$CxJ`AQ@}I8qSen$zz%R6I02jl?gGvN7l22Bi@+1WlfWh5Dc~7ku@TA-
->;T7s6TnH}F5oP10eBR+2s{Bi30wl60-
-gaDo1px_4saYe0h|Qx0?q;#fJcFgz!Siez$M@*;2B_ZA=fQGumc<iP5>u?yMVL61>jNOBJc$8Byb6M3U~%sDWP`xfgRv
-DZ~{09+`rkse!T?z9PkUkuK-^K{xR@d!0!OR2OQbr=as;1z`KF>13wAe5B&Kpe*OP>;Fo}31AYVeP2jhI-vzF|&(BMN*
-8=YVegyaka1U@E`18Qe1HW>gU;n!b{A1v^fZqXr4>%I{^Ge`0;N8Icfu98K2fhUS9PmqVzrOGq@EgEy0>2aYkGJ=LBU}
-Bv61WX`H}HPoCxQEcF9AOX`~vVRz*m8P4Ez@GJHXEbo(+6H@WsHF0+$0{4tyo>)xdLsUkQ9IFd8TXz7Y7_XD|I~Kx`Sx
-^yi1t-I?rQ-
-$4Gp+(=Hnm0dohGV*1{DfOP&^Yid1UplM(ZOLbb^ZM!GBad#8pu7$D<%NEAsZcL6%?z10ie@tdJ$(bG^ef@L*Ny788Vi
-0eH$AD8gnGSgFa4os`401WWKO<LH$OP9Qgoj`IW%}id)4pVR&O1a4)UG4r}DjX+|<i@*-gFJe4YuN$(@>K-
-j&b({_|(lJ7RNvr{>#oc3#W9Kis^-
-wL6{7pBu{DI$CN#)y(tk4Pr|!Ka@|OAamr5GWo@^rfaybqTT=S!`o9IlEzkT#I><4wN05jQ(LvGdDy|`b~fX#eY^6<=5
-|JH#8W%jyr0b-
-?K+k1+S~o9Z5(VHd(bAO+HR6JKJ~+n)B~K}0~|A(J09SeAK(a?jk)y!j%O!_*QPe&Oq8FU9Gva7N!i$G^1}{W+2MZ9#{
-D{X+wSM^_jB@Wzm-
-{=6weM$aEA{60Gm76yx+KQ+rbg<;Ee1r88JTe!*(_)itQZ5cAex7Hn+3AHf7Y?IqL14XZE;_J!+FuG6A--2e#Om+QymR
-#wl%MkK4_|wr!lmHj`@;WGe^Rs?*-
-itW65QtW6nktH}h1&?Xf#&K)3b5|49~ag)n9$7OtMjdP=D3u*pid{RO8D@VT1{}$9=%=&fsy%qRb2XTz;@E0W#Y)-
-;g$?+E#4)K-u1lV8yi8jsm)#SEW&<bz9VZ16(K7DhJiobV*>E9J7pMLC5v}wNoy_V-pOn+B}^e6dTBYvCoAE=Q2aGCT&
-WzydrET6vFXT^9iefc{nW$XV>{OPRau$caq3hi(9X>XVQ#tQ9!qfGksWzv7QLi*Wxrax05{pm94N6MuCRE74Rm}mM=RA
-~R%GU+cUlm4{|>CenF{eN8{{cve+`b}lhuc_4j>*kk!phEpe%cQ@!O#1(>Qv1&{{XeXbeymLTOUtDHrAqBT&-
-9<IQ2*^^(r+n~eoLkC&*>L}w@!a?h4J6X>Bp_~qh-
-?nKP!~q?Ay+SZk_(mD#<@iKWnAGqD=ZhE<es;UDi7GR`b^&hsR%_GwX8myBy|&@jWBTr=LBj&C%Pm|Ha_kJlTSO^@ner
-{)GzdH(jRwR+Xv0E>S-
-HwO`Zbds}av{*x8P&+(sf{9C>BSC>iuRZ6^S|II<!RqgOsSpQgaoAx^u6lH!rPzdKo+8mE~;m%s=n_m$5e*tekwj2
+c-
+rl~dwiVLdGEVMm(j?UWcen`H+XG>J+g%v$;K$yCS$OPNDNGULnIK*SQ=Z3WogiijTFO<0whrq+9(N0l$16Dp;YN6$@Co
+B__O2IlQwPi*(E({n%(;Ba$4<{HtG(aQ+1cUtDbV|^Q^U=_0C#9&B%ge@0>q8AI$rH*X3FF^*rk`qmLXqd{0>*Aj~Hq{
+#g{L@TqSqxJLQ^H&e(<d$il7FhAGm=dplLa=O;Nbyf1^7qoj-nGkPXy?V6~68V_W;lIu9tHpP;yr)=Rxe!<1O>)XKFKg
+A$N4E_5a^+h?)lwzrRQXylAi4Y|kx<WO(WRaNah9Hy;#(YFCwQX#8zN25S1N=kFPH8*p@#Af;i>Rn=Wr9^gcI*2aX`kS
+IOWp)CXQF}h>CZj;stS7g)isuS#ex(1@o_pL!549P`X!gy7zLrUtw+&DfL`02Duz*<^M$}$Fm|S3i&@#{yC9h`BfE#d^
+D8rXZgS6#BV6SQKfUD{L`Y_k@HE#^X2SjIUj?3Jf-Tr5dWio{krj+IsOw6{{oa_SmmowkB^ByrykF7dX>y+)!vV82{J#
+b<f-&S(!Gk)-
+@xgg<@8N@XCS>^&W}m&wCH!zOBU*<s*r9&c|FTdK>0dVI~LM=gyoy`KEUal^d4e=liq`zzA4}FLi$$uPLv-
+}>A%9`>eAi%nW1Dt@>!wB-LVSYe=Efj<=+)Kte%N-
+{j4b0;kE|K)U$%e_cssd{Jo;H<&WQQYiE+TQa!hp|M#m`1BGyxZr9J62leyv5RY@plni&diO2aTd7O{yXG5q;mFH52=8
+6#KtFlb|8@*i8-B7$#^-n6jnx{-
+Y{#MOHm(qs+=4!EgY^`cm=^v}&eDJ)sjPv*CCye}R5mDho;$8IIM&*??w=Bc+9Pt#*a}||3e<v#c+g0gbb5!{C6;S!m6
+=vKUDmSR-%@ym_B&*u3Ox9n$aO$sx^Zg54e`emjM!p-
+UbIN>N;__BhLH(WM@&&m5(r$WP_1rJYxL=gH^Y+e@y5UcgyT|n)d-wx)aXvTkvtB>HAW&b-
+&C?fi3+Ri>Ra~F!|917w<sj>uDxJaA!2?czOnfxz=TGUML9W*o#{ZyBcZH6Sc&c4<>*G3KtgpJl>>k$P6HoT&_FG~6nO
+7RQ-
+41uPb@P03i+W;tzFk%**T+>p_W9#5VChdej>ARbCsu@HbBX<)?qJIzTz^8(6N%;8{~PrIU#?72&ULXO@=QI+{5+}jxo)
+W8gzlJC+};-&n5i8iR=F>)Fypk`FJHj&m*HiGhP${uw&>>twnqx}-
+owvsenx%&km7yZ9&u<7&94ZzpI&Of{yICazs)YDzgBZPUwNDHD@=d=hJIGO?Dp3ub$vFJX?tb(qapP?9@xp;sGm=&<`n
+xky{N}4374XWpV9+!8TY%(&kMi3WWHp*$q*ObJ9E|KOX{iN7d0Ped&Q*Vw{s(>`@Ami1&zdW%sQVZf-
+7}9Kh?(leYtx6TA*HaxWq@Bb+|wsmv^^6{$;$6Q83EpRg<5~T#t_hbbm=aspUShNe_JEf13SGxZxLczP_<Z2j~hlyYoz
+Ao8OKBtDaW}KJ2u^rPVsTk#p&0(@xFYPFmkyVtx0`BOLA_%^N;v`eQT4)ALBp=iGVa(ihEmN$@<R`?YDOm&$|UUp7*>g
+mC1W`ntp&+{CLCjXV!&`3-
+@FpUHga&u>ri{I*3bI8T~+uhe{L^4rxG_3acjuG{t%)(toEc%z2h@Gg_j2$w5R7>|^Pt`A*N_4Un%+;%Yad-
+)`f|1w?vm&$a9QTeCmGPWn=yeMnn!X48}-
+Z0xCmme*R=aiZk^+YiIf^MhbO}bw#<952RqRnZCn$Md4*Y1q(O0n4~*YFEE-
+G+d!@Wk`FT$i_Uc|Py9|7x*R6dNyQy=C<IWBk0l(w%orfBy#Cvu3<pS_}HQG2+yt$-k-
+Jt<~kK9Ue)robfhp@7<ivKIs2u{yqrq2YH_3d~$j>ntJ8==0e!?2mP|auivmUzAufrdZ6o$tg6qh?Gt+bS~srSZ%w`5z
+FRE2Xjy&f`BdiQa(SU&JZi-o{+gaIi_OOut@tM1@Jkm}_-
+}`}oS$N5d6$j8Tws2$u;e9pzWz4rtKWU}Hr*epxIgey%9lwlYq&-^yWDb0Ipuaa(~B#o$<J}Ih3n~}lh4)Vp0gfVsJx-
+KS??xZnH8^>>q*XwVz!Wv6M<zy<O}s<^7%g_KTbdRI_ud_&G2)YpI7)f#m`B8=C9iQMaq#H_QH~!;?>ooetp)+^gn;?d
+M#By|9n-}%fD0pQr?oELf(l$wV$twpF+-
+S0d3b@V*MiLIoU58%UwIn%y(zj>3V&%wO|iQ)9&#V1^p0E`aR+2FZvGhmw0}{ueUN!mRB#_3gtg8g2n9l<!V^c{J+UhU
+*#uI=8Oxo{`BXE&%d+zp)m;QpVaApaMJ-_e&ZtLzuo@-
+R?&RvbztIT1?NNSox}@VpRC6cU(@rrS>GzVMzveO*ITj+T=<F}7sD^=c|LKMo?yGSzpmZy()QAY?RjR;*=Omx<40Owtm
+ARFebS$o)x5cO;r?LityI4~v+lpnTSw$5{^hSRm+N_S-ny}(Ah%4}BTHdD{r1);t9iXP9EiI1e|^-
+^pO;xrBoZ57JvB8iy{Sd4r-
+qGQ=lmME7kEFRP@cCbKV;ThU)K5lD0ARTEMK>GqSy1|$rbd4s+gOvH62{un{+<b#NB#c!|T&E+OF+Asr&1hZGFtG%>6v
+RbotWTQq0<3>Ds0@poUMfeY4HoAGokhyAOA<|Lxi^>H1Qb{oD8%<)_EbMt9x3jqUC=Y_G3r=4ZqY7qHslgt4<Nds5BUP
+r38zaBHDmRKM9$$bZPP*CopwEejhvlI48X*mtIXHL{&wq55|NtsB*TTtJum!k0qMddJj@Jr1XM9D0`Beq5~J^(*UDw)=
+*kXMMZIW4X254>&#FeF@v?JYQ^r@v=hm@TPXRTr0S~ztj%>M_0tRx&OXYy+#e_#gAJ(kP-nif9rnw!A%vs-
+>07&%=&9vvr~>&{CM2nWkKdf<_hkY_0D>Ib(vO-
+g>vZrb76^|Z!eD*)(`KlD6A(;zcTBW2A+2=aXrcXY3Y8V`d{?;e3bV^0=y6PHLmy8HfQ~MVGFOf2HV~B=C<~t=_Vd+=K
+az-y+6VAR>SL#E}rLoIon??I-
+lC}^yDJu=}NPo_PnmA)d9V4x0v=Wx8~tto`;9m@VwAi@7Mzu*v`4Ij{EsKwjYfiTgUbz&x5Oj6)NT*R+X!f+S{x9$BAm
+N(-v5V%oVfKzOLu-
+*Q(i0`)pyIs_e8fu+zA{ALae#OHUT;GG#}V{eyP@T*1AH&+%lw`*_}YnDf_A{`W=qT?=;BmbYhTEu#FcJ)_Hy<xFfgcG
+iD#?W{$}FK%beU42LP-@JSoyX*I~oJ67jeNxSzy5sdGqO2c&M+5`5o_>4h0IS7s6<wE>vO|UgJg@S8%!PX1PYHy;-
+RK9spL*siGhk1!UH4%g7a!8&u{WXPp?zlN*A0)F_^(~H=fwxP-
+>)vKbmrXzuR}h_`zvOCGw~Cg?=BvvvR;1G+Ru^vEz6!Yc2J?euG8hO=6S&AM;_P10k&^>ybp7G-
+(2<)ajR7yr>nXC`T1=gPXj!j8u^@2eQ2t`thW<H=OJFtSL%JN2UVa(alCwuGp+`BJUji3*4Lfvemt<2+pCYuBb;_El&9
+V)PpSMT%I1{&sj`sxft)Y69CDxWyHx)#mDi~DlILKTC6hkW^Yg=wo-
+^~c9luq@ukhpF;>17Z$1k(m>wm?*QnC4A_}BG#G<IY`Kje5lGw1FzrQg{)@^?SmBAj*6nroCV4f{#eu%Gn##g*?k@1L6
+a@8`XLr0i2?-
+)QcC&AyR2pW${LeqKK}@_sDNAM(83Q|I!<{c#^p+D(60Hve1=?T~kFf4m{I{qYku?s|LJ{s{e)_QwR<A0f6so`iiO&`Y
+KEjm&<LeXmLF8@1xT(VzZw`#A5^zNiL0{yAe`eD~*SUnD+f?1|hW?TLT?Q`!?>`x)62jo{wM?WOk*&U~t1PXsJ`!q^eU
+t|)C!go@e|?^yqb-md<?;Oc*#4;~Bsy!C$%m*;Kjf5`tk*Z&<qrT&lo|5N|-{BYqbKO=q5=auhR--kfoKebqWzX|mHjX
+!67zwGCu@A;f)WA9I=zs<hhE9HfA<-ZIp94@dxxZxGyMadgp;rZdp7MZS0cv1Na{A}fwEfCJ^hZoM>-mbp-
+1)k?3&OZ2XAne#t!vWsUWqYbHuU~<Aaq6l&Z}PnF+hzGh=TD8#(^~EyRPEz^;Sit4yrJZLaD~2@G5k`V^`6dO;`!J3oG
+ZL&`{rVi`R3cKH!)t~>srrV;(f*qe2=Q@Q?FlL)OkDazdgwF^y<LUMcbJdi_VK$-Uru~`S)AZI-
+m2i&^h~zB@fTp%|7iy@h>hA-{h-cXUwmk{6hBqT6ceOcn#j$oSE03W)|r07nV%>^|9m{`e(+Pf4jEpem-wLeo3c)A_(h
+*Mao4vuLX5~J5e1_{l6hpq3x{d-&b6iXLWu~g!0NlF!!?-y{~!F-
+M@T%lY2k0A@E!7`SaT?51(h82)wM$naz2}>cDR}{pp>`Z3sMnjeXU(x$ap+KHTx9^TF4F3h6&-
+);+)Iu6q_CzqnqWd1vR>Pnva)zCU;2!!uxq@%iio%L^4BH<zDu=VMc!Mo(NTe6jn+F}CkbxTmc1(&M2@=N{VdCb;*@`r
+X`DyfEI*Pd<0#dtVpES)Yxw9vf%<HO_i#ob}Z>>#1?!p2M1ZP(z_b_mhR%<4n&6z8_Y<=>Gp!(f-fv`+^?-
+>9FUn?;3A-+wzO$x2y4{MbBpo_d{LY4V&EiasGXvw_E-fxIXz_t2tMf;Unt2aH+l@R0jFB?u%9w8E5|b!IBrX!uxu#Os
+7*!Zav8Lt|7O+$hxG^?>*@Eo+HQHYnSn!E^^=eJ+Z^$`se!R`se!R`se!R`se!R`se!R`se!R`se!R`se!R`se!R`se!
+R`se!R`se!R`se!R`se!R`se!R`se!Rf9B__KMC+R=Y`1B>3`qa<$IU$^;r1{$om(bkNRr>>h8NRcjTRLz6|T9MVvVNL
+&VBS-jU(2hO2M-+{m&*PB2j>Z)eJ{+R(E?-
+Y}9s*JZALy_?@<`1kPp2>rWH=sPZX`gfGyr|I7#{4O)!#qS=ye~90s^nRY-<MjUTgudH563}-&<og)Ce~R-
+he<@%L>fl${ZyEiMzap+~!11+zSr6)h*#B0jXZ0HZm0XVB7y4eHEXVhSzAGuq@dF*SuHK3#>t|(&x?XRESzW3<Sd_eKQ
+_p!?VdZHR=jksv?FLADZ3($n`<K;N@A4+rU+Xee$h&AivD)%~SZx^y6xy<e-
+}9W05a)UgyURA)YQocVw+T<ryZBvZ?5GJ}HoqMjtuhC!c35Y%!+Op`x2}M?jZha}iMp_^gO<r}%ABQ0%gJl#E+NhZ3g!
+QBpiusgSmpniRsLrJh4MceDD>Gc2MT@mMShoc@pXRB((^a@UDnHg;P+{I{tmy(jDC;bJ$nCvkx%dc$;hYozX<5>vy9OD
+e+lT{Ce2fc|1O}%sO0})mFsq^UCo%2<@z_1H=*wioAGMKoE)!a%+2yRzKP4eO8&mClxvM$IgVw1wsD>CJ=~D|`Noa<UH
+!g62-@i;Zm04R?v`Vvpf=k<viPST#jW(do!@uM?*sAs9s2H^ybA7@O@8j=ciC6oTc*ams;^^Kn9ed?W*J77bBECP-cHe
+bGuLAuzvoNjxvYeHeW^0uweXm@vBa3z#Cb^T1nYLfm}n_6CakY4mPys~L|I`Dvgh}sR^Kt<<=4+XZq@IYRd-
+*o>KDrsDKXc!TIJcz<@qv~XOD1{Uv0?JCuR&~In5XKy}+6_;ZLl!WmfnP1hxMiCHz0JMEmcv%32L!uTllwDf6;ihn4#8
+SC{L$khgKaw%l(@@vY^$A4$*eELU}2A<O)Idgq@M7k|R<vX1_W-VbuU{5{8&bM!ybyVPZI`u7&SAL9B7lA^eW>#L65@8
+yiH=XW{(G;3uNlI7dQ?^5m^D_mXQ&VKJHlvlOwgXG@snlI{CtUs_qhpFdr*UX;(eMO;PTwPHZ2X!lT*<?9CzEa1P{qWh
+9g)k4UD7b%Mm9`<|=Yy*X?mhHg%kKYiwdxZUvTT34y3hyza&@5({vE%|GOk`z=#N|0=z5f&9sDlC>|9f*-
+xhwC_4|AJr-9TL5`IYU{1f8h&$YYASGnUX#N$kk+pjbh>hq;W-QVo`l)qZ=cUG8xY82}49oS*y-%nV-
+wlGGwtS!{T4tjqO#%PE2E`N^oyH?ykr1$r;=O5Gi2O#dl*1P)OI-NHOp>?`1%Fp?Ag*-
+n&?;nIbA1E<)KCxbpolYyP{7S~U4Z3|~UT)e@n1hTx80Go6hR4E=4O*X#h~jl0ERw#wIUm`e)9<$C72E$a8+009;OCe1
+_4S%lCFK3fjapt$3IB(+0blc>68=AA|GpCb@7bjN`%CzLo&8fK{FiOk{(~j_Gwh$S+T$@fjyCJ|Xk27_{CKne{a)D~Kh
+a-F4h_rsYqK-g1TYWhIW3uo4?`Y*aI?0*f2e;0y5{i`ed;I8I=-}B9@^#D8qV5jg!_j4_dy-
+5?xU{GT=I0`y;|NeKebEOLk+dlz%Kn;@$z$Smzi?{;)z{m&IyR8cA5GK6xa16XN=Q+iqrn`E~OLI&|1!s<UGY!=#|}Yg
+XMm!^?tkc{?%Pdo|40VzCg%)|GMS=WI;Cz(c7O9ot+1c969h%=h1uLf2i}=L$O1ho#b|I&u($9Kizw}KiTc|4fLN@{}X
+p7`uaqApzBO$Z?{NvcMm4hY0))sj^w0!5~-x<?j1~aWqJqt#o2-L$!;-
+l>Qp*Op2`01PV+vT?owh>1A`gSt^Q95?rJS0sPlEMWlzB=-
+6O+ghAEA+iJ{J9e`c^ZnHFb~!{U6R?_5%(D2d+w)16XwS|ra?h_tv{W-
+U3G7L=>=?4@2$4reH~%9eIjuiCYHa3GaRc6YK2gWB^{;#^<Gr*r*-
+$wYVJWM7iSSPnWwm&w7=uE9j6t4Ewnq?2NBVBoCC$YA0;)z`ovKhmNvc`Bnz)Tv%m$>bT)mq=$i6B+&NOZE$TA3WDDow
+^dK%(+3T>GYXinN4wu671IH7u|_WLL8;$N@fny>mlWs={=k5>`yCCCCrFWkV<sRs&6aQd{<9mP^KoRhSEZp>IfkxsA3)
+Jr*`a>wWTXSIi5<K?d=;DeFIcARO@F4GD(rvwLl_H$TGf<noqqPNv1QRKRJ|<sp#^{y66{5S`Ym%IVg5!WPqKwrUnO24
+<^p0cb-h0+Sx_f?WeT+di#@}>bRa2C#-sw=Xc9yPdg+s=8Y0*64m-W-
+8Yc&_7_5XTfLUOqIxh%_0#WBYMo~jsm{KEfive)oyorB+3;4sK+WD(8NG?Z_nz{?o7jV7C(>uV^8<Z}OmAN@ym_;Chqr
+mh;O1~5(<B2YGTzqxUaPm=J9OgE{l_|wJn+DM-YqKKu7Un^MrO0k+pdbY-(#t_+^HIPr))!S2bG3XE#!Rve(&JDM-JV6
+?A{0N?>u_w{)0{41yQX6Nl_o@eZ<?e-
++OFeu$x{flf5MT)WG0b@6J2Dw!IuudV6>7_rhW0)zU<Dva5+AY!90<aYb%#+Un;{bwZNZTd2KjhgYe}Z1nbbhuN#yleu
+m7dYip%-
+nJ$xtE?ExjmIskvbf)i?A34kyj}Wj#|~9s6_Prp*RKQhQ;7CM2M!)O(s|#34q^^hqK$f06LAT2y;1qY1qrgHnjSIr)hj
+E@@_hVpHF{{AhPfC`vSFx;Hx-XzoVzHS+alYP0Pjw3+q<?kaap>1Pxofhx-
+k5{&uj64i=%oVdy|a*b7xN`2T9P01BZ_v;)E8e>WBONy5_=DM&(fP-
+t9%Ga>8n$HT8P?sKQ&l$GtEovBPVn8hb*V>N}V2F~jP^$-x1Y<AsNknJQ@{$rw12WI;BmF#dR@S;-
+y~dP<b3kb9{?mCg*F>&kdEgL&Ka96=(&wrf+k_$VW(GEX|vEqB_}rkxApZUwcbN;@Pw%S>V9BEh%@A#YADb`;M>k>ZpL
+PUS3;Kf4`JjBX8@b{|XhW=I25K4tR`((B1{r#c@!mmC}pZ`I1Q*}E%tPv?=lIuD#UaPQ&Hg9nZskX7o>#CEY&OG>v=Eo
+q9-`{CrkDQGj(c}$-
+6d1QLXxAe}(5@(Xs=aeGzwr=&ay+dVShu0>DWYN$~TBcpPfpeMExlEyWTit9lOPS5yslLSNbd#QeRS&-
+9PS?oTv19LiFP+03MJIh(@$*|&TUZN6F{xMym+Bw$#6XvKx}zR^^BT}1yRrP?Mh%tDBvZB$m(#U$L*3m}YCceJenQf0Y
+Qion4K9CX^j)>lrP|wdl1)t?Qdzy-&V-<BHhYY)i0!6iy#wc)nwqShLdMF;WT!Go&ZWs9*-
+9ar?a<9uC247Hqez2Ms?ve;JLRiW=Ts{8(v5o!8$fpVLOroDDIHmYtO-^T_ufzLqS~WRp%x2vsqV{q-
+21brZFgA~mz$!ryyoSh$!JiPMV1D&{QmvLbE`W>lL_lrfNHcNnUxc~9mTFfU#{-
+X#k!5C&d?;_C>mMs`#h)1k!E!L?{NM1V&8+hl%6V`JH29IMDdc{vfq=D_S)V?U+nPx+`d$BcQQl+^iFq@oj+K~(K1$4z
+LlmgG&h^HI1N1ECHp98Cqd4qw!f4WJYQL-
+5?xNs%jFQ&v}I%6;l}b!VN;h<LTMvh_8Oxr)Bv!gEii~nnc+O&n|Z^jcX$4G){(`UO7)>ziZ_+4g|{;TWyYi&9A<JX*&
+|NceDemEJF%)%-
+R96E$FKAKI8Z1R<*{%7yv|c>7|!d@JZ+FyF^z)tRxo7d`?*7=D>J0`GSrR$C4M^7BQm7xGpBBy=Ps3!v|VCH9(Yd}eQ8
+G1V?=s*+tX*7l@cRkSHEce@7tbo7sZqN1yrO9PjKB)U|B;Et<26esjQJ&OrPoO8aR7)KrXmtKg<kt4e%a}@7~qfEjMG-
++aTpC?UUYKk#A(6t0%9@)vL^w_Dt$P=l58W2nxbFJ5MHewW^1`Eu(gYQUmF9uiWw=F`aT5pP}m7)2ZS`?ugv6OH|8jP-
+)d(K&OPTtfcgrTkf<<xRdi~t+`aZck9O;%C79s4D_VKvMKI<;K-
+rQBh;h9VZBo3>g|=;&@IuVn?kY_A&0u}D+Y%;yQydO%0*CeNECumrd#|R_?DpbNq<1)L=Kim<U+7TE`Y+yZL4>?Ka*^d
+E}f65je+j4PT5!_MjR)r+qtu|Q|CrDGUSVDurLvI4GbnbPxU7I$Z{O&O=r^K!67-5LL`}-S-
+5EzH7p@*so`b&?2##W`r}rttiE{-l+5hxmp!|m1j*KNM3YZ{davkD(|@Le%1|mHF36@{xz0O96SH4O)ZwL`?Mm_LK_-
++L=p+Z#R?^?pEx8pmrtCr1xR6=7H%4Rh*aMyS#g5$_Gu3X^jXe9}zMZnT=KJ}Rv)as*K`8LfG<RnCFm9I7RWMkMr;4p+
+XFojep|WK{OX>8Py{d{@jX+MM(B+E_78QzW#?+JO8c6k$R!Jux6>{wM4`sw-gT0xga;es$d6huZU{{LfOFsr_PnAQNjo
+Y|>i>9jP4LJyoK5+N@IuAZ@{~@_i)}$tS5V@aI;mjxt&C0|rx5(sLP0p-
+sVv{{T_f&IQs}3el%l!|dV`T+p60#3uI;EEyCZ}mAcbyv?B;~9<X-
+*HT;VILhE+aRqNyuHt@41Kc(ee9bZ$EI?;X```i=h!Y)V4<q4ECPxObm(cUXkt<-9rnFL<)b)og9Ic{VCbP%DuaHFPD-
+Om)<xxUg=(03A=o6y{0kohLkRRtXHmh+$1Q4LS_?#XZP$D63hmB|A5JW@}o8&&ksZ%(GA>EBsX@rmPhu^%aHBg`iPw`_
+VH6zrRV8b)jz*)mjI22Z55XNxe!O3B8x5UOFPxAmtfoVV?Rt-
+G9s<FWt3(amSidLg>`2NqU2uW_U#;4JxSjE#}6OgD>xZ-)^MsjO{`n~l-du)G$~}W$3f*hrbK!r!ky|iQyEy6XOe^c$-
+eMb8QWhWN@(H|k#$Cqm4Tp~Rnf$$&fflk?xaW!_MT7BSW%n))yi#N7PM%Np_HMF+1q(mKJ<WhBd7qRLRAR4_j|PS-
+h1vl)+9HN<*S?lq+z4Z7)m5(XG|{lRajDVzKQ~!qx_|DVCu;pvzv+xTC*mU)2N(R2ToB#gk@DxXpXGs+a|wHFE9h>hE{
+XjR`0%}@98{t<oNw}H~EuP$(Y`)+r3QB;J{=3UgELDFloqvjHf3<Z~Lu&aoIu*Z<XS>LORvdSHuRj-RIk&mhWP1&|*5k
+pJa^+pn)up*ph>SRd`}hPb}J1^;eM@Bn_^PeQxD}pS~4>&{FEqk+6JiHuV)deBj>uo2`urdY)+ZBGj9eIodPun9xb5Gq
+hUk@?d93`I$ATpPaXyta)>!qXZcsc?HYc)QwzH7J3RrrD<?b&5pbsNsB6KNy;~?V0)5E^>%k=PWN_)3p><guFFYvHw}G
+dUe6l|#SAGO)Cl2-
+)MF3a(|PaxhmOf!J<oAZ6Br?2Q7^)LBa5xLom!Bq=9u}SEJI5TEn{gF>@0uSgyp!29Xj+r?{PJR4jno23&#%~Kh&hBuT
+ln}Gr;BzL0SmRANzO67N$_Gx83F&SGqTn2-UKT#<!sF3hl16o$@uhuHe`DNHHT%Cdx-
+;CG53pH$}Hulla;|o{5}Gb<5dOpNTl9+Rffp-6`osI_Ty;aQ{P11%ucay44Gry6z}Fzlf21-
+Wtm1{jq$4hVTPNiVkKwde`|=gYvxl8mVwFlaR)1%^QVw+Vu#gdNzG}5sAuBg*1u$B=0+P^yq>299k&RRwq$4k6t559Y!
+ap-b<HIZrMU*su<@Nlf-#DjfI-
+5NGejTWCpI03J21uXn0#ikx{PQLMBupnQOF=o6=BkhKyo)n<P!<ap59M$wVoFR$b~8f?XVSL#(t7?B{Ifp~`c>ywlC%B
+e^gWYj2(dNr;h00gSwEl5~xk!8e&?54E?HoQZLhJ2MtaV%CvlUaO_JvD57}E3RryQkJo{v&0#M96kQNCFy2+p@_zESE|
+|aZ`wQ0a&Z=}g&dhJPTV4LEPy5@zUaEPsp!I%gv#9!cV$~7$7Y?|RD4NWB!+K$6)EC^!J*XZP8FM$B}^w{cskwI?ErjB
+iEJc(+3!iyhlwq5XS1Ipn(I8?nWVISE?7Gpjs@QAIcgLHJ~96^lCLZAusWkqW~o1|>@NsiBGr;dr6!!l1<yjSb@*O1gf
+Y`NH@szpi8z6}O9U!iYekZEdL1WTa4T}W=<Ed)Ib(FnX4c*%Bk`%58IX9oit?PJI>!eN7@*)KW*4(7VXgGwxPc4hOc<M
+rp4OhFk|j<T*5k}g&CcBDR{~pN^Q(&E?d%;mzt=sc^sB@Q!bkN*0$DpU)?t3p{mjK|XjT`wWisE-
+Y8hEmdgiy!igl@}0y3r4pT5#ZdWz-;{}@U|pk<DH-g2kB{wG`19+3+i>FP+-snw#@2yiQxyU#Vdjh^AFVRK-
+=W6sEoI{RV!y}KW{@4f@~A5_zG;qX{qUBHR52~O||XKAI*1M%><==m-
+N(uc7{X6X_~&qW&1p3mj2Oiwop&FK7MH;=bN_ZB&CS4;n$Np<f}y{hm#ik)W5&_$O!b}ym-
+O9_QVj(dzOn_TC(sCfka%|G=a)k!a;9+PI9rI?qq(^4criOrUQzHZ~M?i?l`)2OdVwe0bJ7K?UYs_cQZ^zJ-
+#^cby#?>*XnNL}#oGhzIXKE!jQsP=1bo{+l_KXCMr8-3Hf=q1j!-u7;RbCpjCUF>3c!QF#vn<D;U3z#A9Z16-
+Wn;R!FdXx|&S0U;YvrFGkweO5k&rJ@VPZlnXv1-|_LpRCQi&+-
+1lkDf6ohQ%r_GNneJI^N1QcnzPKMFlhLX)5LBCRMlaM8ml2(yrl>YD8!+dVvUJ%74Q6p&ToL=Lj^w#;)sZhv=rXW^#1x
+8PDhsi*l>hvMGx#$iz@{)VBRA|09Je(Zs8SfA*V0pkczQ<EIL^ON;211SByc#-
+<*e{q@JEKly9wv~|TAM5KY1*LPWq}=|_q*$30MXpHN<2QZo<k{ZB@Z%e;_dn42;DPrYIv%6asIN>MzW44!_a8kZj`GpC
+P!|Y<Io4MP<-
+)#RD$F6e*hw=F{eN&ko#piPb|w4MN&VXq=DW3T^1o+x3o&w=5Dy3SceHY4{_jEv`4__4$$hW<4mWx3r{`Rq5U1(c)*!?
+a@;hA13*Uc|-
+{~4(UtsyYu6J)Ja8iCL%KAZyUivp+@frH}y2WSZ_c}KfctCz{*JAm1KfKKamVXlD;})NzfB$On1^Jz?<^q3&zZ)gX{5m
+`SHobpeemSfosJ=rjc}cktYsbn}-
+5CxMN0`m0jd>gSS3g^>{vxGh`L{KLsi3M4$*1JsrW*>XznCfcY5C>!$Acop{8i$nk)Zm%nJs@5{KuGoAmv}I6ywbQDF4
+Rovz6+*r#4RlUjd#5o&}x*mKAApJ#Zs%7&rpl1{?*B0e1lR0FMHX0gnS`fpfqYfhU2dfTw|HfaieaH)fss1a1WOfWyFT
+z)|2Ba0hT4xCb}|JOn%fJPJGpJPw=%o&dfGoClr)z5+ZAJOexnJO?blnQ3zfxDnU`jsUj-
+M}gacW56B2ao`@{6z~x62=FNIIB*s?$Go(H{*49I?~F)ZPu%caP)u69f%ppZKH{6BK{3soB(6Rf6f?}9CEoI4P|Px4Br
+Y2din(%kzLZ~5wf)1)e=Yf@plD-WB8Of@P{f$G5!Z);qQl~9;uQ1yh^xXuF=WZxLh?pIezw9bPoDV+Desk_n6kKv_zI*
+y4e852@g`Yzy=D2J@R+|z&#gHspT%Xw5$69>%Ks6S&*D1bo=P{rLzQlQj8(e%8LxEnldE*=<6@;-
+ACn+|y0TCoH&T7fR=V{wSLwF5{1U$8|CijiycQJo%p^)wPgDCbKO}#f<Mp7jRcw773%dF`9(4OhPteuZW6TL@3sI-ZLi
+h>hL7D!g3Ngw2JUy3nREaAPewz6|&~wdO)PI>}xL~MC%rd`8&pT?W)DK5VzKx!n>#Ib_;x)we%yD{dT2&<)Ep8wVGk=n
+v+q^0fv3M168}lplyn!Oen14*qTQ^jR4vW_jr<j|__6v4bi6Q28;uWt~h;imo;x%tnhzaHwWcaxXkz@W{$!}GNi_Cu+l
+D{2B^RvZUiLY4PLOgBp?Zh({zlV6%;-IuzLz-Kwg=nV160$f*90rasr->VDDpk28{}S<%dYWG?-
+cFoi{;p)IoFV2nW%x##FGFtoXPK*(kZqW$5)&4$BhE43O}t`vmB=%95!X>;O<L(SQhL)NtG_>8rEGG^&&VG+c%w?ph1~
+uxe>BGK|Mk^w{u-
+;@{vWM&`+p3=cT~Ime~9@vDg9*?Au$T!$1MM?<Uek4kT}cy8gYG1NK9B9B+fDala!yW5*IDrOq{nkNIc2BaVhoZm#f5-
+#cPPKSiF&V2ExxWKTI5?&RoC5<woXF;^j1mBFxVbH&Ewpv$&o(%KUBVf2m5eTU<{ZWBwE3&3PJs7VjjETYNilig|Ml#s
+41lKg&Nz{v*uqCjZvSDluyD3gRsDFA~?iO8w7bkNBd+O~iSNn~ASje1Le`;ws`9<{uI_(%_zB{(p#9(clg()x4sX>aQ^
+*>MgD!Ze$J<Z@wuc!WLH(w=oY8FQdU6wKzx|WB#<1*BlaY=5G+M*&Pxo=2wYVwS`nWN}eHJNrP*gS^jv^GMWss76*xQ%
+y$!)9}bBr<_C%E;~_E4{2}57nmlGKt|gvb>gt2JrLI1ZKm1|qgZdg*A2imu`oODk^+CAC)d!IpcYbfHap(6~jjJy@YFv
+F0hwwc$uKpOQDa>CRY5p3map$wK8h1X+GJlHdqq2v_JM;6zOK5VvXz@zoJosN>z9QQrL-ou26XG(OeCKK`{quB4{m7A;
+|CSMxlB#FkM7(n>r23WN_Yy}e4iZO!W6Wvd#%DvKr`GCE;~_D^{CV=Pe?26|nEyTTvKOg8SsWyuVE!)g3Q`V}%x@Ccy-
+fYf;<d!n7H=k=v)Ch+Kh9-
+%A920KRm6>T*7$sd%FBFvJ&ngpR9@!8#B076673cTiDMRTAdWMS5U+lf>Vx??;#H))Qp~?qFYQelZ_Ixr{jX4c)D^~GJ
+&nIyom+o-@SkM<F~zT+q4uw{^dTw3Ip(j*-
+&~^3RliL0e<i*#S0fskKiEk2CQX)Y%UpdGWqz6b*FC*N41xa$_>Tc+ng5x%ktW|sh(E==b1e<^@g-s!c-
+G<|u~+ZL4>Na={}P(aqs$kGZ+~%#Xb1lo_{TwBkL4dE{}GG#6JLbzdFH>6@?Tyet^m(M_&Mff>!|;cvI#ABx!&TNh&_v
+g#1ZCuiI<XcYG3ZkkAZ&=@Cbw-Wgb~4?UyBD95~CIlE0t#N{zU}yk;Yf51O2&Ee;XSFyFmVjt}Z@E5N>DK1%*eU#$^g;
+0W{RMyW4rL>%JxF#k6B-$0Y!5by}|FVnO7VY0s=e$Mh=L;iW-Y37Y9DSos<%vthl<z&0k^$%IxLR`=M7KQg-
+s}b!hp?xg>E##lFI7mFo+)vN?$7#J~agaF2{2P*=t`IXIKeS5o|3&T_$18+q@y*2Ts~|tjHT0~0u0o7}|0wv617|J1mw
+1Btz8ffiuh)o+%%3G*{Z@^bw0Ifu4D-3w#BbDyIp!adf5R-*_v!*KBMvdo5-
+)#~`j^Gah#Q&fZX_n<=P_@;QU3N<tq5DZoH(+&ke^!0Pn#9Lmg0A;cJmi!zDLThs1-xNqZZc^k3;+%^CxeV_D!vr0-
+j#&t~X{^!~C(@U2oJkX#Qi0Uq#Bik@+u(*RP`THCXz<t5s(dlK=C~`d6x>%uBb@97~I#_6FE5Xn_5K1{jYG?s{pI`5?*
+LzN%V`S=>lGZt*?DS@6#_xaH47dXo)q`DYre{f6dhF$>}6z(2Ic^{;3C0;RuxceQA=crCHV{QJb4+Nwp^;<dyP<~NAFe
+bu7P;zr_j=9Sw>AJSqn#@s@D!@+9N!F-hX#`bCvw|EV45A%@pKU^(R7Ox>5V*VB4Ewnftv3Nc4DD!_LzWErnhs7I-
+$C>|?xRDmKS&Qq5bIj|*#1B`Ci_EtYuZ>rWyv56jCz)e1d|$PgT4SwuXmLEv+(Z5=d#c6U8rL3{2TXSO5c5YUd_$^Q)H
+8os%Fj^yFn@!%h8EXt76*xAjc$9Vz<&h%v&?@k<-
+c4lCM+%^&NKgmEbl8+KITx95Qko^7Bd!yi03S>B9=c8uj~=xjkFjKS-g_Co_Uz~#vf6Cw0JdfnE9*38)&f~v3M16JM(v
+m*S${tiTN*y*VE#Dh`DS#g{Q^+DDw@(%io~>z`Sd_+@GTIGvB{m{%$1MZ_F2nYbutADT`MVU$J-
+#@wCNN#52slM(l;iKC<{G;yH^OiR;&C{xjlr^-
+Dyf#e0Z7=DHnH2Q3j{i#HQTEZ#vJwYY^iX31MY@`jinApey&Em3xm;Slkt#Z|-
+;%x8DV`DKa7SsWzJGe1S#xSQ&S`Q;sQy-nq3{uAQ5D3#yhGPzl@p6zuhzn$zwi-
+W}V%qyE|zCBF!V{r?yXYqRCF!O!HjWMbpi))CZAg_b@0&)2<st@MhB(CjPqRzG@|AF*>nC#>AmcHp(qRzt8qHvDfOkCM
+l<DVNVyYkhg>UWuy-
+6wyW`L(6~x$uX`{tCao)IS$CcHJ191CI;Wj++2B=e)jM$9zoMQ8P>Zb6I~~5pey@xva6v+5@g#X3kxWT{Z^t%(<zt%O(
+S^T{a8h%{i#Cv&=cB`9#WG|0r;KnQNDsbIbH9xevY6KerrPCAWxc{Bz2j^slJ#&nbV0cxkA{Kc|#jMQqL`jh>!>{N>8v
+T!8s+rTpiX`sa-Qjd<;gOZ{`iI<jxpO)M4laBgMJ1zX6!_NE&D9PkkF@(nfqIp9g@@74I{fXeP_tntqQzbH9e<DdIUt|
+d0-e$w7*h}8J!ev&s4k665n*qr-qB>SSVtwxMld@J#|#k+~K7C%5dVevlVoW)hd7nw7}%l6gy=YpRiULUOyQx>lxHs^%
+jA`Z_i@y`h*uOT+)fd52XH%IdbpQG(wBj<UVN0_DkQ7dRXFiU%*v0|z4EM87*&J909+z_JiVev9zbB;K%M($%T6;X@Ji
+Oo6Qe<2R-
+TPkLl|BZNMbg7uNcscPLv()#?4=z;~attpcuCH|ai#Z33lK+bKrT#gf<Z|K(2yf2q%s$8z_+P1X_ciL_T&pqY`iFs|L3
+bY{1@VW1?!Lz;@L15@2gyPFi$QmvV=CzGb6f%cY4D!~d2>N`AH<xynSBs*ZszY3Rk`~f9l$9FZ_drkzQ-
+u=Se3gEGG68GgP3zQv#*f{`IF#34Lk?o%{iIb_oxT<n7<~|AEN$k&bj38w?9t(n|TfCznWt;{<)dtAaMutt;BU5H2*LU
+te5(%#y>YR`cdlD)0W=M5m!E4<KMqBdb1t$W(VlaIOxq$(3@kRC$qqL(3`Wu-
+R}^A;(FBRNe}d71oUJN=)F<UlUdM{lMsFi^rQei6au~22<(BL41=DGfS!zko@@s_83R2T2R)gB{0)Jg90NT$4&f(2Z{|
+U7UV-pNuNu7>0=-
+!eda@Dps0Vs80(#Tj&v}#jXG42IFH82?3wl}dvi5>rHhQW9^i&G;l+n9JPZ_;y^pw%NMo*2GyL!s#U8AQa%3VEW^sdoU
+7t38e)d6}c4tlBw^i&G;)KG=1r_6mA-
+)^mN^;EXP)l(kmp)lyFcJPmZo*D)JG4Rg<8$D?B)D?(t?yLCw^T2bJuAXWHz2bo$Y6CqK1^;&N?*Msm&{L_PtEWocS22
+1i4_xZLiqT86z;i)YPYKXd^`Ljcpm!qR-wqsy@I6(oUK#=(sdDv{(W6FBWvg7hWA39E{bJuuR`Y=5gSE~bW$Av4<n~(U
+uCkgJBp<GI?kubQLwQFzR_okdR_!GDSgmu1S-Ss~<c?bBF0-1qBtKm1+-X+*S8}{o-
+ED5N+&9WU?3Jli_qhFYi^pr#9cTaCg4hGS7-o)A{Iw&s>K?b`j}r%<srB{l7q-ZK&su+d`RiNcy}DZe-teChFMY07%vi
+jNc-G=(;yH^q5F5QJIY=C0UUHKVTPJG$d&O<UwJ+EDdN)SAG*|2EUCBY>cF>#V-
+taK_H@s3ShJZ(yze&8|Vy(ZPmAs5N3-TtI|D60omumfc!G`k|-%mVg@loPZ>)+;^g;<@h_4T-
+6a}QX?ucG)yudDUa_iFunzK>A&&}6NzrzJNKkAR*u>)X$g|MIC?|DLVk35#zf&RM*S*yv$3uCCPj_iWWZ$ZNIgj{Q-
+qU#`1_#@lS6-
+x>R$)ctw?eo=}0?`KHf4Hb31{bqOq?7u09e+BHl8DP^df0N{Gsju_<;Xe{@Zmjd~ryKjQBjDPH#=eW}q%w!=O7<J+zmf
+be0_QD$AMqT-
+H}>Ag$iFI5=l2W4jTT3UjlE~=)3!3#J~jQs*r(V}OusPp>BTbFKAnc}GiZOpzJ{@{jDG~Ut=zRwjeRA{6QuGO`|AJLDb
+E|~eEVtrt#bdc&bNo6#PtX3e0xawx7Ydij}yd8V|D)h;a|B`u3PH-`@-
+rzU`L(55AY2czq`)2cU~i2*Hh=)JCYlTN0_UrV>k9ue+2s{$9xO<uT9nY_kj&hGAD@}GIjp_VClbx{O3TP*%x?HrZ-
+gQ?+X}iWd38~b&uEi_LT9DSlmF|0rpRv`Azb_VT8&LJY?|(;w;2B`wo#7@_)L{zaMNkZ*e>Eq{VH-Qx>lyo&)*je(*<H
+r2SUs?^76Vw77xT*kh(WBh24zk$SGqzb`yPTs~Ik+gE#AiJz_W?Wxa7ey+~H|NG~XU##=(C)`(P+(q+duFkiQwiB1VQs
+>)8W_~o^MUsC`&s!$M5&1XY_z%Q(5FfL6g7}2Rp?b}0nX|+XS^iVR4_h2wuKi8;_;UUCb&dZlvHTls_if}oj}@A``47y
+F((}Dm{P0TcZ+L>9?_+tgN-kQg_AFNF_<nv?>G&0^I6w51e=G1Tb9A-#ALBoUEBD%O<nNf-
+`I6tEvhyW%znzbGz|BW0;O0ZFvF&_FU2Nw=&XIOG<(kgUmz<OCx8#ko|C$DF7xwq-
+3Bpe@f4rga9fk+2{MR#^_>Igae3<#u{KvoAtoX{tuh4%N(v)Y0d5*)+F`M$pHCfC`PmW=`U&=L+-
+7n=Bvis$D(CwFAmD?}n9dx^2W~<zODer{a{Zj4~$-m{>0qx!c?H-19Z-aJkhjyQUc9-AXvfI5K+TDY8Z-
+aJ|d+K((jh4IZHdgMoTejS7w_Lf~ZXM8WacH*`wA*-v+inqPw;pIW*{*iG31~ODM{Bp6+=I2-
+Ed=crg?5u`l}c_GyT8W+?)aDrxZ^|aQQ7s{11xRL6-D|(4*J7Lz-
+_-P0k{3+UYFfpVr6cBk$YQqf614*{bdg33Ay)Sms5VX$LTMXZaGFO-
+Ezyl2z&mOdj|)s_Kq`~^v0M!-CAfL$$!#%?Y}8sZvVw$^WEPHZE&^)UH6yuU-eXLI{Wj>{1<|I0<QZXarjAa{{xm^4@r
+NA<>W#BF?OFQcij)Od#J*7f4Wk;M<D!*oNf%#eU0UeLOwUM`xJ!#7cN&A()|gCzXIw0BZtpJ_{TY)ZQy<{=QD@pV)rb{
+VfXe**ZqJgFS!2$yU&9A-*Y~Pz`d38ISuYtjC;s+f7blPXmI~)mfr*JzsBw(;QkEfbEeL9U&-
+#?QrG>jOu3do{cwKTAbc0+e;nL@o89B!e$~`J<mY$TeHz05E2o>SaosbfUxE8~xE^M}{Rro$zSebrj?*0j_W;X}LO#3M
+Jq+%5vHVnBvH785p4&fHXyarE+N+h_FGBe3mD;@r#?h~qY4;S2yD1Jo1nxg7*X}s3f1l+{g8NC%&omU_f9LQ~$bUVjI|
+2Rtz3d(b_b;$}7TniyK2zZSFuQw@?j1%xxGzzEE4@tJWmI~l(r%aFymon^Tr2NfmFvEvg54o}rc%2{pk4m7OuM&3{eOn
+tW8l7&<<EhfZ?gOjsQ-WBe2zmtSFpPW_14GkSFjz~y%EB{pYt;V;h$yqk*Z?-JT%WOCv^SK)fMa-
+`FY)p>*b&yc|1lMT=!8P*HbHCT(F$nD##1VnOq6|+{_!`{wq9wXI2#}*OC%?zovwHT?zO467DNXxUVYV-cZ85ah}`vRk
+<4H>EHicrrmKqIasdU!{Gi!4u28ctGM3eT`v2x#n?ZPrDwSQN5K6I%b5cA-
+(`1sm(l+G8Ox7?d)mzB;Qk7`cdT>W_Zs^L+&6K$F>wC{mXiYa-!S$SxL33LEVw_z@<-MeYsYo-
++<vUmU8nX~?az9455au$bh&m9gS#H*>(t(fV`p;sc9{Qv!1CkJ?jK@z>_4q6$Afv}*EroVm~!9G?$hA@+j1_m?CN&*e@
+Xp~?i<wF%>3PL`8gWU;Z3*+jylZYBM^R&-977Xe5-
+!0+&B8^)^LE|<NVC>6c^%jwyJasg&k%8yOevOP<gKJnA)ETIcG;^Z+^M|SH=tZyi29KWM24?l3z2={ZZv!H_!b~m3#d>
+_q9s?ih1sTrQBD|bN^)}r(vFZuL@rnywhC&U*&S8pj`jAl2hpCZB>Q+q2*$O{Sy@a*#`gZdG$L)JwcZzEPjIT3>lVxm;
+R!~@^_0uA=h7im)n-tQSHhb<0g=g56kvkTHwbe*Sh}GE8O%(S3>%$T+Xd7@YDR=4Lkjw1~-
+3`4X%G~ZGnGL=rdlEANe~-bL-svcC2^9XMrb$o4-f^@(bKv2L5Gk{!*br`qC{A@~41DLH-cPo2YW-nV$Xg;;?YrZxXr8
+4R817CwPC&F0TjmnFUUjL;C^e%iaEcQ(a*^$^1ktmj3%JmicM7SoXJL7EAekbw*d|{5);>e}?`wTjN*eVK?wT;Df-
+2fgiT`7MZ@qcXFRLEaN_7@o~A%vsmuSy=?J=^zV|zaxd&vi{-xDYZkv>{#=B`AE1A4SuFEf6DY9!-
+8C=ZmL~!n1&#s7fm6UEz+=E!;2dxscnWwLcox{GYQy!w9&iLW3LFED1E+vTfX9Hdz&YSN@D%Vg@GP(>hw=k^z!Bgma11
+yOoB|#J9s|w-=YaFTQ^3=}v%p4C`{f7rfFr<B;23ZmI0ZZcJO-Qv&H?9vr+}w{XMxR+KKkVc_JAY6QQ#PG95@9$0z3ws
+1<nEIfv13{foFk@sq2>?*aMCLM}cF&ao`m22=Ewi7B~l-
+2c80+2A%~LRZxCl4>$rG1&#s7fm6UEz+=E!;2dxscnWwLcox_!Y5ej7d%zLkC~yoo4x9oW0UiU+0_TA9z*E4}z_Y-
+j8p;ps0Y`wNz%k%Ba0++?cnmlToCD4SPXSK@&jOnzs$YI!4>$rG1&#s7fm6UEz+=E!;2dxscnWwLcotYJh4KS?z!Bgma
+11yOoB|#J9s|w-=YaFTQ^3=}v%qF6!Y@Ct2OI&80>^;kz$xGn;4$DVa1J;RJOw-rJPRypq5Qxea0ECC90QI6r+`O*$AG
+iIIp93-6!0|gEU>79@&kLo5#T6r3^)#)0v-
+V#1I_~Hfb+mpz|+99z+xGcAJ_wq07rpiz;WOd@Cfi2a27ZRoClr)o(7%;HX9;-
+`GGy)2yhfQ1{?=Y0gnKW0cU}8z<J;);A!AlV6hy^59|R)fTO@M;5cv!cm#M1I18Ku&I3;YPXo^an=NF&{J<V?1UL#D1C
+9fyfJcDGfV03k;5_gY@HFr&uviJ@2ljv?z)|2Ba2z-VJOVrhoCVGS=Ygkyr-
+5gI%~640eqawc0vrX70mp$;z$3t8z**oNa2|LHcp7*XSgeNf1AD*`;3#kmI1Zcw9swQ$&I0Fv^T1QU)4;R9=19mdKd=W
+J0geL4faAa^;1S?4;4E+sI1fApJPkYxEY?8zfj!^|a1=NO90yJTj{uJWXMuCTdEhDFY2aC4bM)tzAJ_wq07rpiz;WOd@
+Cfi2a27ZRoClr)o(7%;7HgsWz#eb}I0_sCjsvHFM}WtGv%opvJn$6oH1I62Im-
+3R59|R)fTO@M;5cv!cm#M1I18Ku&I3;YPXo^ai}g@`U=KI~90iU6$AMG8Bfw+8S>POS9(W3P8h94i9NGKj2ljv?z)|2B
+a2z-VJOVrhoCVGS=Ygkyr-
+5gI&6N?q{J<V?1UL#D1C9fyfJcDGfV03k;5_gY@HFr&u(`V8mmk;zjsQo2W599X6z~Y}7;qLi2b>3<0-
+gq*1y*0Cvda(b0Y`wNz%k&S8{PBoA>dKqao`Eyi@=k>SAb`L=YT_=%Z<Qc;5OiP;11v(;342q;Bnvy;ETYMz*m50faic
+io1px_Vc<64cHj=+9^fJ1QQ&dl3E+#slfYMiXMpE`Lz|)ez+vDv;CA2+;2z*1;8Eal;0fT1z>~mNfM<Z`fJ0lL{J>%0H
+sE&P4&WZ(A>dKqao`Eyi@=k>SAb`L=YT^uLHU8hz-
+_?oz#YInz(c^Jz~jIZz!!lhfv*710M7x3Ziey$hk@IG+krcPdw_?4M}fzICx9;kPXb>7o&lZ%4sC_<1BZdzfZKsPfO~+
+4fJcF|TiyF%Ip93-6!0|gEU?(-ay_sI90863$AII&Dc}*{G2kq44mb}y1w0Kr3v4bt`sD}qfFr<B;23ZmI0ZZcJO-
+Qv&H?9vr+}w{XMxQR2l?d(_JAY6QQ#PG95@9$0z3ws1<nEIfv13{foFlmb|^ov2OI&80>^;kz$xGn;4$DVa1J;RJOw-
+rJPRy#K>2|^;0SOOI0hUCP63Yqj{#?abHI7vDd1_~SzvR)*DpV?2OI&80>^;kz$xGn;4$DVa1J;RJOw-rJPWLpjKz%>%
+lpR>i{<^}c8lfx<G980{_&8-^8WFd#q$2~gvIjyao%Ei|M-
+f<^8WD*@EmYxr^}7NVc<64cHj=+9^fJ1QQ&dl3E+#slfYMiXMpE`L$^Ztfy2OU!0o^tz&*f2z@xz9z!Sh1fhU2l0M7u=
+0f!<`e&8^08*n>t2XM+_dH;O`cnmlToCD4SPXSK@&jO1Um+OH&;0SOOI0hUCP63Yqj{#?abHI7vDd1_~Szyr$<p=hFBf
+wGM7;qdo1v~;g2Al=X0q23IfTw|HfyFK;Kd=WJ0geL4faAa^;1S?4;4E+sI1fApJPkYxY`%cwmmk;zjsQo2W599X6z~Y
+}7;qLi2b>3<0-
+gq*1s1nK`GGy)2yhfQ1{?=Y0gnKW0l$2kyWe{W_*LN7fZqUq3%F*F%Nu~3f%gF)27Va05BPE5XMmprei`@@@Q?Pm>-
+*P%-vq9>-
+Q`ulHv#VkJ_vjaxEnYF{50^hz%K&70{lJT9|6A({3dWk8<ZdTCg9z`2Z4_PcLQgDp9X#w_(kAXfM0EM?d#Wo-
+vE9KxaM6hZvbuv-Uoab_+j8a;KzZV0e%knW#CJ|uL8dY{08t_z%_S3`GK2(_W>UUei*n9_~|=b`|nxc7lB^^{vPmacew
+N88^CV?*X(t918_6&KH$T^4+HlBKMwp1@N>W~178Au75FvaH-
+JAKcqZ_RfzJfS0-p_hF7Wxlvw<%Jz8Dw}d^zyRz%K<x1D^<dEbyg(*g2T&%M2#ElBt2-{>-iE;dED`uP-fMI+OjG<Y4D
+xgT0yL`9%aAOeVT@xSg5gP)5Jqb?ly<5>&9E-
+i%0|r_gE9HE>QwN{gLm6REUFCHuR3`%iZ&nIfIcWQfw@e4_7MlDKOyk?HE8H<gl*DRuVH|L8rPNv0N&xilq^8CX;)y3U
+^(95}0kraDh%PTiUw=sKf3I{T9Sr!zhC{G@c_cdGAPx@VCIolT!!WZqTCzP|HkI}_dAgX!MWi)}eOuf6@rOebfUUNQ;t
+?(6MJ_NSAgE0M~a8%!=NmKsns^CEkL*qP1@W)dgqIeb<<2M4+nnS|dp#Nm7IK6L-
+lL*npVckStXmwfEjj~0IJV$_d_aonYzt(~pRE$rRGGTK;%e(Fc0a}Pgn<LB-
++EoGMuc3Wp_n~tuZyZ9O5=bp|M9ngQd&AjaHyq!h!bNB6>(c3wR+gUQRdA8in68Eq`{nU?$e(dhtWqe!Np_Tphlk&62W
+NZ&t2nT540Jm}WZexMBaW-z_`0U=o?)pjcc5}kJwf}A{eYci&J3sgE^EMN@m4ml(c>R>wGa*_`)Lk5Pmri*1F3uqHF80
+^YJ)Nz)OcETRl>@K`C1FCeaEKP;)5^JS<wCS_lC2zJ7klWZj9`3P*{8*bXkig8EP{C#vwlhm?4X}AQ!QN4EnMyh_m_yt
+M1(~}xWEx3D#CRdVUZ?AON6^%3rA%K`TXfWon`)4*PYMKE&2=o_<M!$b3$q_Q@Y_VsYUsjhu=5CUkH=GsakD?H=nt`(N
+FU`2lBYJ%!+S*f8)kL@$}7ow9(MQ>8}qIPrv7H^)oIC=~om<e{YHO&3SabYT@*6FOmKvrysM@4;D#(Us>_=+j+k_EEY~
+*{-%Ag^c(-qP3I<#i|Owy(f+ALroX*J`-
+h99zoba|Z<a`Ze39wTmPo&?NcuHJ(to5x`{x&#{zE0&zr9HMbw$#@Tq6CMMW+9q66tpoNx!~G`jsW>zy6lRr5`9!|2;+
+0Ur{9eKPr)a+alBdeu?ylilo1)Ncx{BQUCEprvFrl`X4QlenXM;8%m7-QBHrlY~l1*lo<cxoPNYgzp+UAKQ2-
+J9*)>{jrs3yO3i<qe#%OJU6J(5xcsQYvetgcLi%ff<Kr(loBbK{`)}rh@}3mM)6YGqpJUf({|jaF^Q81=2kV!+7Eb@M6
+7ARa<N5V>W0Crci{j}&{uTXvYwyD8KU`w`OmO<~y@m8Q6-
+oaalz92!t7?nXsVBBSwqB$CPM3)yzrIc5_s{gxd@owY`>>V1`K7x54`s|JJ^
 """
 # END GENERATED
 

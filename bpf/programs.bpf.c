@@ -45,7 +45,8 @@ char LICENSE[] SEC("license") = "GPL";
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_RECV 3
 #define TCP_CLOSE 7
-#define RCV_SHUTDOWN 1
+#define IPPROTO_MPTCP 262
+#define SOCK_DONE 1 /* a bit of skc_flags: a FIN came in */
 #define MSG_PEEK 0x2
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
@@ -67,6 +68,7 @@ struct sock_common {
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
+	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -75,13 +77,12 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
-	__u8 sk_shutdown;
 } CORE;
 
 /* The interface that a connection's packets come in by: in struct sock since
  * 5.16 (commit 0c0a5ef809f9), in struct inet_sock before. */
 struct sock___rx_dst { int sk_rx_dst_ifindex; } CORE;
-struct inet_sock { int rx_dst_ifindex; } CORE;
+struct inet_sock { int rx_dst_ifindex; __be16 inet_sport; } CORE;
 
 struct tcp_sock {
 	__u32 copied_seq; /* next byte that the reader has not read yet */
@@ -101,8 +102,8 @@ struct pt_regs___x86 { unsigned long orig_ax, di, si, dx; } CORE;
 struct pt_regs___arm64 { __u64 regs[31]; int syscallno; } CORE;
 
 /* What the kernel hands to classic syscall tracepoints, and system calls take. */
-struct sys_enter { __u64 common; __s64 id; __u64 args[6]; };
-struct sys_exit { __u64 common; __s64 id; __s64 ret; };
+struct sys_enter { __u64 common; __u32 syscall, pad; __u64 args[6]; };
+struct sys_exit { __u64 common; __u32 syscall, pad; __s64 ret; };
 struct user_iovec { __u64 base; __u64 len; };
 struct user_msghdr { __u64 name; __u32 namelen; __u32 pad; __u64 iov; __u64 iovlen; };
 
@@ -133,7 +134,8 @@ struct SocketDataEvent {
 	__u16 sport;        /* local port */
 	__u16 dport;        /* peer's port */
 	__u8 direction;
-	__u8 pad[7];
+	__u8 pad[3];
+	__u32 send_offset;  /* RECV: sequence number of the next byte to be sent */
 	__u8 data[];        /* RECV, SEND: runs, each a struct Run and its bytes */
 };
 
@@ -143,7 +145,6 @@ struct Run {
 };
 
 struct Endpoints {
-	__u32 send_offset;  /* TCP sequence number of the next byte to be sent */
 	__u32 unread_len;   /* bytes that have come in and were not read yet */
 	__u16 family;
 	__u8 pad[2];
@@ -250,6 +251,8 @@ struct Call {
 	__u32 direction;
 	__u32 moved;   /* bytes */
 	__u32 offset;
+	__u32 send_offset;
+	__u32 syscall; /* number; syscalls family */
 	__u16 sport;
 	__u16 dport;
 };
@@ -267,6 +270,13 @@ struct {
 static __always_inline int port_watched(__u16 port)
 {
 	return settings.ports[port >> 3] & (1 << (port & 7));
+}
+
+/* When a connection closes, skc_num is cleared before anybody is told, and what had
+ * arrived may still be read afterwards. inet_sport stays. */
+static __always_inline __u16 local_port(const struct sock *sk, __u16 port)
+{
+	return port ? port : bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
 }
 
 static __always_inline int interface_watched(const struct sock *sk)
@@ -584,6 +594,7 @@ static __noinline int capture(struct Call *call)
 	scratch->event.sport = call->sport;
 	scratch->event.dport = call->dport;
 	scratch->event.direction = call->direction;
+	scratch->event.send_offset = call->send_offset;
 	scratch->base = call->address;
 	scratch->room = 0;
 	scratch->table = call->address;
@@ -656,17 +667,41 @@ static __noinline int capture(struct Call *call)
 
 /* ---- Hooks: sock family ---- */
 
-/* System call numbers that move a socket's bytes through memory we can name. */
-struct Syscalls { int read, write, readv, writev, sendto, recvfrom, sendmsg, recvmsg; };
+static __always_inline struct sock *sock_of_fd(__u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files, *file = NULL;
+	struct socket *socket;
+	struct inode *inode;
 
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
+		return NULL;
+	inode = BPF_CORE_READ(file, f_inode);
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+/*
+ * Which system call moves these bytes, through which memory? io_uring may work for
+ * a socket at the end of any call of its task, so the call must be one that names
+ * this very socket.
+ */
 static __always_inline void find_buffer(struct Call *call)
 {
+	__u32 fd;
 	void *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 
 	call->shape = BUFFER_UNREADABLE;
 	if (bpf_core_field_exists(x86->orig_ax)) {
+		fd = x86->di;
 		call->address = x86->si;
 		call->count = x86->dx;
 		switch (x86->orig_ax) {
@@ -681,6 +716,7 @@ static __always_inline void find_buffer(struct Call *call)
 			break;
 		}
 	} else {
+		fd = arm64->regs[0];
 		call->address = arm64->regs[1];
 		call->count = arm64->regs[2];
 		switch (arm64->syscallno) {
@@ -695,6 +731,23 @@ static __always_inline void find_buffer(struct Call *call)
 			break;
 		}
 	}
+	if (call->shape != BUFFER_UNREADABLE && (__u64)sock_of_fd(fd) != call->sock_id)
+		call->shape = BUFFER_UNREADABLE;
+}
+
+/* Multipath TCP keeps its sequence numbers elsewhere. */
+static __always_inline void count_unreadable(__u32 direction, __u32 moved)
+{
+	struct Counters *count = get_counters();
+
+	if (!count)
+		return;
+	count->unreadable_calls++;
+	count->unreadable_bytes += moved;
+	if (direction == DIRECTION_RECV)
+		count->recv_bytes += moved;
+	else
+		count->send_bytes += moved;
 }
 
 static __always_inline int moved_by_socket(struct sock *sk, int ret, int flags, __u32 direction)
@@ -705,14 +758,19 @@ static __always_inline int moved_by_socket(struct sock *sk, int ret, int flags, 
 
 	if (ret <= 0 || !sk)
 		return 0;
-	port = sk->__sk_common.skc_num;
+	port = local_port(sk, sk->__sk_common.skc_num);
 	if (!port_watched(port))
 		return 0;
 	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return 0; /* the stream did not move */
-	tcp = bpf_skc_to_tcp_sock(sk);
-	if (!tcp || !interface_watched(sk))
+	if (!interface_watched(sk))
 		return 0;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (!tcp) {
+		if (sk->sk_protocol == IPPROTO_MPTCP)
+			count_unreadable(direction, ret);
+		return 0;
+	}
 	call.sock_id = (__u64)sk;
 	call.direction = direction;
 	call.moved = ret;
@@ -721,8 +779,9 @@ static __always_inline int moved_by_socket(struct sock *sk, int ret, int flags, 
 	if (direction == DIRECTION_RECV) {
 		call.offset = tcp->copied_seq - ret;
 		/* Reading the last bytes also consumes a FIN behind them. */
-		if ((sk->sk_shutdown & RCV_SHUTDOWN) && tcp->copied_seq == tcp->rcv_nxt)
+		if ((sk->__sk_common.skc_flags >> SOCK_DONE & 1) && tcp->copied_seq == tcp->rcv_nxt)
 			call.offset--;
+		call.send_offset = tcp->write_seq;
 	} else {
 		call.offset = tcp->write_seq - ret;
 	}
@@ -746,31 +805,11 @@ int BPF_PROG(sock_send_length, struct sock *sk, int ret, int flags)
 
 /* ---- Hooks: syscalls family ---- */
 
-static __always_inline struct sock *sock_of_fd(__u32 fd)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files, *file = NULL;
-	struct socket *socket;
-	struct inode *inode;
-
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	files = BPF_CORE_READ(table, fd);
-	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
-		return NULL;
-	inode = BPF_CORE_READ(file, f_inode);
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
-}
-
 #define HOW(shape, direction) ((shape) | (direction) << 8)
 
-static __noinline int enter(__u32 fd, __u64 address, __u64 count, __u32 flags, __u32 how)
+static __noinline int enter(struct sys_enter *ctx, __u32 flags, __u32 how)
 {
-	struct sock *sk = sock_of_fd(fd);
+	struct sock *sk = sock_of_fd(ctx->args[0]);
 	struct Call call = {};
 	__u64 thread = bpf_get_current_pid_tgid();
 	__u16 family;
@@ -780,18 +819,23 @@ static __noinline int enter(__u32 fd, __u64 address, __u64 count, __u32 flags, _
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	call.sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	call.sport = local_port(sk, BPF_CORE_READ(sk, __sk_common.skc_num));
 	if (!port_watched(call.sport) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if ((flags & (MSG_PEEK | MSG_ERRQUEUE)) || !interface_watched(sk))
 		return 0;
 	call.sock_id = (__u64)sk;
-	call.address = address;
-	call.count = count;
+	call.syscall = ctx->syscall;
+	call.address = ctx->args[1];
+	call.count = ctx->args[2];
 	call.shape = flags & MSG_TRUNC ? BUFFER_UNREADABLE : how & 255;
 	call.direction = how >> 8;
 	call.dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	bpf_map_update_elem(&pending_calls, &thread, &call, BPF_ANY);
+	if (bpf_map_update_elem(&pending_calls, &thread, &call, BPF_ANY)) {
+		struct Counters *count = get_counters();
+		if (count)
+			count->unreadable_calls++;
+	}
 	return 0;
 }
 
@@ -799,8 +843,7 @@ static __noinline int enter(__u32 fd, __u64 address, __u64 count, __u32 flags, _
 	SEC("tracepoint/syscalls/sys_enter_" #name)                                    \
 	int sys_enter_##name(struct sys_enter *ctx)                                    \
 	{                                                                              \
-		return enter(ctx->args[0], ctx->args[1], ctx->args[2], flags,          \
-			     HOW(shape, direction));                                   \
+		return enter(ctx, flags, HOW(shape, direction));                       \
 	}
 
 ENTER(read, BUFFER_PLAIN, DIRECTION_RECV, 0)
@@ -825,17 +868,18 @@ int sys_exit(struct sys_exit *ctx)
 		return 0;
 	call = *pending;
 	bpf_map_delete_elem(&pending_calls, &thread);
-	if (ctx->ret <= 0)
-		return 0;
+	if (ctx->ret <= 0 || call.syscall != ctx->syscall)
+		return 0; /* another number: the exit of the noted call went by unseen */
 
 	struct tcp_sock *tcp = (void *)call.sock_id;
 	call.moved = ctx->ret;
 	if (call.direction == DIRECTION_RECV) {
 		__u32 copied_seq = BPF_CORE_READ(tcp, copied_seq);
 		call.offset = copied_seq - call.moved;
-		if ((BPF_CORE_READ((struct sock *)tcp, sk_shutdown) & RCV_SHUTDOWN) &&
+		if ((BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_flags) >> SOCK_DONE & 1) &&
 		    copied_seq == BPF_CORE_READ(tcp, rcv_nxt))
 			call.offset--;
+		call.send_offset = BPF_CORE_READ(tcp, write_seq);
 	} else {
 		call.offset = BPF_CORE_READ(tcp, write_seq) - call.moved;
 	}
@@ -850,7 +894,7 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 	struct { struct SocketDataEvent event; struct Endpoints ends; } *record;
 	struct tcp_sock *tcp = (void *)sk;
 	struct Counters *count = get_counters();
-	__u16 port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	__u16 port = local_port(sk, BPF_CORE_READ(sk, __sk_common.skc_num));
 	__u32 direction;
 
 	if (new_state == TCP_ESTABLISHED && old_state == TCP_SYN_RECV)
@@ -881,7 +925,7 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 	record->event.sport = port;
 	record->event.dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	record->event.direction = direction;
-	record->ends.send_offset = BPF_CORE_READ(tcp, write_seq);
+	record->event.send_offset = BPF_CORE_READ(tcp, write_seq);
 	record->ends.unread_len = BPF_CORE_READ(tcp, rcv_nxt) - record->event.offset;
 	record->ends.family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (record->ends.family == AF_INET) {

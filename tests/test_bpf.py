@@ -53,10 +53,10 @@ def test_python_layout_is_the_kernels(layout: Any) -> None:
 
 
 def test_the_fast_unpackers_agree_with_the_layout() -> None:
-    event = membench.SocketDataEvent(1, 2, 3, 4, 5, 6, 7, 1)
-    run = membench.Run(8, 9)
+    event = membench.SocketDataEvent(1, 2, 3, 4, 5, 6, 7, 1, send_offset=8)
+    run = membench.Run(9, 10)
     unpacked = membench._EVENT_AND_RUN.unpack(bytes(event) + bytes(run))
-    assert unpacked == (1, 2, 3, 4, 5, 6, 7, 1, 8, 9)
+    assert unpacked == (1, 2, 3, 4, 5, 6, 7, 1, 8, 9, 10)
     assert membench._EVENT.size == ctypes.sizeof(event)
 
 

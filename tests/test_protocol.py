@@ -66,8 +66,9 @@ class Wire:
         self.segments: List[Segment] = []
 
     def _append(self, kind: int, offset: int, length: int, data: bytes) -> None:
+        sent = self.offset[SEND] if kind == RECV else -1
         self.segments.append(
-            (kind, self.time_ns, self.sock_id, 11211, 50000, offset, length, data)
+            (kind, self.time_ns, self.sock_id, 11211, 50000, offset, length, data, sent)
         )
 
     def open(self) -> Wire:
@@ -154,7 +155,7 @@ def readable(rows: Iterable[Operation]) -> List[Expected]:
 
 def stream_bytes(segments: Iterable[Segment]) -> int:
     """How many bytes of the streams the segments stand for."""
-    return sum(length for kind, *_, length, _ in segments if kind in (RECV, SEND))
+    return sum(length for kind, *_, length, _, _ in segments if kind in (RECV, SEND))
 
 
 def assert_nothing_lost(ledger: Ledger, total: int) -> None:
@@ -588,12 +589,12 @@ def remove(segments: List[Segment], kind: int, start: int, end: int, told: bool)
         offset = segment[5]
         middle = len(data) - len(head) - len(tail)
         if told:
-            left.append((*segment[:5], offset, len(head) + middle, head))
+            left.append((*segment[:5], offset, len(head) + middle, head, segment[8]))
         elif head:
-            left.append((*segment[:5], offset, len(head), head))
+            left.append((*segment[:5], offset, len(head), head, segment[8]))
         if tail:
             tail_offset = (offset + len(head) + middle) % 2**32
-            left.append((*segment[:5], tail_offset, len(tail), tail))
+            left.append((*segment[:5], tail_offset, len(tail), tail, segment[8]))
         at += len(data)
     return left
 
@@ -870,7 +871,7 @@ def disturb(rng: random.Random, wire: Wire) -> None:
     elif wire.segments:
         segment = wire.segments[-1]
         cut = rng.randint(0, len(segment[7]))
-        wire.segments[-1] = (*segment[:7], segment[7][:cut])
+        wire.segments[-1] = (*segment[:7], segment[7][:cut], segment[8])
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -501,3 +504,79 @@ def test_memory_and_files_hold_nothing_of_the_traffic(tmp_path: Path) -> None:
         for part in (secret, secret[9:], secret[::-1], secret[9:][::-1]):
             assert part not in everything
     assert len(read_rows(output)) == 5 * len(secrets)
+
+
+def connection_kinds(output: Path) -> List[int]:
+    """What the profile says of connections: OPEN, CLOSE, or RECV for one that was there."""
+    kinds: List[int] = []
+    with membench.ProfileReader(str(output)) as reader:
+        while block := reader._read_block():
+            kind, payload = block
+            if kind == b"C":
+                (rows,) = membench._ROWS.unpack_from(payload)
+                at = membench._ROWS.size
+                for _, typecode in membench.CONNECTION_COLUMNS:
+                    column, at = membench.unpack_column(typecode, rows, payload, at)
+                kinds += column
+    return kinds
+
+
+def reset(connection: socket.socket) -> None:
+    """Close with RST."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_connections_open_and_close(hook: str, tmp_path: Path) -> None:
+    output = tmp_path / "a.profile"
+    with Memcached() as server:
+        idle = server.stats()["curr_connections"]
+        with Recorder(output, "--port", str(server.port), "--hook", hook) as recorder:
+            for turn in range(20):
+                connection = server.connect()
+                exchange(connection, b"get a\r\n", b"END\r\n")
+                reset(connection) if turn % 2 else connection.close()
+            wait_until("closing", lambda: server.stats()["curr_connections"] == idle)
+            report = recorder.stop()
+    kinds = connection_kinds(output)
+    assert kinds.count(membench.OPEN) == 20
+    assert kinds.count(membench.CLOSE) == 20
+    assert_nothing_lost(report)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_what_is_read_after_a_reset(hook: str, tmp_path: Path) -> None:
+    """The connection is closed already when a slow server reads what had come before."""
+    output = tmp_path / "a.profile"
+    with Memcached("-t", "1") as server:
+        before = server.stats()
+        with Recorder(output, "--port", str(server.port), "--hook", hook) as recorder:
+            connection = server.connect()
+            exchange(connection, b"get b\r\n", b"END\r\n")
+            server.process.send_signal(signal.SIGSTOP)
+            connection.sendall(b"set b 0 0 3 noreply\r\nabc\r\n")
+            reset(connection)
+            server.process.send_signal(signal.SIGCONT)
+            wait_until("the server", lambda: server.stats()["cmd_set"] > before["cmd_set"])
+            after = server.stats()
+            report = recorder.stop()
+    assert after["cmd_set"] - before["cmd_set"] == 1, "the server did not run it"
+    assert_exact(before, after, report, output)
+
+
+def test_a_client_that_only_sends_quiet_requests(tmp_path: Path) -> None:
+    """Nobody ever answers it; its requests are counted all the same."""
+    output = tmp_path / "a.profile"
+    with Memcached() as server:
+        before = server.stats()
+        with Recorder(output, "--port", str(server.port)) as recorder:
+            with server.connect() as connection:
+                for _ in range(40):
+                    connection.sendall(b"ms k 1 q\r\nx\r\n" * 2500)
+                    time.sleep(0.03)
+                wait_until("the server", lambda: server.stats()["cmd_set"] == 100_000)
+            after = server.stats()
+            report = recorder.stop()
+    assert report["commands"]["ms"]["outcomes"] == {"stored": 100_000}
+    assert_exact(before, after, report, output)
