@@ -285,7 +285,8 @@ def test_operations_of_all_conversations_are_read_back(path: Path) -> None:
             for sender, data in run(conversation, server).exchange:
                 kind = RECV if sender == CLIENT else SEND
                 time_ns += 1000
-                segments.append((kind, time_ns, number, 11211, 1, offset[kind], len(data), data, -1))
+                place = offset[kind]
+                segments.append((kind, time_ns, number, 11211, 1, place, len(data), data, -1))
                 offset[kind] += len(data)
             matcher.process(segments)
     matcher.finish()
@@ -303,7 +304,7 @@ def test_more_forms_than_there_are_numbers(path: Path) -> None:
     assert len(contents.rows) == len(rows)
     for got, row in zip(contents.rows, rows):
         assert got[3] in (row[3].decode(), "incr ?")
-    assert sum(got[3] == "incr ?" for got in contents.rows) < 2000
+    assert sum(got[3] == "incr ?" for got in contents.rows) < 6000
     expected = [as_read(row) for row in rows]
     assert [got[:3] + got[4:] for got in contents.rows] == [e[:3] + e[4:] for e in expected]
 
@@ -837,7 +838,8 @@ def test_keys_can_be_compared_only_under_the_same_secret() -> None:
         rows: List[Operation] = []
         matcher = Matcher(rows.append, lambda *_: None, secret)
         line = b"get alpha beta alpha\r\n"
-        matcher.process([(OPEN, 1, 1, 2, 3, 0, 0, b"", -1), (RECV, 2, 1, 2, 3, 0, len(line), line, -1)])
+        matcher.process([(OPEN, 1, 1, 2, 3, 0, 0, b"", -1)])
+        matcher.process([(RECV, 2, 1, 2, 3, 0, len(line), line, -1)])
         matcher.finish()
         return [row[7] for row in rows]
 
