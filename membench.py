@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """membench: what a memcached server really does.
 
-Records live memcached traffic at the sockets with eBPF, keeps no key and no
-value, writes a small profile, and analyzes it. One file: copy it to a server and
-run it there. It needs Python 3.9, Linux 5.8 with BTF, and the system's libbpf.
+Records live memcached traffic at the sockets with eBPF, or from packets where that
+cannot be, keeps no key and no value, writes a small profile, and analyzes it. One
+file: copy it to a server and run it there. It needs Python 3.9; eBPF needs Linux 5.8
+with BTF and the system's libbpf.
 
     sudo python3 membench.py record            # until Ctrl-C
     python3 membench.py analyze FILE.profile
@@ -16,20 +17,20 @@ The way of the data, which is also the order of this file:
     constants, errors     what can go wrong, in one line each
     records               the vocabulary: segments, requests, operations
     libbpf                the C library, through ctypes
-    sources               eBPF
+    sources               eBPF, live packets, capture files
     protocol              sans-IO parsers of requests and responses
     matching              pairs responses with requests on one connection
     profile               the file format, its writer and its reader
     analysis              operations in, report out
-    commands              record, analyze, check, and the command line
+    commands              record, analyze, compare, check, and the command line
     generated             the compiled kernel programs (make rebuild-bpf)
 
 What it costs: a few hundred nanoseconds in the server's thread for each read and
 each write on a watched socket, and a few microseconds of another CPU for each
 operation. docs/performance.md has the measurements.
 
-What it cannot see: inside TLS, UDP, Unix sockets, and traffic that a server moves
-without system calls (io_uring); such bytes are counted and reported as lost.
+What it cannot see: UDP and Unix sockets; and inside TLS, the binary protocol, and what a
+server moves by calls that name no memory (io_uring, splice): that is counted as lost.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ import argparse
 import base64
 import contextlib
 import ctypes
-import ctypes.util
 import errno
 import hashlib
 import json
