@@ -269,7 +269,10 @@ struct {
 
 static __always_inline int port_watched(__u16 port)
 {
-	return settings.ports[port >> 3] & (1 << (port & 7));
+	__u32 byte = port >> 3;
+
+	asm volatile("" : "+r"(byte)); /* 5.10's verifier forgets bounds at a byte swap */
+	return settings.ports[byte & (sizeof(settings.ports) - 1)] & (1 << (port & 7));
 }
 
 /* When a connection closes, skc_num is cleared before anybody is told, and what had

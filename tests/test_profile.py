@@ -358,6 +358,29 @@ def test_a_pipe(path: Path, small: List[List[Operation]]) -> None:
     assert contents.complete
 
 
+def test_a_pipe_that_nobody_reads_any_more(path: Path) -> None:
+    fill = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import membench\n"
+        "try:\n"
+        "    with membench.ProfileWriter('-') as w:\n"
+        "        w.start({'x': 'x' * 200000}, 0)\n"
+        "except membench.ProfileError as error:\n"
+        "    print(error, '|', error.hint, file=sys.stderr)\n"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", fill, str(ROOT)],
+            stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+        )
+    finally:
+        os.close(writing)
+    assert "Broken pipe" in done.stderr
+    assert "the program that read the profile ended" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # ---- Cut and damaged ----
 
 
@@ -850,6 +873,76 @@ def test_keys_can_be_compared_only_under_the_same_secret() -> None:
 
 
 # ---- Analysis ----
+
+
+def requests_of(rng: random.Random, count: int) -> List[Operation]:
+    """Operations as real requests make them: several keys, one latency, a place in a read."""
+    rows: List[Operation] = []
+    time_ns = START_NS
+    batch = 0
+    for _ in range(count):
+        batch = batch + 1 if rng.random() < 0.5 else 0
+        time_ns += rng.randrange(10**9) if not batch else 0
+        form = rng.choice((b"get", b"get", b"set 7", b"set noreply", b"delete", b"mg v", b"touch"))
+        for place in range(rng.randint(1, 5) if form == b"get" else 1):
+            size = rng.choice((NO_SIZE, 10, 100, 1000))
+            outcomes = ("hit", "miss") if form in (b"get", b"mg v") else ("stored", "not_found")
+            outcome = OUTCOMES.index(rng.choice(outcomes))
+            latency = 0 if place or form.endswith(b"noreply") else rng.randrange(10**6)
+            key = rng.choice((0, 3 << 16 | 5, 4 << 16 | 9, rng.randrange(2**64) << 16 | 17))
+            exptime = rng.choice((0, -1, 60, 1_700_000_000 + 86400)) if form[:3] == b"set" else 0
+            rows.append((time_ns, latency, 1, form, outcome, batch, place, key, size, exptime))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_report_counts_what_is_in_the_profile(path: Path, seed: int) -> None:
+    """Each number is found again by counting the operations one by one."""
+    rows = requests_of(random.Random(seed), 2000)
+    write(path, [rows[:700], rows[700:701], rows[701:]])
+    report = membench.analyze([str(path)])
+    firsts = [row for row in rows if row[6] == 0]
+    assert (report["operations"], report["requests"]) == (len(rows), len(firsts))
+    for name, command in report["commands"].items():
+        mine = [row for row in rows if row[3].split(b" ")[0] == name.encode()]
+        assert command["operations"] == len(mine)
+        assert command["requests"] == sum(row[6] == 0 for row in mine)
+        counts = membench.Counter(OUTCOMES[row[4]] for row in mine)
+        assert command["outcomes"] == counts
+        ticks = membench.Counter(row[1] // TICK_NS for row in mine)
+        assert command["latency_us"] == describe_latency(ticks)
+    assert sum(one["requests"] for one in report["commands"].values()) == len(firsts)
+    gets = membench.Counter(OUTCOMES[row[4]] for row in rows if row[3] in (b"get", b"mg v"))
+    assert (report["hits"], report["misses"]) == (gets["hit"], gets["miss"])
+    assert report["hit_ratio"] == gets["hit"] / (gets["hit"] + gets["miss"])
+    keys = membench.Counter(row[7] >> 16 for row in rows if row[7])
+    assert report["keys"]["unique"] == len(keys)
+    assert report["keys"]["size_bytes"] == describe_sizes(
+        membench.Counter(row[7] & 0xFFFF for row in rows if row[7])
+    )
+    hottest = report["keys"]["top"][0]
+    assert hottest["operations"] == max(keys.values())
+    assert keys[int(hottest["key"], 16)] == hottest["operations"]
+    assert hottest["share"] == hottest["operations"] / sum(keys.values())
+    sizes = membench.Counter(row[8] for row in rows if row[8] != NO_SIZE)
+    assert report["values"]["size_bytes"] == describe_sizes(sizes)
+    assert report["noreply_requests"] == sum(row[3].endswith(b"noreply") for row in rows)
+    alone = sum(row[5] == 0 for row in firsts)
+    assert report["pipelining"]["mean_depth"] == round(len(firsts) / alone, 2)
+    assert report["pipelining"]["max_depth"] == max(row[5] for row in rows) + 1
+    asked = [row for row in rows if row[3] in (b"get", b"mg v")]
+    gotten = sum(row[6] == 0 for row in asked)
+    assert report["keys_per_get"]["mean"] == round(len(asked) / gotten, 2)
+    assert report["keys_per_get"]["max"] == max(row[6] for row in asked) + 1
+    assert sum(report["timeline"]["operations"]) == len(rows)
+    ttls = [row[9] for row in rows if row[3][:3] in (b"set", b"tou")]
+    assert report["ttl_seconds"]["none"] == ttls.count(0)
+    assert report["ttl_seconds"]["expired"] == ttls.count(-1)
+    assert report["ttl_seconds"]["set"]["count"] == sum(ttl > 0 for ttl in ttls)
+    assert report["ttl_seconds"]["set"]["min"] == 60
+    twice = membench.analyze([str(path), str(path)])
+    assert (twice["operations"], twice["hits"]) == (2 * len(rows), 2 * gets["hit"])
+    assert twice["keys"]["unique"] == len(keys)
 
 
 def test_percentile_is_the_smallest_value_that_enough_do_not_exceed() -> None:

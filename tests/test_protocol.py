@@ -331,6 +331,10 @@ NO_MEMORY = "SERVER_ERROR out of memory storing object\n"
 SYNTHETIC: List[Tuple[str, str, str, List[Tuple[Any, ...]]]] = [
     ("crawler busy", "lru_crawler crawl all\n", BUSY, [("lru_crawler crawl all", "error")]),
     ("dump busy", "lru_crawler metadump all\n", BUSY, [("lru_crawler metadump all", "error")]),
+    ("crawler off and on", "lru_crawler disable\nlru_crawler crawl all\nlru_crawler enable\n",
+     "OK\nCLIENT_ERROR lru crawler disabled\nERROR failed to start lru crawler thread\n",
+     [("lru_crawler disable", "ok"), ("lru_crawler crawl all", "client_error"),
+      ("lru_crawler enable", "error")]),
     ("nothing to crawl", "lru_crawler crawl 3\n", "NOTSTARTED no items to crawl\n",
      [("lru_crawler crawl 3", "error")]),
     ("reassign", "slabs reassign 1 2\n", "BUSY currently processing reassign request\n",
@@ -535,6 +539,31 @@ def test_many_connections_at_once(live: Live) -> None:
         assert readable(rows) in [one.operations for one in transcripts]
 
 
+def test_what_nobody_answers_is_done_when_it_is_read() -> None:
+    """A client that never waits for an answer keeps nothing waiting here."""
+    for joined in (False, True):
+        rows: List[Operation] = []
+        matcher = Matcher(rows.append, lambda *_: None, SECRET)
+        wire = Wire()
+        if joined:
+            wire.recv("get sg.1\n").send("END\n")
+        else:
+            wire.open()
+        wire.recv("set sg.1 0 0 1 noreply\nx\ndelete sg.1 noreply\n").recv("touch sg.1 1 noreply\n")
+        matcher.process(wire.segments)
+        assert [OUTCOMES[row[4]] for row in rows[joined:]] == ["none"] * 3
+
+
+def test_an_identifier_is_used_again_though_nobody_saw_the_close() -> None:
+    first = Wire().open().recv("get sg.1\n")
+    again = Wire(time_ns=first.time_ns + STEP_NS).open().recv("get sg.2\n").send("END\n").close()
+    result = match(first.segments + again.segments)
+    rows = [expect("get", "unanswered", "sg.1"), expect("get", "miss", "sg.2")]
+    assert readable(result.rows) == rows
+    assert [row[2] for row in result.rows] == [1, 2]
+    assert (result.matcher.total_count, result.matcher.open_count) == (2, 0)
+
+
 def test_bytes_that_are_read_after_a_reset_still_count() -> None:
     wire = Wire().open().recv("get sg.1\n").close().send("END\n")
     assert readable(match(wire.segments).rows) == [expect("get", "miss", "sg.1")]
@@ -730,10 +759,26 @@ def test_gap_within_a_value_is_no_loss(live: Live) -> None:
     wire.recv("get sg.1\n").send(b"VALUE sg.1 0 1000\r\n" + b"x" * 1000 + b"\r\nEND\r\n").close()
     clean = match(wire.segments)
     for told in (False, True):
-        for kind, start, end in ((RECV, 19, 1019), (RECV, 500, 501), (SEND, 27, 1027)):
+        for kind, start, end in (
+            (RECV, 19, 1019), (RECV, 500, 501), (RECV, 19, 1020),
+            (SEND, 27, 1027), (SEND, 27, 1029), (SEND, 1028, 1029), (SEND, 27, 28),
+        ):
             left = remove(wire.segments, kind, start, end, told)
             result = match(left)
             assert result.rows == clean.rows
+            assert_nothing_lost(result.ledger, stream_bytes(wire.segments))
+
+
+def test_gap_at_the_end_of_a_value_is_no_loss_either(live: Live) -> None:
+    """That it is there shows only behind the reply, which tells that all was read."""
+    wire = Wire().open()
+    wire.recv(b"set sg.1 0 0 1000\r\n" + b"x" * 1000 + b"\r\n").send("STORED\n")
+    wire.recv("get sg.1\n").send("END\n").close()
+    for told in (False, True):
+        for start, end in ((19, 1021), (1020, 1021), (700, 1021)):
+            result = match(remove(wire.segments, RECV, start, end, told))
+            expected = [expect("set", "stored", "sg.1", 1000), expect("get", "miss", "sg.1")]
+            assert readable(result.rows) == expected
             assert_nothing_lost(result.ledger, stream_bytes(wire.segments))
 
 
@@ -778,6 +823,8 @@ def check_joining(transcript: Transcript, split: Splitter) -> List[str]:
         moved = result.ledger.understood_bytes + result.ledger.lost_bytes
         if not error and moved != stream_bytes(left):
             error = f"{moved} bytes are not all {stream_bytes(left)}"
+        if not error and result.ledger.understood_bytes < tail * known / (2 * TAIL_PAIRS + 1):
+            error = f"only {result.ledger.understood_bytes} bytes were understood"
         if error:
             wrong.append(f"from segment {start}, {left[0][7][:20]!r}: {error}")
     return wrong
