@@ -10,8 +10,8 @@ APT_RUN := python3 libbpf[01] memcached libmemcached-tools
 DNF_RUN := python3 libbpf memcached libmemcached-awesome-tools
 APT_BPF := clang llvm libbpf-dev linux-libc-dev
 DNF_BPF := clang llvm libbpf-devel kernel-headers
-APT_TEST := bpftool iproute2 python3-venv tcpdump util-linux
-DNF_TEST := bpftool iproute tcpdump util-linux
+APT_TEST := bpftool iproute2 python3-venv tcpdump tshark util-linux
+DNF_TEST := bpftool iproute tcpdump wireshark-cli util-linux
 
 # $(call install,APT PACKAGES,DNF PACKAGES): install those that are missing. Without root
 # that is an error only if something is missing. No service is started or stopped here;
@@ -38,7 +38,7 @@ fi
 endef
 
 .NOTPARALLEL:
-.PHONY: help demo test lint rebuild-bpf check-bpf deps-run deps-bpf deps-test clean
+.PHONY: help demo test bench lint rebuild-bpf check-bpf deps-run deps-bpf deps-test clean
 .PHONY: packages-test root
 
 help: ## list the targets
@@ -50,6 +50,10 @@ demo: root deps-run ## as root: record a memcached of its own for some seconds, 
 
 test: root deps-test lint check-bpf ## as root: everything that CI runs
 	$(VENV)/bin/python -m pytest tests
+
+bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump
+	$(PYTHON) bench/record.py
+	$(PYTHON) bench/packets.py
 
 lint: $(READY) ## ruff, and mypy --strict
 	$(VENV)/bin/ruff check --no-cache
