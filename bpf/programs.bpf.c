@@ -271,7 +271,7 @@ static __always_inline int port_watched(__u16 port)
 {
 	__u32 byte = port >> 3;
 
-	asm volatile("" : "+r"(byte)); /* 5.10's verifier forgets bounds at a byte swap */
+	asm volatile("" : "+r"(byte)); /* verifiers up to 6.12 forget bounds at a byte swap */
 	return settings.ports[byte & (sizeof(settings.ports) - 1)] & (1 << (port & 7));
 }
 

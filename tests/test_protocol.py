@@ -169,6 +169,13 @@ def assert_exact(result: Result, transcript: Transcript, total: int) -> None:
     """Exactly the operations that were expected."""
     assert readable(result.rows) == transcript.operations
     assert_nothing_lost(result.ledger, total)
+    matcher = result.matcher
+    asked = [row.outcome for row in transcript.operations if GETS.match(row.form) and row.key]
+    assert matcher.operations == len(result.rows)
+    assert (matcher.hits, matcher.misses) == (asked.count("hit"), asked.count("miss"))
+
+
+GETS = re.compile(rb"(?:gets?|gats?|mg)(?: |\Z)")
 
 
 class Live:
