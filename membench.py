@@ -2956,7 +2956,8 @@ class Connection:
         if request.reply == REPLY_VALUES and word == b"VALUE":
             return self._take_value(request, response)
         outcome = reply_outcome(request, word)
-        if outcome is None or not (request.time_ns or outcome in ERRORS):
+        whole = request.time_ns or self.state == IN_STEP  # then the answer proves it
+        if outcome is None or not (whole or outcome in ERRORS):
             return False  # before the whole value has come there can be an error only
         if request.reply == REPLY_STREAM and not ends_stream(request, word):
             return True  # one of its lines
