@@ -2947,7 +2947,8 @@ class Connection:
     def _answer(self, response: Response, time_ns: int) -> bool:
         """Give the response to the request it answers. False if there is none."""
         word = response[0]
-        if self.state == TENTATIVE and len(self.replies) < self.REPLIES_MAX:
+        weighing = self.state == TENTATIVE and not self._matcher.reads
+        if weighing and len(self.replies) < self.REPLIES_MAX:
             self.replies.append(response)
         index = self._find_request(word, response[1])
         if index is None:
