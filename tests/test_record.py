@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Set
 
 import pytest
 from live import (
@@ -521,6 +521,12 @@ def connection_kinds(output: Path) -> List[int]:
     return kinds
 
 
+def thread_states(pid: int) -> Set[str]:
+    """The states of a process's threads, as ps has them."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return {stat.rpartition(")")[2].split()[0] for stat in stats}
+
+
 def reset(connection: socket.socket) -> None:
     """Close with RST."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -555,6 +561,7 @@ def test_what_is_read_after_a_reset(hook: str, tmp_path: Path) -> None:
             connection = server.connect()
             exchange(connection, b"get b\r\n", b"END\r\n")
             server.process.send_signal(signal.SIGSTOP)
+            wait_until("each thread to stop", lambda: thread_states(server.process.pid) == {"T"})
             connection.sendall(b"set b 0 0 3 noreply\r\nabc\r\n")
             reset(connection)
             server.process.send_signal(signal.SIGCONT)
