@@ -4908,7 +4908,7 @@ Expect = Tuple[Form, int, Tuple[int, ...], int, int, bytes]
 class Batch:
     """Requests that go out in one write."""
 
-    __slots__ = ("tick", "number", "kind", "parts", "expects", "late", "due_ns")
+    __slots__ = ("tick", "number", "kind", "parts", "expects", "late", "waits", "due_ns")
 
     def __init__(self, tick: int, number: int, kind: int) -> None:
         self.tick = tick  # of the recording, since the first pass began
@@ -4917,6 +4917,7 @@ class Batch:
         self.parts: List[Part] = []
         self.expects: List[Expect] = []
         self.late = False  # has it a part that is Late?
+        self.waits = False  # did its client have all answers when it sent this?
         self.due_ns = 0
 
 
@@ -4953,6 +4954,7 @@ class Encoder:
         self._values = Values()
         self._texts: Dict[Tuple[int, int], bytes] = {}  # a cache
         self._opaque = 0
+        self._answered: Dict[int, int] = {}  # connection -> tick of its last answer
 
     def form(self, text: str) -> Optional[Form]:
         """The form of this text, made once."""
@@ -4986,6 +4988,7 @@ class Encoder:
                 done.append(Batch(tick + offset, number, row[3]))
                 batch = Batch(-1, -1, SEND)
                 last.pop(number, None)
+                self._answered.pop(number, None)
                 continue
             keys = 1
             while index < end and rows[index][5:6] > (0,) and rows[index][1] == number:
@@ -5001,7 +5004,10 @@ class Encoder:
                     batch = before  # it had begun in that read, and its value ended in this
                 else:
                     batch = last[number] = Batch(tick + offset, number, SEND)
+                    batch.waits = self._answered.get(number, tick + 1) <= tick
                     done.append(batch)
+            if row[11]:
+                self._answered[number] = tick + row[11]
             exptime = row[9]
             if exptime > RELATIVE_EXPTIME_MAX:
                 exptime = pace.shift(exptime, tick, tick + offset)
@@ -5146,6 +5152,7 @@ class Link:
         "skip",
         "hits",
         "held",
+        "doubtful",
         "uniques",
     )
 
@@ -5169,6 +5176,7 @@ class Link:
         self.rest = b""
         self.skip = 0  # bytes of a value still to come
         self.hits = 0  # of the retrieval that is being read
+        self.doubtful: Optional[Tuple[Form, int]] = None  # see _correct
         self.held: Optional[Tuple[int, int]] = None  # (place in pending, outcome) after that
         self.unsent = []
 
@@ -5256,9 +5264,9 @@ class Link:
             return self._keep(data, at)
         line = data[at:stop].rstrip(b"\r")
         form = self.pending[0][0][0]
-        at = stop + 1
+        start, at = at, stop + 1
         if kind == READ_META:
-            return self._read_meta(line, at, len(data), now_ns)
+            return self._read_meta(line, start, at, len(data), now_ns)
         word = line.split(b" ", 1)[0]
         outcome = form.words.get(word)
         if outcome is not None:
@@ -5269,13 +5277,22 @@ class Link:
             return self._read_error(line, 0, at, now_ns)
         return at
 
-    def _read_meta(self, line: bytes, at: int, there: int, now_ns: int) -> int:
+    def _read_meta(self, line: bytes, start: int, at: int, there: int, now_ns: int) -> int:
+        """The line at `start`, which ends before `at`, while a meta request waits."""
         words = line.split(b" ")
         word = words[0]
         if word in ERROR_WORDS:
             return self._read_error(line, self._find_refused(), at, now_ns)
-        place = self._find_answered(word, words)
+        try:
+            place = self._find_answered(word, words)
+        except ReplyError:
+            self._correct(now_ns)
+            return start
         form, _, _, _, _, key = self.pending[place][0]
+        if form.kind != READ_META:
+            for _ in range(place):
+                self.pass_silent()
+            return start  # to be read as an answer to that one
         if form.key:
             for flag in words[1:]:
                 if flag[:1] == b"c" and flag[1:].isdigit():
@@ -5292,11 +5309,11 @@ class Link:
         return self._skip_value(end, there)
 
     def _find_answered(self, word: bytes, words: List[bytes]) -> int:
-        """The place in pending that a meta reply answers. Quiet ones may be passed over."""
+        """The place in pending that a line answers. Quiet requests may be passed over."""
         for place, (expect, _, _) in enumerate(self.pending):
             form, _, outcomes, _, opaque, key = expect
-            if form.kind != READ_META:
-                break
+            if form.kind != READ_META and place:
+                return place
             if word not in form.words:
                 if form.quiet:
                     continue
@@ -5314,6 +5331,23 @@ class Link:
             ):
                 return place
         raise ReplyError
+
+    def _correct(self, now_ns: int) -> None:
+        """This line answers a request behind one that must be answered, and was not.
+
+        So the last reply that was given to a quiet request by its key alone was for that
+        one. Raises ReplyError if there was none.
+        """
+        place = 0
+        while self.pending[place][0][0].quiet and place + 1 < len(self.pending):
+            place += 1
+        form = self.pending[place][0][0]
+        if self.doubtful is None or self.doubtful[1] not in form.words.values():
+            raise ReplyError
+        (quiet, outcome), self.doubtful = self.doubtful, None
+        quiet.stats.outcomes[outcome] -= 1
+        quiet.stats.outcomes[quiet.silent] += 1
+        self._finish(place, outcome, now_ns)
 
     def _next_takes(self, place: int, word: bytes) -> bool:
         """Could a later request be what this reply answers?"""
@@ -5380,6 +5414,8 @@ class Link:
         stats.outcomes[outcome] += keys or 1
         if not form.quiet:
             self.waiting -= 1
+        elif form.kind == READ_META and form.tag != b"O":
+            self.doubtful = (form, outcome)
 
     def pass_silent(self) -> None:
         """The first request stayed silent, which for a quiet one is an answer too."""
@@ -5446,8 +5482,10 @@ def file_limit_error() -> MembenchError:
 class Engine:
     """Sends batches when they are due, reads replies, counts. One process, one epoll.
 
-    Open loop, or, at pace.speed 0, a closed loop on each connection: then a batch goes
-    when all before it is answered.
+    Open loop: no connection waits for another, and one waits for its own answers only
+    where its client had waited; latency counts from the moment that was due in any case.
+    Or, at pace.speed 0, a closed loop on each connection: a batch goes when all before it
+    is answered.
     """
 
     def __init__(
@@ -5490,7 +5528,7 @@ class Engine:
         for batch in self._ready:
             if batch.kind == RECV:
                 self._connect(self._link(batch.number), time.monotonic_ns())
-        while time.monotonic_ns() < deadline and any(
+        while not self.fatal and time.monotonic_ns() < deadline and any(
             link.socket and not link.connected for link in self.links.values()
         ):
             self._poll(0.01)
@@ -5505,39 +5543,65 @@ class Engine:
                 wait_ns = self._start_due()
             if wait_ns is None:
                 break
-            self._poll(wait_ns / NS_PER_SECOND)
+            self._poll(0 if self._runnable else wait_ns / NS_PER_SECOND)
             now_ns = time.monotonic_ns()
             if now_ns >= self._sweep_ns:
                 self._sweep(now_ns)
+            self._run_on()
             if self.fatal:
                 return
         else:
             self.stopped = True
 
-    def finish(self, seconds: float) -> None:
-        """Wait for what is not answered yet, but not for ever; then close all."""
-        ended_ns = time.monotonic_ns()
-        deadline = ended_ns + int(seconds * NS_PER_SECOND)
-        while time.monotonic_ns() < deadline:
-            waiting = [link for link in self.links.values() if link.pending or link.unsent]
-            if not waiting:
-                break
+    def finish(self, seconds: float, on_tick: Callable[[], bool]) -> None:
+        """Until all is sent and answered, or so long nothing came; then close all.
+
+        Once stopped, nothing more is sent, and answers have a second at most.
+        """
+        last_ns = time.monotonic_ns()
+        received = -1
+        self._drop_queues(last_ns if self.stopped or self.fatal else 0)
+        while not self.fatal and any(
+            link.pending or link.unsent or link.queue for link in self.links.values()
+        ):
             self._poll(0.02)
-            self._sweep(time.monotonic_ns())
-        self.not_sent = self._overdue(ended_ns)
+            now_ns = time.monotonic_ns()
+            if now_ns >= self._sweep_ns:
+                self._sweep(now_ns)
+            self._run_on()
+            if not self.stopped and not on_tick():
+                self.stopped = True
+                self._drop_queues(now_ns)
+                last_ns, seconds = now_ns, min(seconds, 1.0)
+            if self.bytes_received != received and not self.stopped:
+                received, last_ns = self.bytes_received, now_ns
+            elif now_ns - last_ns > seconds * NS_PER_SECOND:
+                break
+        self._drop_queues(time.monotonic_ns())
         for link in list(self.links.values()):
             if link.waiting:
                 self._fail(link, TIMEOUT, time.monotonic_ns())
             self._close(link)
 
-    def _overdue(self, now_ns: int) -> int:
-        """Requests that should have gone by now; all that were encoded, if we had to give up."""
-        queues = [list(link.queue) for link in self.links.values()]
-        batches = [*self._ready, *chain.from_iterable(queues)]
+    def _drop_queues(self, now_ns: int) -> None:
+        """Nothing more will be sent; count what should have been by now. now_ns 0: go on."""
+        if not now_ns:
+            return
+        batches = list(self._ready)
+        for link in self.links.values():
+            batches += link.queue
+            self._queued -= len(link.queue)
+            link.queue.clear()
+        self._ready.clear()
         if not self.fatal:
             passed = (now_ns - self.pace.start_ns) * self.pace.speed // TICK_NS
-            batches = [batch for batch in batches if batch.tick < passed and self.pace.speed]
-        return sum(len(batch.expects) for batch in batches)
+            batches = [batch for batch in batches if self.pace.speed and batch.tick < passed]
+        self.not_sent += sum(len(batch.expects) for batch in batches)
+
+    def _run_on(self) -> None:
+        """Give those another turn that had more to send than one."""
+        for _ in range(len(self._runnable)):
+            self._send_queue(self._runnable.popleft(), time.monotonic_ns())
 
     def _start_due(self) -> Optional[int]:
         """Open loop: start what is due. Nanoseconds to the next, or None at the end."""
@@ -5555,7 +5619,7 @@ class Engine:
         else:
             return 0
         if not ready and self._exhausted:
-            return None if self._is_quiet() else SWEEP_NS
+            return None
         wait_ns = ready[0].due_ns - now_ns if ready else 0
         idle = not ready or wait_ns > STEP_NS
         if idle and not self._exhausted and len(ready) < 2 * AHEAD_BATCHES:
@@ -5574,8 +5638,6 @@ class Engine:
                 self._start(self._ready.popleft(), now_ns)
         if self._exhausted and not self._ready and not self._queued and self._is_quiet():
             return None
-        for _ in range(len(self._runnable)):
-            self._send_queue(self._runnable.popleft(), time.monotonic_ns())
         return 0 if self._runnable else SWEEP_NS
 
     def _is_quiet(self) -> bool:
@@ -5687,6 +5749,12 @@ class Engine:
     def _fail(self, link: Link, kind: str, now_ns: int, refused: bool = False) -> None:
         """A connection broke, or could not be made: what was sent on it is counted as `kind`."""
         self.failures[kind] += 1
+        early = now_ns < (self.pace.start_ns or now_ns) + NS_PER_SECOND
+        if not self.connects and early and not refused:
+            self.fatal = self.fatal or MembenchError(
+                f"cannot connect to {printable(self.target.name)}",
+                "start the target first, and check its address",
+            )
         reached = link.connected and not refused
         self._disconnect(link)
         for expect, _, _ in link.pending:
@@ -5695,6 +5763,9 @@ class Engine:
         link.pending.clear()
         link.waiting = 0
         link.retry_ns = now_ns if reached else now_ns + RETRY_NS
+        if kind == TIMEOUT and not self._closed_loop:
+            overdue = [batch for batch in link.queue if batch.due_ns < now_ns - self.timeout_ns]
+            self._drop(link, kind, len(overdue))
         if not reached:
             # At max the rest waits for another attempt; else its time is now.
             self._drop(link, kind, 1 if self._closed_loop else len(link.queue))
@@ -5755,8 +5826,8 @@ class Engine:
             self._connect(link, now_ns)
 
     def _must_wait(self, link: Link, batch: Batch) -> bool:
-        """Behind unanswered requests: always in a closed loop; else for a CAS unique."""
-        return link.waiting > 0 and (self._closed_loop or batch.late)
+        """Behind unanswered requests: always in a closed loop, else where the client did."""
+        return link.waiting > 0 and (self._closed_loop or batch.waits or batch.late)
 
     def _enqueue(self, link: Link, batch: Batch, now_ns: int) -> None:
         link.queue.append(batch)
@@ -5939,8 +6010,12 @@ def verb_of(form: str) -> str:
     """What a form does to a value: set, add, append, get, other; binary and meta too."""
     words = form.split(" ")
     command = words[0]
-    if len(words) > 1 and words[1] == "binary" and command.endswith("q"):
-        command = command[:-1]
+    if len(words) > 1 and words[1] == "binary":
+        command = command[:-1] if command.endswith("q") else command
+        if command in ("incr", "decr"):  # may create the value
+            return "set"
+    if command in ("mg", "ma") and any(word[0] == "N" for word in words[1:]):
+        return "set"
     if command in ("get", "gets", "gat", "gats", "mg", "getk", "gatk"):
         return "get"
     if command == "ms":
@@ -6333,11 +6408,13 @@ def run_worker(job: Job, index: int, commands: int, output: int) -> None:
             while time.monotonic_ns() < pace.start_ns and not reporter.stopping():
                 time.sleep(min(max((pace.start_ns - time.monotonic_ns()) / 1e9, 0), 0.05))
             engine.run(reporter.tick)
-        engine.finish(job.timeout if not engine.stopped else min(job.timeout, 1.0))
+        wait = min(job.timeout, 1.0) if engine.stopped else job.timeout
+        engine.finish(wait, reporter.tick)
         fatal = engine.fatal
     except MembenchError as error:
         fatal = error
-        engine.finish(0)
+        engine.fatal = error
+        engine.finish(0, reporter.tick)
     reporter.report()
     counts = engine.counts(encoder)
     counts["lateness"] = lateness
@@ -6375,7 +6452,7 @@ class Reporter:
     def tick(self) -> bool:
         """Called at each turn of the engine's loop. False: stop."""
         self._turns += 1
-        if self._turns & 15:
+        if self._turns & 15 != 1:
             return True
         now_ns = time.monotonic_ns()
         if now_ns >= self._next_ns:
@@ -6944,7 +7021,6 @@ def replay(options: argparse.Namespace) -> int:
         print_result(render_plan(job, found, options.preload))
         return 0
     with ResultFile(options.stats_json) as file, Stop() as stop:
-        reach(target, job.timeout)
         confirm(options, job, found)
         raise_file_limit(math.ceil(found.peak / job.workers))
         refused = preload(job, options.quiet) if options.preload else 0
@@ -7005,19 +7081,6 @@ def resolve_target(text: str) -> Target:
             f"cannot find the host of {printable(text)}", "check the name"
         ) from None
     return Target(found[0][0], found[0][4], text)
-
-
-def reach(target: Target, timeout: float) -> None:
-    """Is there somebody? Raises MembenchError."""
-    with socket.socket(target.family, socket.SOCK_STREAM) as probe:
-        probe.settimeout(timeout)
-        try:
-            probe.connect(target.address)
-        except OSError as error:
-            raise MembenchError(
-                f"cannot connect to {printable(target.name)}: {error.strerror or error}",
-                "start the target first, and check its address",
-            ) from None
 
 
 def make_job(
