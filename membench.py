@@ -5113,6 +5113,7 @@ SWEEP_NS = NS_PER_SECOND // 5
 SILENCE_NS = NS_PER_SECOND // 4  # after this time a quiet request stayed silent
 AHEAD_BATCHES = 2_000  # encoded before they are due
 STEP_NS = 200_000  # a step of the schedule takes about that long
+STOP_SLACK_NS = NS_PER_SECOND // 4  # what was due so shortly before the end is not missed
 TURN_BATCHES = 32  # in a row before replies are looked at again
 UNIQUES_MAX = 1 << 17  # CAS uniques remembered
 TOO_MANY = b"ERROR Too many open connections"
@@ -5587,6 +5588,7 @@ class Engine:
         """Nothing more will be sent; count what should have been by now. now_ns 0: go on."""
         if not now_ns:
             return
+        now_ns -= STOP_SLACK_NS
         batches = list(self._ready)
         for link in self.links.values():
             batches += link.queue
@@ -5874,6 +5876,7 @@ class Engine:
             if latency:
                 stats.recorded_latencies.append(latency)
             if form.kind == READ_NONE:
+                stats.outcomes[NONE] += keys or 1
                 link.quitting = link.quitting or form.name in ("quit", "quitq", "shutdown")
                 continue
             pending.append((expect, batch.due_ns, now_ns))
@@ -5945,7 +5948,7 @@ class Engine:
 # ---- Preload: what a target must hold so that hits can hit ----
 
 PRELOAD_KEYS_MAX = 1_000_000  # looked at in one pass over the profile; bounds memory
-PRELOAD_UNKNOWN_BYTES = 64  # the size of a value that nothing tells
+PRELOAD_UNKNOWN_BYTES = 10  # of a value whose size nothing tells; it can be counted with
 _SETTLED = -(1 << 40)  # nothing to preload, or no more to learn
 _HELD = frozenset((HIT, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
 _WRITERS = frozenset(("set", "add", "cas", "ms"))
@@ -6443,7 +6446,6 @@ class Reporter:
         self._duration_ns = int(duration * NS_PER_SECOND) if duration else 0
         self._next_ns = 0
         self._before = (0, 0, 0, 0)
-        self._turns = 0
 
     def stopping(self) -> bool:
         """Did the parent say so, or end?"""
@@ -6451,9 +6453,6 @@ class Reporter:
 
     def tick(self) -> bool:
         """Called at each turn of the engine's loop. False: stop."""
-        self._turns += 1
-        if self._turns & 15 != 1:
-            return True
         now_ns = time.monotonic_ns()
         if now_ns >= self._next_ns:
             if self._next_ns:
@@ -7196,6 +7195,8 @@ def run_workers(
                 waiting.discard(worker.index)
         if not waiting and not started_unix and not stopped:
             started_unix = max(options.start_at or 0, time.time() + 0.02)
+            if options.start_at and started_unix > options.start_at:
+                say(f"this begins {started_unix - options.start_at:.1f} s after --start-at")
             start_ns = time.monotonic_ns() + int((started_unix - time.time()) * NS_PER_SECOND)
             for worker in workers:
                 worker.tell(str(start_ns))
