@@ -4373,6 +4373,7 @@ KEY_DIGITS = bytes([*range(0x21, 0x7F), *range(0x80, 0x100)])
 KEY_TEXT_MIN = 11  # from this size on a hash fits in as base64
 SHORT_KEY_MAX = 5  # up to this size keys are numbered; chance would make some equal
 SHORT_KEYS_MAX = 1_000_000  # numbered keys; bounds memory
+KEY_CACHE_MAX = 65536
 
 
 class KeyTexts:
@@ -4387,6 +4388,7 @@ class KeyTexts:
     def __init__(self) -> None:
         self._numbers: Dict[Tuple[int, int], int] = {}
         self._used = [0] * (SHORT_KEY_MAX + 1)
+        self._cache: Dict[int, bytes] = {}
         self.shared = 0  # short keys that may be equal to another
 
     def meet(self, hashes: Iterable[int], sizes: Iterable[int]) -> None:
@@ -4402,6 +4404,20 @@ class KeyTexts:
                 continue
             numbers[pair] = self._used[size]
             self._used[size] += 1
+
+    def texts(self, block: Operations, places: Iterable[int]) -> Dict[int, bytes]:
+        """The keys at these places of a block's key table."""
+        cache, hashes, sizes = self._cache, block.key_hash, block.key_size
+        if len(cache) > KEY_CACHE_MAX:
+            cache.clear()
+        found = {}
+        for place in places:
+            key_hash = hashes[place]
+            text = cache.get(key_hash)
+            if text is None:
+                text = cache[key_hash] = self.text(key_hash, sizes[place])
+            found[place] = text
+        return found
 
     def text(self, key_hash: int, size: int) -> bytes:
         """The key for this hash."""
@@ -4792,11 +4808,11 @@ def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
 
 # ---- Scheduling: what to send when ----
 
-# (tick, connection, place in the file, form, batch, key_position, key hash, key size,
-#  value size, exptime, outcome, latency), and in between, shorter, what happened to
-# connections: (tick, connection, FIRST or LAST, OPEN, RECV or CLOSE). They sort by time,
-# and on one connection in the order of the file, which is that of the requests.
-Row = Tuple[int, ...]
+# (tick, connection, place in the file, form, batch, key_position, key, value size, exptime,
+# outcome, latency). What happened to a connection stands between them as a row whose place
+# is FIRST or LAST and whose form is OPEN, RECV or CLOSE. Rows sort by time, and on one
+# connection in the order of the file, which is that of the requests.
+Row = Tuple[int, int, int, int, int, int, bytes, int, int, int, int]
 FIRST, LAST = -1, 1 << 62
 
 WINDOW_ROWS = 1 << 16  # rows that are put in order together, and so the memory it takes
@@ -4826,6 +4842,9 @@ def read_rows(reader: ProfileReader, share: Share, keys: KeyTexts) -> Iterator[L
         keys.meet(block.key_hash, block.key_size)
         places = range(place, place + len(block.time))
         place = places.stop
+        ours = share.take(set(block.connection))
+        picked = bytes(map(ours.__contains__, block.connection))
+        texts = keys.texts(block, set(compress(block.key, picked)))
         rows = zip(
             block.time,
             block.connection,
@@ -4833,25 +4852,20 @@ def read_rows(reader: ProfileReader, share: Share, keys: KeyTexts) -> Iterator[L
             block.form,
             block.batch,
             block.key_position,
-            map(block.key_hash.__getitem__, block.key),
-            map(block.key_size.__getitem__, block.key),
+            map(texts.get, block.key),
             block.value_size,
             block.exptime,
             block.outcome,
             block.latency,
         )
-        if share.parts > 1:
-            ours = share.take(set(block.connection))
-            yield list(compress(rows, map(ours.__contains__, block.connection)))
-        else:
-            yield list(rows)
+        yield list(compress(rows, picked))
     yield take_connections(events, share)
 
 
 def take_connections(events: List[Tuple[int, int, int, int]], share: Share) -> List[Row]:
     """What happened to our connections, as rows; empties `events`."""
     rows: List[Row] = [
-        (tick, number, LAST if kind == CLOSE else FIRST, kind)
+        (tick, number, LAST if kind == CLOSE else FIRST, kind, 0, 0, b"", 0, 0, 0, 0)
         for tick, number, _port, kind in events
         if number % share.parts == share.part
     ]
@@ -4887,17 +4901,14 @@ def in_order(blocks: Iterable[List[Row]]) -> Iterator[List[Row]]:
 def close_late(window: List[Row], ready: int) -> List[Row]:
     """The first rows, but a connection is not closed while it still has some."""
     rows = window[:ready]
-    closed: Dict[int, Row] = {}
-    ordered: List[Row] = []
-    for row in rows:
-        if row[2] == LAST:
-            closed[row[1]] = row
-        elif closed and row[1] in closed:
-            ordered.remove(closed[row[1]])
-            ordered += (row, closed[row[1]])
-            continue
-        ordered.append(row)
-    return ordered
+    closed = {row[1]: place for place, row in enumerate(rows) if row[2] == LAST}
+    if closed:
+        last = {row[1]: place for place, row in enumerate(rows) if row[1] in closed}
+        for number, place in sorted(closed.items(), key=lambda item: -item[1]):
+            if last[number] > place:  # a reset: what had come was read after it
+                rows.insert(last[number] + 1, rows[place])
+                del rows[place]
+    return rows
 
 
 # A request that is sent, and what is to come back: (form, keys, recorded outcomes, one a
@@ -4944,15 +4955,13 @@ class Pace:
 
 
 class Encoder:
-    """Rows in, batches out. Holds what must be the same over all passes: the keys."""
+    """Rows in, batches out."""
 
-    def __init__(self, included: Iterable[str], keys: KeyTexts) -> None:
+    def __init__(self, included: Iterable[str]) -> None:
         self.forms: Dict[str, Optional[Form]] = {}
         self.skipped: Counter[str] = Counter()  # command -> requests not to be replayed
         self._included = frozenset(included)
-        self._keys = keys
         self._values = Values()
-        self._texts: Dict[Tuple[int, int], bytes] = {}  # a cache
         self._opaque = 0
         self._answered: Dict[int, int] = {}  # connection -> tick of its last answer
 
@@ -4962,74 +4971,68 @@ class Encoder:
             self.forms[text] = make_form(text, self._included)
         return self.forms[text]
 
-    def key(self, key_hash: int, size: int) -> bytes:
-        """The key for a hash."""
-        pair = (key_hash, size)
-        text = self._texts.get(pair)
-        if text is None:
-            if len(self._texts) >= 65536:
-                self._texts.clear()
-            text = self._texts[pair] = self._keys.text(key_hash, size)
-        return text
-
     def batches(
         self, rows: List[Row], forms: List[str], pace: Pace, offset: int
     ) -> List[Batch]:
         """Encode rows that are in order. offset: ticks to add to their times."""
         done: List[Batch] = []
         last: Dict[int, Batch] = {}  # connection -> its last batch in here
-        batch = Batch(-1, -1, SEND)
+        known: Dict[int, Optional[Form]] = {}
+        answered = self._answered
+        batch_tick = batch_number = -1
         index, end = 0, len(rows)
         while index < end:
-            row = rows[index]
+            tick, number, place, form_number, position, _, key, size, exptime, outcome, latency = (
+                rows[index]
+            )
             index += 1
-            tick, number = row[0], row[1]
-            if len(row) == 4:
-                done.append(Batch(tick + offset, number, row[3]))
-                batch = Batch(-1, -1, SEND)
+            if place < 0 or place == LAST:
+                done.append(Batch(tick + offset, number, form_number))
+                batch_tick = -1
                 last.pop(number, None)
-                self._answered.pop(number, None)
+                answered.pop(number, None)
                 continue
-            keys = 1
-            while index < end and rows[index][5:6] > (0,) and rows[index][1] == number:
-                index += 1  # the other keys of this request
-                keys += 1
-            form = self.form(forms[row[3]])
+            keys = [key] if key else []
+            outcomes: Tuple[int, ...] = (outcome,)
+            while index < end and rows[index][5] and rows[index][1] == number:
+                keys.append(rows[index][6])  # the other keys of this request
+                outcomes += (rows[index][9],)
+                index += 1
+            if form_number not in known:
+                known[form_number] = self.form(forms[form_number])
+            form = known[form_number]
             if form is None:
-                self.skipped[forms[row[3]].split(" ", 1)[0]] += 1
+                self.skipped[forms[form_number].split(" ", 1)[0]] += 1
                 continue
-            if batch.tick != tick + offset or batch.number != number:
+            if batch_tick != tick or batch_number != number:
                 before = last.get(number)
-                if row[4] and before and len(before.expects) == row[4]:
+                if position and before and len(before.expects) == position:
                     batch = before  # it had begun in that read, and its value ended in this
                 else:
                     batch = last[number] = Batch(tick + offset, number, SEND)
-                    batch.waits = self._answered.get(number, tick + 1) <= tick
+                    batch.waits = answered.get(number, tick + 1) <= tick
                     done.append(batch)
-            if row[11]:
-                self._answered[number] = tick + row[11]
-            exptime = row[9]
+                batch_tick, batch_number = tick, number
+            if latency:
+                answered[number] = tick + latency
             if exptime > RELATIVE_EXPTIME_MAX:
                 exptime = pace.shift(exptime, tick, tick + offset)
-            self._add(batch, form, rows[index - keys : index], exptime)
+            self._opaque += 1
+            batch.expects.append(
+                (form, len(keys), outcomes, latency, self._opaque, key if form.key else b"")
+            )
+            if form.end is None:
+                size = 0
+            self._add(batch, form, keys, 0 if size == NO_SIZE else size, exptime)
         return done
 
-    def _add(self, batch: Batch, form: Form, rows: List[Row], exptime: int) -> None:
-        """Put one request into a batch."""
-        row = rows[0]
-        size = row[8] if form.end is not None and row[8] != NO_SIZE else 0
-        if len(rows) == 1:
-            keys = [self.key(row[6], row[7])] if row[7] else []
-            outcomes: Tuple[int, ...] = (row[10],)
-        else:
-            keys = [self.key(each[6], each[7]) for each in rows]
-            outcomes = tuple([each[10] for each in rows])
-        self._opaque += 1
+    def _add(self, batch: Batch, form: Form, keys: List[bytes], size: int, exptime: int) -> None:
+        """Put a request's bytes into a batch."""
         head = form.build(keys, size, exptime, self._opaque)
         parts = batch.parts
         if type(head) is Late:
             batch.late = True
-            if row[10] == EXISTS:  # somebody else had changed the value
+            if batch.expects[-1][2][0] == EXISTS:  # somebody else had changed the value
                 head = head._replace(wrong=True)
             parts.append(head)
         elif parts and type(parts[-1]) is bytes and len(parts[-1]) < SMALL_VALUE_MAX:
@@ -5042,8 +5045,6 @@ class Encoder:
                 parts[-1] += value[0]
             else:
                 parts += value
-        key = keys[0] if form.key and keys else b""
-        batch.expects.append((form, len(keys), outcomes, row[11], self._opaque, key))
 
 
 class Loops(NamedTuple):
@@ -5106,7 +5107,7 @@ class Timetable:
 
 # ---- The engine: one process, its connections, their replies ----
 
-READ_BYTES = 1 << 17
+READ_BYTES = 1 << 15
 IOVECS_MAX = 512
 RETRY_NS = NS_PER_SECOND // 10  # between two attempts to connect
 SWEEP_NS = NS_PER_SECOND // 5
@@ -5497,7 +5498,7 @@ class Engine:
         self.timeout_ns = int(timeout * NS_PER_SECOND)
         self.links: Dict[int, Link] = {}  # connection number -> link
         self.sent_batches = 0
-        self.sent_requests = 0
+        self._sent: List[Expect] = []  # and not yet counted
         self.bytes_sent = 0
         self.bytes_received = 0
         self.connects = 0
@@ -5730,8 +5731,11 @@ class Engine:
         self.bytes_received += len(data)
         now_ns = time.monotonic_ns()
         link.read(data, now_ns)
-        if not link.waiting and (link.queue or link.closing):
-            self._send_queue(link, now_ns)
+        if not link.waiting:
+            if link.queue:
+                self._send_queue(link, now_ns)
+            elif link.closing and not (link.pending or link.unsent):
+                self._close(link)
 
     def _disconnect(self, link: Link) -> None:
         if link.socket:
@@ -5866,24 +5870,18 @@ class Engine:
         else:
             self.lateness.append(now_ns - batch.due_ns)
         pending = link.pending
+        due_ns = batch.due_ns
         for expect in batch.expects:
-            form, keys, outcomes, latency, _, _ = expect
-            stats = form.stats
-            stats.requests += 1
-            stats.operations += keys or 1
-            for outcome in outcomes:
-                stats.recorded_outcomes[outcome] += 1
-            if latency:
-                stats.recorded_latencies.append(latency)
+            form = expect[0]
             if form.kind == READ_NONE:
-                stats.outcomes[NONE] += keys or 1
+                form.stats.outcomes[NONE] += expect[1] or 1
                 link.quitting = link.quitting or form.name in ("quit", "quitq", "shutdown")
                 continue
-            pending.append((expect, batch.due_ns, now_ns))
+            pending.append((expect, due_ns, now_ns))
             if not form.quiet:
                 link.waiting += 1
+        self._sent += batch.expects
         self.sent_batches += 1
-        self.sent_requests += len(batch.expects)
         link.last_ns = now_ns
         try:
             self._write(link, parts)
@@ -5926,8 +5924,21 @@ class Engine:
 
     # -- results --
 
+    def count_sent(self) -> None:
+        """Count what was sent since the last call; not done at once because that is slower."""
+        for form, keys, outcomes, latency, _, _ in self._sent:
+            stats = form.stats
+            stats.requests += 1
+            stats.operations += keys or 1
+            for outcome in outcomes:
+                stats.recorded_outcomes[outcome] += 1
+            if latency:
+                stats.recorded_latencies.append(latency)
+        self._sent.clear()
+
     def counts(self, encoder: Encoder) -> Dict[str, Any]:
         """All that was counted, as numbers that can be added up."""
+        self.count_sent()
         commands: Dict[str, Any] = {}
         for form in encoder.forms.values():
             if form:
@@ -6396,7 +6407,7 @@ def run_worker(job: Job, index: int, commands: int, output: int) -> None:
 
     share = Share(job.share.part + job.share.parts * index, job.share.parts * job.workers)
     keys = KeyTexts()
-    encoder = Encoder(job.included, keys)
+    encoder = Encoder(job.included)
     pace = Pace(job.speed, job.recorded_unix, job.start_unix)
     timetable = Timetable(job.path, share, encoder, keys, pace, job.loops)
     engine = Engine(job.target, timetable.batches(), pace, job.timeout)
@@ -6465,6 +6476,7 @@ class Reporter:
 
     def report(self) -> None:
         """What was done since the last report."""
+        self._engine.count_sent()
         forms = [form for form in self._encoder.forms.values() if form]
         latency: Counter[int] = Counter()
         operations = hits = misses = errors = 0
@@ -7278,7 +7290,7 @@ class LiveLine:
 def render_plan(job: Job, found: Survey, with_preload: bool) -> str:
     """What a replay would send, how long it takes, what it needs: --dry-run."""
     keys = KeyTexts()
-    encoder = Encoder(job.included, keys)
+    encoder = Encoder(job.included)
     pace = Pace(job.speed, job.recorded_unix, job.start_unix)
     once = Loops(1, found.duration)
     timetable = Timetable(job.path, job.share, encoder, keys, pace, once)
