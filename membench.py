@@ -4831,6 +4831,7 @@ FIRST, LAST = -1, 1 << 62
 
 WINDOW_ROWS = 1 << 16  # rows that are put in order together, and so the memory it takes
 WINDOW_TICKS = 2 * TICKS_PER_SECOND  # or of this time, whichever is less
+PIECE_ROWS = 1024  # rows that are unpacked at a time
 STEP_ROWS = 128  # rows that are encoded at a time, so that no request waits for that
 
 
@@ -4847,33 +4848,47 @@ class Share(NamedTuple):
 
 
 def read_rows(reader: ProfileReader, share: Share, keys: KeyTexts) -> Iterator[List[Row]]:
-    """The rows of our connections, block by block, in the order of the file."""
+    """The rows of our connections, some at a time, in the order of the file.
+
+    An empty list ends each block, which is when they can be put in order.
+    """
     events: List[Tuple[int, int, int, int]] = []
     reader.connection_rows = events
     place = 0
     for block in reader.blocks():
         yield take_connections(events, share)
         keys.meet(block.key_hash, block.key_size)
-        places = range(place, place + len(block.time))
-        place = places.stop
-        ours = share.take(set(block.connection))
-        picked = bytes(map(ours.__contains__, block.connection))
-        texts = keys.texts(block, set(compress(block.key, picked)))
-        rows = zip(
-            block.time,
-            block.connection,
-            places,
-            block.form,
-            block.batch,
-            block.key_position,
-            map(texts.get, block.key),
-            block.value_size,
-            block.exptime,
-            block.outcome,
-            block.latency,
-        )
-        yield list(compress(rows, picked))
+        for first in range(0, len(block.time), PIECE_ROWS):
+            piece = slice(first, first + PIECE_ROWS)
+            yield list(take_rows(block, piece, place + first, share, keys))
+        place += len(block.time)
+        yield []
     yield take_connections(events, share)
+    yield []
+
+
+def take_rows(
+    block: Operations, piece: slice, place: int, share: Share, keys: KeyTexts
+) -> Iterator[Row]:
+    """Our rows in a piece of a block. place: of the first one in the file."""
+    connections, places = block.connection[piece], block.key[piece]
+    ours = share.take(set(connections))
+    picked = bytes(map(ours.__contains__, connections))
+    texts = keys.texts(block, set(compress(places, picked)))
+    rows = zip(
+        block.time[piece],
+        connections,
+        range(place, place + len(connections)),
+        block.form[piece],
+        block.batch[piece],
+        block.key_position[piece],
+        map(texts.get, places),
+        block.value_size[piece],
+        block.exptime[piece],
+        block.outcome[piece],
+        block.latency[piece],
+    )
+    return compress(rows, picked)
 
 
 def take_connections(events: List[Tuple[int, int, int, int]], share: Share) -> List[Row]:
@@ -4896,9 +4911,10 @@ def in_order(blocks: Iterable[List[Row]]) -> Iterator[List[Row]]:
     window: List[Row] = []
     for rows in blocks:
         window += rows
-        window.sort()
-        if not window:
+        if rows or not window:
+            yield []  # time for others; they are put in order at the end of the block
             continue
+        window.sort()
         ready = max(
             len(window) - WINDOW_ROWS, bisect.bisect(window, (window[-1][0] - WINDOW_TICKS,))
         )
