@@ -51,9 +51,10 @@ demo: root deps-run ## as root: record a memcached of its own for some seconds, 
 test: root deps-test lint check-bpf ## as root: everything that CI runs
 	$(VENV)/bin/python -m pytest tests
 
-bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump
+bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump; replay
 	$(PYTHON) bench/record.py
 	$(PYTHON) bench/packets.py
+	$(PYTHON) bench/replay.py
 
 lint: $(READY) ## ruff, and mypy --strict
 	$(VENV)/bin/ruff check --no-cache

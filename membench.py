@@ -7419,6 +7419,7 @@ examples:
   membench.py analyze out.profile
   membench.py analyze --json out.profile | jq .hit_ratio
   membench.py compare before.profile after.profile
+  membench.py replay out.profile --target localhost:11212
   sudo membench.py check                       what works on this machine
 """
 
