@@ -357,7 +357,8 @@ def test_cas_uniques_are_those_of_the_target(tmp_path: Path) -> None:
         (0.01, 1, b"set", stored, 0, b"k", 5, 0),
         (0.02, 1, b"gets", membench.HIT, 0, b"k", 5, 0),
         (0.02001, 1, b"cas", stored, 0, b"k", 5, 0),  # must wait for its gets
-        (0.03, 2, b"cas", exists, 0, b"k", 5, 0),
+        (0.025, 1, b"gets", membench.HIT, 0, b"k", 5, 0),
+        (0.03, 2, b"cas", exists, 0, b"k", 5, 0),  # though its unique is known
         (0.04, 1, b"mg c", membench.HIT, 0, b"k", NO, 0),
         (0.05, 1, b"ms C", stored, 0, b"k", 6, 0),
         (0.06, 1, b"cas", membench.NOT_FOUND, 0, b"absent", 6, 0),
@@ -567,6 +568,23 @@ def test_a_bad_target(
     # Each request is counted once: as answered, as an error, or as not sent.
     assert errors[kind] + report["counts"]["not_sent"] == 12
     assert report["hits"] + report["misses"] == 0
+
+
+def test_a_connection_is_closed_when_its_last_answer_is_there(tmp_path: Path) -> None:
+    closed: List[float] = []
+
+    def serve(connection: socket.socket) -> None:
+        answer_slowly(connection)
+        closed.append(time.monotonic())
+
+    rows = [(at, n, b"get", membench.HIT, 0, b"key", 3, 0) for at, n in ((0.1, 1), (2.0, 2))]
+    events = [(0.11, 1, membench.CLOSE)]  # before the answer, which takes 0.1 s
+    profile = make_profile(tmp_path / "a.profile", rows, events=events)
+    with Bad(serve) as target:
+        report = replay(profile, target.port, "--workers", "1")
+        wait_until("both to be closed", lambda: len(closed) == 2)
+    assert report["hits"] == 2
+    assert closed[1] - closed[0] > 1
 
 
 def test_no_target(tmp_path: Path) -> None:
