@@ -1040,12 +1040,16 @@ WINDOW_MAX = 1 << 30  # TCP's largest; what is farther away is of another connec
 # From the first byte of an IP packet: total length, fragment, protocol, ports, sequence
 # number, acknowledged, header length and flags. Only if there are no IP options.
 _IP4_TCP = struct.Struct(">2xH2xHxB10xHHIIH")
-_IP6_TCP = struct.Struct(">4xHB33xHHIIH")  # payload length, next header; the same of TCP
 _IP4 = struct.Struct(">2xH2xHxB")
 _TCP = struct.Struct(">HHIIH")
 IP6_EXTENSIONS = frozenset((0, 43, 51, 60, 135, 139, 140))
 IP6_FRAGMENT = 44
 IP6_EXTENSIONS_MAX = 8
+
+
+# (time_ns, ip, end, wire_end): the IP header is at data[ip] of some buffer, the captured part
+# ends at data[end]; wire_end is where it would end if it was captured whole.
+Packet = Tuple[int, int, int, int]
 
 
 class Half:
@@ -1140,80 +1144,83 @@ class Reassembler:
 
     # -- from bytes to TCP --
 
-    def add(self, time_ns: int, data: bytes, ip: int, end: int, wire_end: int) -> None:
-        """One packet: its IP header is at data[ip], its captured part ends at data[end].
+    def add(self, data: bytes, packets: Iterable[Packet]) -> None:
+        """Packets in this buffer, in the order in which they were captured. Never raises."""
+        halves, unpack = self._halves, _IP4_TCP.unpack_from
+        append, now, plain = self.segments.append, self.time_ns, 0
+        for time_ns, ip, end, wire_end in packets:
+            if time_ns > now:
+                now = time_ns
+            # Nearly every packet is of this kind, so it is written out.
+            if end - ip >= 40 and data[ip] == 0x45:
+                total, fragment, protocol, _, _, number, acked, bits = unpack(data, ip)
+                half = halves.get(data[ip + 12 : ip + 24])
+                payload = ip + 20 + (bits >> 10 & 0x3C)
+                stop = ip + total if total else wire_end
+                if (
+                    half is not None
+                    and number == half.next
+                    and bits & TCP_FLAGS == TCP_ACK
+                    and protocol == IPPROTO_TCP
+                    and not fragment & 0x3FFF
+                    and ip + 40 <= payload <= stop
+                    and not half.held
+                ):
+                    plain += 1
+                    other = half.other
+                    if acked != other.next and (acked - other.next) & WRAP < WINDOW_MAX:
+                        self.time_ns = now
+                        self._cover(other, acked)
+                    if payload < stop:
+                        length = stop - payload
+                        half.next = (number + length) & WRAP
+                        flow = half.flow
+                        append(
+                            (
+                                half.kind,
+                                now,
+                                flow.sock_id,
+                                flow.port,
+                                flow.peer_port,
+                                number,
+                                length,
+                                data[payload : stop if stop < end else end],
+                                -1,
+                            )
+                        )
+                    continue
+            self.time_ns = now
+            self._add(data, ip, end, wire_end)
+        self.time_ns = now
+        self.packets += plain
 
-        wire_end is where it would end if it was captured whole. Never raises.
-        """
-        # Written out and not shared: this is the path of nearly every packet.
-        if end - ip >= 40 and data[ip] == 0x45:
-            total, fragment, protocol, source, target, number, acked, bits = _IP4_TCP.unpack_from(
-                data, ip
-            )
-            if protocol != IPPROTO_TCP:
-                self.ignored += 1
-                return
-            key = data[ip + 12 : ip + 24]
-            tcp = ip + 20
-            if fragment & 0x3FFF:
-                self._count_fragment(fragment & 0x1FFF, source, target)
-                return
-            if total:  # 0: larger than 64 KB, by segmentation offload
-                wire_end = ip + total
-        else:
-            found = self._find_tcp(data, ip, end, wire_end)
-            if not found:
-                return
-            tcp, wire_end, key = found
-            source, target, number, acked, bits = _TCP.unpack_from(data, tcp)
-        if time_ns <= self.time_ns:
-            time_ns = self.time_ns
-        else:
-            self.time_ns = time_ns
+    def _add(self, data: bytes, ip: int, end: int, wire_end: int) -> None:
+        """A packet of any kind."""
+        found = self._find_tcp(data, ip, end, wire_end)
+        if not found:
+            return
+        tcp, wire_end, key = found
+        source, target, number, acked, bits = _TCP.unpack_from(data, tcp)
         payload = tcp + (bits >> 10 & 0x3C)
         length = wire_end - payload
         if length < 0 or payload < tcp + 20:
             self.ignored += 1
             return
-        half = self._halves.get(key)
-        if half is None:
-            half = self._begin(key, source, target, bits)
-            if half is None:
-                return
-        self.packets += 1
-        if number == half.next and bits & TCP_FLAGS == TCP_ACK and not half.held:
-            other = half.other
-            if acked != other.next and (acked - other.next) & WRAP < WINDOW_MAX:
-                self._cover(other, acked)
-            if length:
-                half.next = (number + length) & WRAP
-                flow = half.flow
-                self.segments.append(
-                    (
-                        half.kind,
-                        time_ns,
-                        flow.sock_id,
-                        flow.port,
-                        flow.peer_port,
-                        number,
-                        length,
-                        data[payload : min(end, wire_end)],
-                        -1,
-                    )
-                )
-        else:
+        half = self._halves.get(key) or self._begin(key, source, target, bits)
+        if half is not None:
+            self.packets += 1
             self._follow(half, number, acked, bits, length, data[payload : min(end, wire_end)])
 
     def _find_tcp(
         self, data: bytes, ip: int, end: int, wire_end: int
     ) -> Optional[Tuple[int, int, bytes]]:
-        """IPv4 with options, or IPv6: (where TCP begins, where it ends, addresses and ports)."""
+        """What any IP packet holds: (where TCP begins, where it ends, addresses and ports)."""
         version = data[ip] >> 4 if end > ip else 0
         protocol = fragment = -1
         if version == 4 and end - ip >= 20:
             tcp = ip + (data[ip] & 15) * 4
             total, fragment, protocol = _IP4.unpack_from(data, ip)
-            wire_end = ip + total if total else wire_end
+            wire_end = ip + total if total else wire_end  # 0: segmentation offload, over 64 KB
             addresses = data[ip + 12 : ip + 20]
         elif version == 6 and end - ip >= 40:
             tcp = ip + 40
@@ -1589,27 +1596,28 @@ class PcapParser:
                 "capture with tcpdump on an Ethernet interface, or with -i any",
             )
         self._find_ip = LINKS[link]
+        self._type_at = 12 if link == 1 else 14 if link == 113 else -1  # if there is no VLAN
 
-    def parse(self, data: bytes, add: Callable[[int, bytes, int, int, int], None]) -> int:
-        """Hand all whole packets to add (see Reassembler.add); where the rest begins.
-
-        Raises CutError, after having set `parsed`, the place of what is no packet.
-        """
-        unpack = self._record.unpack_from
-        find_ip, unit_ns = self._find_ip, self._unit_ns
-        at, last = 0, len(data) - 16
+    def parse(self, data: bytes, packets: List[Packet]) -> int:
+        """Append all whole packets; where the rest begins. Raises CutError behind the last."""
+        unpack, append = self._record.unpack_from, packets.append
+        find_ip, unit_ns, type_at = self._find_ip, self._unit_ns, self._type_at
+        at, size = 0, len(data)
+        last = size - 16
         while at <= last:
             seconds, fraction, captured, length = unpack(data, at)
             start = at + 16
-            end = start + captured
+            at = start + captured
             if captured > CAPTURE_PACKET_MAX:
                 raise CutError
-            if end > len(data):
-                break
-            ip = find_ip(data, start, end)
+            if at > size:
+                return start - 16
+            ip = start + type_at + 2
+            if type_at < 0 or data[ip - 2 : ip] != b"\x08\x00":
+                ip = find_ip(data, start, at)
             if ip >= 0:
-                add(seconds * NS_PER_SECOND + fraction * unit_ns, data, ip, end, start + length)
-            at = end
+                time_ns = seconds * NS_PER_SECOND + fraction * unit_ns
+                append((time_ns, ip, at, start + length))
         return at
 
 
@@ -1627,16 +1635,16 @@ class PcapngParser:
         # (link layer or None, times' units a second, offset in ns, longest capture)
         self._interfaces: List[Tuple[Optional[FindIp], int, int, int]] = []
 
-    def parse(self, data: bytes, add: Callable[[int, bytes, int, int, int], None]) -> int:
+    def parse(self, data: bytes, packets: List[Packet]) -> int:
         """See PcapParser.parse."""
         at = 0
         blocks = struct.Struct(self._order + "II")
-        packets = struct.Struct(self._order + "IIIII")
+        bodies = struct.Struct(self._order + "IIIII")
         while at + 12 <= len(data):
             if data[at : at + 4] == PCAPNG_MAGIC:
                 self._begin_section(data[at + 8 : at + 12])
                 blocks = struct.Struct(self._order + "II")
-                packets = struct.Struct(self._order + "IIIII")
+                bodies = struct.Struct(self._order + "IIIII")
             kind, length = blocks.unpack_from(data, at)
             if length < 12 or length > CAPTURE_PACKET_MAX:
                 raise CutError
@@ -1645,20 +1653,20 @@ class PcapngParser:
                 break
             body, end_body = at + 8, at + length - 4
             if kind == self.PACKET and length >= 32:
-                number, high, low, captured, wire = packets.unpack_from(data, body)
+                number, high, low, captured, wire = bodies.unpack_from(data, body)
                 if captured <= end_body - body - 20:
-                    self._add(number, high << 32 | low, data, body + 20, captured, wire, add)
+                    self._add(number, high << 32 | low, data, body + 20, captured, wire, packets)
             elif kind == self.INTERFACE and length >= 20:
                 self._add_interface(data[body:end_body])
             elif kind == self.SIMPLE_PACKET and length >= 16 and self._interfaces:
                 (wire,) = struct.unpack_from(self._order + "I", data, body)
                 captured = min(wire, end_body - body - 4, self._interfaces[0][3] or wire)
-                self._add(0, None, data, body + 4, captured, wire, add)
+                self._add(0, None, data, body + 4, captured, wire, packets)
             elif kind == self.OLD_PACKET and length >= 32:
-                number, high, low, captured, wire = packets.unpack_from(data, body)
+                number, high, low, captured, wire = bodies.unpack_from(data, body)
                 if captured <= end_body - body - 20:
                     number = struct.unpack_from(self._order + "H", data, body)[0]
-                    self._add(number, high << 32 | low, data, body + 20, captured, wire, add)
+                    self._add(number, high << 32 | low, data, body + 20, captured, wire, packets)
             at = end
         return at
 
@@ -1692,7 +1700,7 @@ class PcapngParser:
         start: int,
         captured: int,
         wire: int,
-        add: Callable[[int, bytes, int, int, int], None],
+        packets: List[Packet],
     ) -> None:
         """One packet of the interface of this number; no stamp: at the time of the last."""
         if number >= len(self._interfaces):
@@ -1703,7 +1711,7 @@ class PcapngParser:
             self._time_ns = min(max(time_ns, 0), CAPTURE_TIME_MAX_NS)
         ip = find_ip(data, start, start + captured) if find_ip else -1
         if ip >= 0:
-            add(self._time_ns, data, ip, start + captured, start + wire)
+            packets.append((self._time_ns, ip, start + captured, start + wire))
 
 
 CAPTURE_TIME_MAX_NS = 1 << 62  # whatever a damaged file says
@@ -1769,9 +1777,7 @@ class CaptureSource:
         if not self._over and not self._reassembler.segments:
             self._fill(timeout_ms)
         segments = self._reassembler.take()
-        for kind, _, _, _, _, _, length, _, _ in segments:
-            if kind <= SEND:
-                self._totals[kind] += length
+        count_bytes(segments, self._totals)
         return segments if segments or not self._over else None
 
     def stop(self) -> None:
@@ -1796,10 +1802,7 @@ class CaptureSource:
             ) from None
         if chunk:
             self._rest += chunk
-            try:
-                self._parse()
-            except CutError:
-                self._finish("is damaged; what comes before was read")
+            self._parse()
         elif self._parser is None:
             raise self._no_capture("is too short for a capture" if self._rest else "is empty")
         else:
@@ -1811,14 +1814,16 @@ class CaptureSource:
             if self._parser is None:
                 return
             self._rest = self._rest[self._parser.HEADER_BYTES :]
-        add = self._reassembler.add if self._start_ns >= 0 else self._add_first
-        self._rest = self._rest[self._parser.parse(self._rest, add) :]
-
-    def _add_first(self, time_ns: int, data: bytes, ip: int, end: int, wire_end: int) -> None:
-        """As Reassembler.add, and remember when it all began."""
-        if self._start_ns < 0:
-            self._start_ns = time_ns
-        self._reassembler.add(time_ns, data, ip, end, wire_end)
+        data, packets, damaged = self._rest, [], False  # type: bytes, List[Packet], bool
+        try:
+            self._rest = data[self._parser.parse(data, packets) :]
+        except CutError:
+            damaged = True
+        if packets and self._start_ns < 0:
+            self._start_ns = packets[0][0]
+        self._reassembler.add(data, packets)
+        if damaged:
+            self._finish("is damaged; what comes before was read")
 
     def _choose_parser(self) -> Any:
         """The parser for these first bytes; None: there are too few. Raises CaptureError."""
@@ -1848,6 +1853,12 @@ class CaptureSource:
         self._over = True
         self._rest = b""
         self._reassembler.finish()
+
+
+def count_bytes(segments: Iterable[Segment], totals: List[int]) -> None:
+    """Add the bytes received and sent to the two totals."""
+    for kind in (RECV, SEND):
+        totals[kind] += sum([segment[6] for segment in segments if segment[0] == kind])
 
 
 def packet_counters(reassembler: Reassembler, totals: Sequence[int]) -> Dict[str, int]:
@@ -2117,9 +2128,7 @@ class PacketSource:
 
     def _take(self) -> List[Segment]:
         segments = self._reassembler.take()
-        for kind, _, _, _, _, _, length, _, _ in segments:
-            if kind <= SEND:
-                self._totals[kind] += length
+        count_bytes(segments, self._totals)
         return segments
 
     def _is_ready(self) -> bool:
@@ -2133,7 +2142,7 @@ class PacketSource:
         data = self._ring[begin : begin + min(size, self.BLOCK_BYTES)]
         struct.pack_into("=I", self._ring, begin + 8, 0)  # the kernel's again
         self._block = (self._block + 1) % self._blocks
-        parse_block(data, packets, at, self._clock_ns, self._reassembler.add)
+        self._reassembler.add(data, parse_block(data, packets, at, self._clock_ns))
 
     def stop(self) -> None:
         """See Source.stop. Waits until the kernel has handed over what it holds."""
@@ -2155,30 +2164,28 @@ class PacketSource:
         return {**counted, "dropped_events": self._dropped, "missed_bytes": missed}
 
 
-def parse_block(
-    data: bytes,
-    packets: int,
-    at: int,
-    clock_ns: int,
-    add: Callable[[int, bytes, int, int, int], None],
-) -> None:
-    """Hand the packets of a block of the ring to add (see Reassembler.add).
+def parse_block(data: bytes, count: int, at: int, clock_ns: int) -> List[Packet]:
+    """The packets of a block of the ring.
 
     at: where the first one is; clock_ns is added to their times.
     """
+    packets: List[Packet] = []
     unpack = _FRAME.unpack_from
-    for _ in range(packets):
+    for _ in range(count):
         after, seconds, ns, captured, length, _, mac, net, hatype = unpack(data, at)
         start = at + mac
         end = start + captured
         if hatype in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
             # A tag that the kernel has taken out is not missed: it is beside the packet.
-            ip = ip_in_ethernet(data, start, end)
+            ip = start + 14
+            if data[ip - 2 : ip] != b"\x08\x00":
+                ip = ip_in_ethernet(data, start, end)
         else:
             ip = at + net
         if ip >= 0:
-            add(seconds * NS_PER_SECOND + ns + clock_ns, data, ip, end, start + length)
+            packets.append((seconds * NS_PER_SECOND + ns + clock_ns, ip, end, start + length))
         at += after
+    return packets
 
 
 def require_packets() -> None:
