@@ -75,6 +75,7 @@ from typing import (
     Protocol,
     Sequence,
     Tuple,
+    Union,
 )
 
 try:
@@ -182,7 +183,15 @@ OUTCOMES = (
 ) = range(len(OUTCOMES))
 
 # How a request is answered.
-REPLY_NONE, REPLY_LINE, REPLY_VALUES, REPLY_META, REPLY_STREAM, REPLY_FOREVER = range(6)
+(
+    REPLY_NONE,
+    REPLY_LINE,
+    REPLY_VALUES,
+    REPLY_META,
+    REPLY_STREAM,
+    REPLY_FOREVER,
+    REPLY_BINARY,
+) = range(7)
 
 
 class Request:
@@ -222,7 +231,7 @@ class Request:
         self.keys = keys
         self.value_size = value_size  # bytes; of a storage command, else NO_SIZE
         self.exptime = exptime  # as sent
-        self.quiet = quiet  # meta q flag: the usual reply is left out
+        self.quiet = quiet  # meta q flag, quiet opcodes: the usual reply is left out
         self.opaque = opaque
         self.time_ns = 0  # when its last byte was read; 0: not yet
         self.timed = True  # False: its last byte was in a gap, read some time before
@@ -231,7 +240,8 @@ class Request:
         self.next_key = 0  # retrieval: keys before this one are answered
 
 
-# One line, or one value, of a reply: (first word, all words, value size or -1).
+# One line, or one value, of a reply: (first word, all words, value size or -1). Of the binary
+# protocol: (magic, opcode and status; [opcode and opaque, key, number]; value size).
 Response = Tuple[bytes, List[bytes], int]
 
 # What goes into the profile, a row for each key of a request (one row if it has none):
@@ -2396,10 +2406,13 @@ def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
     first_flag = 2
     if command == b"ms":
         number = _number32(words[2]) if len(words) > 2 else None
+        first_flag = 3
+        if number is None:  # 1.6.6 to 1.6.9: the length is a flag, S5
+            number = next((_number32(word[1:]) for word in words[2:] if word[:1] == b"S"), None)
+            first_flag = 2
         if number is None or not 0 <= number <= VALUE_MAX:
             return _invalid()
         size = number
-        first_flag = 3
     request = Request(command, REPLY_META, (words[1],), NO_SIZE if size == NO_BODY else size)
     form = [command]
     good = True
@@ -2586,7 +2599,7 @@ class LineReader:
 
 
 class RequestParser(LineReader):
-    """The requests of one connection, in order."""
+    """The requests of one connection in the text protocol, in order."""
 
     __slots__ = ("fresh", "storing")
 
@@ -2652,7 +2665,7 @@ class RequestParser(LineReader):
 
 
 class ResponseParser(LineReader):
-    """The lines and values of one connection's replies, in order."""
+    """The lines and values of one connection's replies in the text protocol, in order."""
 
     __slots__ = ("value",)
 
@@ -2718,6 +2731,186 @@ def _value_size(words: List[bytes], index: int) -> int:
     return int(digits)
 
 
+# ---- The binary protocol ----
+#
+# The form of a request is its opcode's name, the word binary, and what else a replay needs:
+# flags that are not 0, cas if one was given; of incr and decr the delta and the initial value.
+
+BINARY_REQUEST, BINARY_RESPONSE = 0x80, 0x81
+# magic, opcode, sizes of key and extras, vbucket or status, size of all that follows, opaque, cas
+_BINARY_HEADER = struct.Struct(">BBHBxHI4sQ")
+BINARY_NAMES: Dict[int, bytes] = dict(
+    enumerate(
+        b"get set add replace delete incr decr quit flush getq noop version getk getkq append "
+        b"prepend stat setq addq replaceq deleteq incrq decrq quitq flushq appendq prependq "
+        b"verbosity touch gat gatq".split(b" ")
+    )
+)
+BINARY_NAMES.update({0x20: b"sasl_list", 0x21: b"sasl_auth", 0x22: b"sasl_step"})
+BINARY_NAMES.update({0x23: b"gatk", 0x24: b"gatkq"})
+BINARY_GETS = frozenset((b"get", b"getq", b"getk", b"getkq", b"gat", b"gatq", b"gatk", b"gatkq"))
+_STORES = (b"set", b"add", b"replace", b"append", b"prepend")
+BINARY_STORES = frozenset((*_STORES, *(name + b"q" for name in _STORES)))
+BINARY_COUNTS = frozenset((b"incr", b"decr", b"incrq", b"decrq"))
+BINARY_KEYLESS = (b"stat", b"sasl", b"unknown")  # what stands there is no key
+
+
+def parse_binary_request(header: Tuple[Any, ...], extras: bytes, key: bytes) -> Request:
+    """The request of a header, its extras and its key. The value is not looked at."""
+    _, opcode, key_size, extras_size, _, body_size, opaque, cas = header
+    name = BINARY_NAMES.get(opcode, b"unknown")
+    form = name + b" binary"
+    request = Request(form, REPLY_BINARY, opaque=bytes((opcode,)) + opaque)
+    request.quiet = name.endswith(b"q")
+    if key and len(key) <= KEY_MAX and not name.startswith(BINARY_KEYLESS):
+        request.keys = (key,)
+    if name in BINARY_STORES:
+        request.value_size = body_size - key_size - extras_size
+        if extras_size == 8:
+            flags, request.exptime = struct.unpack(">Ii", extras)
+            form += b" %d" % flags if flags else b""
+    elif name in BINARY_COUNTS and extras_size == 20:
+        delta, initial, request.exptime = struct.unpack(">QQi", extras)
+        form += b" %d %d" % (delta, initial)
+    elif extras_size == 4:  # touch, gat, and the delay of flush
+        (request.exptime,) = struct.unpack(">i", extras)
+    request.form = form + b" cas" if cas else form
+    return request
+
+
+def is_count(opcode: int) -> bool:
+    """incr and decr are answered with a number."""
+    return BINARY_NAMES.get(opcode) in BINARY_COUNTS
+
+
+class BinaryParser(LineReader):
+    """What both directions of the binary protocol share: whole headers, and bodies counted off."""
+
+    __slots__ = ()
+
+    def next_message(
+        self, magic: int, data: bytes, position: int
+    ) -> Optional[Tuple[Tuple[Any, ...], int]]:
+        """(header, where its key ends) of the message at data[position]; its value is to be
+        skipped. None if it is not there up to the key: the beginning is kept. Raises
+        ProtocolError.
+        """
+        left = len(data) - position
+        if left >= _BINARY_HEADER.size:
+            header = _BINARY_HEADER.unpack_from(data, position)
+            received, opcode, key_size, extras_size, _, body_size, _, _ = header
+            value_size = body_size - key_size - extras_size
+            if received != magic or not value_size >= 0 or body_size > VALUE_MAX:
+                raise ProtocolError("not the binary protocol")
+            if magic == BINARY_RESPONSE and body_size == 8 and is_count(opcode):
+                value_size = 0  # a number; see counted_from_nothing()
+            before_value = _BINARY_HEADER.size + body_size - value_size
+            if left >= before_value:
+                self.body_bytes = _BINARY_HEADER.size + body_size
+                self.skip = value_size
+                return header, position + before_value
+        elif left and data[position] != magic:
+            raise ProtocolError("not the binary protocol")
+        self.partial += data[position:]
+        return None
+
+
+class BinaryRequestParser(BinaryParser):
+    """The requests of one connection in the binary protocol, in order. See RequestParser."""
+
+    __slots__ = ("fresh", "storing")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fresh = False
+        self.storing: Optional[Request] = None
+
+    def feed(self, data: bytes, time_ns: int) -> List[Request]:
+        """See RequestParser.feed."""
+        requests: List[Request] = []
+        position = 0
+        if self.skip:
+            position = min(self.skip, len(data))
+            self._pass_over(position, time_ns)
+        elif self.partial:
+            data = bytes(self.partial) + data
+            self.partial.clear()
+        while position < len(data):
+            found = self.next_message(BINARY_REQUEST, data, position)
+            if not found:
+                break
+            header, key_end = found
+            key_at = key_end - header[2]
+            extras = data[key_at - header[3] : key_at]
+            self.storing = parse_binary_request(header, extras, data[key_at:key_end])
+            requests.append(self.storing)
+            taken = min(self.skip, len(data) - key_end)
+            self._pass_over(taken, time_ns)
+            position = key_end + taken
+        return requests
+
+    def gap(self, length: int, time_ns: int) -> bool:
+        """See RequestParser.gap."""
+        if length > self.skip:
+            return False
+        self._pass_over(length, time_ns)
+        return True
+
+    def _pass_over(self, length: int, time_ns: int) -> None:
+        self.skip -= length
+        if not self.skip and self.storing:
+            self.storing.time_ns = time_ns
+            self.storing = None
+
+
+class BinaryResponseParser(BinaryParser):
+    """The replies of one connection in the binary protocol, in order. See ResponseParser."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value: Optional[Response] = None  # a message whose value is being skipped
+
+    def feed(self, data: bytes) -> List[Response]:
+        """What became complete in this data."""
+        responses: List[Response] = []
+        position = 0
+        if self.skip:
+            position = min(self.skip, len(data))
+            self._pass_over(position, responses)
+        elif self.partial:
+            data = bytes(self.partial) + data
+            self.partial.clear()
+        while position < len(data):
+            found = self.next_message(BINARY_RESPONSE, data, position)
+            if not found:
+                break
+            header, key_end = found
+            _, opcode, key_size, _, status, _, opaque, _ = header
+            number = data[key_end - 8 : key_end] if is_count(opcode) else b""
+            words = [bytes((opcode,)) + opaque, data[key_end - key_size : key_end], number]
+            word = struct.pack(">BBH", BINARY_RESPONSE, opcode, status)
+            self.value = (word, words, self.skip)
+            taken = min(self.skip, len(data) - key_end)
+            self._pass_over(taken, responses)
+            position = key_end + taken
+        return responses
+
+    def gap(self, length: int, responses: List[Response]) -> bool:
+        """See ResponseParser.gap."""
+        if length > self.skip:
+            return False
+        self._pass_over(length, responses)
+        return True
+
+    def _pass_over(self, length: int, responses: List[Response]) -> None:
+        self.skip -= length
+        if not self.skip and self.value:
+            responses.append(self.value)
+            self.value = None
+
+
 # ==== Matching ========================================================================
 
 # The first word of a line that answers a request -> outcome.
@@ -2771,6 +2964,21 @@ META_OUTCOMES: Dict[bytes, Dict[bytes, int]] = {
     b"me": {b"ME": OK, b"EN": MISS},
     b"mn": {b"MN": OK},
 }
+
+# The same for the binary protocol, by status. What is not here is an error.
+_STATUS_STORE = {0: STORED, 1: NOT_STORED, 2: NOT_STORED, 5: NOT_STORED}
+_STATUS_CAS = {0: STORED, 1: NOT_FOUND, 2: EXISTS, 5: NOT_STORED}
+_STATUS_COUNT = {0: OK, 1: NOT_FOUND, 2: EXISTS, 5: NOT_STORED}
+_STATUS_OTHER = {0: OK, 0x21: OK}  # 21: SASL goes on
+BINARY_OUTCOMES: Dict[bytes, Dict[int, int]] = {
+    **{name: {0: HIT, 1: MISS} for name in BINARY_GETS},
+    **{name: _STATUS_STORE for name in BINARY_STORES},
+    **{name: _STATUS_COUNT for name in BINARY_COUNTS},
+    **{name: {0: DELETED, 1: NOT_FOUND, 2: EXISTS} for name in (b"delete", b"deleteq")},
+    b"touch": {0: TOUCHED, 1: NOT_FOUND},
+}
+BINARY_SERVER_ERRORS = frozenset((0x03, 0x82, 0x84, 0x85, 0x86))  # too large, no memory, busy
+BINARY_CLIENT_ERRORS = frozenset((0x04, 0x06, 0x20))  # invalid, not a number, not logged in
 
 # These words answer commands for data only.
 DATA_WORDS = frozenset((b"VALUE", b"VA", b"HD", b"NF", b"NS", b"EX", b"ME", b"MN"))
@@ -2840,6 +3048,7 @@ class Connection:
         "known_reply",
         "reads_whole",
         "writes_whole",
+        "binary",
         "_matcher",
     )
 
@@ -2847,8 +3056,9 @@ class Connection:
         self._matcher = matcher
         self.number = number
         self.peer_port = peer_port
-        self.requests = RequestParser()
-        self.responses = ResponseParser()
+        self.requests: Union[RequestParser, BinaryRequestParser] = RequestParser()
+        self.responses: Union[ResponseParser, BinaryResponseParser] = ResponseParser()
+        self.binary: Optional[bool] = None  # which protocol it speaks, if that is certain
         self.queue: Deque[Request] = deque()
         self.state = state
         self.recv_next: Optional[int] = None  # expected TCP sequence numbers
@@ -2907,6 +3117,8 @@ class Connection:
             self.state = TENTATIVE
         self._count(length)
         try:
+            if self.requests.fresh and data:
+                self._choose_protocol(data[0])
             begun = self.requests.feed(data, time_ns) if data else ()
         except ProtocolError:
             self._uncount(max(length, self.requests.unfinished_bytes()))
@@ -2952,7 +3164,24 @@ class Connection:
         if not self.queue:
             self._use_known()
 
+    def _choose_protocol(self, first: int) -> None:
+        """As memcached does: by the first byte of a connection, once and for all.
+
+        What is read after the step was lost must be of the same protocol.
+        """
+        if first == BINARY_REQUEST and self.binary is not False:
+            self.requests, self.responses = BinaryRequestParser(), BinaryResponseParser()
+        elif self.binary:
+            raise ProtocolError("a read that does not begin with a request")
+        self._settle_protocol()
+
+    def _settle_protocol(self) -> None:
+        if self.state == IN_STEP:
+            self.binary = isinstance(self.requests, BinaryRequestParser)
+
     def _reply(self, time_ns: int, length: int, data: bytes) -> None:
+        if self.state == TENTATIVE and self._matcher.reads and not self.queue:
+            self.fall_out_of_step()  # nothing that could be answered was read
         if self.state == OUT_OF_STEP:
             self._matcher.ledger.lost_bytes += length
             return
@@ -2968,7 +3197,6 @@ class Connection:
             responses = self.responses.feed(data) if data else []
         except ProtocolError:
             self._uncount(max(length, self.responses.unfinished_bytes()))
-            self.responses = ResponseParser()
             self.fall_out_of_step()
             return
         if responses:
@@ -3012,7 +3240,7 @@ class Connection:
         if (
             self.state == IN_STEP
             and self.known is None
-            and not (self.queue or self.watching or self.ended)
+            and not (self.queue or self.watching or self.ended or self.binary)
             and not (self.requests.skip or self.requests.partial)
             and not (self.responses.skip or self.responses.partial)
         ):
@@ -3022,7 +3250,7 @@ class Connection:
     def _forget_beginning(self) -> None:
         """Matcher.process reads requests without telling their parser that they were text."""
         if self.known is not None and self.batch_time_ns:
-            self.requests.fresh = False
+            self.requests.fresh = self.binary = False
 
     def _parse_all(self) -> None:
         """Give what waits to the parsers and the queue."""
@@ -3048,7 +3276,7 @@ class Connection:
         assert known is not None
         position = before = 0  # how much of data came in an earlier read
         newline = -1
-        if reader.fresh and data[:1] in (b"\x80", b"\x16"):
+        if reader.fresh and data and data[0] in NOT_TEXT:
             return data, length
         if len(data) < reader.skip < length:  # what is not there is more than the value
             return data, length
@@ -3209,6 +3437,7 @@ class Connection:
         self._matcher.ledger.understood_bytes += self.tentative_bytes
         self.tentative_bytes = 0
         self.state = IN_STEP
+        self._settle_protocol()
 
     def _end_turn(self) -> None:
         """The client goes on. Was all answered, and all of it whole?"""
@@ -3223,6 +3452,7 @@ class Connection:
             self.tentative_bytes = 0
             self._forget_evidence()
             self.state = IN_STEP
+            self._settle_protocol()
 
     def _forget_evidence(self) -> None:
         self.turns = 0  # seen in a row
@@ -3325,6 +3555,13 @@ class Connection:
         whole = request.time_ns or self.state == IN_STEP  # then the answer proves it
         if outcome is None or not (whole or outcome in ERRORS):
             return False  # before the whole value has come there can be an error only
+        if request.reply == REPLY_BINARY:
+            if request.form == b"stat binary" and response[1][1]:
+                return True  # one of several; the last has no key
+            if outcome == HIT:
+                request.sizes[0] = response[2]
+            elif outcome == OK and counted_from_nothing(request, response[1][2]):
+                outcome = STORED
         if request.reply == REPLY_STREAM and not ends_stream(request, word):
             return True  # one of its lines
         if self.state == TENTATIVE and self._matcher.reads:
@@ -3348,6 +3585,8 @@ class Connection:
 
     def _find_request(self, word: bytes, words: List[bytes]) -> Optional[int]:
         """The place in the queue of the request that this line answers."""
+        if self.queue and self.queue[0].reply == REPLY_BINARY:
+            return self._find_binary(word, words)
         if self.queue and self.queue[0].reply != REPLY_NONE and not self.queue[0].quiet:
             return 0
         if LINE_OUTCOMES.get(word) in ERRORS:
@@ -3369,6 +3608,17 @@ class Connection:
             if request.form[:2] == b"ma" and b" N" in request.form and word in (b"HD", b"VA"):
                 created = index if created is None else created
         return created
+
+    def _find_binary(self, word: bytes, words: List[bytes]) -> Optional[int]:
+        """The same in the binary protocol: opcode and opaque come back, sometimes the key."""
+        opaque, key, _ = words
+        for index, request in enumerate(self.queue):
+            if request.opaque == opaque and (not key or request.keys in ((), (key,))):
+                if not request.quiet or reply_outcome(request, word) != silent_outcome(request):
+                    return index
+            if not request.quiet:
+                break
+        return None
 
     def _find_refused(self, words: List[bytes]) -> Optional[int]:
         """The place in the queue of the request that this error is about.
@@ -3486,6 +3736,8 @@ def reply_outcome(request: Request, word: bytes) -> Optional[int]:
         return None
     if reply == REPLY_META:
         return META_OUTCOMES[request.form[:2]].get(word)
+    if reply == REPLY_BINARY:
+        return binary_outcome(request, word)
     if reply == REPLY_STREAM:
         return OK if word not in DATA_WORDS else None
     command = request.form.split(b" ", 1)[0]
@@ -3495,6 +3747,35 @@ def reply_outcome(request: Request, word: bytes) -> Optional[int]:
         # Administrators' commands are refused with many words.
         return ERROR if command in ADMIN and word not in DATA_WORDS else None
     return outcome if outcome in COMMAND_OUTCOMES.get(command, _ADMIN_OUTCOMES) else None
+
+
+def binary_outcome(request: Request, word: bytes) -> Optional[int]:
+    """The same in the binary protocol."""
+    if len(word) != 4 or word[:1] != b"\x81" or word[1] != request.opaque[0]:
+        return None
+    name, *arguments = request.form.split(b" ")
+    status = int.from_bytes(word[2:], "big")
+    outcomes = BINARY_OUTCOMES.get(name, _STATUS_OTHER)
+    if outcomes is _STATUS_STORE and arguments[-1] == b"cas":
+        outcomes = _STATUS_CAS
+    if status in outcomes:
+        return outcomes[status]
+    if status in BINARY_CLIENT_ERRORS:
+        return CLIENT_ERROR
+    return SERVER_ERROR if status in BINARY_SERVER_ERRORS else ERROR
+
+
+def counted_from_nothing(request: Request, number: bytes) -> bool:
+    """Did an incr of the binary protocol make its key, with the initial value?
+
+    memcached counts it neither as a hit nor as a miss then. Only the number can tell, if it is
+    too small to come from counting; else it counts as a hit.
+    """
+    name, _, *numbers = request.form.split(b" ")
+    if name[:4] != b"incr" or len(numbers) < 2 or len(number) != 8 or request.exptime == -1:
+        return False
+    delta, initial = map(int, numbers[:2])
+    return int.from_bytes(number, "big") == initial < delta
 
 
 def ends_stream(request: Request, word: bytes) -> bool:
@@ -3510,6 +3791,11 @@ def silent_outcome(request: Request) -> int:
     """What it means that a quiet request, or one with noreply, was not answered."""
     if not request.quiet:
         return NONE
+    if request.reply == REPLY_BINARY:
+        name = request.form.split(b" ", 1)[0]
+        if name in BINARY_GETS:
+            return MISS
+        return NONE if name == b"quitq" else BINARY_OUTCOMES.get(name, _STATUS_OTHER)[0]
     outcomes = META_OUTCOMES.get(request.form[:2])
     return next(iter(outcomes.values())) if outcomes else NONE
 
@@ -3712,6 +3998,8 @@ class Matcher:
         keys = request.keys
         self.operations += len(keys) or 1
         is_get = request.reply == REPLY_VALUES or form[:2] == b"mg"
+        if request.reply == REPLY_BINARY:
+            is_get = form.split(b" ", 1)[0] in BINARY_GETS
         if not keys:
             outcome = OK if outcome == HIT else outcome  # `gat 10` alone gets nothing
             sink(
@@ -4265,15 +4553,20 @@ class ProfileReader:
 PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999))
 DISTINCT_MAX = 200_000  # distinct latencies kept exactly; more are rounded to 3 digits
 TTL_COMMANDS = frozenset(
-    ("set", "add", "replace", "cas", "touch", "gat", "gats", "ms", "mg", "ma")
+    (
+        *("set", "add", "replace", "cas", "touch", "gat", "gats", "ms", "mg", "ma"),
+        *("setq", "addq", "replaceq", "gatq", "gatk", "gatkq"),
+    )
 )
-GET_COMMANDS = frozenset(("get", "gets", "gat", "gats", "mg"))
+GET_COMMANDS = frozenset(("gets", "gats", "mg", *(name.decode() for name in BINARY_GETS)))
 RELATIVE_EXPTIME_MAX = 60 * 60 * 24 * 30  # a larger exptime is a Unix time
 
 # outcome -> does the command's own counter call it a hit or a miss?
 HIT_OUTCOMES = frozenset((HIT, DELETED, TOUCHED, OK))
 MISS_OUTCOMES = frozenset((MISS, NOT_FOUND))
-HIT_OR_MISS_COMMANDS = GET_COMMANDS | {"delete", "touch", "incr", "decr", "md", "ma", "me"}
+HIT_OR_MISS_COMMANDS = GET_COMMANDS | frozenset(
+    ["delete", "touch", "incr", "decr", "md", "ma", "me", "deleteq", "incrq", "decrq"]
+)
 
 
 def percentile(counts: List[Tuple[int, int]], total: int, share: float) -> int:

@@ -198,6 +198,9 @@ def counters(profile: Path) -> Counter[str]:
     counted: Counter[str] = Counter()
     for form, outcome, _, _ in read_rows(profile):
         command, *flags = form.split(" ")
+        if flags[:1] == ["binary"]:
+            count_binary(counted, command, flags, outcome)
+            continue
         modes = [flag[1:].upper() for flag in flags if flag[0] == "M"]
         has_cas = command == "cas" or (command == "ms" and "C" in flags)
         if command in STORAGE and outcome != "server_error":
@@ -227,6 +230,28 @@ def counters(profile: Path) -> Counter[str]:
         elif command == "flush_all":
             counted["cmd_flush"] += 1
     return counted
+
+
+def count_binary(counted: Counter[str], command: str, flags: List[str], outcome: str) -> None:
+    """The same for the binary protocol."""
+    name = command.rstrip("qk")
+    hit = "hits" if outcome in ("hit", "touched", "deleted", "ok") else "misses"
+    if name == "get":
+        counted["cmd_get"] += 1
+        counted[f"get_{hit}"] += 1
+    elif name in ("gat", "touch"):
+        counted["cmd_touch"] += 1
+        counted[f"touch_{hit}"] += 1
+    elif name in ("delete", "incr", "decr"):
+        if outcome != "stored":  # made anew
+            counted[f"{name}_{hit}"] += 1
+    elif name in STORAGE and outcome != "server_error":
+        counted["cmd_set"] += 1
+        if flags[-1] == "cas":
+            kinds = {"stored": "cas_hits", "exists": "cas_badval", "not_found": "cas_misses"}
+            counted[kinds[outcome]] += 1
+    elif name == "flush":
+        counted["cmd_flush"] += 1
 
 
 COMPARED = (

@@ -83,11 +83,11 @@ def run_pymemcache(server: Memcached) -> None:
     client.quit()
 
 
-def run_pipelines(server: Memcached, seed: int = 1) -> None:
+def run_pipelines(server: Memcached, seed: int = 1, turns: int = 20) -> None:
     """Raw sockets: classic and meta commands, pipelined deep, split at random places."""
     chance = random.Random(seed)
     with server.connect() as connection:
-        for _ in range(20):
+        for _ in range(turns):
             commands = []
             for _ in range(chance.randrange(1, 120)):
                 key = b"raw%d" % chance.randrange(50)
