@@ -82,20 +82,18 @@ def test(python: str) -> bool:
 
 
 def main() -> int:
-    pythons = {version: find_python(version) for version in VERSIONS}
-    failed = 0
-    for version, python in pythons.items():
+    verdicts = []
+    for version in VERSIONS:
+        python, started = find_python(version), time.monotonic()
         if not python:
-            print(f"Python {version}: FAILED, it is neither on the PATH nor one of pyenv's")
-            failed += 1
+            verdicts.append(f"FAILED  Python {version} is neither on the PATH nor one of pyenv's")
             continue
         print(f"Python {version}: {python}", flush=True)
-        started = time.monotonic()
-        good = test(python)
-        failed += not good
-        seconds = time.monotonic() - started
-        print(f"Python {version}: {'passed' if good else 'FAILED'} ({seconds:.0f} s)", flush=True)
-    print(f"{len(VERSIONS) - failed} passed, {failed} failed")
+        word = "passed" if test(python) else "FAILED"
+        verdicts.append(f"{word}  Python {version} ({time.monotonic() - started:.0f} s)")
+    print("\n".join(verdicts))
+    failed = sum(verdict.startswith("FAILED") for verdict in verdicts)
+    print(f"{len(verdicts) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

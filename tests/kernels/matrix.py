@@ -126,7 +126,11 @@ def make_root(machine: Machine) -> Path:
         (kernel,) = root.glob("boot/vmlinuz-*")
         shutil.copy(kernel, made / "kernel")
         pack(PRUNE, root, made / "root.cpio")
-        made.rename(place)
+        try:
+            made.rename(place)
+        except OSError:
+            if not place.is_dir():  # or else another one has made it in the meantime
+                raise
     return place
 
 
@@ -235,6 +239,7 @@ def check_here(kernel: str) -> List[str]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends too
     this = ".".join(platform.release().split(".")[:2])
     started = time.monotonic()
     lines = check_here(this)
