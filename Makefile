@@ -12,6 +12,8 @@ APT_BPF := clang llvm libbpf-dev linux-libc-dev
 DNF_BPF := clang llvm libbpf-devel kernel-headers
 APT_TEST := bpftool iproute2 python3-venv tcpdump tshark util-linux
 DNF_TEST := bpftool iproute tcpdump wireshark-cli util-linux
+APT_KERNELS := cpio debian-archive-keyring mmdebstrap qemu-system-arm qemu-system-x86
+DNF_KERNELS := cpio debian-keyring mmdebstrap qemu-system-aarch64-core qemu-system-x86-core
 
 # $(call install,APT PACKAGES,DNF PACKAGES): install those that are missing. Without root
 # that is an error only if something is missing. No service is started or stopped here;
@@ -38,8 +40,8 @@ fi
 endef
 
 .NOTPARALLEL:
-.PHONY: help demo test bench lint rebuild-bpf check-bpf deps-run deps-bpf deps-test clean
-.PHONY: packages-test root
+.PHONY: help demo test test-kernels test-pythons bench lint rebuild-bpf check-bpf
+.PHONY: deps-run deps-bpf deps-test packages-test root clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
@@ -50,6 +52,13 @@ demo: root deps-run ## as root: record a memcached of its own for some seconds, 
 
 test: root deps-test lint check-bpf ## as root: everything that CI runs
 	$(VENV)/bin/python -m pytest tests
+
+test-kernels: root deps-run ## as root: record on Linux 5.10 to 6.12, and on arm64, under qemu
+	$(call install,$(APT_KERNELS),$(DNF_KERNELS))
+	$(PYTHON) tests/kernels/matrix.py
+
+test-pythons: root packages-test ## as root: what needs no kernel, on Python 3.9 to 3.13
+	$(PYTHON) tests/pythons.py
 
 bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump
 	$(PYTHON) bench/record.py
