@@ -59,7 +59,7 @@ import time
 import zlib
 from array import array
 from collections import Counter, deque
-from itertools import accumulate, repeat
+from itertools import accumulate, compress, repeat
 from operator import floordiv
 from typing import (
     Any,
@@ -74,6 +74,7 @@ from typing import (
     Optional,
     Protocol,
     Sequence,
+    Set,
     Tuple,
 )
 
@@ -122,25 +123,42 @@ class ProtocolError(Exception):
     """Bytes that are not memcached's protocol. Costs one connection its synchronisation."""
 
 
+class TlsError(ProtocolError):
+    """It is ciphertext."""
+
+
 # ==== Records =========================================================================
 
 # What a source delivers: a piece of one direction of one connection.
 RECV, SEND, OPEN, CLOSE = range(4)
+SERVED = 4  # profile only: it came out which server a connection belongs to
 
-# (kind, time_ns, sock_id, port, peer_port, offset, length, data, sent)
+# (kind, time_ns, sock_id, port, peer, offset, length, data, sent)
 #   kind       RECV, SEND; OPEN, CLOSE: the connection began or ended
 #   time_ns    CLOCK_MONOTONIC
 #   sock_id    the same for one connection as long as it lives
+#   peer       the client's port; in the upper 32 bits the process that moved the bytes,
+#              if the source knows it
 #   offset     TCP sequence number of the first byte (modulo 2**32)
 #   length     bytes of the stream that this segment stands for; the last
 #              length - len(data) of them are not there
-#   sent       RECV: the next byte to be sent, if the source knows it, or -1
-#   OPEN, CLOSE: offset is the next byte to be received; length the next byte to be
-#   sent; data is empty. CLOSE comes early if the peer reset the connection: bytes that
-#   had arrived may still be read.
+#   sent       RECV: the next byte to be sent, if the source knows it, or -1. At a client
+#              SEND has it instead: the next byte of requests to be written
+#   OPEN, CLOSE: offset is the next byte to be received, -1 if the source cannot tell; length
+#   the next byte to be sent; data is a struct Endpoints, or empty. CLOSE comes early if the
+#   peer reset the connection: bytes that had arrived may still be read.
 # A plain tuple: there is one for each read and write of the server, and any class
 # costs more to make than the bytes in it to parse.
 Segment = Tuple[int, int, int, int, int, int, int, bytes, int]
+
+
+class ServerName(NamedTuple):
+    """A server that connections belong to; what is not known is "" or 0."""
+
+    address: str  # where it listens: 127.0.0.1:11211, *:11211, [::1]:11211, unix:/path
+    process: str
+    pid: int
+
 
 # What one request did to one key, or to none. The profile's outcomes; the numbers are
 # stored in files.
@@ -246,6 +264,8 @@ class Ledger:
         self.lost_bytes = 0  # gaps outside values, and skipped to get back in step
         self.resyncs = 0  # times that a connection fell out of step
         self.unmatched_responses = 0
+        self.tls_connections = 0
+        self.tls_bytes = 0  # a part of lost_bytes
         self.kernel: Dict[str, int] = {}  # counted by the source; see Source.counters
 
     def report(self, final: bool = True) -> Dict[str, Any]:
@@ -266,6 +286,10 @@ class Ledger:
             "unmatched_responses": self.unmatched_responses,
             "resyncs": self.resyncs,
             "coverage": self.understood_bytes / seen if seen else 1.0,
+            "tls_connections": self.tls_connections,
+            "tls_bytes": self.tls_bytes,
+            "udp_datagrams": self.kernel.get("udp_datagrams", 0),
+            "udp_bytes": self.kernel.get("udp_bytes", 0),
             "kernel": self.kernel,
         }
 
@@ -388,7 +412,6 @@ class Libbpf:
         self.map_set_value = bind(
             "bpf_map__set_initial_value", [_MapP, c_void_p, size_t], c_int
         )
-        self.map_lookup = bind("bpf_map_lookup_elem", [c_int, c_void_p, c_void_p], c_int)
         self.ring_new = bind(
             "ring_buffer__new", [c_int, _SampleFunction, c_void_p, c_void_p], _RingP
         )
@@ -409,10 +432,7 @@ class Libbpf:
     @staticmethod
     def _check_int(result: int, function: Any, _arguments: Any) -> int:
         if result < 0:
-            number = -result
-            if function.__name__ == "bpf_map_lookup_elem":  # libbpf 0.x: -1, and errno
-                number = ctypes.get_errno() or number
-            raise LibbpfError(function.__name__, number)
+            raise LibbpfError(function.__name__, -result)
         return result
 
     @staticmethod
@@ -505,14 +525,12 @@ class BpfObject:
         found = self._libbpf.find_map(self._object, name.encode())
         return int(self._libbpf.map_fd(found))
 
-    def read_per_cpu(self, map_name: str, layout: type[ctypes.Structure]) -> List[Any]:
-        """The one entry of a per-CPU array, a structure for each possible CPU."""
-        values = (layout * self._libbpf.possible_cpus())()
-        key = ctypes.c_uint32(0)
-        self._libbpf.map_lookup(
-            self.map_fd(map_name), ctypes.byref(key), ctypes.byref(values)
-        )
-        return list(values)
+    def map_memory(self, name: str, size: int) -> mmap.mmap:
+        """The memory of a mappable array, to be read without another system call."""
+        try:
+            return mmap.mmap(self.map_fd(name), size, mmap.MAP_SHARED, mmap.PROT_READ)
+        except OSError as error:
+            raise LibbpfError("mmap", error.errno or errno.EINVAL) from None
 
 
 class RingBuffer:
@@ -599,6 +617,9 @@ class Source(Protocol):
     def stop(self) -> None:
         """See nothing new. What was seen before can still be read."""
 
+    def server(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+        """Whom a connection belongs to, from a segment of it; None: not known (yet)."""
+
     def counters(self) -> Dict[str, int]:
         """What the source itself counted since the start, by name; bytes and events."""
 
@@ -614,6 +635,10 @@ class Settings(ctypes.Structure):
         ("ifindex", ctypes.c_uint32),
         ("netns", ctypes.c_uint32),
         ("wakeup_bytes", ctypes.c_uint32),
+        ("pid", ctypes.c_uint32),
+        ("client", ctypes.c_uint32),
+        ("unix_len", ctypes.c_uint32),
+        ("unix_path", ctypes.c_uint8 * 112),
     ]
 
 
@@ -623,14 +648,16 @@ class SocketDataEvent(ctypes.Structure):
     _fields_ = [
         ("time_ns", ctypes.c_uint64),
         ("sock_id", ctypes.c_uint64),
+        ("dport", ctypes.c_uint16),
+        ("pad", ctypes.c_uint16),
+        ("pid", ctypes.c_uint32),
         ("offset", ctypes.c_uint32),
         ("data_len", ctypes.c_uint32),
         ("captured_len", ctypes.c_uint32),
-        ("sport", ctypes.c_uint16),
-        ("dport", ctypes.c_uint16),
-        ("direction", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 3),
         ("send_offset", ctypes.c_uint32),
+        ("sport", ctypes.c_uint16),
+        ("direction", ctypes.c_uint8),
+        ("pad2", ctypes.c_uint8 * 5),
     ]
 
 
@@ -644,11 +671,11 @@ class Endpoints(ctypes.Structure):
     """The data of an event that says that a connection opened or closed."""
 
     _fields_ = [
-        ("unread_len", ctypes.c_uint32),
+        ("inode", ctypes.c_uint32),
         ("family", ctypes.c_uint16),
         ("pad", ctypes.c_uint8 * 2),
-        ("local", ctypes.c_uint8 * 16),
-        ("remote", ctypes.c_uint8 * 16),
+        ("server", ctypes.c_uint8 * 16),
+        ("client", ctypes.c_uint8 * 16),
     ]
 
 
@@ -666,13 +693,18 @@ class Counters(ctypes.Structure):
         ("faulted_bytes", ctypes.c_uint64),
         ("unreadable_calls", ctypes.c_uint64),
         ("unreadable_bytes", ctypes.c_uint64),
+        ("udp_datagrams", ctypes.c_uint64),
+        ("udp_bytes", ctypes.c_uint64),
+        ("pad", ctypes.c_uint64 * 4),
     ]
 
 
-# Struct.unpack_from is twice as fast as the same through the ctypes structures.
-_EVENT = struct.Struct("<QQIIIHHB3xI")
+# Struct.unpack_from is twice as fast as the same through the ctypes structures. dport, pad
+# and pid are taken as one number: a Segment's peer.
+_EVENT = struct.Struct("<QQQIIIIHB5x")
 _RUN = struct.Struct("<II")
-_EVENT_AND_RUN = struct.Struct("<QQIIIHHB3xIII")
+_EVENT_AND_RUN = struct.Struct("<QQQIIIIHB5xII")
+_ENDPOINTS = struct.Struct("<IH2x16s16s")
 
 
 def parse_events(records: Iterable[bytes]) -> List[Segment]:
@@ -682,14 +714,13 @@ def parse_events(records: Iterable[bytes]) -> List[Segment]:
     unpack = _EVENT_AND_RUN.unpack_from
     first = _EVENT_AND_RUN.size
     for record in records:
-        time_ns, sock_id, offset, length, captured, sport, dport, kind, sent, run, _ = unpack(
-            record
-        )
+        time_ns, sock_id, peer, offset, length, captured, sent, sport, kind, run, _ = unpack(record)
         if kind > SEND:
-            append((kind, time_ns, sock_id, sport, dport, offset, sent, b"", -1))
+            ends = record[_EVENT.size :]
+            append((kind, time_ns, sock_id, sport, peer, offset, sent, ends, -1))
         elif run == captured:
             data = record[first : first + run]
-            append((kind, time_ns, sock_id, sport, dport, offset, length, data, sent))
+            append((kind, time_ns, sock_id, sport, peer, offset, length, data, sent))
         else:
             position = _EVENT.size
             while position < len(record):
@@ -698,15 +729,311 @@ def parse_events(records: Iterable[bytes]) -> List[Segment]:
                 data = record[position : position + captured]
                 position += captured
                 length = captured + skipped
-                append((kind, time_ns, sock_id, sport, dport, offset, length, data, sent))
+                append((kind, time_ns, sock_id, sport, peer, offset, length, data, sent))
                 offset = (offset + length) & 0xFFFFFFFF
     return segments
+
+
+# ---- Whose sockets are they? ----
+
+TCP_LISTEN = "0A"
+TCP_ESTABLISHED = "01"
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # its inode, the same on every kernel
+
+
+class TcpSocket(NamedTuple):
+    """A line of /proc/PID/net/tcp or tcp6."""
+
+    local: str  # address
+    local_port: int
+    remote: str
+    remote_port: int
+    state: str
+    inode: str
+
+
+def tcp_sockets(pid: Any) -> Iterator[TcpSocket]:
+    """The TCP sockets in a process's network namespace."""
+    for family in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/net/{family}", encoding="ascii") as file:
+                next(file)
+                for line in file:
+                    words = line.split()
+                    (local, _, local_port), (remote, _, remote_port) = (
+                        word.partition(":") for word in words[1:3]
+                    )
+                    yield TcpSocket(
+                        hex_address(local),
+                        int(local_port, 16),
+                        hex_address(remote),
+                        int(remote_port, 16),
+                        words[3],
+                        words[9],
+                    )
+
+
+def hex_address(digits: str) -> str:
+    """An address of /proc/net/tcp: words of 32 bits, each in the machine's own order."""
+    words = [int(digits[i : i + 8], 16) for i in range(0, len(digits), 8)]
+    return address_text(struct.pack(f"={len(words)}I", *words))
+
+
+def address_text(packed: bytes) -> str:
+    """127.0.0.1, ::1; * for any; IPv4 in IPv6 as what it is."""
+    if packed[:12] == b"\0" * 10 + b"\xff\xff":
+        packed = packed[12:]
+    if not any(packed):
+        return "*"
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+
+
+def with_port(address: str, port: int) -> str:
+    """127.0.0.1:11211, [::1]:11211"""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def socket_inodes(pid: Any) -> Set[str]:
+    """The sockets that a process holds. Raises OSError if it may not be looked into."""
+    inodes = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{fd}")[8:-1])  # socket:[INODE]
+    return inodes
+
+
+def unix_sockets(pid: Any) -> Iterator[Tuple[str, str]]:
+    """(inode, bound path or "") of each Unix socket in a process's network namespace."""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/net/unix", encoding="utf-8", errors="replace") as file:
+            next(file)
+            for line in file:
+                words = line.rstrip("\n").split(None, 7)
+                yield words[6], words[7] if len(words) > 7 else ""
+
+
+def all_unix_inodes() -> Set[int]:
+    """The Unix sockets of all network namespaces that may be looked into."""
+    inodes: Set[int] = set()
+    seen: Set[int] = set()
+    for pid in ("self", *filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
+            if namespace not in seen:
+                seen.add(namespace)
+                inodes.update(int(inode) for inode, _ in unix_sockets(pid))
+    return inodes
+
+
+class ServerNames:
+    """Names of the servers whose sockets the kernel programs see, by process and port.
+
+    unix_path: as the user named it; "" for TCP. client: connections are named by where they
+    go to, for of the server's process nothing is known there.
+    """
+
+    RELOAD_SECONDS = 1.0
+
+    def __init__(self, unix_path: str, client: bool) -> None:
+        self._unix_path = unix_path
+        self._client = client
+        self._names: Dict[Tuple[int, int], ServerName] = {}
+        self._remotes: Dict[int, Tuple[float, Dict[Tuple[int, int], str]]] = {}
+        # Elsewhere the kernel's process numbers are not those in /proc.
+        self._can_look = False
+        with contextlib.suppress(OSError):
+            self._can_look = os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
+
+    def find(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+        """See Source.server."""
+        pid = peer >> 32
+        if self._client:
+            address = self._remote(port, peer & 0xFFFF, pid, ends)
+            return ServerName(address, "", 0) if address else None
+        if not pid:
+            return None
+        name = self._names.get((pid, port))
+        if not name:
+            address = f"unix:{self._unix_path}" if self._unix_path else self._listens(pid, port)
+            name = self._names[pid, port] = ServerName(address, self._process(pid), pid)
+        return name
+
+    def _process(self, pid: int) -> str:
+        with contextlib.suppress(OSError):
+            if self._can_look:
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    return printable(file.read().rstrip("\n"))
+        return ""
+
+    def _listens(self, pid: int, port: int) -> str:
+        """Where it listens. Of several places at one port, those that are known to be its own."""
+        found = []
+        if self._can_look:
+            found = [s for s in tcp_sockets(pid) if s[1] == port and s.state == TCP_LISTEN]
+        with contextlib.suppress(OSError):
+            if len(found) > 1:
+                own = socket_inodes(pid)
+                found = [listener for listener in found if listener.inode in own] or found
+        addresses = sorted({with_port(listener.local, port) for listener in found})
+        return ",".join(addresses) or f"?:{port}"
+
+    def _remote(self, port: int, client_port: int, pid: int, ends: bytes) -> str:
+        if self._unix_path:
+            return f"unix:{self._unix_path}"
+        if ends:
+            _, family, server, _ = _ENDPOINTS.unpack_from(ends)
+            return with_port(address_text(server[: 4 if family == socket.AF_INET else 16]), port)
+        if not pid or not self._can_look:
+            return ""
+        read_at, remotes = self._remotes.get(pid, (0.0, {}))
+        if (client_port, port) not in remotes and time.monotonic() - read_at > self.RELOAD_SECONDS:
+            remotes = {(s.local_port, s.remote_port): s.remote for s in tcp_sockets(pid)}
+            self._remotes[pid] = time.monotonic(), remotes
+        address = remotes.get((client_port, port))
+        return with_port(address, port) if address else f"?:{port}"
+
+
+# ---- eBPF: putting in order what the kernel programs cannot ----
+
+
+class UnixConnections:
+    """Tells which Unix connections began while recording, and which are gone.
+
+    They have no states that the kernel would tell of. One that was there when the recording
+    began is not told of as OPEN. One whose socket is not there any more gets a CLOSE, unless
+    the server has read its end before.
+    """
+
+    CHECK_SECONDS = 5.0
+
+    def __init__(self, there_before: Set[int]) -> None:
+        self._there_before = there_before
+        self._open: Dict[int, Tuple[int, int]] = {}  # sock_id -> (inode, peer)
+        self._listed: Set[int] = set()  # inodes that could be seen at the last check
+        self._gone: List[int] = []  # sock_ids that could not any more
+        self._checked_at = time.monotonic()
+
+    def sort(self, segments: List[Segment], now_ns: int) -> List[Segment]:
+        """The same without the openings that were none, with the closings that were missing."""
+        kept = []
+        for segment in segments:
+            kind, _, sock_id, _, peer, _, _, data, _ = segment
+            if kind == OPEN:
+                inode = _ENDPOINTS.unpack_from(data)[0]
+                self._open[sock_id] = inode, peer
+                if inode in self._there_before:
+                    continue
+            elif kind == CLOSE:
+                self._open.pop(sock_id, None)
+            kept.append(segment)
+        if time.monotonic() - self._checked_at > self.CHECK_SECONDS:
+            kept += self._check(now_ns)
+        return kept
+
+    def _check(self, now_ns: int) -> List[Segment]:
+        """Those that were gone at the check before: all that they moved has been read now."""
+        self._checked_at = time.monotonic()
+        closed: List[Segment] = []
+        for sock_id in self._gone:
+            if sock_id in self._open:
+                _, peer = self._open.pop(sock_id)
+                closed.append((CLOSE, now_ns, sock_id, 0, peer, -1, 0, b"", -1))
+        if self._open:
+            there = all_unix_inodes()
+            gone = self._listed - there
+            self._gone = [sock_id for sock_id, (inode, _) in self._open.items() if inode in gone]
+            self._listed = there | gone
+        return closed
+
+
+class ClientOrder:
+    """Puts a client's responses behind the requests that had been written before them.
+
+    A client may read in one thread while another is still in the call that wrote: then the
+    response is told of first.
+    """
+
+    def __init__(self) -> None:
+        self._next: Dict[int, int] = {}  # sock_id -> the next byte of requests
+        self._held: Dict[int, List[Segment]] = {}
+
+    def sort(self, segments: List[Segment]) -> List[Segment]:
+        """The segments that may go on now."""
+        kept: List[Segment] = []
+        for segment in segments:
+            kind, sock_id = segment[0], segment[2]
+            if kind == SEND:
+                expected = self._next.get(sock_id, segment[8])
+                behind = (segment[8] - expected) & 0xFFFFFFFF
+                if sock_id in self._held or 0 < behind < 1 << 31:
+                    self._held.setdefault(sock_id, []).append(segment)
+                    continue
+            elif kind == RECV:
+                kept.append(segment)
+                end = (segment[5] + segment[6]) & 0xFFFFFFFF
+                self._next[sock_id] = end
+                if sock_id in self._held:
+                    kept += self._release(sock_id, end)
+                continue
+            else:  # CLOSE too may come before the last call has returned
+                if kind == OPEN:
+                    kept += self._held.pop(sock_id, ())
+                    self._next[sock_id] = segment[5]
+                elif sock_id in self._held:
+                    self._held[sock_id].append(segment)
+                    continue
+                else:
+                    self._next.pop(sock_id, None)
+            kept.append(segment)
+        return kept
+
+    def _release(self, sock_id: int, end: int) -> List[Segment]:
+        held = self._held.pop(sock_id)
+        ready = 0
+        while ready < len(held) and (held[ready][8] - end) & 0xFFFFFFFF not in range(1, 1 << 31):
+            ready += 1
+        if held[ready:]:
+            self._held[sock_id] = held[ready:]
+        return held[:ready]
+
+    def finish(self) -> List[Segment]:
+        """All that still waits: the requests before it were not seen."""
+        held, self._held = self._held, {}
+        return [segment for segments in held.values() for segment in segments]
+
+
+class HeldOpenings:
+    """Holds an opening back until the process in question moves bytes on the connection.
+
+    The kernel tells of it before any process has the connection.
+    """
+
+    def __init__(self) -> None:
+        self._held: Dict[int, Segment] = {}
+
+    def sort(self, segments: List[Segment]) -> List[Segment]:
+        """The segments of the process alone."""
+        kept = []
+        for segment in segments:
+            kind, sock_id = segment[0], segment[2]
+            if kind == OPEN:
+                self._held[sock_id] = segment
+                continue
+            opening = self._held.pop(sock_id, None)
+            if opening and kind == CLOSE:
+                continue
+            if opening:
+                kept.append(opening)
+            kept.append(segment)
+        return kept
 
 
 SYSCALLS_RECV = ("read", "readv", "recvfrom", "recvmsg")
 SYSCALLS_SEND = ("write", "writev", "sendto", "sendmsg")
 
-# hook family -> (kernel it needs, programs for requests, programs for responses)
+UNIX_PATH_MAX = 108  # bytes of sun_path
+
+# hook family -> (kernel it needs, programs that see receives, programs that see sends)
 HOOKS: Dict[str, Tuple[Tuple[int, int], List[str], List[str]]] = {
     "sock": ((6, 3), ["sock_recv_length"], ["sock_send_length"]),
     "syscalls": (
@@ -724,11 +1051,12 @@ ALL_PROGRAMS = [STATE_PROGRAM] + [
 class EbpfSource:
     """The kernel programs of bpf/programs.bpf.c on this machine's memcached sockets.
 
-    interface None means any. Raises SourceError with the reason where this machine
-    cannot do it.
+    interface None means any. unix_path: a Unix socket instead of ports; as the server bound
+    it is bound_path, where that is another. side "client": the ports, or the path, are those
+    that the sockets are connected to. pid: of this process alone. Raises SourceError with the
+    reason where this machine cannot do it.
     """
 
-    reads = True
     POLL_WAKEUP_SHARE = 8  # the reader is woken when 1/8 of the ring is full
 
     def __init__(
@@ -740,10 +1068,16 @@ class EbpfSource:
         ring_mib: int = 16,
         image: Optional[bytes] = None,
         verbose: bool = False,
+        side: str = "server",
+        pid: int = 0,
+        unix_path: str = "",
+        bound_path: str = "",
     ) -> None:
-        self.name = f"ebpf:{interface or 'any'}"
+        self.name = f"ebpf:unix:{unix_path}" if unix_path else f"ebpf:{interface or 'any'}"
         self.hook = ""
         self.remarks: List[str] = []
+        # What is known of when memcached reads does not hold for its clients.
+        self.reads = side == "server"
         self._responses = responses
         self._verbose = verbose
         self._image = embedded_object() if image is None else image
@@ -754,8 +1088,35 @@ class EbpfSource:
         if interface:
             self._settings.ifindex = interface_index(interface)
             self._settings.netns = os.stat("/proc/self/ns/net").st_ino
+        if pid:
+            self._settings.pid = pid
+            self._settings.netns = network_namespace(pid)
+        self._settings.client = side == "client"
+        if unix_path:
+            self._set_unix_path(bound_path or unix_path)
+        self._stopped = False
+        self._unix: Optional[UnixConnections] = None
+        self._order = ClientOrder() if side == "client" else None
+        self._openings = HeldOpenings() if pid and not unix_path else None
         self._stack = contextlib.ExitStack()
-        self._open(hook)
+        self._open("sock" if unix_path else hook)
+        if unix_path:
+            self._unix = UnixConnections(all_unix_inodes())
+        self._names = ServerNames(unix_path, side == "client")
+
+    def _set_unix_path(self, path: str) -> None:
+        raw = os.fsencode(path)
+        if len(raw) > UNIX_PATH_MAX - (path[:1] != "@"):
+            raise SourceError(
+                f"{printable(path)} is too long for a Unix socket's path",
+                f"one has {UNIX_PATH_MAX - 1} bytes at most",
+            )
+        if path[:1] == "@":  # an abstract one
+            raw = b"\0" + raw[1:]
+            self._settings.unix_len = 2 + len(raw)
+        else:
+            self._settings.unix_len = 2 + len(raw) + 1
+        ctypes.memmove(self._settings.unix_path, raw, len(raw))
 
     def _open(self, hook: str) -> None:
         require_bpf()
@@ -784,7 +1145,13 @@ class EbpfSource:
 
     def _try_hook(self, libbpf: Libbpf, hook: str) -> None:
         _, recv, send = HOOKS[hook]
-        programs = [STATE_PROGRAM, *recv, *(send if self._responses else [])]
+        if self._settings.client:
+            recv, send = send, recv  # its requests are what it sends
+        programs = [*recv, *(send if self._responses else [])]
+        if hook == "syscalls" and "sys_exit" not in programs:
+            programs.append("sys_exit")
+        if not self._settings.unix_len:
+            programs.append(STATE_PROGRAM)
         if hook == "syscalls":
             require_tracefs()
         with contextlib.ExitStack() as stack:
@@ -792,7 +1159,13 @@ class EbpfSource:
             self._object.keep_only(programs, ALL_PROGRAMS)
             self._object.set_constants(self._settings)
             self._object.set_size("events", self._ring_bytes)
+            cpus = libbpf.possible_cpus()
+            self._object.set_size("counters", cpus)
             self._object.load()
+            size = cpus * ctypes.sizeof(Counters)
+            memory = stack.enter_context(self._object.map_memory("counters", size))
+            self._counters = memoryview(memory).cast("Q")
+            stack.callback(self._counters.release)
             ring_fd = self._object.map_fd("events")
             self._ring = stack.enter_context(RingBuffer(libbpf, ring_fd))
             for program in programs:
@@ -814,7 +1187,10 @@ class EbpfSource:
 
     def _attach_one(self, program: str) -> None:
         if program == "sys_exit":  # one program for all the exits
-            names = SYSCALLS_RECV + (SYSCALLS_SEND if self._responses else ())
+            recv, send = SYSCALLS_RECV, SYSCALLS_SEND
+            if self._settings.client:
+                recv, send = send, recv
+            names = recv + (send if self._responses else ())
             self._object.attach(program, [("syscalls", "sys_exit_" + name) for name in names])
         else:
             self._object.attach(program)
@@ -835,19 +1211,33 @@ class EbpfSource:
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
         """See Source.read."""
-        return parse_events(self._ring.read(timeout_ms))
+        while True:
+            segments = parse_events(self._ring.read(timeout_ms))
+            if not segments:
+                return self._order.finish() if self._order and self._stopped else segments
+            if self._unix:
+                segments = self._unix.sort(segments, self.now())
+            if self._openings:
+                segments = self._openings.sort(segments)
+            if self._order:
+                segments = self._order.sort(segments)
+            if segments or not self._stopped:
+                return segments
 
     def stop(self) -> None:
         """See Source.stop."""
         self._object.detach()
+        self._stopped = True
+
+    def server(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+        """See Source.server."""
+        return self._names.find(port, peer, ends)
 
     def counters(self) -> Dict[str, int]:
-        """See Source.counters; the fields of struct Counters."""
-        per_cpu = self._object.read_per_cpu("counters", Counters)
-        return {
-            name: sum(getattr(cpu, name) for cpu in per_cpu)
-            for name, *_ in Counters._fields_
-        }
+        """See Source.counters; the fields of struct Counters, of all CPUs."""
+        names = [name for name, *_ in Counters._fields_ if name != "pad"]
+        step = ctypes.sizeof(Counters) // 8
+        return {name: sum(self._counters[i::step]) for i, name in enumerate(names)}
 
 
 def kernel_release() -> Tuple[int, int]:
@@ -913,6 +1303,20 @@ def require_tracefs() -> None:
             "the syscalls hook needs tracefs, which is not mounted",
             "mount -t tracefs tracefs /sys/kernel/tracing",
         )
+
+
+def network_namespace(pid: int) -> int:
+    """The inode of a process's network namespace. Raises SourceError if there is no such."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except PermissionError:
+        raise SourceError(
+            f"process {pid} may not be looked into", "run it again with sudo"
+        ) from None
+    except OSError:
+        raise SourceError(
+            f"there is no process {pid}", "membench.py check lists memcached's"
+        ) from None
 
 
 def interface_index(name: str) -> int:
@@ -1704,6 +2108,10 @@ class CaptureSource:
             self._over = True
             self._reassembler.finish()
 
+    def server(self, port: int, _peer: int, ends: bytes) -> Optional[ServerName]:
+        """See Source.server; packets tell the address alone."""
+        return server_of_packets(port, ends)
+
     def counters(self) -> Dict[str, int]:
         """See Source.counters."""
         return packet_counters(self._reassembler, self._totals)
@@ -1772,6 +2180,15 @@ class CaptureSource:
         self._over = True
         self._rest = b""
         self._reassembler.finish()
+
+
+def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
+    """The server's address, if the Endpoints of its connection are known."""
+    if not ends:
+        return None
+    _, family, server, _ = _ENDPOINTS.unpack_from(ends)
+    address = address_text(server[: 4 if family == socket.AF_INET else 16])
+    return ServerName(with_port(address, port), "", 0)
 
 
 def packet_counters(reassembler: Reassembler, totals: Sequence[int]) -> Dict[str, int]:
@@ -2066,6 +2483,10 @@ class PacketSource:
             self._attach(struct.pack("=HBBI", RET, 0, 0, 0))
             time.sleep(4 * self.RETIRE_MS / 1000)
 
+    def server(self, port: int, _peer: int, ends: bytes) -> Optional[ServerName]:
+        """See Source.server; packets tell the address alone."""
+        return server_of_packets(port, ends)
+
     def counters(self) -> Dict[str, int]:
         """See Source.counters; dropped_events are packets that the ring had no room for."""
         # Reading them sets them to zero.
@@ -2170,7 +2591,15 @@ _ADMIN_WORD = re.compile(
     rb"|evictions|connevents|deletions|proxy|sizes_enable|sizes_disable)\Z"
 )
 
-NOT_TEXT = b"\x80\x16"  # how the binary protocol's requests and TLS begin
+NOT_TEXT = b"\x80"  # how the binary protocol's requests begin
+TLS_RECORDS = b"\x14\x15\x16\x17"  # how TLS's begin; then comes the major version, 3
+
+
+def is_tls(data: bytes) -> bool:
+    """Is this how TLS begins, or goes on at a record? Of text and binary nothing does so."""
+    return data[0] in TLS_RECORDS and (len(data) < 2 or data[1] == 3)
+
+
 
 NO_BODY = -1
 Parsed = Tuple[Request, int]  # and the length of its value, or NO_BODY
@@ -2428,8 +2857,10 @@ class RequestParser(LineReader):
         position = 0
         if self.fresh:
             self.fresh = False
+            if is_tls(data):
+                raise TlsError("TLS")
             if data[0] in NOT_TEXT:
-                raise ProtocolError("the binary protocol, or TLS")
+                raise ProtocolError("the binary protocol")
         if self.skip:
             position = min(self.skip, len(data))
             self._pass_over(position, time_ns)
@@ -2601,6 +3032,7 @@ META_HIT_FLAGS = frozenset((b"c", b"f", b"h", b"k", b"l", b"s", b"t"))
 
 # Is the connection in step?
 OUT_OF_STEP, TENTATIVE, IN_STEP = range(3)
+ENCRYPTED = -1  # it will never be
 
 
 class Connection:
@@ -2641,7 +3073,8 @@ class Connection:
 
     __slots__ = (
         "number",
-        "peer_port",
+        "peer",
+        "named",
         "requests",
         "responses",
         "queue",
@@ -2662,10 +3095,11 @@ class Connection:
         "_matcher",
     )
 
-    def __init__(self, matcher: Matcher, number: int, state: int, peer_port: int = 0) -> None:
+    def __init__(self, matcher: Matcher, number: int, state: int, peer: int = 0) -> None:
         self._matcher = matcher
         self.number = number
-        self.peer_port = peer_port
+        self.peer = peer  # see Segment
+        self.named = False  # is it known which server it belongs to?
         self.requests = RequestParser()
         self.responses = ResponseParser()
         self.queue: Deque[Request] = deque()
@@ -2696,7 +3130,8 @@ class Connection:
         if new_read:
             self.batch_time_ns = time_ns
             self.batch_position = 0
-            if sent == self.send_next and self.queue and self.queue[0].quiet:
+            seen = sent == self.send_next and self._matcher.reads  # a client may write on unread
+            if seen and self.queue and self.queue[0].quiet:
                 self._end_silence(time_ns)
         begins = new_read
         if not self._matcher.reads:
@@ -2704,17 +3139,24 @@ class Connection:
             self.answered = False
             if begins and self.state == TENTATIVE:
                 self._end_turn()
-        if self.state == OUT_OF_STEP:
-            if not begins or behind_gap:  # nor is it known what a gap held
-                self._matcher.ledger.lost_bytes += length
+        if self.state <= OUT_OF_STEP:
+            if not begins or behind_gap or self.state == ENCRYPTED:  # who knows what a gap held?
+                self._lose(length)
                 return
             self.state = TENTATIVE
         self._count(length)
         try:
             begun = self.requests.feed(data, time_ns) if data else ()
-        except ProtocolError:
+        except ProtocolError as error:
             self._uncount(max(length, self.requests.unfinished_bytes()))
             self.requests = RequestParser()
+            if isinstance(error, TlsError):
+                self._matcher.ledger.tls_connections += 1
+                self._matcher.ledger.tls_bytes += length
+                self._matcher.ledger.lost_bytes += self.tentative_bytes
+                self.tentative_bytes = 0
+                self.state = ENCRYPTED
+                return
             self.fall_out_of_step()
             return
         for request in begun:
@@ -2738,8 +3180,8 @@ class Connection:
             self._missing(gap, self._skip_response_bytes, 0)
         self.send_next = (offset + length) & 0xFFFFFFFF
         self.answered = True
-        if self.state == OUT_OF_STEP:
-            self._matcher.ledger.lost_bytes += length
+        if self.state <= OUT_OF_STEP:
+            self._lose(length)
             return
         self._count(length)
         if self.watching or (self.state == IN_STEP and not self._matcher.responses):
@@ -2792,7 +3234,9 @@ class Connection:
     def _missing(self, length: int, skip: Callable[[int, int], bool], time_ns: int) -> None:
         """A range of the stream that no segment stands for; time_ns is of the next one."""
         storing = self.requests.storing
-        if length >= 1 << 30:  # backwards, or farther than any TCP window: another stream
+        if self.state == ENCRYPTED:
+            self._lose(length if length < 1 << 30 else 0)
+        elif length >= 1 << 30:  # backwards, or farther than any TCP window: another stream
             self.fall_out_of_step()
         elif self.state != OUT_OF_STEP and skip(length, time_ns):
             self._count(length)
@@ -2807,6 +3251,11 @@ class Connection:
         if self.state != OUT_OF_STEP and not skip(length, time_ns):
             self._uncount(length)
             self.fall_out_of_step()
+
+    def _lose(self, length: int) -> None:
+        self._matcher.ledger.lost_bytes += length
+        if self.state == ENCRYPTED:
+            self._matcher.ledger.tls_bytes += length
 
     def _count(self, length: int) -> None:
         if self.state == IN_STEP:
@@ -3115,10 +3564,11 @@ class Matcher:
     def __init__(
         self,
         sink: Callable[[Operation], None],
-        on_connection: Callable[[int, int, int, int], None],
+        on_connection: Callable[[int, int, int, int, Optional[ServerName]], None],
         secret: bytes,
         responses: bool = True,
         reads: bool = True,
+        server: Callable[[int, int, bytes], Optional[ServerName]] = lambda *_: None,
     ) -> None:
         self.ledger = Ledger()
         self.connections: Dict[int, Connection] = {}
@@ -3129,7 +3579,8 @@ class Matcher:
         self.hits = 0
         self.misses = 0
         self._sink = sink
-        self._on_connection = on_connection  # (time_ns, number, port, kind)
+        self._on_connection = on_connection  # (time_ns, number, port, kind, server)
+        self._server = server  # see Source.server
         self._secret = secret
         self.responses = responses  # are they recorded?
         self.reads = reads  # are segments reads and writes? Else packets; see Connection
@@ -3143,21 +3594,21 @@ class Matcher:
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
         connections = self.connections
-        for kind, time_ns, sock_id, port, peer_port, offset, length, data, sent in segments:
+        for kind, time_ns, sock_id, port, peer, offset, length, data, sent in segments:
             if kind == OPEN:
-                connection = self._add(sock_id, time_ns, port, peer_port, IN_STEP)
+                connection = self._add(sock_id, time_ns, port, peer, IN_STEP, data)
                 connection.recv_next = offset
                 connection.send_next = length
                 continue
             found = connections.get(sock_id)
-            if found and found.peer_port != peer_port:
+            if found and found.peer != peer and not self._is_same(found, time_ns, port, peer):
                 found = None  # its memory was used again, and we missed when
             if kind == CLOSE:
                 if found and not found.ended:
-                    found.final = (offset, length)
+                    found.final = (offset, length) if offset >= 0 else None
                     self._closed_now.append((sock_id, found, time_ns, port))
                 continue
-            connection = found or self._add(sock_id, time_ns, port, peer_port, OUT_OF_STEP)
+            connection = found or self._add(sock_id, time_ns, port, peer, OUT_OF_STEP)
             if kind == RECV:
                 connection.receive(time_ns, offset, length, data, sent)
             else:
@@ -3168,8 +3619,21 @@ class Matcher:
             self._close(*closed)
         self._closed_before, self._closed_now = self._closed_now, []
 
+    def _is_same(self, connection: Connection, time_ns: int, port: int, peer: int) -> bool:
+        """Another process, or the first: is it the same connection still?"""
+        if (connection.peer ^ peer) & 0xFFFFFFFF:
+            return False
+        if peer >> 32:
+            connection.peer = peer
+        if peer >> 32 and not connection.named:  # when it opened, nobody had it yet
+            connection.named = True
+            server = self._server(port, peer, b"")
+            if server:
+                self._on_connection(time_ns, connection.number, port, SERVED, server)
+        return True
+
     def _add(
-        self, sock_id: int, time_ns: int, port: int, peer_port: int, state: int
+        self, sock_id: int, time_ns: int, port: int, peer: int, state: int, ends: bytes = b""
     ) -> Connection:
         old = self.connections.get(sock_id)
         if old:
@@ -3177,10 +3641,12 @@ class Matcher:
         self.total_count += 1
         self.opened_count += state == IN_STEP
         self.open_count += 1
-        connection = Connection(self, self.total_count, state, peer_port)
+        connection = Connection(self, self.total_count, state, peer)
         self.connections[sock_id] = connection
         kind = OPEN if state == IN_STEP else RECV
-        self._on_connection(time_ns, connection.number, port, kind)
+        server = self._server(port, peer, ends)
+        connection.named = server is not None
+        self._on_connection(time_ns, connection.number, port, kind, server)
         return connection
 
     def _close(self, sock_id: int, connection: Connection, time_ns: int, port: int) -> None:
@@ -3188,7 +3654,7 @@ class Matcher:
             return
         connection.close()
         self.open_count -= 1
-        self._on_connection(time_ns, connection.number, port, CLOSE)
+        self._on_connection(time_ns, connection.number, port, CLOSE, None)
         # Bytes that came before a reset may be read after it: keep its place a while.
         self._ended.append((sock_id, connection))
         if len(self._ended) > self.ENDED_MAX:
@@ -3284,8 +3750,11 @@ class Matcher:
 # All numbers are little-endian. Kinds:
 #   H  JSON object: what was recorded, where, when. The first block.
 #   F  JSON list: forms, numbered on from those before.
+#   S  JSON list: servers, objects with address, process and pid; numbered on from those
+#      before, the first is 1.
 #   C  connections: u32 rows, then columns: time, number, port, kind (OPEN; RECV: was there
-#      already; CLOSE)
+#      already; CLOSE; SERVED: none of these), server (0: not known, or as before; files of
+#      earlier versions have no such column)
 #   O  operations: u32 rows, u32 keys, then the columns of COLUMNS, one row an operation,
 #      and the block's key table: hash, size. A key is its place in that table.
 #   L  JSON object: the ledger so far. The last one counts.
@@ -3319,8 +3788,15 @@ COLUMNS = (
     ("value_size", "I"),
     ("exptime", "i"),
 )
+SERVERS_MAX = 0xFFFF
 KEY_COLUMNS = (("key_hash", "Q"), ("key_size", "H"))
-CONNECTION_COLUMNS = (("time", "q"), ("number", "I"), ("port", "H"), ("kind", "B"))
+CONNECTION_COLUMNS = (
+    ("time", "q"),
+    ("number", "I"),
+    ("port", "H"),
+    ("kind", "B"),
+    ("server", "H"),
+)
 
 
 def pack_column(typecode: str, values: Iterable[int]) -> bytes:
@@ -3371,7 +3847,9 @@ class ProfileWriter:
         self._path_until_start = output
         self._started = False
         self._rows: List[Operation] = []
-        self._connections: List[Tuple[int, int, int, int]] = []
+        self._connections: List[Tuple[int, int, int, int, int]] = []
+        self._servers: Dict[ServerName, int] = {}
+        self._new_servers: List[Dict[str, Any]] = []
         self._forms: Dict[bytes, int] = {}
         self._new_forms: List[str] = []
         self._start_ns = 0
@@ -3435,9 +3913,23 @@ class ProfileWriter:
                 ) from None
         self._started = True
 
-    def add_connection(self, time_ns: int, number: int, port: int, kind: int) -> None:
-        """A connection opened (OPEN), closed (CLOSE) or was found open (RECV)."""
-        self._connections.append((time_ns, number, port, kind))
+    def add_connection(
+        self,
+        time_ns: int,
+        number: int,
+        port: int,
+        kind: int,
+        server: Optional[ServerName] = None,
+    ) -> None:
+        """A connection opened (OPEN), closed (CLOSE) or was found open (RECV).
+
+        server: whom it belongs to; it may come later, with SERVED.
+        """
+        place = self._servers.get(server, 0) if server else 0
+        if server and not place and len(self._servers) < SERVERS_MAX:
+            place = self._servers[server] = len(self._servers) + 1
+            self._new_servers.append(server._asdict())
+        self._connections.append((time_ns, number, port, kind, place))
 
     def is_due(self) -> bool:
         """Is there enough to write, or is it old enough?"""
@@ -3466,9 +3958,12 @@ class ProfileWriter:
         with contextlib.suppress(OSError):  # a pipe cannot be synchronised
             os.fsync(self._fd)
 
-    def _write_connections(self, rows: List[Tuple[int, int, int, int]]) -> None:
-        times, numbers, ports, kinds = zip(*rows)
-        columns = (self._time_differences(times), numbers, ports, kinds)
+    def _write_connections(self, rows: List[Tuple[int, int, int, int, int]]) -> None:
+        if self._new_servers:
+            self._write_json(b"S", self._new_servers)
+            self._new_servers = []
+        times, numbers, ports, kinds, servers = zip(*rows)
+        columns = (self._time_differences(times), numbers, ports, kinds, servers)
         packed = [
             pack_column(typecode, column)
             for (_, typecode), column in zip(CONNECTION_COLUMNS, columns)
@@ -3581,8 +4076,9 @@ def is_number(value: Any) -> bool:
 class ProfileReader:
     """Reads a profile, block by block. A context manager.
 
-    header is there from the start; forms, ledger, end and complete grow as blocks() is
-    consumed. Raises ProfileError for what is not a profile.
+    header is there from the start; forms, servers, server_of (connection number -> server
+    number), ledger, end and complete grow as blocks() is consumed. Raises ProfileError for
+    what is not a profile.
     """
 
     def __init__(self, path: str) -> None:
@@ -3593,6 +4089,8 @@ class ProfileReader:
         self.complete = False
         self.opened = 0
         self.connections = 0
+        self.servers = [ServerName("", "", 0)]  # numbers begin with 1
+        self.server_of = array("H")
         try:
             self._file: BinaryIO = sys.stdin.buffer if path == "-" else open(path, "rb")
         except OSError as error:
@@ -3679,6 +4177,8 @@ class ProfileReader:
                     self._count_connections(payload)
                 elif kind == b"F":
                     self.forms.extend(printable(str(form)) for form in self._decode_json(payload))
+                elif kind == b"S":
+                    self.servers.extend(map(decode_server, self._decode_json(payload)))
                 elif kind == b"L":
                     self.ledger = self._decode_numbers(payload)
                 elif kind == b"E":
@@ -3712,11 +4212,37 @@ class ProfileReader:
         if rows > BLOCK_ROWS_MAX:
             raise DamagedError("a block has an impossible number of rows")
         at = _ROWS.size
+        columns = {}
         for name, typecode in CONNECTION_COLUMNS:
-            column, at = unpack_column(typecode, rows, payload, at)
-            if name == "kind":
-                self.opened += column.count(OPEN)
-                self.connections += column.count(OPEN) + column.count(RECV)
+            if name == "server" and at == len(payload):  # written by an earlier version
+                columns[name] = array(typecode, bytes(rows * array(typecode).itemsize))
+                break
+            columns[name], at = unpack_column(typecode, rows, payload, at)
+        kinds = columns["kind"]
+        self.opened += kinds.count(OPEN)
+        self.connections += kinds.count(OPEN) + kinds.count(RECV)
+        self._note_servers(columns["number"], columns["server"])
+
+    def _note_servers(self, numbers: Sequence[int], servers: Sequence[int]) -> None:
+        if not any(servers):
+            return
+        if max(servers) >= len(self.servers):
+            raise DamagedError("a connection has an unknown server")
+        highest = max(numbers)
+        if highest > self.connections:  # they are counted through
+            raise DamagedError("a connection has an impossible number")
+        self.server_of.extend(repeat(0, highest + 1 - len(self.server_of)))
+        for number, server in zip(numbers, servers):
+            if server:
+                self.server_of[number] = server
+
+
+def decode_server(item: Any) -> ServerName:
+    """A server of an S block. Raises DamagedError."""
+    if not isinstance(item, dict) or not is_number(item.get("pid")):
+        raise DamagedError("a server is not described as one")
+    address, process = (printable(str(item.get(name))) for name in ("address", "process"))
+    return ServerName(address, process, int(item["pid"]))
 
 
 # ==== Analysis ========================================================================
@@ -3789,6 +4315,22 @@ def round_to_3_digits(counts: Counter[int]) -> Counter[int]:
     return rounded
 
 
+class ServerCounts:
+    """What is counted of one server."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.outcomes: Counter[Tuple[str, int]] = Counter()  # (command, outcome)
+        self.latencies: Counter[int] = Counter()  # ticks
+
+    def add(self, outcomes: Counter[Tuple[str, int]], ticks: Iterable[int]) -> None:
+        """Count a block, or its part of it."""
+        self.outcomes.update(outcomes)
+        self.latencies.update(ticks)
+        if len(self.latencies) > DISTINCT_MAX:
+            self.latencies = round_to_3_digits(self.latencies)
+
+
 class Analysis:
     """What is counted over all blocks of the profiles."""
 
@@ -3805,6 +4347,7 @@ class Analysis:
         self.key_places: Counter[int] = Counter()  # of retrieval requests
         self.seconds: Counter[int] = Counter()  # operations by second of the recording
         self.noreply = 0
+        self.servers: Dict[Tuple[str, ServerName], ServerCounts] = {}  # (host, server)
 
     def add(self, block: Operations, forms: List[str], started_at: float) -> None:
         """Count one block. forms: the profile's so far; started_at: its Unix time."""
@@ -3841,6 +4384,29 @@ class Analysis:
         )
         self.seconds.update(map(floordiv, block.time, repeat(TICKS_PER_SECOND)))
 
+    def add_servers(
+        self, block: Operations, forms: List[str], host: str, reader: ProfileReader
+    ) -> None:
+        """Count one block by the servers that its operations went to."""
+        known = reader.server_of
+        of_connection = {
+            number: known[number] if number < len(known) else 0
+            for number in set(block.connection)
+        }
+        commands = [form.split(" ", 1)[0] for form in forms]
+        for number in sorted(set(of_connection.values())):
+            counts = self.servers.setdefault((host, reader.servers[number]), ServerCounts())
+            rows: Iterable[Tuple[int, int]] = zip(block.form, block.outcome)
+            ticks: Iterable[int] = block.latency
+            if len(set(of_connection.values())) > 1:
+                its = {c for c, server in of_connection.items() if server == number}
+                chosen = [connection in its for connection in block.connection]
+                rows, ticks = compress(rows, chosen), compress(ticks, chosen)
+            outcomes: Counter[Tuple[str, int]] = Counter()
+            for (form, outcome), count in Counter(rows).items():
+                outcomes[commands[form], outcome] += count
+            counts.add(outcomes, ticks)
+
     def _add_keys(self, block: Operations) -> None:
         for key, count in Counter(block.key).items():
             size = block.key_size[key]
@@ -3875,11 +4441,17 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
             header = reader.header
             started_at = float(header["started_unix"])
             last_tick = 0
+            host = str(header.get("host") or "")
             for block in reader.blocks():
                 analysis.add(block, reader.forms, started_at)
+                analysis.add_servers(block, reader.forms, host, reader)
                 last_tick = max(last_tick, block.time[-1])
             seconds = reader.end.get("duration_seconds", last_tick / TICKS_PER_SECOND)
             duration = max(duration, seconds)
+            for number, count in Counter(reader.server_of).items():
+                server = reader.servers[number]
+                if number:
+                    analysis.servers.setdefault((host, server), ServerCounts()).connections += count
             connections += reader.connections
             opened += reader.opened
             ledgers.append(reader.ledger)
@@ -3889,6 +4461,7 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
                     "path": path,
                     "source": header.get("source"),
                     "hook": header.get("hook"),
+                    "side": header.get("side", "server"),
                     "host": header.get("host"),
                     "ports": header.get("ports"),
                     "started_at": header.get("started_at"),
@@ -3901,6 +4474,7 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
             )
     report = build_report(analysis, duration)
     report["profiles"] = profiles
+    report["servers"] = report_servers(analysis, duration)
     report["connections"] = connections
     report["connections_opened"] = opened
     report["keys"]["comparable"] = len(key_spaces) <= 1
@@ -3910,7 +4484,10 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
 
 def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
     """The ledgers of several profiles as one."""
-    names = ("bytes_seen", "bytes_lost", "events_lost", "unmatched_responses", "resyncs")
+    names = (
+        *("bytes_seen", "bytes_lost", "events_lost", "unmatched_responses", "resyncs"),
+        *("tls_connections", "tls_bytes", "udp_datagrams", "udp_bytes"),
+    )
     loss: Dict[str, Any] = {
         name: sum(int(ledger.get(name, 0)) for ledger in ledgers) for name in names
     }
@@ -3991,6 +4568,37 @@ def build_report(analysis: Analysis, duration: float) -> Dict[str, Any]:
     }
 
 
+def count_hits(outcomes: Counter[Tuple[str, int]]) -> Tuple[int, int]:
+    """Hits and misses of the retrieval commands, from (command, outcome) -> how often."""
+    gets = [(o, n) for (command, o), n in outcomes.items() if command in GET_COMMANDS]
+    hits = sum(count for outcome, count in gets if outcome in HIT_OUTCOMES)
+    return hits, sum(count for outcome, count in gets if outcome in MISS_OUTCOMES)
+
+
+def report_servers(analysis: Analysis, duration: float) -> List[Dict[str, Any]]:
+    """The servers, the busiest first; address "" for what belongs to none that is known."""
+    total = sum(analysis.outcomes.values())
+    servers = []
+    for (host, server), counts in analysis.servers.items():
+        operations = sum(counts.outcomes.values())
+        hits, misses = count_hits(counts.outcomes)
+        servers.append(
+            {
+                "host": host,
+                **server._asdict(),
+                "connections": counts.connections,
+                "operations": operations,
+                "operations_per_second": round(operations / duration, 1) if duration else None,
+                "share": operations / total if total else 0.0,
+                "hits": hits,
+                "misses": misses,
+                "hit_ratio": hits / (hits + misses) if hits + misses else None,
+                "latency_us": describe_latency(counts.latencies),
+            }
+        )
+    return sorted(servers, key=lambda server: -server["operations"])
+
+
 def powers_of_two(counts: Dict[int, int]) -> List[Dict[str, int]]:
     """A histogram: how many values are at most 16, 32, 64, ... bytes."""
     buckets: Counter[int] = Counter()
@@ -4029,14 +4637,18 @@ def compare(first_path: str, second_path: str) -> List[Line]:
     pair = analyze_into(one, [first_path]), analyze_into(two, [second_path])
     profiles = [report["profiles"][0] for report in pair]
     same_secret = profiles[0]["key_space"] == profiles[1]["key_space"]
-    # How requests fall into reads is known where reads were recorded, not packets.
-    reads = all(str(profile["source"]).startswith("ebpf") for profile in profiles)
+    # How requests fall into reads is known where reads were recorded, not packets or writes.
+    reads = all(
+        str(profile["source"]).startswith("ebpf") and profile["side"] == "server"
+        for profile in profiles
+    )
     depth = equal("pipelining, mean", *(r["pipelining"]["mean_depth"] for r in pair))
     sizes = [Counter({s: n for s, n in a.value_sizes.items() if s != NO_SIZE}) for a in (one, two)]
     lifetimes = [f"{len(analysis.exptimes):,} kinds" for analysis in (one, two)]
     return [
         show("profile", *(os.path.basename(printable(p["path"])) for p in profiles)),
         show("source", *(printable(f"{p['source']}, {p['hook']}") for p in profiles)),
+        show("side", *(printable(str(p["side"])) for p in profiles)),
         equal("requests", *(report["requests"] for report in pair)),
         equal("operations", *(report["operations"] for report in pair)),
         equal("connections", *(report["connections"] for report in pair)),
@@ -4152,11 +4764,12 @@ def human_seconds(seconds: float) -> str:
     return f"{seconds / 86400:.3g}d"
 
 
-def render(report: Dict[str, Any]) -> str:
+def render(report: Dict[str, Any], by_server: bool = False) -> str:
     """The report as text."""
     sections = [
         render_profiles(report),
         render_summary(report),
+        render_servers(report) if by_server else [],
         render_commands(report),
         render_latency(report),
         render_histogram("Key sizes (bytes)", report["key_size_histogram"]),
@@ -4175,11 +4788,14 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
     lines = []
     for profile in report["profiles"]:
         ports = ", ".join(str(port) for port in profile["ports"] or [])
+        where = f"port {ports}, " if ports else ""
         path = printable(str(profile["path"]))
         lines.append(path)
         start = f"{profile['started_at']}, {profile['duration_seconds']:.1f} s"
         lines.append(printable(f"  {profile['host']}, {start}"))
-        lines.append(printable(f"  port {ports}, {profile['source']}, {profile['hook']} hook"))
+        side = ", at the clients" if profile["side"] == "client" else ""
+        source = f"{profile['source']}, {profile['hook']} hook"
+        lines.append(printable(f"  {where}{source}{side}"))
         if not profile["complete"]:
             lines.append("  CUT: the end is missing; this is all up to the last whole block.")
     return lines
@@ -4228,11 +4844,18 @@ def render_commands(report: Dict[str, Any]) -> List[str]:
     return lines
 
 
+def whose_latency(report: Dict[str, Any]) -> str:
+    """Server, Client, or Mixed: at which end the profiles were recorded."""
+    sides = {str(profile["side"]) for profile in report["profiles"]}
+    return "Mixed" if len(sides) > 1 else "Client" if sides == {"client"} else "Server"
+
+
 def render_latency(report: Dict[str, Any]) -> List[str]:
     rows = [(name, c["latency_us"]) for name, c in report["commands"].items() if c["latency_us"]]
     if not rows:
         return []
-    lines = ["", "Server latency (us)     p50        p90        p99      p99.9        max"]
+    title = f"{whose_latency(report)} latency (us)"
+    lines = ["", f"{title:<24}p50        p90        p99      p99.9        max"]
     if len(rows) > 1:
         rows.append(("all", report["latency_us"]))
     for name, latency in rows:
@@ -4240,6 +4863,31 @@ def render_latency(report: Dict[str, Any]) -> List[str]:
             f"{latency[key]:>11,.1f}" for key in ("p50", "p90", "p99", "p999", "max")
         )
         lines.append(f"{name:<16}{values}")
+    return lines
+
+
+def render_servers(report: Dict[str, Any]) -> List[str]:
+    """A line or two a server; see `analyze --by-server`."""
+    titles = ("operations", "share", "per s", "hit ratio", "p50 us", "p99 us")
+    widths = (13, 8, 11, 10, 10, 10)
+    title = "".join(f"{text:>{width}}" for text, width in zip(titles, widths))
+    lines = ["", f"{'Server':<17}{title}"]
+    hosts = {server["host"] for server in report["servers"]}
+    for server in report["servers"]:
+        ratio, latency = server["hit_ratio"], server["latency_us"] or {}
+        times = "".join(
+            f"{latency[p]:>10,.1f}" if p in latency else f"{'-':>10}" for p in ("p50", "p99")
+        )
+        numbers = (
+            f"{server['operations']:>13,} {server['share']:>7.2%} "
+            f"{server['operations_per_second'] or 0:>10,.0f} "
+            f"{'-' if ratio is None else format(ratio, '.2%'):>9}{times}"
+        )
+        who = server["process"] + (f" {server['pid']}" if server["pid"] else "")
+        if len(hosts) > 1:
+            who = f"{server['host']} {who}"
+        lines += textwrap.wrap(f"{server['address'] or 'not known'}  {who}".rstrip(), 80)
+        lines.append(f"{'':<17}{numbers}")
     return lines
 
 
@@ -4316,6 +4964,23 @@ def render_loss(report: Dict[str, Any]) -> List[str]:
     lines = ["", f"Coverage  {loss_line(loss)}"]
     if not all(profile["responses"] for profile in report["profiles"]):
         lines.append("  Responses were not recorded: no outcomes, no latency.")
+    return lines + [f"  {line}" for line in unseen_lines(loss)]
+
+
+def unseen_lines(loss: Dict[str, Any]) -> List[str]:
+    """What kinds of traffic membench does not look into were there."""
+    lines = []
+    if loss.get("tls_connections"):
+        count = loss["tls_connections"]
+        lines.append(
+            f"{count:,} connection{'s use' if count > 1 else ' uses'} TLS "
+            f"({human_bytes(loss['tls_bytes'])} bytes); membench cannot see inside"
+        )
+    if loss.get("udp_datagrams"):
+        lines.append(
+            f"{loss['udp_datagrams']:,} UDP datagrams ({human_bytes(loss['udp_bytes'])} bytes) "
+            "were not looked into"
+        )
     return lines
 
 
@@ -4382,7 +5047,7 @@ class Status:
         self._operations = 0
         self._hinted = False
 
-    def update(self, ports: Sequence[int]) -> None:
+    def update(self, watched: Watched) -> None:
         """Call often; does its work once a second."""
         now = time.monotonic()
         if now - self._last < self.INTERVAL:
@@ -4397,7 +5062,7 @@ class Status:
             self._hinted = True
             if not matcher.operations:
                 self.clear()
-                say("no memcached traffic so far: " + explain_silence(ports, matcher))
+                say("no memcached traffic so far: " + explain_silence(watched, matcher))
 
     def _show(self, elapsed: float, rate: float) -> None:
         matcher = self._matcher
@@ -4451,12 +5116,12 @@ def write_stderr(text: str) -> None:
 
 def record(options: argparse.Namespace) -> int:
     """Record until the duration is over or somebody stops it; then summarize."""
-    ports, why = choose_ports(options.port, options.source)
+    watched = choose_watched(options)
     secret = options.salt or os.urandom(32)
     with Stop() as stop, ProfileWriter(options.output, options.force) as profile:
-        with open_source(options, ports) as source:
+        with open_source(options, watched) as source:
             started_ns, started_unix = wait_for_start(source, stop)
-            header = describe_recording(options, source, ports, secret, started_unix)
+            header = describe_recording(options, source, watched, secret, started_unix)
             profile.start(header, started_ns)
             matcher = Matcher(
                 profile.add,
@@ -4464,16 +5129,18 @@ def record(options: argparse.Namespace) -> int:
                 secret,
                 not options.no_responses,
                 source.reads,
+                source.server,
             )
             status = Status(matcher, profile, source, options.quiet)
             if not options.quiet:
-                say(f"recording {source.name} with the {source.hook} hook, {why}; Ctrl-C ends it")
+                what = f"{source.name} with the {source.hook} hook, {watched.why}"
+                say(f"recording {what}; Ctrl-C ends it")
             while not stop.requested and not is_over(source, started_ns, options.duration):
                 segments = source.read(POLL_MS)
                 if segments is None:
                     break
                 take_in(segments, source, matcher, profile)
-                status.update(ports)
+                status.update(watched)
             duration_ns = source.now() - started_ns
             source.stop()
             drain(source, matcher, profile)
@@ -4482,7 +5149,7 @@ def record(options: argparse.Namespace) -> int:
         profile.finish(matcher.ledger, {"duration_seconds": duration})
         status.clear()
         if not options.quiet:
-            summarize(matcher, profile, duration, ports)
+            summarize(matcher, profile, duration, watched)
         for remark in source.remarks:
             say(remark)
     return 0
@@ -4527,17 +5194,18 @@ def drain(source: Source, matcher: Matcher, profile: ProfileWriter) -> None:
     matcher.finish()
 
 
-def open_source(options: argparse.Namespace, ports: Sequence[int]) -> Source:
+def open_source(options: argparse.Namespace, watched: Watched) -> Source:
     """The source that the user named; with none named, eBPF, or else packets."""
     kind, interface = options.source
+    ports = watched.ports
     if kind == "file":
         return CaptureSource(interface, ports)
     if kind == "packet":
         return PacketSource(ports, named_interface(interface), options.ring_size or 64)
     try:
-        return open_ebpf(options, ports, named_interface(interface))
+        return open_ebpf(options, watched, named_interface(interface))
     except SourceError as error:
-        if kind == "ebpf":
+        if kind != "auto":
             raise
         ebpf_error = error
     try:
@@ -4554,11 +5222,11 @@ def open_source(options: argparse.Namespace, ports: Sequence[int]) -> Source:
 
 def named_interface(name: str) -> Optional[str]:
     """None stands for all of them."""
-    return None if name == "any" else name
+    return None if name == "any" or name.startswith("unix:") else name
 
 
 def open_ebpf(
-    options: argparse.Namespace, ports: Sequence[int], interface: Optional[str]
+    options: argparse.Namespace, watched: Watched, interface: Optional[str]
 ) -> EbpfSource:
     """Record at the sockets."""
     image = None
@@ -4572,20 +5240,24 @@ def open_ebpf(
                 "name an object file, as bpf/programs.bpf.o",
             ) from None
     return EbpfSource(
-        ports,
+        watched.ports,
         interface,
         options.hook,
         not options.no_responses,
         options.ring_size or 16,
         image,
         options.verbose,
+        watched.side,
+        watched.pid,
+        watched.unix_path,
+        bound_unix_path(watched.unix_path) if watched.unix_path else "",
     )
 
 
 def describe_recording(
     options: argparse.Namespace,
     source: Source,
-    ports: Sequence[int],
+    watched: Watched,
     secret: bytes,
     started_unix: float,
 ) -> Dict[str, Any]:
@@ -4595,10 +5267,10 @@ def describe_recording(
         "membench": VERSION,
         "source": source.name,
         "hook": source.hook,
-        "side": "server",
+        "side": watched.side,
         "host": "" if elsewhere else platform.node(),
         "kernel": "" if elsewhere else platform.release(),
-        "ports": list(ports),
+        "ports": watched.ports,
         "responses": not options.no_responses,
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_unix)),
         "started_unix": started_unix,
@@ -4608,7 +5280,7 @@ def describe_recording(
 
 
 def summarize(
-    matcher: Matcher, profile: ProfileWriter, duration: float, ports: Sequence[int]
+    matcher: Matcher, profile: ProfileWriter, duration: float, watched: Watched
 ) -> None:
     """The last lines of a recording: what it holds, what it lost, what to do with it."""
     gets = matcher.hits + matcher.misses
@@ -4619,7 +5291,7 @@ def summarize(
         f"{human_bytes(profile.written_bytes)} bytes written"
     )
     if not matcher.operations:
-        say("nothing was recorded: " + explain_silence(ports, matcher))
+        say("nothing was recorded: " + explain_silence(watched, matcher))
     if profile.path != "-":
         say(f"next: {os.path.basename(sys.argv[0])} analyze {printable(profile.path)}")
     report = matcher.ledger.report()
@@ -4629,6 +5301,8 @@ def summarize(
         line += "; a larger --ring-size loses less"
     if kernel.get("unreadable_bytes"):
         line += f"; {kernel['unreadable_bytes']:,} bytes moved by calls that cannot be read"
+    for unseen in unseen_lines(report):
+        say(unseen)
     say(line)
 
 
@@ -4653,71 +5327,102 @@ def find_servers() -> List[Server]:
             with open(f"/proc/{name}/comm", "rb") as file:
                 if file.read().strip() != b"memcached":
                     continue
-            inodes = set()
-            for fd in os.listdir(f"/proc/{name}/fd"):
-                with contextlib.suppress(OSError):
-                    inodes.add(os.readlink(f"/proc/{name}/fd/{fd}")[8:-1])  # socket:[INODE]
+            inodes = socket_inodes(name)
             servers.append(
                 Server(int(name), listening_ports(name, inodes), listening_paths(name, inodes))
             )
     return servers
 
 
-TCP_LISTEN = "0A"
-TCP_ESTABLISHED = "01"
-
-
-def tcp_sockets(pid: str) -> Iterator[Tuple[int, int, str, str]]:
-    """(local port, remote port, state, inode) of each socket in a process's namespace."""
-    for family in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{pid}/net/{family}", encoding="ascii") as file:
-                next(file)
-                for line in file:
-                    words = line.split()
-                    local, remote = words[1].rpartition(":")[2], words[2].rpartition(":")[2]
-                    yield int(local, 16), int(remote, 16), words[3], words[9]
-
-
-def listening_ports(pid: str, inodes: Iterable[str]) -> List[int]:
+def listening_ports(pid: str, inodes: Set[str]) -> List[int]:
     """The ports that a process with these sockets listens on."""
-    wanted = set(inodes)
-    return sorted(
-        {
-            port
-            for port, _, state, inode in tcp_sockets(pid)
-            if state == TCP_LISTEN and inode in wanted
-        }
-    )
+    listeners = (s for s in tcp_sockets(pid) if s.state == TCP_LISTEN and s.inode in inodes)
+    return sorted({listener.local_port for listener in listeners})
 
 
-def listening_paths(pid: str, inodes: Iterable[str]) -> List[str]:
+def listening_paths(pid: str, inodes: Set[str]) -> List[str]:
     """The Unix sockets that a process with these sockets is bound to."""
-    wanted = set(inodes)
-    paths = []
+    return sorted({path for inode, path in unix_sockets(pid) if path and inode in inodes})
+
+
+def bound_unix_path(path: str) -> str:
+    """The address that a server has bound for this path; as the kernel knows it.
+
+    That is another one if the server gave a relative path, or lives in a container that sees
+    the same file elsewhere.
+    """
+    if path.startswith("@"):
+        return path
     with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/net/unix", encoding="utf-8", errors="replace") as file:
-            next(file)
-            for line in file:
-                words = line.split()
-                if len(words) > 7 and words[6] in wanted:
-                    paths.append(printable(words[7]))
-    return sorted(set(paths))
+        wanted = os.stat(path)
+        for server in find_servers():
+            for bound in server.unix_sockets:
+                root = f"/proc/{server.pid}/{'root' if bound.startswith('/') else 'cwd/'}"
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.stat(root + bound), wanted):
+                        return bound
+    return os.path.abspath(path)
+
+
+class Watched(NamedTuple):
+    """What is recorded, and why that in words."""
+
+    ports: List[int]
+    unix_path: str  # "": TCP
+    side: str  # server or client
+    pid: int  # 0: any process
+    why: str
+
+
+def choose_watched(options: argparse.Namespace) -> Watched:
+    """What to watch, from the options and from what runs here."""
+    kind, place = options.source
+    side, pid = options.side, options.pid or 0
+    ports: List[int] = []
+    path = ""
+    if place.startswith("unix:"):
+        path = place[len("unix:") :]
+        why = "its clients" if side == "client" else "its server"
+    else:
+        ports, why = choose_ports(options.port, kind, side, pid)
+        why = f"clients of {why}" if side == "client" else why
+    return Watched(ports, path, side, pid, why + (f", process {pid} alone" if pid else ""))
 
 
 def choose_ports(
-    asked: Optional[List[int]], source: Tuple[str, str] = ("auto", "any")
+    asked: Optional[List[int]], kind: str = "auto", side: str = "server", pid: int = 0
 ) -> Tuple[List[int], str]:
     """The ports to watch, and why those in words."""
     if asked:
         ports = sorted(set(asked))
         return ports, ports_text(ports)
-    if source[0] == "file":  # what runs on this machine says nothing about a capture
+    if kind == "file":  # what runs on this machine says nothing about a capture
         return [DEFAULT_PORT], f"port {DEFAULT_PORT} (the default)"
+    if pid and side == "server":
+        return own_ports(pid)
     ports = sorted({port for server in find_servers() for port in server.ports})
     if ports:
         return ports, f"{ports_text(ports)} (where memcached listens)"
     return [DEFAULT_PORT], f"port {DEFAULT_PORT} (no memcached found here; the default)"
+
+
+def own_ports(pid: int) -> Tuple[List[int], str]:
+    """The ports of one process. Raises SourceError if it has none."""
+    network_namespace(pid)  # says why, if there is no such process
+    try:
+        inodes = socket_inodes(pid)
+    except OSError:
+        raise SourceError(
+            f"process {pid} may not be looked into", "run it again with sudo, or name a --port"
+        ) from None
+    ports = listening_ports(str(pid), inodes)
+    if ports:
+        return ports, f"{ports_text(ports)} (where it listens)"
+    paths = listening_paths(str(pid), inodes)
+    raise SourceError(
+        f"process {pid} listens on no TCP port",
+        f"record ebpf:unix:{printable(paths[0])}" if paths else "name another, or a --port",
+    )
 
 
 def ports_text(ports: Sequence[int]) -> str:
@@ -4725,31 +5430,52 @@ def ports_text(ports: Sequence[int]) -> str:
     return ("port " if len(ports) == 1 else "ports ") + ", ".join(map(str, ports))
 
 
-def explain_silence(ports: Sequence[int], matcher: Matcher) -> str:
+def explain_silence(watched: Watched, matcher: Matcher) -> str:
     """Why nothing may have been recorded, from what this machine shows."""
     kernel = matcher.ledger.kernel
+    ports = watched.ports
+    where = f"the Unix socket {watched.unix_path}" if watched.unix_path else ports_text(ports)
+    if matcher.ledger.tls_connections:
+        return f"what crosses {where} is TLS, and membench cannot see inside"
     if kernel.get("recv_bytes"):
         return (
-            f"{kernel['recv_bytes']:,} bytes were read on {ports_text(ports)}, but no memcached "
-            "text command was found in them. TLS, the binary protocol, or another service?"
+            f"{kernel['recv_bytes']:,} bytes of requests crossed {where}, but no memcached "
+            "command was found in them. Another service?"
         )
+    if kernel.get("udp_datagrams"):
+        return "there was UDP only, which membench does not look into"
     servers = find_servers()
+    paths = sorted({path for server in servers for path in server.unix_sockets})
+    if watched.unix_path:
+        if paths and bound_unix_path(watched.unix_path) not in paths:
+            return f"memcached listens on {printable(', '.join(paths))} here, not on {where}"
+        return f"{where} is idle, as far as membench can see"
     served = {port for server in servers for port in server.ports}
     if served and not served & set(ports):
         return (
             f"memcached listens on {ports_text(sorted(served))} here, not on {ports_text(ports)}. "
             f"Try --port {min(served)}"
         )
+    return explain_silent_ports(watched, served, paths)
+
+
+def explain_silent_ports(watched: Watched, served: Set[int], paths: List[str]) -> str:
+    """The same for ports; on the ports `served`, and at these paths, a memcached listens."""
+    ports = watched.ports
     sockets = list(tcp_sockets("self"))
-    if not served and any(r in ports and s == TCP_ESTABLISHED for _, r, s, _ in sockets):
+    clients = any(s.remote_port in ports and s.state == TCP_ESTABLISHED for s in sockets)
+    if not served and clients and watched.side == "server":
         return (
             "this machine has clients of such a port, but no server. "
-            "Record on the server's machine"
+            "Record there, or what the clients see with --side client"
         )
-    paths = [path for server in servers for path in server.unix_sockets]
     if paths and not served:
-        return f"memcached listens on the Unix socket {paths[0]}, which is not recorded yet"
-    if not any(local in ports and state == TCP_LISTEN for local, _, state, _ in sockets):
+        return f"memcached listens on a Unix socket. Try ebpf:unix:{printable(paths[0])}"
+    if watched.side == "client":
+        if clients:
+            return f"the clients of {ports_text(ports)} are idle, as far as membench can see"
+        return f"nothing here is connected to {ports_text(ports)}. Another --port?"
+    if not any(s.local_port in ports and s.state == TCP_LISTEN for s in sockets):
         return f"nothing listens on {ports_text(ports)} here. Another --port, or another machine?"
     return f"the server on {ports_text(ports)} is idle, as far as membench can see"
 
@@ -4796,7 +5522,7 @@ def check(options: argparse.Namespace) -> int:
     lines = [f"{'yes' if good else 'NO':<4} {name:<14} {text}" for name, good, text in rows]
     for server in find_servers():
         where = [ports_text(server.ports)] if server.ports else []
-        places = ", ".join(where + server.unix_sockets)
+        places = ", ".join(where + [printable(path) for path in server.unix_sockets])
         lines.append(f"     memcached      pid {server.pid}: {places}")
     works = any(hooks) or packets
     lines.append(f"record would{'' if works else ' not'} work here.")
@@ -4807,7 +5533,8 @@ def check(options: argparse.Namespace) -> int:
 def analyze_command(options: argparse.Namespace) -> int:
     """Print the report on the profiles."""
     report = analyze(options.profile)
-    print_result(json.dumps(report, indent=1) if options.json else render(report))
+    text = json.dumps(report, indent=1) if options.json else render(report, options.by_server)
+    print_result(text)
     for profile in report["profiles"]:
         if not profile["complete"]:
             say(f"{printable(profile['path'])} was cut; what is whole was read")
@@ -4826,7 +5553,7 @@ def compare_command_line(options: argparse.Namespace) -> int:
 # ---- The command line ----
 
 SOURCE_HINT = (
-    "SOURCE is ebpf:any, ebpf:INTERFACE, packet:any, packet:INTERFACE, INTERFACE, "
+    "SOURCE is ebpf:any, ebpf:INTERFACE, ebpf:unix:PATH, packet:any, packet:INTERFACE, INTERFACE, "
     "FILE.pcap, FILE.pcapng, or - for a capture on stdin"
 )
 
@@ -4836,6 +5563,8 @@ examples:
   sudo membench.py record --duration 60        for a minute
   sudo membench.py record --port 11212 out.profile
   sudo membench.py record ebpf:eth0            only what comes in by eth0
+  sudo membench.py record ebpf:unix:/run/memcached.sock
+  sudo membench.py record --side client        what this machine's clients see
   sudo membench.py record ebpf:any - | ssh host 'cat > out.profile'
   sudo membench.py record packet:eth0          packets, where eBPF does not work
   membench.py record traffic.pcap out.profile  what tcpdump -w captured
@@ -4909,8 +5638,9 @@ def add_record_arguments(commands: Any) -> None:
         "source",
         nargs="?",
         metavar="SOURCE",
-        help="ebpf:any or ebpf:INTERFACE; packet:any or packet:INTERFACE; a .pcap or .pcapng "
-        "file, or - for a capture on stdin. Default: eBPF, and packets where that cannot be",
+        help="ebpf:any or ebpf:INTERFACE; ebpf:unix:PATH; packet:any or packet:INTERFACE; a "
+        ".pcap or .pcapng file, or - for a capture on stdin. Default: eBPF, and packets where "
+        "that cannot be",
     )
     sub.add_argument(
         "output",
@@ -4924,6 +5654,19 @@ def add_record_arguments(commands: Any) -> None:
         action="append",
         metavar="P",
         help="the server's port; may be repeated. Default: where memcached listens here",
+    )
+    sub.add_argument(
+        "--side",
+        choices=("server", "client"),
+        default="server",
+        help="whose sockets: the servers', or those of clients on this machine; latency is "
+        "then what the clients see. Default: server",
+    )
+    sub.add_argument(
+        "--pid",
+        type=number_within("process number", 1, 1 << 22),
+        metavar="N",
+        help="only this process; with no --port, where it listens",
     )
     sub.add_argument(
         "--duration",
@@ -4973,6 +5716,9 @@ def add_analyze_arguments(commands: Any) -> None:
     )
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
     sub.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    sub.add_argument(
+        "--by-server", action="store_true", help="also tell the recorded servers apart"
+    )
     sub.set_defaults(run=analyze_command)
 
 
@@ -4987,8 +5733,14 @@ def finish_record_options(
         if not options.source:
             parser.error(f"unknown source: {SOURCE_HINT}")
     else:  # who chooses among kernel hooks does not want packets
-        chosen = options.hook != "auto" or options.bpf_object
+        chosen = options.hook != "auto" or options.bpf_object or options.pid
+        chosen = chosen or options.side == "client"
         options.source = ("ebpf" if chosen else "auto", "any")
+    kind, place = options.source
+    if kind in ("packet", "file") and (options.pid or options.side == "client"):
+        parser.error("--side client and --pid need sockets, which the ebpf sources see")
+    if place.startswith("unix:") and (options.port or options.hook == "syscalls"):
+        parser.error("a Unix socket has no port, and needs the sock hook")
     if not options.output:
         options.output = time.strftime("membench-%Y%m%dT%H%M%SZ.profile", time.gmtime())
 
@@ -5083,318 +5835,426 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "136613770c32374293cba579cd1b32019feeffc67fccce70b5eff499b93744ab"
+BPF_SOURCE_SHA256 = "f15adb875d4387b9cb852ca81b78c7938315713511cb0deec0f466bae1fe0765"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-c-rl~eSF*3ecyY)2N0A<ih80bS+ak6umno93{kSgSds(TQbHxNjp)gAA_ss-NMuBjFagP=B{z)iEKKS&Na7@H>ZGvadQ
-9h}Xy?|vi&`<AyYMc~z1W)F>2|&g+ocJ+q_@cGuI%Pc_j}Iyo*&NdLx7^4Y`K33FU!B*`#gNl^Z9<y1Hg|SI`W<hpHG;
-NPyD?oQt>mhwdfk=|KCm_uk6-tSAzUprJu)rLdoe`^VW6AS6|TXH5Ed<b^ZGFW=Q1YLWh5q-
-B*flX?ahvyh<UiznkP#XkOB$pO0=Fa^=dmrkce{&Y8;9VnA}`CJ|T9R?(%NK5?F&)#7(JzE1FD<u^o%p0891QCTV7bwW
-**ox)M!zs}*t#Ys=Rm&5@XkK$BH_e~tH>Jb(1WYr7ehzeiH;j`j|;wt8^ibI@kwO_hdbGnB)-
-7hn@i==wqA_ln}Ddqn~D95uRA&U7wS@}7UX8AQ$#e6hX?q~VG=84}_d7Db-WaY1lZjYQ#DxNE67t8rL<l`w-@5T5ZbL-
-a|zm?-
-Z0r4+EIfhlfiuL%I==0R$1x~M;Ii=eB(T#rQN0mI4en7g{aQbUG{qvl@N$(t_*UR}a>75n*p7avM`l%_V+f>=e^5amxs
-A|VzdXKPtlir6oeUsk9>~GS0h|@RaJ5fyED&NV<qbmJZcwAk%Pe0R?Oh7)X^td}-
-rTcHSSfu>BLPyjyUa6l|l{(yJUxj*B@%aAc0iC~Bbhg~_`>J*(dCS#vbLHP%zwRrByRt_=>mJh2t3y1_DN{1s)fOJ-pX
-6~qrk_oL8daVvotmoxoUiH%@jvM0itdKurJBE0>D4`D^6{5y9=eh;{GYCu%E#uKR+awo8qNpLYfCtPkAA|)uN5H`J|Ny
-j&n;A5S#wL$JkJs5X`ZX9*7-YG{a>z2|GHzstuLR-hpsT=-c-F-J#VkNMNP7*-
-6~}LH40Dt?cjWWfa}l9yEn*p6Ln6Rk1Jf>sv4-j3tT=Q*I&w;URNXciwf=+72bJ!`)S?qXUW~+dXPQ*!FxHM>-
-pKJpI;EDFJ|ZHi`jYf#nl?FPxgPi`sS*i^-
-Yb=;7b1iPk)SmEbQh_>7PNa*JZ~4piXz0ju3yULv!0@oiEl`T|ssa>hSR=dvyCPGycrWjofYzceQu(d~%0+VtHPzD3<G
-=sC?{m$Dz;CpK=@rOT>>a3&`dY`yJiEmV~(egq|njOSS(u8hx%@nWUWSA|>RRdXo8hQt5NuP{VQEF>AQJFEue!JA|xqU
-tMO#X{B2}pXD#Z%M1;7aeHjk&r58N6zjc*pWXZnyZ!;i`?x(~&>os!5#D}!r3w3MVNQQ5ETq5IaynmroAIkmfBlAjR=w
-=)uTSdwY^u=q%J9bm>UqMqow-
->*pH$5$_OE|Yk5>{dMGrrv2j&v)cUPYmZhOgm$$FC^F1>H&y2+Q+Q^PN6KEd{iNylyHW={8cUEWI?iD#L0K2Q3W>vn#s
-o%{Pz_53Ygqv~++kG1M>z6LJuE_eLPcps-
-=l+EiVKUcXPAM@${5`R+5ePq2J_{RS%`<rmXFX()IW4#X06=?O&GtKR8JNm48Ug>+>(+*cw>hMO+mD^1_wQ@UYeS3xV-
-8YYNxQ8{b{haBKtsGC!BXyti&MQ~GXvRyN=ONv%O*_3*=@<X7j>5%-
-N4}}AE8M|NylT<R^N^O`<ZJqc%!ls$_9V}58^yfyq?z~1&6g&>UF~7lPEq5!eP40ia2t;|YS^{!GWiT~xqQX(NO|b`$T
-d}8-
-+b8H4yJyup62miq09eLh3+sa|MXnK_Jo`lWer@qds@jGW;^8Sqs8%@RP&;q2!>zK?KHez_p2q`PM4Ood)lGyv!?%bc*b
-|N*x)JG@C!QKCZDeG`1874S2uHcKJRV+m140dHD1hm%jomR_<41?ciuJq{Tpo0n(=aFHR$K&kf$C^{!RUEuB}w<@JO8H
-jJ0!n@8Wd!LH{@N_d#$!$nzZMlheD+)GN<7mx880=$Ex_{RTbb`%1>E2fFUgs`~8OI<DuhHDkK{RyDfqyV0_XmNb^1Pi
-0Q7Ru=okqgK4(uj%=+)O<W)#W(SWUz$+iUkz|MKgG=Qt{Qzg&-`9x$&2%R{VMCLKYH{o-
-5+YWKk!q^mq{*Zx<NU+yycW~D(!Nn7FJG^pA%vu*VBY2pDQaJ&w6CO@&?{!y_<LyR=i%WCpj;QLNOmFeM^LxEY^?7=l_
-iSc>2NDS<ilIhM&{?yvENwKd1OPdEM?WQjXNHmlov|udMx~Tc33@{m<XHUdz?b-(Q#Y@=@h4<t_R-
-<el`@y7{X5Ipn<I({|0dHM+j8u%40gU8R}tNslyFdhIeZ|H*Pm)9z8;m%6;Hs3&|%&&S<-
-hTlOx<Ij(~^;hA@a_a?Lu^vtce<{0usT!W72iCjktNi#XJmbTxL*04e^Y3h)X!b+;r*--tUVp%q-
-@HKiZ+9HLRWe_CJs3Y-#re?sC;kH0C+oBL*YtdD*15{QQSIh)^_Oh=OJCOGWB5fq-
-^cIO6K&VlA8Pk|wcT`S>m;+|*>CB(`}<mNtl{yub;_Ne)%>}7{{CR<t$hFe&vVujIf{SvYs{5;KAp3EtSZW_P<F{;SXa
-Njb;?R!w+;Kk-gQ7@*rP|Uvc8DN*TT9gKPSEX0@hW-
-M!$1@joeGTuTU({+ms(L>#kqd`TiKQ?@KISw|BhPapTFA^rf1JH(#qdxxAZnK32uN^}LGLsjIYo+k0B~*K=F?nA@29d3
-@>erM4uQwcXOSMQ=n6pJqE}i+7*k(iZJL+{ONTw1Lv~r6Bva^E1p(ho8;f_45|CzgMx{zN(d<Avc`QYKN1?-
-nQ&YHE%!Voll3`itVEM&BkK>1D4$`S>|X-
-(AbkK=d;GnGySWX?foj%znf_NsP^T2y4;t(6!5HjOug9SFwf)AvF!H~Vi~VvS--
-OVH~c*7-Bk|Dt>=Eg>ACKU*k0%PVm*wPWtxZAcX-RSjO+VL9ngPtMZC)W_odoZYCtc1-0Fc8_nG-y_tOurui||_{akC-
-VOv@~<#@%7$L(F=XKrS$;(poaS+}pO(2B8G4&8q)Ez<Mt)v@9_;@wrnb%p6yW*yVS^Uf8nC%I28-
-A~s3gC3uc^8SdA_oKeX_1@O*S;t=5$m_1b4)3~iOGn9c<BzuTzG;Krr{H?4<Ml@u&-
-1RFt*@7yPwjbnY60_fwb@sDUf0t~pWeS)NPAaW^YAdw!^5k1UTALg*aMf?F1oaa`}rESBaI$g!*(RkgDd^jD(1hcsZt}
-gw^#R%leJ*4&9fevEoHBLUC-lh)M|Za+W9fo&q{AgJFNojG_LnYdH?y!lSTVX*;5sNquoDObg$uaJ(>SLo_|hpKAS54s
-^mUw(caql_Ux?%)PvWq(e;4kjBhaZ*1z-GTMLk1+TNPI{*LUxIr%d7*B@&+@nS#xq?$){2kec9Sx@|-
-@cV3i{r1iUR*K&*xlS!-j|}^Ge&zj{OO3q0;tPPg(Gz-q_1u?dz^-
-8X?r|O;AJOBoH?HHMoo43QwU3(kZ(O(M$A`H8udJx{%)fD7hkTg#Tg*IX;>S7PT|8c8y?oW$-
-;w+~mR)P?p<;hsqsw2*^MTQmJidp0Z0GX0ALjPHz2c+dPOCo7)^h#x^Hm;C13aFZ`P@-`Xv)8;w--e85U=m6^}g0aDp0
-dHQMt-9t_FBKd-
-@x#x1;QS!nc~+tB=bgJndR6Pot+i<?<h|m{sm)Dgxqra=zel$bH9eQ~keGS*O}do{L?TOnObv)2BT8&dl3({5BQ8%8h@
-AC;o9aeudRu|10*HO3e?$|5T4hV^0?KM2^=rv)+BD)H_>G{?TW52+#Ux)eXv*g8ijh*kAhm!pe7o_fyUM_siZ-Qg*6mA
-8Gb~%|4Pjui<tbeqKM<@%}8%AM*U(QRnof{c&GU+E3r9n0wBK_Q*T8L;hN5JLIQo-
-1YXb9TNCC?T~S{Ljr7vJXvPH2=r6A{Uh5RQTs?cc^_$G@&1#Vmn;AD=iAqLr*=jy==0ARJLB8GR68U7Ib&Dk7HC)ev!B
-zh_}VYXu4o4LW^OONpK$I|MZ3ah*%ii~F!n`xyCP81u6W0GK;Z4#0hhdX0M84L1%BCfKo6JaZQ22l|95T&bpD)nK;-
-|Qb^y;0m%jW9())al`HuB|0QCM-
-3)TDULGR!8OV;~KemQ!d&yUvi{(O4e?DM@+Sv+t4kG}cC`Q`~XyezmNdBe*bH(bR6)0GJ?D1W|Rth|bO!kPW?;(6TL)m
-I<jc`oGH7a#ToJ@(YFkN0=kt}4#!*I-`EU-
-!<NJny^q+2n%rr^e@5E%#4q_VGS(fX`=ss^ollnZB?w{L&=rJ)OV!^KbCES8&1h%|wa$=2h047%%>Ht!J<BzT;ZHU)A-
-gA6{S3IXv&jJ;d|$O5frI+nW<5=S3~=!>cRYd#`G}&-t0}{C&ofhv)BR-
-*&$E6Z6D3`6}8ObL(evK0AN4cfWCX72fBZnbV(U=IQU37EQbLvFHZ+XU3X;ySD0nK4(6DNvD6(59@^m%0)SE_;r6fS?g
-2%zbR0q?X23@6c^`Nou89|Zz~JI+}m2{KBo!qo=a~icP{<=-gD`<TP{B5IO%&?oj;p%kd?mQ_VlZFD!0k^{0;V5-
-{$&f0r~KbJDm@{E>ukaNwfa>w0Hfp0Qsf$^UOOt*M8EhfAsyjOOMZhJ;vv@<18;wdi-
-2{(mOAk`ZW6DM&V1{M~<+aZ^Augoui%zRD15J4X=lL!K~-
-aea1^;9sK0;NWK?#X^i#S80)h!)?;I=zs6W^jj_HO6W;S#b5Ck0u;6|&UwfSES<Cmw8W-IE-zwSvxqV;I^FS)-c-
-MK&x4v!prSjX=ylKJn+Wh@cmv`-Y@BKOVzR=q({|j87eDBqqx6AM$b&j}L-
-yf=gd|UTPt4fSBcO7BL3tQn`eORH>DJ8cN<T^Ky+gM_KQtbB*^n1r6$J~3D@t!VmAN{?NBjV=g=I7?;=I7?;=I7?;=I7
-?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I4Lr=Qn@i<8Rapk#5lc*6(t?EBKnM{P^Vk
-3&%zMbpUk-UYNV`o^Y-V>nBG%arlRdm6N<9!(SO!-~73aWd%IJM1{PiDSvu^o>lUOk^DI?bM@=p{4T@4m)}R|-
-~B@0aharl$M}7k{yoC)GV@*h?$G;3_&rST7x_I#@4q7S9p4e3zUv|1GxYu`&bRypfeh5aSJ-
-a}{g1you5Q5b^?z9p>Vnws73*33Hb6C(<6jDWKTwwAJ3`-?l;!xI4%*OY#gp~3yi8r+Vue{*u02?kylT_Pd0J-
-WX$9x$KXBSjkoM{_a;^5SsI%VXO{~ArWvY^Q(SBmJ<$tx>(&sC-WgWjyay|l_>s9P7+ibH5PtRQ@JU#E_cbTzcCVa)*c
-4)TB?6cZojnxjfa2~pK1vIRKx^T+Wg>@aYLSFeiPmz|A*U-H}T<{gk|G2MM{*PMa|F~8DXMDx-KkF;@*<be+`|OMSF6-
-j!{GO%f@AA8>mw&<U)Aam9ewP`2jo%%5|DKUg@Bhxor}zKh)8A_uq4z)c>EAA$q!Rzgr^l$||7w+MkJYYb%*k^750f{c
-?+}~uYQ~%#uV%~@cpPuyvagW8zboZhV^@x2nV&6OCwvb#Ab;L*oqkupdk}zj+QjWtS;pORtQOQ}+ejAwG^Dtb-na7mF8
-RG6e!pAaos(C>-LlEgJ^U{F%KIwRm{;|6+zJz|&}EikWI4A9eedlIy|;2b_VN2<nLJmNac?YF#(U=<6StKa6YDt-
-DV<=$b{G>o%8Uu?tBV!#Yn4w_6z3p&em`dQ9TQ%D4eg&;^_#Kk?h97^VtGPk=Gr!^JiE9&zs}{^Ej-GvK49q+GlsI9=8
-O7XU|qX#C)WB3EBuH2+W+n{{-
-0Q+{r6dAt%b1Hse<m2d0DE%O8xiMrMfQUZQQRdb(>QB&Qjfvr02JmsyeTdW&RGm^G}Y8f5Y#xj($Mz2f1GUisQ;T`e*b
-mby<x5y+!YbxW4?PDBi>M)j;ouIit7myPSVowK56F^6lhzDfjMWUR~e8e(x=oSGDa!<lf;mU(~N$e`uKw)5znll|BD%S
-+QSSUsfCk4a;@eWI1P->$pl!ttf_hXj#$ydn>dJAwT&QMfX3W_j-2U*QEMHl`Pw#reYtAG!^?`C%?-
-weqvRzKYn4Au1ER#3ct%R*;U2*{Tjc^`rXy6%Ox{%kly(x#>HXnE+%Wd<1E1AOpe>S)y4X3Uak9^U7zw-
-3_7haiPb{=Jp?<9{QC-@UR@lcUszqNhp*84Loh}=t#|oztvlBg<F?cL2iY@B?;nD=r>u8nqps0;lkoT&-
-52F&W=%2Ae?#vdhCClAGj{&r7Cm;NR#^E{q|dC??IZK@#kIvb$k>Bno{#HzEPQ3H)@LK4blv+)q%UvIzpz%P-
-)+q+w!d$kPNRmOi`S`Ob!W=RJEslwx}Gxr{|Ebjq>TT;_1eF$jQ{_}{{3bAZ`q*zlV$ur#{Pq4{C~v$X{$XRljCTkZja
-^#w#UO8_3!)2_IO0!4G#=Un`5JAuJK_WE^=Bj50670-@RGe-
-v{+?^wwQ2)2AM}L&ul4%XfErYz@!aX@vWR{Fm3^8b0RLnTwt-zSqh-=GS)WdZ?pz{PUgqx8&vL$2-
-lO;}d_g)66+O@pn5-
-{rF1jdXiJ2*Lw|5aoUS_DV?Z>)>4in=PABIuk40fE%!UE_dVA8(p^fPlEZ)AK*)Trw%ngA>SiH&`_m#CJ#h5sfrq2V4u
-9}a^!US(L(wR?UD&-#T<A~rp6yR`JADKFXVw42eeu3Nks9ba7wzp9@$T-yL@Fh^1}>1CR8Ksa5Z%3liLP|-
-K)*OYa52#>2F{#GCCD?;-yJpY!>KMMCOI&e7TxOql;F;`VuCtf7k2C}I;DDKxb!fkaXvm2P4uS+dlM;fE-
-@@F#``WLM3R!|?LQlpvQr{)kwT=zeKKo_!IYp}U1TrydU`lbu~oLTt9sS0-
-Gc+kWTHFDG7M_ZGw}<3X_qea4<_Q>@zZ??7GpW+5M3q*$GQgN>8>7eI-
-W|1!GVGEA}xc7i&S3&gZxN|zQmcdE>TpyCKHKsqA#9GN8@Sz>`U|udLO*dFP*yL$@GOms_E3ZUYSjCh7#=7<rm%YbX**
-x=1Qaw((57RnC?BFi1w$HrxIpFC`iV;W!1MAYrd-|J}6TYR6{ADOLdfx6I8Jd^;0|c%G%Nupd8P{&-
-eBXi@pJ>8mjg41L=fF=~^HWCuJGmPtB)ZjwVuR(VrMf%T#pvWnJ_OC9Q}4mlzb=(=x#JJClP0X9wfwQ`=7`&us6a?DkX
-IeZBn&M|E7siW5{l%W=D9tD_y_Y4b*jw1`^$p6VM&JNt{Foz2dUy`pw7LG{z`P-
-@Zh@np1bVBp+^WHiy2I3L{X7O2(PETgwj_}(*4a6NmF?0D+Db8(<Ap6=~S1UGDO?shh88{80#r(0y;c-q;#-
-)VEUI)_dkdf<5U=z|a5@7$r%?HcG$rDZnTovo^P`yG~g$33cnx63wkwoz#~)nd-
-~?{^L!K6>cB<A)!7AbRZ30|#52OQKc<lA=D;`-roCzw_9@U^l%|CVNTvnSsIc&OP@y?Rz<-
-^mgvq?*xO!Yex&!$<7vvur+AP#1*-
-<WwV<*)d@*rZ?X1n9A2d=v(ek%9b~UoN9MNG>1}nkI9pn%tg>P#Hx9R~%Hn<}v{%3Fb9U;tZQE3VRY>ZXPQMP+Pa!%E9
-XNRCX!QOAox~ijOdIv8CgKw4dZY3OixOl@wLD_#t5;T*<$3wC8a*^lgItUj*)Y__TS~_;&RvwvEuk$+fOC(t<y~7^xGd
-ehXM58rT^N4f=j?ESi=%oVdy|a*3+GQK21(G#14m9A;)Ld_>Qnu0U31|nqjIP??{-2|IYBkhT6&#*RN-yTWhcl<Y;)SE
-#-0#o`Yxn;%&>YqF*u-dJpWKKQzeZg83RX>EXaBl#vQLTE7@a0Pl+-
-WaxXWiQt819U1^7AFlVctBS=Khc5Mlk9%Up|=1E7o;~sn3v~ywHt)SLaX@_KInJJ81A{f^o<js?dZKbnOqBv!PQ#niI&
-u#}4qg#Wf-N)j+Y0|)yPuaYK^m_WjndqYz5`)9R&03kZI`>B26Fquw^uWmjhmS-
-L9yoqLR;fD^+r?HbDc#Doq$xu0<B5SY&}OFdm^|%s$n=nJsqK%&&n2kODMjXN-
-t1<3o65j8r(F)olA&9)OuKXg7t+ZK>0<FVd$Z9hWwttJ`r>C(EqVr4J@}4$yhg^hZF}c>=^Sn=IqA!apWCw9!kRydNyS
-RIT>qFO2D-
-ebJL<tVrvWXp8_OMT)KIB(B55meIbBOP)ZH!R<^%QSCM3<K7VNUp;Bse1*Hs%`s=d8VvZ?7qDyz5KGa)FO%^o8xVyh`x
-@4&^DmKLk0kg;+)5mhG1g%lYin<+%A9lF)3BrVO`DAHh*s&wGucKPb5b1D^k>BhZ*4IsOFv7XqNl#VPx)&#4F!w-
-<VsCDR5ti_^Ts{67Y_wFoe+g+B$<xNpqUUTx$Vl*hrB1?l>e*gZ`xz!z`#e{V$Ks8#4%*qMgj$&7#D_3{tQr$+>rfCxJ
-C>mMs`y5Y~BhBdbzuW7-7yBO6rSw$k+~brABTAR-
-j{S~|wAc1F`eK{w=j}^HcTa|BfZpSsWakc6a<q&Um2ai#i_Og@ElvYZIEg+=+LIvXQ`=w43ZAR1lkqN3&CBHw)wE?}-
-R+I#n!=_orG)ZExa>7XSEvDCNt<U7movk8zBluRr{2Buzh@m;s;N{Tx}$Vc$y#_jBT!~c%E4hK$C5qbq|G;HaCs+Im8!
-Qn^vH4Rd_N8pN=13>+drrClp2O}`ZG@(<W)+eV7(O$nYn)6A=8x}(t8<dM}QJPo9+>5()H;xcg}H_N=e!-
-k)sd3H;BG8qv<gsJ)EtnbFE5=k+G{^wElN(Pq~ZY$o&E;(xoT3?kKRVp^#Q)=UP<ONG+z$MY{&hpC6D5ZrKmh16>2W2j
-jYTMZ4u@jCvcST%}yn+bi;o40QG6Rk?bV+0vc~9q8h2OA<j*STuS%v9nD*>}?sfE0i2arF!L-
-2Z@QwWqg{dYj;$|3*8;Md#9+C*`U&@y@05Mpsb|SxjXK$O1Pc#X|1_bym#xz-
-O8@)PY?8@g0d;@d+_L?=uzrX!Ju9#bM^MhZ0MF~(M=&)ijYIy^%a9d(QfKly>bzh7!t)`l<6I1XAC)DNse>pR_9`3kRs
-EH#kr7l(gV)!?K|4!BKj;f<!QO1O;L|^;*N~sq#lbWovnAeC37uInPTcgDhv%rGv|7ITl6wh`tOiSuAr)q&CVWo?piNh
-qK~Pqi0+^+tFeKMC@!e(S<z@zmtS@(s0nJb;?&nQFqnu^Df`G)9qLV`Q^CO@Id?-OnVeZFY8N#TK-
-$u#kUe6zOu^9~Z&S(!o6{u{>Fxb;EcKHh**`p@$)`WHSM;aoKQkm`D3uTwWPPt(S)L(P;MNfhF{#<RlDuA#38e?3<e++
-o^fz@&Zbcm}`>Zt*WmXPHXjVA>VD$dT@%tjC+RaLp=X=~KR5spRKUW>7?Nb?q0&h?8@R1MWW|?_K6WMsG*h(L`;d$4VZ
-6R8`r_SwFRn%q#aw5e+R%&>vP*gLfo<!F`vX}H&D)Fe0vqk?<T0Az`n@%W~S}mH_B{cDNC259sV^FtNIh5JBi|e;!s%o
-Z^I_lVi_q{)Q@WBTT$*s8-
-rCLDbeolomqijMe6L;JplWQ|Mvo@wp_T1c4&1pS8m^dqUT#Qzi6_k$4K9G(|FEvbP%tyN}3=Wbxpgl>81l91A=}?!E+v
-6nU-V^V64{5*?56Iqr;NByL_6in5BXX#Hw-
-^}gJsXV=iSAyJ>J{BX^NmCbf5$x>fz69EvW1m<ckf;<C8<iiRd2jfy|NN^y54#fW#SDf?fY1-Tw{5YpcIOkjSrsRy-
-P?iTl)P2CIiZk+JHPi6naEA@QxC>vBT|nWbd2|+5T;h*!f}~H)U0NRsgF0`F*PdXgqAIpzP1ZIN}V=_$gP~nQp!4+o~V
-?VZxFTX@xJNw92p~OMxq_J6#kdcR#mo<-qDm@*X&G<j7vZ$*9wfGu<g--STJD4lJfgAzK{|D(5jJ(kT<}Ot+cJz?MCi8
-0=5<1vkss?wV9W3zvxOL5i$Q66LIlCeB2A`v<xcB01Q5F-
-~Je9W&G_w>eqRqB(|AzcOZT^t^oN0q>2V0+7;HA>?lJvFPFV+<&}9Zdc1!IRi*jN}XzyNzTrg++a{)Nzu6~3UrS0m*$A
-6Cwt7UFEMD%DpXFRa$X%cLk$s>RYjpWvYu~S+&(?e44@lY&2gKZ`;Wahdi>~#2kvWeC#kYAr4^Fy860@5--
-$mKA0`bskaqNBXxkcW69+d-aa<u$HT9LSdTsZ)R<Gr|P^-
-6;4sa(~qXK9k%R{}ypkNgqAJh|zc2)gVqz6fZtAnOHdElq+gdntdJ9IQCUt3LmMUEUe{6MR<6++LGtxkw~voe5t1|AbS
-=~SAmy)Fm#qLiOm1-
-r>PTWS4Z4v~}~10=6#>zlffi`ZgMp{O(s4yxIaH$Z6_M=eSDW)*BtQpw)#X!>k#cd)o8P74G%sqUhouMGM*BcYTbrGpw
-F9FcnLf%ilYKXB-{?A3D|cej8M0yg{t%r~;wO53SLxoVD?E6Oso)X*}PR?*IKhfPq9o5-
-O<?{_Y%A#~{I(GQ$BbmCBpp1#T%fSv(1X9&{LWA50$TedKTYP;($*SONXkwmDLWi-
-A;eOGLErR|ij(RD??wns`Cc`{KxoGW9m-MA^b%__*%2J#f<Lb6-VmiiRNbB^BXY}TEUUZjI=?gI}z+)^}%jiFmRpQ-
-B|r56`4k}q0A`Jy|PPtp*6@My`wY)9|9cxF(Zu-_mR4rUV4c%ylv*iJhi!Bo$u&MqKP8LF5jk(=cGhmIXP@ZLl7CEDgm
-RL!F|NK%K<399$<C6t@QP?;*m#f2ns(N1H&CM%JOR4eI$8>GU4bSfI&R#9Y>8@G@NRZQjvE#ysUs5ebUvAn;MBJ;R-
-b*5~h6hW&lb?(6~9(6;kv<>VaZRMfLbHJSQ)Y2olI1_7co&!mUkw*cHyl#?ogPFlKnPd;OH?ceu<9hGRSS*QIN0NE1mg
-2@vx7Vz=sx?Vj#@hBWryg?jxI3k!o9%@n8p~bDR?EL-
-?;Oj;vv4iu$ZV?Orj*A5Xi?%zu4`LLE^JAt+#T_*Y)j<WtaDpRFKJ7}aBZ&=MVvP{lv>^5V$-
-sW>0}H~Pq+1U0KOMRHWI(=cckgV#Fn_{c!49D3q;PjgtUGxSvwpa3%u3ws8JC3#N6{wz97ZJ>YPHErT&z%zaVs(RLdUD
-ns6HDJ$=2=aev7W#!Tbf@RkuK;tAAUCQ$iWE0L_H*Ky)Sw-
-N`Mp1pt)r<$I!nYDM>NPNy`1|**6qCC&xpvMP}G@#&RW*4(7VXgGwfP)L=nK0IuJRd$!C5xXeuE&{MT0L{4TM2B5&8;e
-qx4n1Z;$H8;s9Pmg5WXBxB9OHsV_hF8xu3a^4b9pT_gd!qSuG=LO3(cE>9j62RY1C&`qP&PNl(%I;2wOb2(-
-+R&pYms7Y=2M+9PtFLu4I^I<;D~8UfzQ<?eICZlh=TTG$-
-e?=fd&Mm_ss`<?q9y#M|K4;)m}bMd%ZUY5X#vIWizi>G(xP9X8Py5xy62GYmBC1&X|hutL_(VoxcJy1tC3(e^KVmFVoP
-4^Z#Z`Vry?Fn_$P`#?~+e)3E%g`m4J9aOj|4RwQMUMC2S~j`PaY^$C`kQ;sM5>csNIfRZHcKfl&rVB;0A)5?2Ku^<zq;
-j^cub?dl(l2G^NU!tyHaHjq@{QC(6QsR5<Yya<B+;i;%375AA6YRMp5h5-
-W(zK9eMEBA#e2cbE20y+j`r(1)j@;O6Wot%k%CY+}IRx4_m+t@y-
-TMl(V^U5~D{MF>)26&P}`Yjad7Z8ui@7;KfAoni{K?tvYmzT)miO0XxZl9*v&9(A$^p?T?;MoTr``)P59tj)WFB=>=L*
--oPafry$IHHmcWb2ie}kGq2~*w}}F>%ACkScHWkG?#Au!PHivVt#{^K3Mln7x9U*bJKi`fDaG9|)KjEKCb=JfFc{Q#2*
-`l(2vAd#9K3Urb*~>N{k?FJ`pX8TWp=YXxqI4PMyh*}Kwn}gpJOFu&pVT1Wm1&5lxdIO)P>XMdyB)5@6bN*VDzB_?>}@
-RLZwk((l~PXzC#ZjJ0y<r(YR2T2ZTA+R|n<7zR)VnA-dR3GY|cLa6p~q^!0Wn`cnz>dllyUyl?Wq*1Lpob_;RJufG?Tt
-8jmdLdd^P)<N!j<@d(PbHDt~XM+%D<#(c*gm^-JZ)|DtJ6H01WQ*1oS$>!7cP*BgxMckZMlb#QbBoW>zmw~We4hUO?-
-mcp{B9_+{97ZRvsnHal39x{NEsW8d`ZT+qsSlS?_<d_|A-y`phEvGFVXE+-`keFs8Wd4nMzf6h6BVQX7g!h-
-a`Jh&sM6xhACP8T~GgIzp4+(XXM|-d)lx5TBqcv<rm^d{UXWyo5U^8_|<pZZ26<$pJD!<l>b__7-
-Rk!aZR>bec#pQDd20s)4&DbSzuX_Ha7w{0|$Xa!0o_c;0SOha1Zb(a0Yk`I18Kuo&cT#&I3;a&j8N?%Wvs=>Jzvb*Z~d
-#w*!ZPBfy=&G2kBHB=8XM2=FLy26zlO3p@@y0Xzwu2fhY84Lk!}0G<Vw-
-v+fg0Nf1h0Ed9vfy2NZz!Bh1;23ZZa1wY3cm#M9cnmlToMT>GMgN}jtKT+}d<${YxL-_Jyq5SH^FHF+kNCwjbAq@w;uk
-Z_pC#Uy^NRxW1aZZSelc6=oiF7VV{QK+^Iu2~`9(YPB02OL{UXA=g}8BrUvyerOPpkWKXJ`2zZkOQZ6tZ4AU|8>EzczL
-6H?x!U*s*WA-)FbPec0h&&o-DR(`?wb-!?!ze&%{SEzgzR}hDo|8FUOn#yN!194BaH@`#G-ulQ?d-
-F3^?afcF+FKtJ)!zD;0{PR`#rn97>Z4HYt)JOyZ+pux{!9Kxa^E=P7mduD=vn(yYCq<O<?n$M{K{6b^>xJW)z>k<w}15
-bz4|)C9GAAxYgHl(;m4T=W%^T9Vv6~BdM@d%5!WF6H1ofp=c+)Bm|>RT{3~iif%#2(-
-rZcIeymFJUG&_rwnhXjUPau<9HZxYr$#he+(aB?{v<uOwAP4_#Vd&0nO~vjt($5@g!#wxyptk#TD*oh$=pJ=pPyiexr2
-CFp-PM~j}ot%trFwRFUas!H2#_YNHTTa3FiMuyt<C&XNxxzU$b}z@wCNzh-WN*FLA+QKe04mCAZa*ow$PLV~hR7LEsQ`
-inzJCT9r%kuhmLBmgZNBw-
-P6rzb*MP)d%yNGW;f*F9Y88&ob96BHM7JMvPm$hB(K3AMvtqjhJNaB5pWXBc`nMnkl{MfYskKHOeNJ{EYlzh1nW08}Rm
-j`9n2!|8K1I=C8Td+yBG0-u@qf@SU~Z{y)V0yNl%CWDkf@2%oY1H<SOE#eU)}^BcsC%>glPv7b1{{I^p6%Qa%c;tj-
-;7W;{(nAa_){!E=MZ}BSPYZk8~o`LWM=2OIe8YGR2yxhz@O1yNE#uxK*#7(c!__DZ>IL!R2^q;B`9TqndN0|Q&@rKuF{
-8_x6IA-x4;w1BiI*Lz&XUOvRlm7_wyUD-
-p`!!<J;$_5H=1&th&|u41><~{_+(JBQaVzmPiw_V_TU<jt!~AcFo8O@R$o$`kSNxFXv&EX1)l>a#3W!FFYlxefgTxzXa
-0V@|C2nUPAYQU7Ai@^=i6hLvD&@5YM2z_x#H+#qkz{_Ic*VhhYDdX4#LIt5{gYY#VAGQ0)ITlu6X%%kBd+WWh&=N{#Ep
-FcG0prD;-
-*spF=KH(abdAnAIvWH>I3;>Bep(htn=!F<~pxFaO%AJAXw+s2cbIe{N7&Yo!=vMUVYJ7=hYW62;WoZ)gL2u#rbO;&0nK
-+-uWz3=bg{8%%7tAs7}*(XMUb|(dB@cuy{G~B=}!rz9!p)Cfgb2pAc6(6A-
-g?mj1~E)DJ7E`ELpFv((?1*As7lE};6A;r9`TEcO$Jfg{W*;%1uMd+M$J^kP7aFn^x>8)<URF#j{+B{bP*E%p<SGk=?S
-*((7t#r!65!vys&i&qm*TfBjI)?$ZP{vep)eZ-
-9x*AO>1SmTqFO^A6<BaKH=Heu!?#H;cF(P6QlIAZZy;u!M?@ycsdAI#4YulPQVH|F1Ol=dc#H|Fn3{~uC)G!(~QBaOdY
-gSY-
-B!GDVR#}vQuO=|xJOCP=!P<vC7m&)IHdZkV@F5&r`__ix`qM140O!g)z&Gsc;eHCWDbv5<(%px%a{v+U@0nRe_5;s4)N
-K8TeJad-(>t0+Wrhy9<`-z=KZ~P$hzb5}hFE0{d=D#N1Lz8(2_(#A$2J(6=e?R$;SiGNj0>V!+-
-@k_Bld`x5T!8Si%pW8Fnk$P$V5yfIE#5@zSnMYbF@KAA@oQARrC#|F@b3X0f$*cu|7DG|Ulxfm;4E`e{$?LdKG&E(N&R
-Q(YjtAU;sEgs^Y5>d<AeI!GO(|h|AhP()8rKd4l)0?by8o}i5SH1VGiC(ee8#IVhDJI`8ViU+e7v@#Lrp&tH^&6IB&_T
-CwbSH*Da^{w4+MQFkc{Ecce-bEUqOEEHCo=i5r)D{hOKlNxnmqb!0i%la~KR@*lF;Pn=<%re`B9uE#C*6HhR&T_NXt${
-)yYT%q|vdair1N(3#woj9@r^27Wq^sF7P5~JXs0sk!UxW$KwbIey|c?xx6lDYCWnlA(O>h};0FCi{4|9B;_RAwtRA0+>
-#x9UW|;w8k5%%^XYzcp4bnk`;J>@bf=uBsP7=I4l4)zyoT#Y>6XR~GYAPx%R3@#`smY^67UJ<JnQJ}K7`;Ecuf#94?x!
-TjHEllD)&xCT74(z_m+T?zX;P2TlLGjrIX`DHDYpZR{`TO2B1lcg_O>(v>C(r5BF=~mQ=4(2C_x38^LzdvcOr#hRw>#3
-e5Z+?<Zu%E#E2PAK+Q!B<SZYIuJ{2t<Q@SkY%mVXM;%R~7KP1b%yd##v-
-@bX9KZ2!hpFkdm(Y@zz1#h_#HYT_XCUBv4T){2nDtBKp0KTPa&)QYgh&BPJrj}xysQY$){zeap3EjDA!e?olQ@mkSi@h
-ajZ^M989v=|+-cop#o^O7LVC#Pz~sKvJsXPEa9-yWm(uy`GDmiat!b2qhz#f`)h%%7IrQ!6G-
-eG;$ks})lgFD1@1|FH~Di{)#pto6{-
-wPJ?(&&Ypyx>o&Aux&2~n!Vv0nSVy%n=aRiX6D5$B!7h3hxs<*y633=E%p<4HhbH92>eIEf1LTSluwKAoW&KyQ_S%exg
-MtSF+Waxh!)!givx1;y}HOX!~y1iO}y?6Dxby6iJO^!LVVja^+$_W5{H<VZY3S?I`uz`R}e>-
-cM`9m#eENRg!q;>slPC%W%#$Ke=ui=m(JEIJ52I#ZI%01i$sojl6X<wB9UkQYvQ^_vWF~QNjz=wM&cQZYlsWXtG3a2S+
-PjWTD)n+BJ~5&hMS3-nLCKrtR;KN;@!kS=8<jkw<5`YvUme=yT#jxJ1pKo+-
-b>MM)F3OzfHV6v`CCv93akETtl2={=qgmzmWZCv7dN~`R`<T!c;%Zx3<dlIF+CIKH`QWi_{Or8?GP@FrR9b>vOUnE%p;
-PGk=_TYbVu@#XE?D7T-
-b~V!le;e2VJF;yU6EkQZbAYvRfn)d%y&J4nBEll{oNhq$t5k(j*2(l_Zv>a6^ND4sL75?2q^x#!Bt?!2~G{Z_QvXOh1c
-J+s(7H~t9OU%|p+_uSaneHl0>9ur<WZyb0+c<nrME^O?)yzts_=A8FmNxSRK#p?Ir?es$6Z_aUz-
-4^kA?Y5ZDYqyPoJaf)!?6$nmYq!lpcyn%Q?66P;oXdlM2XLgqYqyzm&cBrTtEzL)IprUJ2-MZN=b9T<%6-
-f__gwQ%;>9cK+;dIIHN@r|)9CRW<j<UA8a-
-~#EgzEd#}~WjlHJ6s<t7xLb4hz^%`1!Db4Itk%wHq_`cR#FZulzk(qNr?Zuoua-&*IM8!EeOQ=NNm7-
-*9FY<2EAq2zjEb53}gxM^RVdrl~MJ@Kf;ONcYfpCN8OSm&M_O1_ggYw<4Paf=@$&RM*Vc*5cuVsozeBbi=Doyar4MSRP
-VI`>>r@(N;euDG7`Z}81U?zy7mRc|hG&kYmA4ONRpBlAnEq#mI9X8yOt^>s8J%()+NbK~OTIV15>;t;cs^kLJA#qPPI<
-R!#m<~7Z7AAGUsu(*<VhWQwApkuKpFeizZA6YDBEnZ42_#EwXk|T@Vb3@5Xh?}cnUxE4e$bZ@K#qPPG<VxZkgg57WW*_
-Am_?vS+voF#N=VFfE>mLF(=XhoxWeDPr_`Ulk8Q?L$cOPW};!pa$`y}Sv&g_#+gZ~Wp&w@O2ZfEvU8f(1!DB&7!_>LOy
-zDW#t2*Qulc=t^*z+*MueUxmCcOS)^!<l`NDUhEB{~2Hb=UV1m&Fq^r1DkWUm8AdtPgDP9K0~}@bg_HR_DSNpSe<*$Cf
-QFMV}72vp}WpKcl+~Oq`s?j&)JOrly}ZPV(HZl#MPNP_x_gAs~w<MJ3+6;K(CI1Ud@0W%>w5@uTFwqodUgD5Z?V0qi5a
-yl`?wQ=+z+T)ppRUNzjuS(5vI1SMw15n$N2z1E9AWL617XLC~uq(5vmBS35wjMnJE2f?n+by*dQ>8v(sK26{CM;d7v8r
-z*U9b{fJ9(6f!8XPZH<I-qxhpl91b&zk!`XQ)3n9WUx}$<Fbj9+$l2cu|iVy%qz#X7skvYer8Sy=L^Z(Q8Ie8@-
-mT^y)REr;T3AReJTB(bGn+O;&pKS`74B59qZd=rwcS#^|+?Dz9G4RKfXsl~=EgS9$eX5cF0E^jZY`J3+5yz<&(<$AOLB
-G<t0s;?Goj_1G-
-10KMjb9twiq3WMJ20RIU1m%ATh^xBZ$tJlUMe9rIHV^hG>5Z>rjqsL}}1?aT^=(T3hQz6i6?cg5)?t$>;zKhXgBfz6IU
-cF}YuF-4e{)^F5=Dv&3NA_K4H4jLR)O+qktNXo@kJo$dMyq*2-
-i7Y0_uP?|?w2K>s`uQLR_!D?R`0npE!{sLxx3zTcUsL`l6&escc@kWm3OH7>eXH97R&uJ>W`Pzt9#?_Imu|fx>N0*lMp
-+gM}y42NAXubQ?KrgOP(e6kJY<+x@HsAW47Mao2xg;dwlioJ>?GK#pCs2#^M#k1&dpWXDwbU4_$pl_7fXDdzpCiEA{R@
-=HDi+pQv~5G5@hl?@GO^hb8-
-oJ3w!m_3lr|ziF~w3;~ZYJGWDQUaNQYvg9SiS&(P+^kMQ3Ox3&VW5bgcKR`TX@iF28$TREbuaf`D*Xv!qZrJE`8NY_&n
-|sG<eU-
-0w_4fZM)Bk?GtG6XL5s!eLH0$Ha&D1~MsCV_Q;c<)aB+gm9gxK8cRpaW1_3rvu?W@ext2_NCt$z6oarIlperN21a`*M!
-`%Go-+y6f#@7Bf!*WNQc4)$Um;$H*%a0b})%Z=OV-
-`WPZA9fLM*wo<KcgCJ<_j&EfFxZQoKCeC51OCPye1YVz+123oD|i03{MV8HB=D5Q@88wn?z_0_0_MLb|C)UbZoe_?SR5
-iY_Mx$7!xdh8*4Tf>o*jksOusSq>|}-4o}Gd41+-UT-
-^AEs#=jjnT<NuEjXfsI<EQc%d+flS^1P$LwYNTfr`*46aP6nxBW{c|xb~CsKi=TphyGLI#ittF`^-
-y1a$Q9IqsqFk*xlgnGu%f070CwIK6-
-$7O}fFgk0dt}oBPR^Bo8%+9N0?}%)d$gt1nZ2fX#j7e^1;r(%{}#mj0_QH@N!_Zhv5YQ>OQHgS+ow*xX+Z@1XpSHn{ee
-@o%@di8u!G&Hd#w6#v#|8r=KKhDR)3OFRzo&A!G9(mzA}9eB#(4&uDU?ZnqCUXy8X?K8Lh%s<;9?Y#zfAH=X@aTBqz-
-%NX&`^`Jsq+V<goy;F3u6(Y+wa308IosgcUzI!Q-
-#F!$`LN_%gKKZ$zQw1=f60{w*PeQgxMH%wwWrK{YQ8Ha|HPoPM2MsE%y0$U#>B@h9$%v8WW#|*&8zv3>}H7{w*2$Nrz{
-RG)&3@YY^na6!^XcrEdMUu)pdM#XPM@1{-e92^n9NcKeSx?8_vl&lI5wt`)9Gr&vG5#aA<{&f04O|p7QS}{(!k-
-rS`9A(k%D-Z{zR4+4+*+@v`$J=WIJ4Jw9(fr0rnmL$1l~d`Mkw=R?ksb~)u5(9V~flOC|-
-W!V3d>_5)_ZaqQxJo7AvmvhpCR{oorO?-
-#hgby+QBmY6PuoYje399tp$~5IEFn`4S5!GtVraVDrlb#&IcE6NsD7#<EF=Y44tl!%&<sEvvU&=f2cE232@%Br3N8Rq1
-axY5$edA7O_a12X5VU(3+C2j8o`ZIm-zBr#Jp%0>gmw=@yU9I!yWKLC-gX<S^tRi0rMKNCD!uI%gLdnIb{nelwp+H!+i
-va9Zb@i2*{+`X1lmpR0o&~+_jv7gYlL>|fOeB>8~MFgX>-
-~AJ?8U{kG#)2KBNs}*J}^3v`v?l=npyQ52HSB`%U}2?I&$)yT5c+c>9Y?*X}P<72f_L_p0pvBKJz{a?0--
-dHPGWw;ZF@-g3*m3(x%P*KFFmhuNez#{7?M#rBbW-%hchPo@2rn9cW-tMuVtyWi{na)ov;K=|L_znt9T^SXbR!%u<xpR
-oK!NcvkWXA<NeXZP_+ulo^p4^(;GpRU&KAqf8>ryGHE-(WeTkk1Y5o`>-
-Nz~u@;x<BFY*C5@Warj9Hf0^^y4(^9JpE)cSyJt}jyLVK3-4B@Zg8SdFdjZ`4it{-H?rogUX>h-
-0+yh?sXU$*I2KT>U`90wNTkJjp?$2;OXBxcj%h}yo>~;TvDc2&XAI?uZgzw_~kAeFiuzL*LubcXZ{QM!iPeb_s&go|By
-zXh!ufY9VTn{tgew6dmSnqXzj?>M6yN~6EA)nps9t8J$S$?vi)cjC2$L;T{^p`-
-fz1rA)0>W>t*6v9dM_;Yb?n5x{@*I8y+`nI`-P>V&{Y#dU2lvyQpBX5^Kj-irkpD(bHwXRveeB)??q6W{ad2P5`NVN_i
-rs^d?%hT{xGz$FL%u@Yr!=~v*e?D#?ec<>?^pYy_Gep_cF#fhbhUPGhj#hX3hf?&`u_~OcY^z3mM@_Gzsd4rQ2&3+`OH
-E-m$7>g>aCC6r?DN`-GT5Q<opyM{Il#nT2rc@2j;ltgs%VDhN5jFKR-
-0%dMW5fqc@wp?xQ@e^UGjdu$+k%kQbJdUk?4;=ofJR3Xk8yic;lTR7UUDm2qz<<K9@teOVdz6=mF;%D6Yrar=%cSMwbG
-`)3u}y$9S6R%-VkxPOtuPk?(3*PFagW`8zv{f8k-
-&lo!a+|RL`YvBGz#tvESb^pJNz6SRcyN`kUE9@Ry<8|N5`Dq0A^_*@exPO4<41xP^vz#2b*RuO8xIe@4M{g<Bj%((){a
-B^DM(xYmpIg{H0Q1SymD)WB?#<QOJp|+TyBt0O^UwEKKK7H3usiCbHj^&Q8^6Wrj=_}sL3W=3_dk$xnPpdZu>VWyZ<pV
-y)@SDLk;~69pAK)rjdRpt4j+Q>gY52DfBRhZbLGCyO}CB%{4wXJ5Gbzk<Y%)=w^-N=``@eFi-nr1DXxW=S@UGj+RtC={
-`K`@KJQiOE}9cQpyb!haeq{~H_UPWQ{~<`$9=Vuzif{C50v|gIqtuq<TTB3?^WT8gLj(i|2Mf@NhsI<tK<~>dAO!{FJh
-@!YyV7!dmbYA@7Q1BHJr`k7R%p$8mcMsugE<Ci$BWuglvELeREr0XRTLWhMPb>9+zvx#YMg>x!&tvSmsSHv)s##E4(bf
-Z({gq{{D!aezM7%zdZO)tS<7WWq(>z%+H9LD7^WN-Qo>D4xAU>{I&Zazrbca==xVcdjyK<OSdVIe+@VT@<%{kuEs0R^z
-2_22Zgu&rjRSV;qCtX1n;rg<qbl8jsp)>Li+(vReJmPriS8plKBZ)EdBRcEc4T0vFvZhEtc~88r-
-cLm7k|A|If(ZLbJxN%)>6=eZU8Sj{u*t_zs!A#rJTZHZ0>lWAO>O&a+tV&An{#L-
-g;8#d1IFb&KWR+#42ukpBJD;t$ckw=9-<t@9OG{x+QB^Oh$B90ra6$AFW-
-BfuHpEN~8Z5;zY$4O{>=s@iZPumc<d4g*JkW57w^5#S7P7B~ky37iL>1}*@bb(>p$U<Wt^90ra6$AFW-BfuHpEN~8Z5;
-zY$4O{>=irOtdumc<d4g*JkW57w^5#S7P7B~ky37iL>1}*@bAEtE659|PkfWyEM;23Zccmy~DoCVGSPXgzGr-
-2K=#?*Do59|PkfWyEM;23Zccmy~DoCVGSPXgzGr-
-2K=q6W$j>;Q*=!@v>X7;qAJ1ULhn1<nCa0_TCJfeXN9N#m9u*Z~d!hk+x&G2kTd2yg~C3!DR<1kM9b0~dfrEtDVF0S*C
-&fg`{%;3V(}a0WOFoCBT&&I3;a7l6$Y)h$1;0~`Vl14n>kz)9c{;0$mUI0rlloClr;E&z+gP<~(sI0PI9jsVAilfWau8
-Q?5%4tNqc4?GQA05)3@Zux;7;1F;aI0764P6CerXMnT7Ip9g)Jn%Gd0a(;S`GFna5O5ec0vrQQ0*?S^fV03k;7Q;-
-@HB7%STsQSfgRuwa2PlO90N`Qj{s+Yv%opvN#H#2G;je}EP?U^JHR2}FmMDo2Al*Q0nPwtfpfr<z<J<l-
-~zDO5OK>7>;Q*=!@v>X7;qAJ1ULhn1<nCa0_TCJfeXN5DU=`B0S*C&fg`{%;3V(}a0WOFoCBT&&I3;a7l6$cvRi&&2RH
-;A295y7fRn%@z!~5ya1MA9I1fAxTmTl!q5QxOa0oaI90862CxJ(RGr(Ek9PlJ?9(WqK0Bnv5-0}lEz#-
-r;a0EC8oCF>L&H!hDbHJ0pdEjZ_0<c&K<p*|vL%?C+2yhHI2|NOv0nP&FfG2_Tz|+75U~^vKmLJ#w4grUOBfv4>B=87u
-1~?0x1D*uV15X1NfW;~(Kd=KF0uBR5fMdW(;1S>qa27ZRJPDi!o(3)eo1;Is{J;)y2sjKJ0geGDfk%Kdz**oN@FZ{^cp
-A6>ELKDLfgRuwa2PlO90N`Qj{s+Yv%opvN#H#2G;jgf9Ob&@2X=r%z+vDBa11yJJOZ2n&I0FvCxP?8)4&B_bH3`9AJ_p
-70f&Jjz%k$?@Ca}QI18Kuo&?SVPXiZ#&5^xZeqaYU1RMsA0LOrnz$3sJ;4E+scoH}dJPlj`HdjX6@&h}-
-A>c4@1ULqq1Rep-0B3=7z>~mv;A!9ju(`V8mLJ#w4grUOBfv4>B=87u1~?0x1D*uV15X1NfYleO?D7LUz#-
-r;a0EC8oCF@d&3isR20RWt0XzkK4R{847C7K|xfwVJ+z#9U+zH$RJOn%nJO(@tJOMlfd<}R8cotax{(-
-0bz(L@4;11wU;2z*1;8EZ);Bnvy;3?p1z%#(Jz<~`=e&8T*J8%bZCvXq&5b!AQ81Ojo1n?B_HQ*WGS>V7%C_iuzxE;6y
-xD&VscnEkDcno+Pcmj9|_!{sG@GNj(6O<n~2;2_b0o)1P13Uyg3Ooip4m<%o1$+&726z@Ya66PAI0)Ph+yUGP+yguWJP
-JGpJPteoJOz9Wcm{YDIItPY4;%z;2krpw1nvPI0v-h(10DyS0G<M#-
-t4_!Rsa@Tyxa)v0Ed9Xz!BgWa1wX~I0Kvo&H+yX=Ygkz3&7^Wqg#Gp2RH;A295y7fRn%@z!~5ya1MA9I1fAxTmUvdHsq
-Ec*Z~d!hk+x&G2kTd2yg~C3!DR<1kM9b0~dhBRwzHP0~`Vl14n>kz)9c{;0$mUI0rlloClr;E&z*dP<~(sI0PI9jsVAi
-lfWau8Q?5%4tNqc4?GQA05%tV-SPuFz#-
-r;a0EC8oCF>L&H!hDbHJ0pdEjZ_0<cmNcKLxF;1F;aI0764P6CfwEblvKEtdD4CoGoto%0sU`_3~K%lpn^dy&;|6<93q
-JBKWm_nkW|miL`IfqQ_5fJcGHfX9I+fTw`30nY%>0tfE&ax-ucxE;6yxD&VscnEkDcno+Pcmj9|_!{sG@GNj31my<~0=
-ENq0CxiS01p9=0*?WY15W@?0Z&^j@7ouE#SSkw0z1GV;4p9mI0l>q9s$k(XMuCTlfZf4Y2X5|XoK<tJHR2}FmMDo2Al*
-Q0nPwtfpfr<z<J<l-~zDN3FQZNfJ4Ax;0SOGI0-xgoB_@P=YS`H^T5-
-<1z__99Jl<y4sZxK3>*QD0Vjb+fHS~Z;2iKIa2|LXxBx8fg7O19z#-
-r;a0EC8oCF>L&H!hDbHJ0pdEjZ_0<hQ(<p*|vL%>INd-
-t190rvr427U(kIpCLpuK>Re{08t(f!_kI+vDZ6z^%ahfR6y50#5Jo?jJl2{4DT`z^?$m2K;^C9|FG#T-EO76~LQ-
-cL5&+J`UUsoCbax_*vi=fnNcB4fy-OKLmagxawU{e&9{OyMPY@9|!Jxm)9P@4Ezl6bHFbHUjcp{_zmEn0>1@Zcej_<0=
-EM113m(L3b+sWGVn9N&jG&-d<FP*;5UGO3j7vu-Ci$m+UvC!cL5&+J`UUse0i^TetZV_IpCLpuK>Re{08t(f!_kI+vnx
-Az^%ahfR6y50`3F84Ezl6ulk<xecJaKU&i-Y-{*Xv_dV<Tg71sIG2gHIKI!{4-
->B~szK{F9<P+Nm6MgBycvm7h(A%HBGc}y*iud)U<V!TspH2)$9~<mVCoV1^;9w%&t;20kCx+7c?cU?>*)Bl^8|qDq#6=
-375?uoqWTceXem<T|iDaU`ySM*rRLK;nL^@5B5*Oor7ZSu>gYk4%551|BgiI;gL;s`qR63DdK;}}EKzd+7rRchNW^mxV
-4w{UfPM^6mHPCfVc|`jX{b$oXbNr-q<9DX-LaJwh37t=!U0~i-
-$iBXd=cDoN?!i>=*@d>8o!8#}L^{eDrk8Y_y!(2)68))!=!z%P7X}mai=_rs&Ah<gAhxH{gX#EbdJdmg&%uH2cslNO4R
-Pe~eTN=6c1Rq#_uk#ncge>t{n)|Jos9YsGLAddvn|@jyo0@Wu#9$=p`ZE@itgs;UHshDuBGhM!S0H-
-wd?5mxs#tEe(sL$&;i|-yUfe3=pGi$&s}>sqkA}sJuI2oJa_D2iMv^#e(Fa^KXyfT8s9c{Xk&l<r2OnQ8QaYj!U1-
-0fV((*cd@{`I2(6ye0JZ#?)pjcc5%YHwEr$GeV3NDho8Iod6x;@#=+Y-ynf2;nGicn)SVo4r%rg+PR=0nPWIQ&-
-O;w4CJ7GE#sS!ak}x55aEKkor;T&n#)W9(B-=Q`PWI4G8Nv9pvCj@8Vh4-
-Z!6KM<GV7<5zz+H;Gqr;&dIy&~#Qh~?G7(}?Aue#phzfC?hFGMDu_MG?a0f?a2l@Q@KhcUgKZ&M3{@e8r5a91A!p|M4y
--(?ezw{R7=M?<@68?gj{N2}DE4=xH{!%~9?=Z;Y;0i0g`F)Vve5KP5@cpq&VE*)P@s&<L`y>5~iDLRyCDPwpCVg{0K2<
-Y+`g_WxFMg~a5i5OviS+kXluqC5?+3;F>C4~ME0uoa$KG@{aa>G)dztnhU10iK%d~&2MEZ+Lr2l4_^m7YLzfdOqWQp|a
-N~HftnfAZ7!1Nz3)BYnR(r+k{{?#(+oAZ+!rT?um>1Rr$-
-&i93>N52oTwwaXGWDM=k^Zt0>3_FO`jG{u|D7`F=Srl%qD1<iC{zDK3rzp1GW9=MBK@Wk={J=b|K_}Ex?=wHmz5d+c}_
-oMrQcj4{U4Vp{|HA6-(ddxPvz#n86JmL`fEz0U%}-
-^9X4t0*UYEC1~@+c!nD~RGQUq}J}B==Q9AwnLp+Xd(EgVy=H^Mwf1UdIjeF-
-$|FJUdmn>0#x0R^Bm?)io<8SEabNl8`|5TarGd*JzR5AVaCDQ)}C0=>ty4u3^#NVWIwfP3^ceX;5_;qj^zyF^5VSO>)<
-5v3Sm-PNWEZ}#X
+c-ri}3wT?{b?-ai0{|&X1SyH4WXax?WC@gLnU-
+Z6u_T+aB?pdWo6##sVw;3W%3wr^G)YNd<TP~bG|1!hFo~0(iBC&Enjp7H%jEdfXpe5q<oL8`<Fvf3zZ7lVgiV|lZPS)*
+-4nERqqAnunvI!10X^*8)9<@i_-yU{o0&b2HEU+pJoe@X_wB!{%I6dM=Mz5`B`W=b|Ec8K#s6MQA<x~c+|Gshx=LLS`G
+gx!-
+<mhhOMdYg<sPUK;*Im?&$mJ%9~LV73+%p9{C5@K;~ZbL5a(~Fc&ZdPZdcbwHcWc)%Da}p5;vY>)vLv@<m!zg?p`}YpL_
+L*6LhT=zsk?61dmjIRgBT~`5GartEIb2sHHk495?)zIb22@v7Y;)*dw2#XR4+9Mt-
+j5LHD^MHP49sZun{rKP?WsT*LeeVjrhl>zD4eobKJ6?&p~!V#K{(B}Ta%W3K;ap&U<&0a42Tk?K#0agIMwQ_4q6^=^*;
+=d9;js;_a=Ia2*`(Qn1`QI{9TvxDRLFy!NLSMH_fAM@mEKi|R6e*m683+0$_^Hq}L88KwZ@f4?5%RJ`R_ahtp%#XP7x#
+<U`dw|nl%juus^mTg2A-
+zG)k52Dlaned}pd_C_DczRp5XT>f^7Xj&SW53fj$fzuUQS=9_ipyr>Aj27*X280O5Z5ok?I3(`p<K_I(MhKj#Dy0d96|
+H?of@=-&#@c`uBD2cdzkkb*-sZ;WqiI+-nWD?_b%Y^7p*Tme+n?P|g(Ja`(Ea`k&9A_m#q(yG30a-
+leWDCb^wcrewGm+qs>8l-qe)U0Z?yw>;-!ife+Lui7f{6S_I4)KGje@K0`f4Ug-5{Lt-
+(&W&mQ!TECe*c9k+(?1m8d~m<k$oYHZBRc*%(dmW{inq~qGnH3Lu5q0EIpR6$=W1$I{*KiC<9X@da8P*i^11m?0@Lm-w
+QJq$wKZ3{ovd4LRZ@N-
+Vae|X&i6Z6e!AbiNWNQ0Ib}Z1ad~S3Aiq;wJ|D|(%ucT_#ClQ1dQoNf+uM$+ihr2g9hQUC@cZxJe75m5q^_S4I9?PNjT
+glWj2ABkN-Xucum1AJn-~2&-
+UL(zSNiu@`WSz#%gdiT{*1C*o3;O5C6{J34#gjjD&GEts%IXr`oioUR^j6x8d3Gvto@mn>v)GO?u!g@e{!9B#qzvRRVv
+rdy7}1UwL_mVe#&;-S?2k8b5K^7*zG6<YwTqCv0UR#%Kxh&pBJx8QucM-
+W#ZFvlKJ_NJD#hGnusgK3~+s)ZDIDSeCcw(*sR-WwO2l$;V;9>3{CWLeQZ$Ivuux)<UYdJA-
+;Bb{;s}+cX53rpgt5oFKj(M*Mj=Gut?t)E~IZk)Yr>=p8M73>sW7tUsKnb86`Jv=kZY`*OscUD!D(R5<cwP&fKc5qi(f
+|-EA4wZYdF&#Kf3tppC45FFq~2dXxE+@{=LXzN2tn=TAy{;yJ~K#V=Utc=f%C(|uZ%`z-
+fc6HgbJRX$s*KtI=q+>9RauTcGImC9IrEW+)g$-VxPFXSp_{E-
+ed{`r=%Ja#C#aXvmw!KfJLb$(xDd7tqqy^4>jcpq$29fbCOnEiFQiDy*4zuKk(^aVP+bX;B)@#@QG)Wb^O`>lF9w^D`I
+@tnI>*JB6QqZ*gb@woUa2RPij6|emir?<I-pHux!gXgaJ+-
+G&WinIKb{_A@DVzpoV%Q^}d7gqdQUgx+W=;vyMs?Yc%D*hH<3p4baAA)}K5$HF^?0(bh2S>Rd+yL#G%hR`+<GE#s!$ZH
+idBn<Z-z{C9J>#~&TXvP^7uRsRqKaMnHl5E-
+E|;&=?kEp^@5{UL`jvOv^`PbZ;!*A=s#N*ESfv!k%|BfmBix>XYTk18)_FI+2_A1>e5};&N8J8XHTa2VR6R|!sR$amp3
+XK$ta@npq}IQv)&6V6daGO$&!}`;eB7R%R^@te6PM@HcKxpuOGLT$qUU9L+&{zD7nj@pv)1>ovfZoO%emD8+D)e=N1cB
+y-
+%WMZZaq90=XgFB;riae>Ffgi=YD>4FSzgJevtFY>0P7c%Kg#V%~~H+{?~f)4O{K|+>||D^xZn`%Cm1vM#;6cRIjpUI$N
+*m^98nJ&c0vO$JzJi`8vnf9A9Von&s<^du{bYe;IFZRK3<%>1p>fN)5$BzS~s!e>UWW+hEvpjiJi@zm&|2)ur-
+0VmvqTtm@y(jUPqhdHvkPm%0Cczq;ypUS$2d&^T0M#1rRn<u~I>;T~o?;S678yfWR!)fXw(r|ojdc&g2E^<7%I4vS`%h
+bq^~>X0>0x=^`-mnm2MT$S<MAj?Dc!(xH^vDuP-
+YI*4VT~2<2mzW>Bo>lmjb${>GbHhdIxmdPbMXy{xJ}<}lAD*w``0C$Gd|y=Y9r4$Ba;bR>@x1C+_K}v;Wyizy@oKe-XO
+X?WLfJ#-xW8(t;c;lY?eDp>z8=5z`)<6)x2S&R9QVs-c>PL`gN-+o#xL15J)+Dj@o1ZE|F-
+yk&8x?*H&f0psdBbZ0GY&*z*o-u-FBSu>bJ^~_50-
+t{ag+Ab4^~owO(RA%D1nJw}W#1P5h|J$3tyTDvk@z*NtAjl)UQ2rS@;dvgxV(9rJDE@x1P*6yKT)+TATxEnYg&a_M|gc
+=Ixu&Wmwj&9g2l=gSR$iS@F$Jc8?~M~ye1SL0{=F*VNjt$9`1SC6TI`s^At&OXoUU-
+4g3<M|hBRfRs!<KM(%PI>ul<aT<1*WI{$*j^9Ov|C0Tf0p&WT8&q7oma0HRdYUSjP`QwptdvEK3Fr$_QuPL=9L9mFV8Y
+lJTqnHnR?ys!^+GhyYtrb_I&m7)@N3V?Mj}$E_)sr>SF!frs8YS?RhQCujdw}H+Ko^K@-
+}3<N3Lc_bjh3mCAFO@dx#K(Q}razS8%Mr7!WgBh32vuv=E*K)0R0RWUC2Mz$vt*8INjbG&ZxIW><Nj4QkN_^KrHcIIBo
+&eQf?U!dQT>)0xuck((+-
+>PxW58Jt`>~&mi|4tm$c5sO24XkII!yGQc*Dk(t`FXzoJdcBYt9TyvIiA0Lu7j_gUi<eM`8}fNUB>*v9hV=s=M@v%OZD
+gK*M`!%SkRciNtQWk4C{8w*DtH`G_qZPwpHt6tI&3Im3v*L)*pOI4rf0XwC2GReZfWj(;W9tjxnF}?82wn-
+e1LXeY$YolwYk_%JmZxwtGF-Lzd@*(7u`#PqZmHd*y15TJkT=x0FC$VEtZXZ#41xi%%KOU#x3&JBZ6&_gWbY@cJgldsO
+NDLv1y@4yUebo9*=sU0$8v_)*r6DnD~8a}Dcj$Xf4NS)~jVoL@@5y{0t()bqO*U!&D-^!&Gl*CWrdJY_d7-
+H+7$_`Ll*uXjGn^|L)<t$&=|5V6;3n(cKBOjoaGeNpDCswB6GXO-SIu>SXLQR9FYUzu@W0mgycC5!{L!q4@m)`u^p-
+mA@Z)4T0`AH83!`+XVy>t?^RW|GIVBwt7Pn&4|MUt@gjR`UwM`u(vk)jz#Idfx2!^>}c04Y#v3-
+2T?^e4EFcvuo_}RQKy=*Ua!W!`ErPrujN`zHIwhwZbvmk!i06E6lS~mo(2#RkVvz<>p@*6@F!K1Gg*Hu}*mH)3NQz$1B
+^Dsj_yLivOWUR(bnNKcR4&0xRA9S{bj@q{i08@lDC~#Zf!m(mZ;pl`oy|0LyPB+0`SUmoh%x-
+dd~e`q1T>xUtnO@Pt|x6YIAB^LcaqW-zYyh2qaDJ@V`|p2x&9O3#i|{fjqWIq%L#e=N7p%JidpT}BP?=XkyT#e}^sbS_
+z`AI9~Yzdmo;&+_?g?z&P$>0^C&S$)*&YA;kTZtuqpJL*V~``NlbQ+g9n_VJ4oqT)VO%!pUU_juWTx~WC|($po5A1c7%
+!2QhCJdVS@Qfrv)wBJ(cJhFJ7Oxa}LJa3K@Ep<L?oT)q?@>%PaeV-pv`yPQOnL968?mk2AhuMyJvvOJ~GUv^HCH{=cht
+98_A5T<u+4hp7_#Cg(PgF<keYMW0wH`R3*ROaz;A}{@OYR5j!{;wcKkDA1ez1PM_(^S_v!3{FVrD(z^=Gf#Y`@08tmHK
+DC6(`$zV}wpml)W`-F%IL{j2TaPQHfA+Qr)L^VXSHmC~zaJ*;-
+^_ASakV9z&8`tGp(7_s)z7S9J(sPcO2*Svr8$r|R3mfduG)eg36yY2C6dHMc((RlN;sz+}<-
+)M(g@1JnX`p)yFywA3=T-km-%l7SA-
+uF1$#&T_Axwf%f+gPq`EY~)ct3G$Ida-<El4Gk`zIA%P0pz<1<h#0peCw2awI0Q}ynU<nJ{ik-HOP7OPf5<JJFRwra@K
+mT_vZt8KE?Ue{hvOk;W3Br`<SxB;yhl)Ie+JN@OhLcINTm>e=7T}@78f|9{dZ&{*mNgHT1lX?Yq)?nOc{c2=F{q&%4;}
+oABv%8f6bou>M?IwO3qk^y3c)cpreTFYtQKF!yh*eE!M(kqBQ@-G=Ddr>=)<Re|5-
+25J?Dt5;d;dc$pH#*0~cp4|`gys1{)z~#~XXb{R1vdU8_|M9A#>wc^%D86m1<H~)_Z;*a`vAV(4Yk5BBMak6vD?7f;(z
+{wdmtj7?-F?2sd;U7>`PJU@RYra3de!5?M3X(<p53DKGtTzdZ;tZ(b$QS$pA>E5*rn<FVQsgv-XG@qy*@88ag^6tv|ZO
+$<>lMdv-s0d&u(+q+kEB2nfd9a{K$FPm;e3z`C9QCKXKFHdCW?`nm10gs&f5Skmv8*&kx2MD%ce(*siD(wjHTXh-
+v#ykI(uX+w(Q0{n?kQ7oS&Y3I4mWPjdczDc*l|_e%x`gZ6m#Cg(-
+3)>YW2Xx8=;pI_j8SGhl2t@p>TDcKR)|Kj@&Y9C{;U&VW*2KH_GE^{B^Io@xnxo|m-
+RH^zscgKaxq4TZhGwysr?qgJa>%95AE~j2!9^!WR0O$Kibq(wFOX|5tN^(&9BHt*#&fTWw31{Ci!~6SwYrLuyzBI2;`#
+SM9y}z>D-e0){`Cjfi{_ADuldo4;$JhHUPoFP0zl-0X_g`+h@czpsl;g7YU*2?lm%0CPk#zL>#HH55#M74-
+{>|5$su!%UhuXM5-
+mc24$0vPm;z*S}FY8<L%A$GiN8NGZDm9)2dA#K7V7!ahlLv&~_g3~Z4#NB@b6NANi7K8)aX)_6sW7j44ChsQ%dabOzZ7
+52`%G;2O+3f#p7)Q=u|4L^Tc70pU_SSCe2rR1IQu@;pZ9%C_4{#7Z|!5k-
+XG)j)pv0}y0WU4&js^3F4ylve9lL&lj`T=KE2;Ie~EVCTzR`Nh<4#D*o8T;3lH0NA?V5F+l4p2MZ0hd*Y6$HI$X&voCU
+iuXWNC4|B_v}x`JJ}u7X{-
+9qhtZwpVn!dHp9%Z)qR!N6Jp}b;CX&+iAWS=zWak^249JHT!h#67AEXZJ&M!?9(9Ir;lIixt}WQT<hiArz+ov*xqjml=
+nCDk!8D7E{WBO-vqmK8QY<3mj)VsI`$~rH+moZ`I^%C+Oqa&;Q!<HXoBt0;9ImuGi;9rFJ_N6Sn~ob$D(!b4fZ_3E7y%
+&F7`jf{a{P=Z=bi<t-
++4G==$`F73{PBSi5pje%M}#Z`XFE8rMs9<c<G7wIgRP(~g|^KWaxl)HZfOyQpMG&RBNZCEJm(?ot{L-
+}4sj$Oq1wdLMsgW|18kyc9cf^dffTBWOq7ds%j*XFom$_9MTKr|re#AG7VqzW3)XJ8$hHw*B~~?Y+QTwD;cfI^a*)-
+V0o&y;pG^@TYC>1<$`VdrzFdBzx}>wD<nyKgQm>jP=O>H|@R3_S|=VVxEK2_LlVjfp4*$Wrp)zAlyWA_>$tAXm-
+4CRhO8qO!$)W=lki#S9O7K=6MtK{>A0$_4`<VJFWAD6TYxzuTJ>%`M-
+JSpYqVY=g!;hpZhP*{++$#{JHNZJgnmVpMk@Cj!wlJf96N(Tt>4xh&u5_KEKEBo9Op`j`*6q@mIC`?4tCu7nILk;zI2n
+`>)FVz;1CV<2tSj#h-bV%Nf38dn#MT?vT%g$~+hUvXX}$|JEk;zSwK$E5&Q?)2Zj*#r@Sv-
+;zt7CuGaoM=HLDR`WVbkk?r_Ki)oK%i{P7MtnM59j`ubccJIA7kFOht2FK}md~uwzb)!-
+T6Dj|=OUYeWzX@%cd$NiztqR?(dqAT=yTTEU+Rl=xq3N&SE1@!_oUwQJa6jb_ad%dzTT(HUw@H$DU_SPeOdJbN9rzp9(
+bX6^nBKPpX74m`4Ye9%KBPyUa9TBPl5fX_nqGI`yxN~<k9tJ%E9MjkNE!1JxAv4Tl;>b^dkV}d8ESoA(xPD`T0ws;{4@
+}vh7oSk03s(=aqlN`FiW~%0k)n3U7K|dExlp;=J-
+poKAq>LwKY#ZeNm|FE{)p)=TAiC7<ViU*WvH9>wqLLwPRr{ex<we)aPg3;*WN)m`5AFIEbDo=)k>N^P(D;5=POpQrnvx
+bS(pv;RlVN1d(DTkloG`5gVCb5hT+z10TidDxyk`*3N!vEd@^;|-
+%f((h}R`XwcIeO{{4`S})~dV&A==Ty0le<W;;vzL;7IX%|rxGtrgUpStP7cBS0vv#@lcp|6e5koHm+z$*s^9JwVZE>G}
+0qliF<GucxGVR*4J07#c)e4s5M_7)Z3;&eL-}+Okk2f#JD9ABl$x+XHzvG>k>#QKp5XjT1AkR=4`>oPBJ+#x_-
+o0O3`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`Ca*4`3dohf8*
+mfFoc+FQvZLv%k!?{<L~n4e$n6YP#xHE-;EIZT@EXp7l-
+lbZ0i|eq$AI~@F$YoHyE$sxPn$NQ6*0;%Qr~qS|iV=$j>_RtIOhczL(+O&i9k_|Gh$;v6`j-
+5Ayvy{r@1}%gp!jy+il!<NGeUKh5{ObpJC#o!y`GsWU0^ev0lt#`%_CT$utH{1^6<U+>^gU%Fp<;n$+19NYt%UoXj7yu
+h-Q<@g^$ookil_-&!i1j}-
+KTLoPfGM<z2SzbZbR~cbeR;mw<N**l=ah{ruJgwk7{VAv20%@<V5U+96vFfTyY1fp(G#KHprhmRq|C4NMqzwMXsPF$})
+VI%9s_zEApXIy;xn!%@UDoR+9iFZ`ba=Yn!S^y_2X%P5@7Lk!epH92`$v7OtJQY7f?OnBEUM3%Fw4|yZ}jXM&i@N6%So
+>DwVZ!h=j%BCA5+3!=78KcRFJ9B?yBUU_4zbC)FkD2hY(-zmE<_>E6MSf3_1R?A;+)#N^<-SU#We(=qt64-{pH*uHWZ-
+8TTLYy_D}f-
+^=R{_+DoCule4g`+w5$)BV5c_^VXI*~E1q&zEjxy=kaY`XSGwt*t7R>lQ;lbbFQMl6AI>+p7GtnQlHssSl9l4Of-
+=i5sd){lxo>enR&LQVz0Tk$<YCo9=I;@bZ*k%%}3Xg=KQ5Y6wB82T^tJzO5C6`r9n@S;O+~hNJsB-w}$dgWcXE-
+&5oJ9zLTde*^0LpL|WDR37>b^1allQ&lBB{h$%%!&R!B4$Dq{=TpY}339)l<@;&ApRJJRstWF*N@cubasRm9=!;s7{&B
+6*KW^kad|oBE>;`BnJ1Vr5IwOqyQ*O^ymHI(*j5%oNlnyV)p|2Y9eZi33IYYi!o*OIl_cs~kxrNI!%jJ0+lxJ6k^0XRZ
+%>Gx7k-u%^RqMR`dAeODuRD!C%V*?uw~^P|IIn-
+edF>LGv9L5~j=$WlzsK_VfjaNmz|}7AmsT0!Kkrxmdn@?=S-tYV%P4CdgdJ>BXIxJ-sj%|X(0|{gbY7luf1U2VQ>D#H=
+cS+;_&!AUE9m|Z_f2ih!u^}NvOn6|?CMaBEb}eR%I1*2J$x_act73W$Fh4j$0<*#%XdMgeb7t)57GVoEYs7?%3sR#XPQ
+-6WyU|w_p&aYQUi2Q%HUbPm+}5z&9?oNWxscpWa8HUZ<G50+a#=#f1>kS%_>ZY`;qG*%zKP``3d2NR+e-
+sv9i?O&#Y8sb~r5=r_|3^TLgd6lysn_<o;JJg1@*-a$i+)U$d$dr~EX&&i`?`e=p?i0s3dSwe;-
+!TT9QrZH=poHBw%8tSRaKy=zLkf0*yxapS5|JNVR9s&3@(^L#JE{FkdrbvDiSvd*qst7IZGvU{znU$<*h?qW7j-
+e!>Y#NfJ88BfvuQ7EHqw_h~E{8zf~hcNQ*_Wr@TQa|=5>q@fyKHVRKe(Yi6UcP?(=+&iXAE$fmpQ8Igc=nzOZSA3JR9k
+zW5mx@i<A1nD$yLVjZ`YLiS8Z>1@mSNq?LvNY?j*~&oXq@X(wE=;4yXxB!?4j0nf}KdmBtWXM^xw6@CcV#m;WFQKKv(k
+#e3=g6qNt8aW8oM)X)Cs^{Rc#-
+)GmC^rl>XZ`h>rd!~Z_lk7iH!M}d9@;_U_|AXxRfeQYA&i)^);Q#ip@_(#?|5w=maYG*R@4~jUtNL!e#QMI5!heM8dxL
+uABAB9o+S{#u&4+pTFsCJ>`Y7aaXNQ_Ubtz-1;o}u__PHC?^Z%(d4!ZtY?`7VqSa-}Z=(<}~y#HC+TRThjKTP-hTB8`>
+xw!4fKWTLRE)~9p$3)#<?IQQjalf>O!^n1U@2-
++g#pwRCY)i#=S$3s0SN{yRl_6+DPa1aRS8gx$`@ep>sviO2KV!^ou2%(F_Vcz~QvX!xzD~}8<)6Q#{M4kVAYEO8|4OUs
+n;W<m?&{Kguutso(t6?ZZ1i5b|1{rE(*3);wC(N_N9q0--G0|s-kx;I+nMs){X<-aFK`)7b-
+DeCD_(w`)P0;^0dwWdua}B2uSe)Gw;K0*jQg`nS=~6Nbw5fTj~nivFX<a8$;oli)3fKmfj#f;Ie7Pb_VpZkclW-
+Y9&$T%^A2(9<k;ZDCkOhSq2ZGcyZ?wg<3mGYY`E`u&tSiZ_xFzujE#xD;ZqdPSRy_$Ao>SK2l~bbhfj(V!>0%O#qhCXV
+*}(laI(Kg-
+%pJ7xzUUakB*Ce_g_lz#_gp9RlZK$aC6CNEFr^<Pf!{s;>n(YljEa<17qU&z=Sv*A38N4MktBFlMnaExW~l6X$mnW?vz
+;@7#$OotJCb|-
+X5J8r>EU)DOdMax%Q6^kBkiT_i!8<mFKbesiAR?PMsVbi1){j4h?WLh69J_AL;3jkH;S#jh|4Y+(+X5RFILLV?*(WS%f
+m52m40j<9!KnG(I*UMu&$_h;bR2I89O=9_7oJ7#cV>uFBox-
+i{0m92Z0JvGJbxxVjDvoD_6Fdg`Qf>WhzzpBkn57&|^F3nPwEg8fQLLS|1Kq)Hta-
+%GdqT*vXj69YXbDW6o)GJqSQj>ZKl!FE|oky0h~CE}wpNkPIK6RMyG2su^vv3)10$_J%j2Tu<750F4l3=U0@{6|j@jEc
+UYL7DoP5(7PcL>BTMs%7`)z`)qJI606UmnkR#jETc12a^ZKN$w{oCxgkJG51~y>7<ag(UYKmDDG|J^1*G_kBknxwXyB!
+$gypGRD_e1pP|8%1CFcrj`2*`RZPdz>JCRa#K-
+j=CDJbH)cx4d@VK+P6x!M3+^|#BjSi5|PCArYkF4>b;o;+_MtTN@22O-
+Gc?IooHp$1^Dg59uC)~y!6nA{=gmZd$C_X+oG!S0D-nrFTzjbtdI6mGk1INdmO}m}#&K76ik$v|a>N#-
+#{r5W8x#{)|pBx*P*^D?_+~VzaIM(ZKb8CK^tXO9&m4;I-
+<$U*UXYbty_T72t?)&fSIk@k>z3t9fQRfDdQN4HYL8ooEb7pw7pKd9WgB1C(;n5S$ZMQj*og7knJGbq2!eQ-oLp#ajMj
+Bu1wuE(=Sdd%VH+i{pwUc5TEJ^R;;oVeaHU>}jhuN#ck-
+6<~20NV1&gOP1s}v07#^IWEv$)&o+^Oz%IX9}ity|p!yCF$gos%liNeU6&w`cFZ13mZdi4k+S3UxH-RuPv#$&Jb%F2x{
+gs{KJNuR$p+!}HNc-4;a+ILyUpmlZ>*-
+(LO+?c7J%+}yd@jlj9h+5EQ6?Oc}r!G{OO$5dhXewTBD2V5Li1KFG6IC<*C(ScEl=*XV^hxc(p7ZUXYCp}qn;VGlCsW`
+Vgog|#F+tAtvon0jG?arf4n3LG*Y$u6*KpY!7HI~rLs&C{Jr6rrs!vo_zV<$#>s0H`Y$TK`j!%(>WB27&9t<=IOCTw7`
+d~I$JuNhMZW;PYog~~+8y;57FKIc^5xI>+tvqg0s6h+u{Z4Z}kd=#t9lX~d7+srQ3%!PJ0f*QT58Iql4rtsl1!CX}^f~
+ve(x!77h8)b@9F*ud8O#aMzz-Ux$P;Y!DJ~&R}I%~iv-5x!4tmlza1EUk+O=^hlaPH{7tLMNSJ$sJqxqE-l-aUu*NRfI
+Sv{`JoCZ$`Yn$$%YeE-1kF{m@GJUUOi95QI+-
+PpD>@#6!hcyM<%ZSu0c)y=?GCn8&F+0gAOPP25wr^ZK4jhBkI$<9WHjI+aWO^0^XF}oUk-EFq%vUTgu#a=3hTg#3GQt*
+pwR@rSAenh8YBwR^97DWRpZ>ghde2Xg3AhWW(=0+7YHa;+7j_tA+mu@(uw^!;9+&eEJX=b&f%1Q&x>o7f6Wu&?FZ9B=T
+rXP)DgZ);A;M#a*8{sIn=#mW%pKfn&H#CKMz@q~_uBCE{OsDWB3ejPP?l6R;VzVnn8kll~9X`EH-dZxJQn8n+TvceTyU
+Ik9I(`9jL3)>D#|9}miaLjW9JLe?4=H!wC!Z)uwq)BX{Z@T}*Rz@?nqi#TDM}-
+4Q6Ad$V9RllQ9|0Vdw1E~vX#)T!+Jt-E3!;xWv6dGVv5y^SE+b8RT6dM)G=6tkF1Mbj-
+`e)h}!<Q+WtFHA3>JV(@p0#r(76OzGT<!cH~1lO>aGhZ1wzX{VKUz8KOpeo89p)ZouSd*fnmxU8A5>-
+E940*YE*nV2F~o66Aa;Q_VG)7Z2bg@jgrPa!N&#Hq5bG?Wa7eS<6z!P}yFWTBFAgSNDzBF3_+mS?oLp=)S~~yFDgYGuC
+od<?7IN<*Q0c;c{A_%$SS^o0)7&W{Z>N;iAT6ceZY-
+c6F$h<H>wCHWW(5_1Lw0k@A#lhKux>yAARxH_D*gO2*A%KfB5FjVINriM#edi9bA^5aTrdj~}~!k-
+HqIq&?Gp;QqIV(U*EO)kdU;vt{gfhdZ#5{i|-2O`v2%j?{H@s&VXiyPE?V5yy`A^bMalF)XL$Qr*Uf`-
+X?)y}P(V*M1U0Uz{eT62{zh0hN32vA&*ux%lJWjZ)smJW|U!@{TNe_p0aj^44AJa6Jc9pwl-SF%gs^>*+Z<aN~COVlD%
+@t574uV`GDIiG`x+k?R5DB($4*+~+!P?YwmdO?KQ=WqUq;-EBshx0SM_Rb7v3?%DzO?L42*vFvvC+|_gVzPn@8A-
+L;W)R=l?_^_-
+1SNLw(It;Ud+PzlRHdzx?3t^70&5iHw`}Q4@8oS8xW*X>aF}AxV><u?Nr2C^iQm||UpBx`fjD^dU%oTroX+9#?>m0c<M
+Ngjn0G7BklDEm{dd|2@5&dB=z4pr8ne0udKXb0%;+!5B9XvKjGc4!Sh%-Ly+`R3E?Q$`IW^2w-IWr%l=H$d3`G_-iCO+
+b9x!#+yd6|*vjlI_mLw$uF5G>zzHC>keH^`}D*p<m9=N8$qN{QVl>R3!e!&GXw3~m*blNBkbF?DpGyIoywHKZ(C;+^*&
+*w=G_I+So&t*Nkd2c`b0hS;uJqGTnwox<}Kqe-_-4a({AKvI-~QKoOGY+ga7aDB+ouChrn+<WltJ>C2E-
+9uAodAskxfp;F>cX*!+$K@(TJVFD7To5=lI!X!jjL508+l3kd?5VVzZX3aS#vgW{aXWCW+B_Bavf1u-H-mD<eT>FK&z(
+A;c2GYO!$~<;a;xs<TRW9)XbW75by39)jLT;`oReeQ24yYEwqwWIE>4cof4aw#q1;qDQQBN5s&nk==}}cBJ3gp1?^!9B
+zTwe<9#Z)snrS5m$HvFPqe*FHz(eh7J;uE!owQ3fnv`mZPq0|^Lo|?ex~8<P9qqE&og5xd$QfoLKITw4<qXG}pe839SH
+)B>tiX#h<2I>^k*Std8ZW5(8=zT8>2c{JSL!DOdB}dchpvNt142vHTOQIW7!}EGI~R8q+(d47+DbE!TT5N9T>7LgZ<{e
+aapGe=YK56D17o%kIo>zI9jnx?@!=kFaHS%ZR_i&rm8@skofw0s%=X>gG+rONzvtfWLw9!TiK1RtVoMBn3)~smVn5GNb
+B7vTnlbL#7E7TtJlyK`UtakuKf!_ZgI*eHXNPAoH}4>&&|Yp{T)U4#YXOPA;gLZa4aWu^5pw80nH(2qMhC|ST$eiaBrh
+M3Ez~zcMw9mhb>?nlvR&T9f-O6!sosuyorCw^c~8&Y`|sN)7uMTdYY(E_&8cu^+-aJTiR-
+SD$!*s;Gj^qP_PpFvxs_=>I`FVuFV%*&RFm<zto-pF=@rI~()A?6F6>(SG9A(txi==8&*8i7BBS*1eX{xNxnuvnor0sG
+t|u9}SqzU3KHL*eivB?{HYoa&7wU2-
+{B^hS18nghlQrbJ_YdymQj+zm_UW|OnBk=sI`lJ1*BCxCD3?L(=qdJ6M&qL=Zr&jz=)Js?!#Z)-
+kK|9D@9lh0RqhRCa$<(N;lafjGX1wdXy%K3yp&bROLM-
+;P4n>HZlf)l`*K!8)LV3B3*`RNty{j|A^{YmydF?{DLp5SksUSW#dxe=t^I6Km)&j>G-
+s26=+aN^!@c*O?jJ8bD>p;7xc}~U?mN7H|4zZtxm%>i`p1a9-t(B;-Ee)cyN$iQ^%(lK!Q}J!!05?=q3|Xdy|=I=p}j-
+La!fAk9_w#cL--CaDmO>cuyu2$OmJ@|p~|*X@Vr6-jkZe9&BoGJrnR_6(aHD;DGvAX@Ueb50=eVtMO&I>IZ12j(1FAE-
+P!JS1{I%_gY9@?bok6kCw?YA(IH1(M|C=;CCk&n@Fp2uyDDLi+r^Zb@R{z5CwzwQrB3+D^|fASrn_2dG;%za`>e_^ijS
+&BtX$oi7vrO3x4B!i*K;EqyB>n<yYJAx17UgFq2<-
+Rf6v|bbr`FFbUo7HbhZmM>q`uu5i04iahgl?Ij}VA`soEAFF9umO`Y{tD^IZ$P<-
+AN0aXrV#n>ZSY_wK1S1A&=8M|^HK1R(VOi5B#HR|?Y?Qg#EhmB_!HFMjLlEFLN_Cn>Ou;!C)Bj3V)c57D}?QXGRd`D%g
+<z_C+=sxdM2uE#rXW12~3v~i2M%4jGlizg~$9mMR{>bRy={PB$d$yp?bz79Wij|*`6Q-
+UM^3g%*pt1wAFE=2my&F#MBp>X#`>uNrx%R)jmG*(GPq%NVkerz@WBLb%ts8^ewRp?l$J>ong^N#8R8al+rB3`S&0jBJ
+QbhA0nOga^f{Q=jucxitPRyxi$^Mk8R2o{#PY1NWj>`+*RvL=QMwSvN=cPtzxAreS&As4cQ)OFqVU$_7Su<*@wq%f$8o
+g_dxW3vLDfw-G@De5$)HS)sAlf~%nunG}gAbYFiwC(|W#2}jw%>FUN^o~MG3ib3QzQLSvDK!xbsDO}*`&Hixdl!RN}u-
+J_wM%6ltxcg>Mk@{v4?@vmoQYEHpYt6-
+e7Tr#)$h5lpQV1$NNqn8<i)ZE|Lld(+MfO*uYe((;FYeR8NdOd<lulP^C19yd>}4cktkzx9_`9qT8)R-
+GTZdNvbd^LHE9L3FQVH2-
+AJy^ra+m+Dzj@RaPbyX}63IUnCU{q*76ESw)eLT)c*Ks8TW)sUbV1<ls2XaO5e(F`Da?4nS5+lpavFk-
+N{#E|xt*?3y#}_Uh~wZmQg0FFL+bz9pABYURz{9Yvz!qX0U-ev0WLJ%f(V)lhfiV7J;iusYE;yB95$L@x-
+Cf#WWwXuHT<Rlt=5oz%{f@vnPI&kC1EIo^I?&%NFzJNCVcI$yiVwR?M4@*I(|PJo6`-$;ky-
+@bE^L2a#Dl**yExp1A>GTPhS=*uo^w3l7iph)FJ%3jzglViQi(O!N<qs$ZDl%PxzFBlw3?VjM}8BYa^UeAXtWw+IaPrK
+5zhHrK|?h!9VJRh{y>i9u@D%3eXAkDF}#>y4X0~L2T)<6vreqiw_6+ZULjq$jPGD|1NlsRvQu8?ZQBQ!dk!V8{}x!9qs
+vLW;uA?Jpd_An7EP=EPABdS#9UO}0dDvP#E-
+YnJR9G2Y5oK3OTjLIBPu>_zeRuv!O;~CzH4jj$F_^dM>mJjSiL&5E%Fm4|tyCA)KWvo)bzBCug>Q&mx9`!jvC5t~?nvg
+NKcUax7Cj{;T7mJFY+cr3SdZ&G!#S@7UgwJ`E31qC?87INYE_PqaYIj|kBZ`atjGC#mf2IZ+^Nf*_1PNul(rBxWl+&<C
+9gBB{!F_-tl-KKSlgH0xEt^gG0_TC$L!{{LB8-
+l}7C5WaMO8@+4Rx^CwcE0uWJayE)ZNaV_uqT(p8NK?{rcjQM{YjdGXnB-9QL{Ga3G{~G^5h-
+5<H7k_P7uRQfGV0bodocGL@-Tb7+w72{@{vXmH>gv%;LMN<HKdP$&Jj4Y()H-
+CH;O)^dlVWazT<EmLpkUl~JbmSvwxl1iX*T-H7V4fM9?XcVR!8fgdgLSi{DYb~)%fC|fr!$bYr-
+#zU<a7Ll5ed417$A(7-
+%5EjmOupyfyIu475KUb*N^RxZ^CFX~DE;>xJVX=SyAMY9xyJ;(w57jFiIVliwdnCX_uqeTpZ#E)@!;a+i;M4=$#sNEyU
+*r|1}tHCsd>>|XgT8Iri-`f24;)h34EZEWsiLqT`EK)=Q<^0>Y$XN`__-#?dnr+M3~2sNn@pjT{@4<0}qF8m(!-
+5=9Z@`2liBh&jrpWt2W_=l_AZ9`v+;BG1|}GoJ>#8(Nlv%RHHp722N1jmV6gwOfB%q+e@_X?7*h*tli~BXPxcm%5S53V
+NUjsZF|!ziHlAGs1eP|HXC?s*<t3iud(?HK`wm)0a0IU_F>PkWN|LJ_<RUUE|covXJn#>O`L%-
+K8R&VSjh(*)l9KW*849mm9Yzo_0o%dxk7^}+eM14N?2AFd`K$d{(FnCTH4sDqbCMSO^M&9xbOa+ckQ`n-
+{Ee0)H?T8Vaf+*<1W5&rFV18)A;<DdX>+8R^1-
+A4{3P*<|z#wQuaS1@$rP$1+#~{V9fiG^0=eBb0BBm2M>|J@AY<+<g@R^GiYuc(x=_I-ibV@kJMSOnc!i<ox;nf`@XDvQ
+*%@rD{eIz?+6*iZMT(xv)<wArmF*`RcmNIT=&x76NwH?1-
+C=9hkKCN9ohKoV<~n{S<NK4B>JUaxee=XaY~0C`HttQlipcRx|MPg?)#wb8#UK?FKO6s^x7w)<q^xC?mdU1`t`T+`%yA
+(KL5<wA)}h|^WM$}x9POqGn6-
+|(+A#Le1q!6w?TQLUggHCPIBG4Rlh&yRzJVu7^mS}zvO6cO6WZawFgmdUlESfcrUQIn@iNi4IdvIVC7Y>ta=JgX3g*@&
+AVjy@Fw%6R%ws8BVB34r4~g!qS~Y$kS_;1!^fO6iTJq7QfWvnPkQIVD!%2(6AVYC<h|>nNL$#KnM<j02W9KJ|G=KN@9T
+N{zC%5vf~0<j_O+L0BBdlMjiX9fiw4^As}vPFW|fSw_;R6sSO>OOD9R7vd^Q;U%Wry`y&`D=smO4jd-
+~2eBhlfUJ~pPdMYp-Tq3!y-
+gbFV_@AB(@<uebfeT&3#v11To|J`@)yYJvWagaMX;U3Br?tx2TzR@Oh?<c%2Q|O*iY$Lms{v925w}yuX`vy*q4XAHK>d
+z;<!T)!>Lx}J_LVP8tzUA@vRi$sR+$q0rMzD{r3qkcQMyF8-
+`KN}XtwMZ4emCK2_5HP<X)1j;;vMo^8P}Bfxcruf@xe*?t%g0DN-
+Y0$>6Z+Czx)>1<`O?DzrA9x{9fBX8Z5sp5(}4D{;BcbG+2H!?#A{K%kMm9Z!Gc8@wXsk*|Yq?j(?VNkYAV>3b^0kl6*J
+u>a{hl3^fOdJDK$_!hDSU>zo?*`$&>MOYDCl;C>fH@-NB1DgTLpNHG5o`60NefGZ!#-
+z9E;GT@faj6VhbQ_KxD6#vV9k!J2B4rKi9H;hcq0q23|ffs;_z*3MVhk#pw!@!-
+u5#TQ1Zr~Vj0yqUc1)K(+2A%=V0_T9|faie=z(rvBaTrUUz^%Xza2PlO+y&eX90TqJP5_SpCxIt{Q@~TeY2az#3~&~B7
+I+Rg4?GWC0A2tt0?RMam>dLd1$KZtfg`|Oz)|3C;23Z(Z~}M)I0-
+xnoB~b*PXo^|zk_(ma{)2S{2t<#nSjU{yp}l6e3tmyLjf_*{2XyzEFcQZbHp360kOdRW8$i>1Vpjg?l0wscufB=b6c(a
+=wm=cnD3U{8W7#g$B08~10rT{9q|bB$A|;F0wQU|w}IkILHyG-c6nx*&&l|50k<5Q1H^eqe;(2g)++u(x;DNN5DxR-
+(sk2IR6c{Nh&!2ENmT;{Dxbm2h!eGTev`GfJf>>x{G@B`{LIwa^2pZO^2kB_^R*>;Tto6$sI}!&thMV~8YGf;(RIT@K!
+lk4=vwzW)gN<O4n@U)YqOZ+b+_LhuY3KrekA<%c%5RNmhySIR!kWjB%X%nGt9pu^D|c~a?C%LAD<cuiadm$XAV)(R)vD
+1z`RWsb!|{AFu#NNRww9wI9l?@>AHSnPy`KLMI2)OHM+KigQC^o7UD4T_vpHLM^JPcyn;BwTu(_|-
+4PVs%)5!N?+l8V!E1;|m_JDDPX<Mj`4@<rsq)gy-wn!dZBc*CT$JG(s6Sv{QAbRbnPuKVym|%o*9LDQ&KrCK@w~ye5El
+%7JMn_S{uO@Lu$7!5?pRCxv%!AiFmNaH?+~{-
+)Za3{MqIy<`dfpy5RWjgswaMe<iY$7;`$EiKZADtPcuJA{*hErWDH(IJj49+#LblWEc34uFWVm!IU~JRN^d@B=zlus+U
+k<OU+;dl&6T^^9^?m3&Grzgv-
+8(lXSat)o!uU~>g@K=4bR8w?DjCp99Tl_fg+!R@M*(;6ZuaY>?h7JZzm2pbz;U~KXF!<N5=m=$;;sN#5sfg#B<DJ#MhH
+>^9HXXo;P?M@dAV|GJjphcaGXyz0D5ucZr**vLej?NZj&rP;?m_B91aIZ6N<SYJUcYh-
+1u~CBH)L&)`+WlLp^GoHF<x;xzL(aX23o(}usF{4>m7Cf@!k>7T*P#5v|46E7oW%Ny(v&l}uMTrjvpD(8|C?;#Ev93T!
+c?^;T__ZrEMxu1B&kEp+5ew4VWqfSH&4iI-Se~NfLDQmaEb;P~Qe@xuCt4<^g_7f+W|5?UI%AI0fwT%9c)`>Lp&BQDAl
+m0OuAYT4@otR~QA93RYbs}f5pE%F_RpRPiYLCp{AP$Y!xgY(N{0ebPf1L;!yp*`L!5%N1279~+H`wDvq`@99x*F{9BHC
+b&7u^l^coA!``~ThsyZ=u%*yG7$gFT+4ApBH=J-%cbO8wh9>fdG>?EWs>0R0{F>m-
+lbN9)8K^O8o2^NBh!Z}4*B0{F|1<x0MT*iW5&i1{#a)suC?S!#?=)ER}D$7T4ZNZ*)0PQ2|o(l3MGK^!yKPn-ZwGXEKI
+D|Kd5OAUSc3iWTy|4#lP>RhtSD?_AD)Vbvh_7l%BZzXO%S0@&jA0l2xonO)5)x`2c(wf&3I|e(%od)kBju;#u?pkKFPw
+Gr#%ukbl6LqEu=3gUTMV;x0!G7YT!E1?A%zsV1k~-TdW`7gO<5g;J%-
+1wY`;^)n^G(wKM<kDBrS=!1_LpB~%dY_b3(W7N=R<E${WlupWlg=irX~5bT-XVPM1=Vp#7(Us(PeOuxSRP;mQ()LhD3_
+_)s>`w4P+l0yoxx(yrPBrqhgJiG5mLsf7bBdNdB|Te@p54J3=DI>~Ev`-
+VqXW%$ta>rN9f|Ut~T?yym4w(HXM+BO%*A3f#^7RGX~tMv;W)Cz)r78}f}}3OH@BpEwt?$NM?vzb60s`9@J-
+Ub>#_x!0&X;9ms)V3QqRsHx=dCx6G_-NfAxKE|9N|N0*_iV@%xgr8!5iu?m4>}lYP!5fKZ4E7Uen+$!Mq55S04*4&k%9
+@At3g9olVQ+G4vmM@HuHHcU^#;{9aD;giv7aix7oJZrcar~-
+u8>FqPcjb>x9$yz8F)U+{AuaGpUMY3$6Q1DUe{kMitxNxUh-
+c>{vqJ5<#zZe^B+?D%Sc&czzOCrt)}!3QTsHwkvPr#$I?F*64M4Z63-
+aClsIcVzm%SzW!|`g#*e+VVvhOI6>>bQ6?uc}i02KyhqwU#3(PAwN_!zB!Yl0Zb~4|zQQ8C49|1?1<HT1dNFL0em;NIp
+4}-
+T5k1#(%{Y~Q&wIXHkO5zzvKg&GTBF9h4Klm?zzgTH=(BQj>Ln}+^`6<0t=GTcsQ?<e|*iYQa+__4Q&$S}9(oVmZxsUvp
+K2<A5fRoIhAzq%L{urL0Vg6$o{<&H)3!H=J=M27vxL~lKIMf33DdtVB6yH~9J_P<L@J|CzGk=J9-
+3*NvEv5SOQ+>`dFIhwNNu70$`Mc!b@+h@GgBywS%x@4kQD;7Ha3gV%`Ad{uU6|@`mEtwmN_`25(5jMuGx>*^ZzlguPty
+3Z%6>k|d{jQ4BK<UYC2=qKCz+om_J4xf?<(kzjr=U7{G^Tan<)JZgr8;phK!E}r+MJQDtmsru*#m_$_*gXKiF!|Zyjd;
+CK?Z>sr@o9C%)>rkh@nVIV!(bzqVd<Gfxn2+gLARt@ix9x7D7XkF?t5Nw(Va^EC6<DZVY?dNFNqD{;o)yNGANKMUoXZM
+Dlk2kGab{KZydy-QARSKHx(t8M>Q@OPN2uOoTUWVqAd)x;6z8;INX*NZNLR})8>-
+$U%s<hk46R^ndf$B5S)suv07UnIVoCf6g(-ypu`fqIcNcop#^^Iu5+-
+g=QTcop%~YTLd`ueR;EY33!{NZ<RZKA1a+HzcS&48Dpu%lshmwL|q{*5Gx-Ip&`uZXKx?a|VZq=b3*+@_4-
+{Fn^PHb+TS87~GVscmH^q<R8fJPt=Rx8e{%FMfJt}Z{)vxlImxTJwJ;;_%7z=>#6@qQT;G?5QjcN`p(=%+>jyp8|)`et
+%3Db@Xvz(JoEcx{4Y^?4Xz@Ve>BhSKZ%=Ot`{NZFA(p0tzLu;4iZNU4iI-
+S{|)iF0+q+$<;3004V|PPKcey(yplM<yuDM-
+f2h0$uOLn_A0l4!M!oyDXWa3zQ)YdM$TELMh7T?gIp(hsH`Oc=dFJ0D4y{-
+s77SiR99+xm8^rakOGGF0`Wq;ZYnO<K!7GWo4BkK-H8?=r&Agx3ah8af!5fKt4Q?e)GJk-
+0O?ZizH27xX6!U+R`RQ09rVL(BoHlqXamL^qh_gm~%@p4p^Zz1l+C}m)xP^G$;A@Es2CpGrFgQRQTF2w@cIv<OE)lH;`
+-#KMyS7Vvm*mGhK)j-
+x<iq?i;$<<CkHJ;M3Fc>I{Jl%Wh{1m1B=gI}Tlz_U2H!wDW$;zRX=eY8l%K>BF>P=I@eIV5W8Ojj)k9Q%=J(ww?Z+k5N
+h<ys=|8?iI9D6<naL&Y84$@k<sZ#>YMF>Ke}?$#=az}s)y8}|vrJ4ezkI7)uU#fG%*%ID`>R<dTCY*OZ>O9;FB6^2zj_
+OWU$IO?4E7Vpt^s?Hd4isIT9=7Q;53AvX8twuU%Gagm;uf*e~-
+AaW0}Y?uh>QUv~ii31OFn#FAt1p|7P+J0k<0LCw7>RQT+ZL%S4#@XNlKDNWKQIBTg9XC!S>fOX3xKm$`qRL~|8!+JW*j
+FW*i29;Ny)xS2Qy{&T>2$Iyo^n$J3=`t?)&I&Jp)NTkhPAL(wh$Isq2dwnF?W{;<n%-
+8Rh>+MuN=7)%zURoxm4Q?dPFn^SINp6{#XP%YMzr0KonE!!z!`w3W4-`s1f0NW-
+>Mz&Z_EBWLZ68I~+w$yQZ`(&B%=g_)`ZPoBcfDaRK2QB0bAtR=XQ{n1KS3NgNBtf1r-
+*B2sefB<+t>5!ZF{^3{=p4ApCN9VC;el-
+`Zl><LiNMEjkuw(Oms6(5(j=n?Q4Tw{@x9C`A0T@eY(Le{}l6kSIhN~29af!cG&7-gP3D}f_U8<4I*#w8sY_r-
+`Qx_PxnSUf3b~r{t_GQ=SMc$`AcuK>nF3(uAiBWcKzfx+VwNP(XJnHEssycRWDQj&-
+@zknmOw4nVYEpTJs9^_lAEf`6rogk^Nns`gi6}Qhl^0Nx!eP+e_wJyM4?sf1Sdwc$E4t=I;=<O)e9&2CpK{G5>^k(-
+YLb4PHw;&)j*twCAY3Fn1HL`ouC3+yv`!n{0mvIBf7r;!ftDyp7~FMf$eMmS1+0Ex+6*TYht!Z29Fk+45W1WXn(f(I``
+X!Ogb(LYr;*Ih$?yg*V&s>)dS1FS6N|Uv#rAzwXVpJVrJ{`vLzH@YH5oe(BA&{IU?=0`sOd@{e~miX!+sVLpFI@vT_VD
+8kHtOWYW06rIdhlU*6!)gU4UuOjYdK6;g$4>X8g=4Xlh-3=na{QFnQ^|J;s!u-
+9f<oa8KNE+NkJjwj8#4Qgrh?K#N#8b@6$xaLPHi)#r)x?o@wm*r3Qw^evd60PdlMNzja1(Ji^T#Ep8$`_DM&d*})DQD7
+lYjG5lwX6ZiRB*(w&uUg?POP7+t46F%x8(6P=jbScr$UB`Gs}T-f0k>%s*Tw?Q<%h!Rv^-
+m}|(6+T~FB48EPX7yJ_j*ApiV-bb8fzMpvA#s)EMaF{s5{PC;h_(}aa^S6i_=Nd$g`R|Aub~K7PgZ;$w%uBmSUm}fSf%
+z`7o9cEox@U>?-&S+a&C0*+`b499KH0S+<-Sm?(LJ+kt+Ro@1O8#{-
+%NILZ)54)F4?7x{f+M54Akr=?q+T!Zb~$I=XfR86ZaZ?HE{~^tIy%~k^hpRMv-NHns`NYsdo<7wTt&J_0G|1{~+@}%KS
+aB)csr4np=qVIa<9At<TNsb?7diz0Mr<+3V0T@b5L^_fz~y=07C=Fiq|!efBzj#s}-
+DK6~AM7FeH){aNBrVySlyR`M$11t^a`2dm2ytg`c~&$-
+Iy{q%ga3if%xU!Pljp15ITsdr9QvY%L=Q}y=os$d_l3ik0J{A`tNx8|zsaYdg)y{$#A!z}gAq3U(``6_!IJ_zR+L)G@W
+dKdUd!9NDvTWzny>vNuZ9bTXF)a&r+YI_|%Q*E!q&q4b7+@@Z4F97RvntC1Gse$%cW3RhMfV*n!=c6_DI(%=9y$+v(_@
+`>@b@d|ni(1=11l(F{ufywem0Dh1wWa#?Q~gG3ZM(d;*0#$>Y7M)5a;bOj(oc48@QI}&rPG&ob84xWX1<Yl$tRYIjKKk
+7eGXIG!P#2d4%X)|y?xkP+YT<&+IG4=XQ}P<u-
+~@JyDFTcbobr9LhZ?K?6b`*b?1lPJ{xhy2;WHIvj#6Eo;AWRrSSS(rMu7Z+)^>;H|(0sQtzB)4{=L&sdvs&avO2M;6`G
+7&hit)t+Pu-(ctT6mwM+eCGQ{(8hk%-
+$lzVXtp*2(9p)d%^j=!(oxA)O;;V8?y>pk6R}gmvY&$C&u<fkgfNf{#bC}xB(&sR>oi!P-?W|P5wzH-Jww;v@*ml-
+*z_zn80o%^f=OVS8rO!obJ1Z8n?X2FQZD%Edww;xPbCRi`ZD&mdZ96Nk&uPm1J-
+O672PwIMxDbSWognP%z&XSqoLhA2jP?+w@s{~@iod0Esdo-
+?DcNDmcPtgXb$0&J5WhaxsO>;~u2I{8Gj+BdsLwHKJ5Zlv)OO%pooxr|bBx-~o3FF&z#{mIdfN^R)!TMpXT5C)M(S-
+lP@iMecA!4DsO>;~Zqc;^UnTh%>?hXe82#7CbA?O2bBwMX_}WtU9kMCI4*Upl?Ne{w4%BvE80@|-
+u=}E5_jQBa7X!O*67n|%cHa!xeY0Tq6~SMC-Pa0sp96MMC)j-vu<N?O?&}8s7}$LyVD}}#?wba?F9UX77B~lX-
+#plT1t?Du$|Jz;Ypt@&69)gz3U;Bk)4IW~i-
+BF&3wB%*?6^s=<5FP9O@kem1G`k)f!=uuu%m)tx3yN=@rS{`6YRPO*mYfC*G0jui-BD?3HeEZ9hU~42D`43U8wE20x;T
+z#cJEG3xQo10lTdW?79s2&w&3daIVI->-76J+KwyK*mhh9>^KMPxG>mp5wPRB!H$c89oGwXTmtO4B-
+nA2V8^Awj+?Eu?YMj`tgk|RtzgG>f*scdc3d~ualK%tCBUv50lO{<cAT~wzjci~55LrVA4jr7JY{g>T*<D~cGI-qwwtt
+FsqH3hM{2uC+mYIC(srb_o96wt-
+K6bEZ8t6WZM#X^k=kw&U^i*IO507^uF`hXOu)9A^!qW|Zki3)c9VWz#@i1M*mhGPVA~~~U^hj;Zt4QNDGGK|4D2***J=
+IJcAU1G^!qQ`Zb}DjyD1BH-2%j~-
+(S&olK{IZ2zFB|*i8=DO<}N`I>9cAfZfy${;@jSZc5bIc2la(wwtEvY`aO@h1zb?cA&PK^!qH@4l>`Jm+o(q{7T4rhu+
+<9mYfe+@6t>6-;?}m$a<&VJr6H=K4iUHFWvvE<kv#hJNEAT5b~Y+Ldbg8-raYX{G*Wd&b_-
+HFL@#4zI%U@;eNPXzLVMH*>UbU>xL%Jj&sjh6IWWllk2amLrtFD_M7eUJ%}dHZu>TI-Nq(weeHY1RpBP@z4m2WsBh|M5
+(R@-5HA?qL0mL=ZAX)5mr3>$>-D)ih&M%=y!YNmh?nka^6a*hOs}iSv)d&5iS_!OZfBi7yPb7`ou$|BbUV}Qb-JDD_uh
+3o)9ZDzowZOqoATN1POsPLac#~A`-;rJBJ<zf<k@MG{lp=#YqVYVm*n4asL6ZJT(h>r)^4T$V@;mjCApC}0rBbg%J-
+3f@PQ`J?$Vqx_&(w(gAWpCAwIo6_j&SP+1upVVVd*C^8tEZugAIb_x>i&PWzTjKhfl^$4PD>j)L8z-^)Hv{!JrI-
+h0=YM-0B6IB9Srv9`P1ejwT8*<J2F`=d?nH!RK=?dlJSYtJ=#^Pi17s7_ugwF}9O#CrY`C*JUCllT3JFA%SPtx05{-
+Rb#@d!GCCCU5?tS+_GiKUje0i^84{1Yv#<0X^4x@1Ex_HhJ?E%`srD_pj`b`^Qb*_Z}p#AWp;lA_Mb_8JG`cVZJmA{y8
+K52*ocz&-
+6O=vYX_q%gtW9(5%1LAfNZs^AVUobi@213Gq+D{9y+Cv*4ctHs>F5zF@9H`;B#IJzpqP+4BYO`v*K<a6s?FFh7U@cY(b
+>0?#L5evks5g6GpPUzn-
+3=L>m=Uw=<P+y7CRFLcBFpcgm+^My&~J7oO^o4s}C6U416n!WkQuiqr!r*HP&@Bi*i@_qVdZ@%IB%a=K7;rt2A2O=;Z(
+Cf@Py>6Hf==p;_-{7q?^Z5onf6(U}^!!1eZ_w+``h0_4N7noEdR<uW&+GYu-
+k<OC+xzo+zM%K#_59#&;?^C_o_+7VAIyA0`bS8fz*&P^i1oU$dtPi;vuDq{=f#M%J^$OptM)c~_WTbecQt$Ky4qi_>jo
+oKo@lf8KE38ngIkGX@Vs8P?IQnc_BVU$wwjX$uOm*u^Lm~3XUO0GWRo{v`0vD9yPLiFf#eqA9E6_(UV!<6e*gX7BJ#X*
+vo}Au`fbFq=8E?IF7jW~+w8snt~qINEAccuuitk+MgG_HH+%NK=2?T+5zoQ%dfnG65A)Y4{8srgQ(cK$i1qvJI(#c|7p
+&9j_to9=6eG=^y{^Ys{jI2NGB1rZj>_+7t>Qg8^6WD>Mm%8f4D*Lp^0%UB_!u+%$&3)E4W4Cx9iE0ecf8h2>MHJ`>nqK
+?$Hn~Z6)Y>_BSv^<x$^(QavrNzDAxW{%<`QS`O6W%i>`mi9HwyZ=KM*KMGSV=idL%hG%u`F@vU#=cbO=j_Za@Y#19zUM
+Yhf-jr=5;wSNvcPyA_vI~~Q}+r@poqtgH9HT-VfwTkb#n)632_v!oAa^Jt%_K$70{pH-
+}A*1{WW}V*=W}V(7vo8OX@w{9AG&kun<lDvU<%e0<SCUz$C(n|Y`X|qlnEEHrj+pw_wZ+yydDg=$uRQCKFv82T80&fNW
+$Ia0*m@+_h)undHkhe*(uOegO4<yjUdc5?Q?F*KZM~A;@G<pDj=`p0$u&PyujCkO>XjVBOg)!l!h@!s`j!9Ba=ppDz6V
+V?2kh{j%(|Wv0b4JU0b4I71GZjF1#G>T4%m7j*IZ1!=nmR?(Hpe&A{DgtLiUkndF2{|sV8!;$<!0Mw`A%`zRuPYxff*W
+iQEe^^+fK~T&<2eTY54BdNKlfG6{N;0X>nnsHrF2peMbcCsJ=rJ!u6!iGiM^Ku@|sPbU3#JxkldtmiquUC(*HUC#x-
+UC%|oUC*-K&3euR?0U`y?0TLL*!A2A^(>&CgHX>7)N?1)vs}9}>shW{ne{B!a%yFJ@!9PmTxGW(`3*O-
+{VY`3a+G@(Cd;|(O8&N?sULH~){j=7txxklyZkZGpDEBEnGaKc1n5sU=ufuV)*rbyVd_s9^k>9x>;D4iPXziA`E8?njQ
+SQ_pE|#CZPpAw8MNaIbAA2e+c^Ks#kYxz{;EaQBDXKg$|d)R-**3cm2zKz@bcSd(mmm`-
+CL@adk);c>sRg}Ncs;ro>_>$irq8Sw)<ak{J|RAeMeBacS87coNhOy`)?e73iA0h$3F+*huJ+0>8@e9<ssdNIs7by@8E
+n!!2J(6o*8ie6z6{$+&{$b(OTR6n;cI!xHks49>M)C&Sw(bzslj~!9B(KpAXvZkFY!ixZlk2C&2xeS+6F+{ZBam@>?C|
+@1HpS=n~sK&T?o4_uu7od%^v2F4ru$`?y>waDSHLm){;Sf48%{{DzN}F6T1`?my4@DT4bEPFH@L#{9jH^BDp6rJQaS-
+2aB<nSgwr;dHyf{ceswy{ugSP_xLbzE&AyDR6&ZjdD+eyU&fi%6&)7?XMe3{g@1&gm(8!0p&gi?jPlJ6VM+2hSQw{_it
+7!_dK{i#OY2#JKe?cU_1JbpN&rt#Wy*8D}=v=!$%?f8&%4E1j6sr<%0h9f3h6%&@O5@{t$$}iu02J_aAV&S#aOO@plGn
+_kU%%MIqha;C#mFZTB7yFXzbS@6Xvi2k|`3`J96AzsvFWg8P5te1;+2RXYFR{(dcga8Gf%NpQcmO6g~m$9J=zs}}ynZN
+l~UyJvpP-+OD6`xK6kLFGOI`ut=-
+x#RfQ?N{zm(Ayty{3&q%jcVoIh2swAvjBSdFP!cSgukBC%|ZCH9KHzQcW{0j(C6nlo>maumpObV=)+Nte-
+`4|&H3+!c$RZKz2N>fj%OP5`I}W-UeK$LaXuFyKVgo?0r&r#-3#FUyBvQO+<%_)ISJ|hG1pfL+~39S({<(g;ou^-
+Z*jlsG?wf@_s9Kt4#v$t<#9oNi^%-#tts#R2ik4{_hufaoaMIrU+{R82KQlY&w%@vIsVuR+r7Z~Z(V7-
+e^BSA#dcrG>82oj2bXIa!XM%M%t82FT(00M+x?xKpD4Kh4aYMA?qAdP<f?M@SYN>oZ>ZqDtb%)}f_rlX_Z1b~TPnD>E^
+?c!RVORc&<`A~QSLL)k8P_~?(^XOW504o`~0bZa$kV{Eym$-ynch_?_3Szi>{Y7w);V?=it6Z+g(?I-m-fF-
+2aaCZ4%ty&hB&IzKPvu*Mj}V`aA;e-_~{=xIe_@%7Od6oKN|U0rNM-@rS_u-P-
+<NSFYaIEOHCD;n%o(##aAUtK1Xdeou{ZNBeLGhetbMQ?+t$1wA<y<nZ8rhU1wBJsIVEreOT~8pq!a`m?~{6A-
+?J!=s+B^DB3pAAN+w<M{RKEQd7OlbmiC=Rq8Q8052;<&cMQ?Vnf<BM`oh^+CRqZ~g}L{N)<k{gZm$3hvMHcrgX>T+Mnl
+3GN@)^F(m}6Wt%Sf!=C;UT?d9kK>sH_iwX%aii`2lAaes_zj%yJh=Z8mrK4AZ~i{7+udf{eJkg)71I4ayJsPudc9r&;X
+671-J4*X<^1Fz{CbXm9`f@KEdK>?zedj!+hN?)>ndA7KCCAK+<#r$2@ubHdfp1|Q+l2Y?vJoMry%~Xak<jq-lXjWaNo`
+87Qp@gk+z7jeidbV@EbBNakbZ9X>~m5Q{i>E3_to24&P~<F>}W|cGu7A5%+7Zd#UqGaezPL{Ahc!lhfJbrd#S{(rf}e=
+(?AT*g0;;$K`jE40})K=UL8=fO2)a>DDg_zrl^aVUhbMT=!**-2cvX4=r-
+v?8e``$o*ek_Z5rWf6a}jWs&<CH+;#i(Cc}>!R1Oqx$0awl*XeB%jdHkJ`Lf&AkQ0!(%`5i9x>J-
+epd)@o~=1!@XNe!qxsvs{;v7=<nnCL_HV7T<BQeV@#*=pem=`AFTW%0-
+6bWKHhp2K?VoD2pHD2ed1Qsn+OE~C?O)BIRW{EW{D-
+o9tssw9yL@@@&tC=cuPyPbvOH@`<@tTNU$f3GZ*H9(K6tgwt=HJ`XB?ZIHk*5aGX{Ux?O5&l>t1h{XMR1zzrlV!xxo(a
+Y_#JW*=YNB3Ohc%Zcxu|K_Ao~uwK{FJOkWY4dH?HI+SL;UZuGcc&^sYzu8`XkN1;I|5UwQo-mX*3FQ?~z8tW?@&TuSTc
+Nx~;2e~{06YohZH4mo25tY@I=eg}@gK{kyk+~%0Y`my{%1hmQ`L5Stx$gn2p<9Yr$OEcknc>5-
+Ja)xMJ=>PsE=8wkBv>G{#}-@(_s1hE`#OsQG;dwb;w|uey_o9`)<;6A(oHf|2?^`V2m#^Pdk8j0q+Ig4}1u?-{9-
+$|8axw73y!<X_j-ZCk;MJ|37E2{JVM28~g!jFB>fXj@~N<e~|uv&0yJAy>9Sh^6D$G{5yLq4E~(dN1t7u2yhfQ2Alv+0
+;hn}z!~5ya1J;RTmUWt2divu1r7s8fTO@M-
+~@0II0c*r&H!hDbHI7v0&o#HSPkU|4g*JkqrfrX1aJ~K1)K)X0B3=7z<J;Ta1mJVH+$s=4g*JkqrfrX1aJ~K1)K)X0B3
+=7z<J;Ta1l6I3*`q614n?Pz%k$ia1uBLoCeMSXMuCTdEf$Y5jg0F@&ku~BfwGM7;pkO37i5>180D<z&YSNZ~?do91KAD
+fy2NN;3#kmI02jlP64NZGr(Ek9B>}E09*vt^FOcrz+vDBa1=NOoB&P&r-
+0MI8Q?5%4mb~704@S+``;@+a2PlO90iU6CxDZ{Dd0441~?0x1I_~%fQ!JvdMH0|7&rnP1&#qHfRn%};52XsI18Ku&I1>
+Ki@?DpP=4Sra0ECC90N`OCxKJIY2XZS7B~l-
+2QB~?f%Q2bul&Ga;0SOOI0l>mP6DTZ)4&<vEN~7u4_p8)0tc5u`GLd05#T6r3^)Ot1Wo~`fiu8a;2dxsxBy%P4laZ81B
+Zblz)|2BZ~{09oB~b*XMnT7Ip92S0k{YpY=rUyhk+x&QQ#PG0yqhr0!{;GfV03k;5={vxCk5!LHU8hz!Bgma11yBoCHn
+*r-
+3uTS>POS9=HHp1P(Sq`GLd05#T6r3^)Ot1Wo~`fiu8a;2dxsxBy%P4mLyify2NN;3#kmI02jlP64NZGr(Ek9B>}E09*t
+PE{F01hk+x&QQ#PG0yqhr0!{;GfV03k;5={vxCk6v0p$k{14n?Pz%k$ia1uBLoCeMSXMuCTdEf$Y5jeOK$`2d{jsQo2W
+55aEByb8i4V(ea0_TA9zy;tUaIgi+4;%)L07rpizzN_aa0)mLoB_@P=YaFT1>hpEJ|E|mA2<vg0geL4fD^z;;1qBgI0K
+vo&H?9v3&2HSy+7)eA2<vg0geL4fD^z;;1qBgI0Kvo&H?9v3&2HS`M12R@&ku~BfwGM7;pkO37i5>180D<z&YSNZ~?do
+99#qC2Mz;AfTO@M-
+~@0II0c*r&H!hDbHI7v0&o#Hcomc%I1C&CjsnMk6TnH}6mS|i1DplU0q21Wz(wHTS|~qo7&rnP1&#qHfRn%};52XsI18
+Ku&I1>Ki@?EkP=4Sra0ECC90N`OCxKJIY2XZS7B~l-
+2QB~?f%W+mul&Ga;0SOOI0l>mP6DTZ)4&<vEN~7u4_p8)0tc^w@&ku~BfwGM7;pkO37i5>180D<z&YSNZ~?do9CV=kz+
+vDBa1=NOoB&P&r-0MI8Q?5%4mb~704@Rt+o1fwVc-aG6gUQ)08Rp@fYZPk;4E+sI1gL^E&>PFL-
+~Qjz!Bgma11yBoCHn*r-
+3uTS>POS9=HHp1lH%Kz48Nxfg`|C;23ZMI0>8rP6KCvv%opvJa7TH2prr9<p&M}M}VWiG2jGn5;z5%2F?Iyfpfrl-
+~w<FICw3TA2<vg0geL4fD^z;;1qBgI0Kvo&H?9v3&2I-
+;3g<Pa2PlO90iU6CxDZ{Dd0441~?0x1I_~%fQ!Jv%}{>eFmMDo3LFDY04IS{z-
+izNa27ZRoChud7lDIeC_iu*I0766jsYitlfWt9G;jtu3!DSa0~dgcz`=GXKX4d00vrX70VjZyz$xG~a0WOFoCD4S7l4b
+v!7WgJ;4p9mI0_sCP5>u?Q^0B93~&}W2b>2k02hISTcP~GVc-aG6gUQ)08Rp@fYZPk;4E+sI1gL^E&>NTp!~pL;0SOOI
+0l>mP6DTZ)4($Z%k#stz;nR!zze|YpAv_F9pFyjF5qt9Uf>bnN#H5qY2X>)S>QR~dEf<L_al#H`GFnaPT(%!Zs1<v5#U
+MSDd1_~8Q@vqIpBHV1z>SKlpoju?gZ`v?gs7!9s!;No&uf*o&lZ(o&%l-UI5lF@Ob41c7Qv9yMViadx1xQCxNGcr-
+5gHXMyK{=Ybc1#SKt?U<bGpxC^)&xEFW?coKLDcp7*HcoujLcpi8GSZs&#13SQ-
+z+J%Iz`ejDz>~mJz|+7pz_Y+}!1KThz~V+IKd=Mb3ETzT4crSn0z3&k1w0Kr13U{n2RskF0IXl|@yZYE0Cxg+0e1uU0*
+?Ss0#5-?1J3}@0?z@@11|vUKiuJ!AJ_rz1nvUv2JQtO0iFb&0-
+gq*0iFe(1D*$702Vhx`GFnaPT(%!Zs1<v5#UMSDd1_~tikequ^ez7xBy%P4&GvOD{vS%0vrX70VjZyz$xG~a0WOFoCD4
+S7l4bv!3dNeI1C&CjsnMk6TnH}6mS|i1DplU0q21Wz(wHT+o1fwVc-aG6gUQ)08Rp@fYZPk;4E+sI1gL^E&>N{h4KT3f
+g`|C;23ZMI0>8rP6KCvv%opvJa7TH2prrA<p&M}M}VWiG2jGn5;z5%2F?Iyfpfrl-
+~w<FIJgVS4;%)L07rpizzN_aa0)mLoB_@P=YaFT1>hoZa5t16I1C&CjsnMk6TnH}6mS|i1DplU0q21Wz(wHTZBTyTFmM
+Do3LFDY04IS{z-izNa27ZRoChud7lDJfL-~Qjz!Bgma11yBoCHn*r-
+3uTvj)re<MRf~_v04~mhZ<0yGktIk9Q1~@5e_BmhZ=R8$2n~Fj&4HKWVUhKYj{$8h8eH7I+SL9(Vy*?6Eln>;QKHcL8?
+;_X3XqPXbQ?PXo^Y&jQZ@&jT+2i#wqFzz%RHa2Iela4+x(@FegQ@HFrY@GS5g@I3GWu(%V-59|PU0(Sv-
+1NQ=t08au>0Z#+Z0M7#F4VK@RC;%6MgL`dm1r7s8fTO@M-
+~@0II0c*r&H!hDbHI7v0&o#HxDUz?90ra6M}cF&3E(7f3OEg%0nP&Ffb+lw;39DFE+{{67&rnP1&#qHfRn%};52XsI18
+Ku&I1>Ki@?FRL-~Qjz!Bgma11yBoCHn*r-
+3uTS>POS9=HHp1P(@_{J>%02yhfQ2Alv+0;hn}z!~5ya1J;RTmUWt2k(aR1BZblz)|2BZ~{09oB~b*XMnT7Ip92S0k{Y
+pd<T>tI1C&CjsnMk6TnH}6mS|i1DplU0q21Wz(wHTJy3q&FmMF;&^`8kazF4m@DspK0zU`*Jn&1vuK>RW{5o*Wew$YSZ
+v@@}ychToa6j-k@DspK0zU`*Jn&1vuK>RW{5o*Wy-
+<GOjlesA_W~aR?gt(ReggPO;OBs!2Yw0o72wx^Uk9$a56Ta`5qQ^q_Imk#;0J(*fFA|^1n^V9UjaS`{4(&Xz&`?h1GwR
+So7Vz&0Ph0c5Bvb|5b&eGp8$Re_$$EYfL{iF75GQMZvZ!RL-~O_fOi4!2k!5-
+*AvEpp8$Rm_&MO`fnNfC1^6}K*MV!^Y4Zx;jlesA_W~aR?gt(ReggPO;OBs!2Yw0o72wx^Uk9!^0ObeX2)qM${{ee``2
+g?`@T0(=0DkU(J$^n9{1Wghz^?(n4qS84<`uvjfp-
+A!1wI7a4?GV11n`r<&jCLV{1Wghz^?)SiSJK+ulm00`<`#!_vgOv`+nei&G$p!U;6&am-
+qdd?~i=n@x9{v3tzz}P7I$O=<hi?(R1qLU{Y)w9T*xPjrR?V3=f_hzkY0DtS>$^G$wC)22PF-jP{%v9ULDxeF*_a2jcx
+I+_v$7<hZ)K<Iw*u?d)OWDB>u-J|rX(L@YicgoFqpg@qJn=VNy-C`FVIBqR%2u>|FMb6(q*+?Q_GmP3W2RH-
+5gM1?G>6e%ca>7a9k5G4gQ1vN0c^WJ5%o;k0?7I`!Ce>1=T%<TEBoNwoo^{P_aj)rBB9~yTN45kNFry^J%XR{)xa!HHQ
+3^6W(Sw7hrPWI9o5EOY?npzPYW}}1L)Ccpd9PFD?jSVVnx^Mn5<)X}I9WpHppqzG^(%^7+J{?=@EWKOqUM;4B`*k24<&
+(W~|5U6Row41~L9yQvG%of!=3YBTqr-
+8U?d;5p;a=BmZ00(g<YkJ4O`*(8cr+a3lOhiW*{nR6=gWsRyIJpf$6F&<H~U*=ca1(6*E*l>WM#IvPlAn4Z{7ZE>vphl
+^QK7BYqeSlQA^UOF6f1722@>$p$aOY#vl=}D&kbwLWDxdh9vF7VO2vRNgDU9KW0PJM^b%@h+v@VK62^X93=rLL?}pT2s
+Js<DS!|_2y_rICdeQ`1_?4qkfKIFBcK^j=&4{(49En@!XRN_dyLFtOd+<m7;6?=x2;+UQ8O#ZC>tX5ju2p7$JkZUBn(z
+1G=!Rw1bPY>1&jhl#v_23QG^9!gJwZRK-+?bDhA9-MOdkby9p-)f<vI7QBZ6!I5;$h&^Db!Ge3<LLxA-Nb*nPf?4UGOj
+w34$t<Y7W3!RcqNvADnsDjGp1_6Ur!GdIiNrU+-
+<gbvw!Zx5D(Wn(BqL??F3Qk3*R7?|NOE|2W)usUjje?mWXNpypNKW#0l*o<^8Vwpws}gFGlw4dG6%1;DLO>!QIkZ5)s$
+fAuO?Cp=2_%KO)hao`rDBT|m?t9=eXU9c3>{9Z)mkwUhu9gY4l&h`w2*TSG1n0LK!>2i7Bo~bQ0f1@zU<j&j<>I)NA>~
+KPg>^%wT?xqpBrAawNEU>$AgRSZSZQJD7PKdM@KLGypBJ#B%VW1eI2mZ=+EcTf3)J}^ZOp(o?Fh3SKRzdS1h0B4qwLai
+f#Vq9zOrR@8p%`{5u~0>iTK^%MSh*JvaXceBQhkEaz|a-2C9`$_t#!=-
+cLB_w4^~9r=CF{;xXt=N$YCp7rN|XYtSb_TRyO)xkgV@Yg!>OAkME@LzNAfA{b=JMw?^@NYQys}BAfp8Y@S$iLv(|4j$
+~bqD`X5C6C${|^s;+rfX+!T;W~{y%r*f9F~MnS+1P!55y_KmR_XeSUeHf5r3q{|fxg2LEjbzvtoe^XI2${QUdJGyfCtj
+~o1V9Q=2|Z@-7#X#9WWviGmYJ)RZ);`K55^SKwi+T%S5-
+29V?)gRB;|8IJybE>&hs~_B1&i~r8f3pzppN;i<&#``!z|DX5lhwbsmh<m<UO#_<zrFRG|GtA?os03(#=p}>s`kFa?;m
+St?BB!Q>AkD(o44R>oJ;jfgU|D3{sUlWwLt
 """
 # END GENERATED
 
