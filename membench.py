@@ -1213,10 +1213,10 @@ class EbpfSource:
         """See Source.read."""
         while True:
             segments = parse_events(self._ring.read(timeout_ms))
-            if not segments:
-                return self._order.finish() if self._order and self._stopped else segments
             if self._unix:
                 segments = self._unix.sort(segments, self.now())
+            if not segments:
+                return self._order.finish() if self._order and self._stopped else segments
             if self._openings:
                 segments = self._openings.sort(segments)
             if self._order:

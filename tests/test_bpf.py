@@ -53,11 +53,15 @@ def test_python_layout_is_the_kernels(layout: Any) -> None:
 
 
 def test_the_fast_unpackers_agree_with_the_layout() -> None:
-    event = membench.SocketDataEvent(1, 2, 3, 4, 5, 6, 7, 1, send_offset=8)
-    run = membench.Run(9, 10)
+    event = membench.SocketDataEvent(1, 2, dport=3, pid=4, sport=9, direction=1)
+    event.offset, event.data_len, event.captured_len, event.send_offset = range(5, 9)
+    run = membench.Run(10, 11)
     unpacked = membench._EVENT_AND_RUN.unpack(bytes(event) + bytes(run))
-    assert unpacked == (1, 2, 3, 4, 5, 6, 7, 1, 8, 9, 10)
+    assert unpacked == (1, 2, 3 | 4 << 32, 5, 6, 7, 8, 9, 1, 10, 11)
     assert membench._EVENT.size == ctypes.sizeof(event)
+    ends = membench.Endpoints(1, 2)
+    ends.server[:2], ends.client[:2] = b"34", b"56"
+    assert membench._ENDPOINTS.unpack(bytes(ends)) == (1, 2, b"34" + bytes(14), b"56" + bytes(14))
 
 
 def test_embedded_object_is_the_committed_one() -> None:
