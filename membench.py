@@ -2591,14 +2591,17 @@ _ADMIN_WORD = re.compile(
     rb"|evictions|connevents|deletions|proxy|sizes_enable|sizes_disable)\Z"
 )
 
-NOT_TEXT = b"\x80"  # how the binary protocol's requests begin
-TLS_RECORDS = b"\x14\x15\x16\x17"  # how TLS's begin; then comes the major version, 3
+NOT_TEXT = b"\x80\x16"  # how the binary protocol's requests and TLS begin
+TLS_RECORDS = range(0x14, 0x18)
+TLS_RECORD_MAX = (1 << 14) + 2048  # bytes behind its header
 
 
 def is_tls(data: bytes) -> bool:
-    """Is this how TLS begins, or goes on at a record? Of text and binary nothing does so."""
-    return data[0] in TLS_RECORDS and (len(data) < 2 or data[1] == 3)
-
+    """Is this the header of a TLS record? It is all that a server reads at first."""
+    if len(data) < 5:
+        return False
+    kind, major, minor, length = struct.unpack_from(">BBBH", data)
+    return kind in TLS_RECORDS and major == 3 and minor <= 4 and 0 < length <= TLS_RECORD_MAX
 
 
 NO_BODY = -1
@@ -2860,7 +2863,7 @@ class RequestParser(LineReader):
             if is_tls(data):
                 raise TlsError("TLS")
             if data[0] in NOT_TEXT:
-                raise ProtocolError("the binary protocol")
+                raise ProtocolError("the binary protocol, or TLS")
         if self.skip:
             position = min(self.skip, len(data))
             self._pass_over(position, time_ns)
