@@ -640,6 +640,26 @@ taken:
 	return 1;
 }
 
+/* The usual read, of a few bytes from one buffer, without taking steps. Returns 0 if
+ * its memory could not be read. */
+static __always_inline int capture_small(struct Scratch *scratch, struct Counters *count,
+					 __u32 moved)
+{
+	struct Run *run = (struct Run *)scratch->event.data;
+	__u32 len = moved;
+
+	asm volatile("" : "+r"(len));
+	len &= VALUE_MIN - 1;
+	if (bpf_probe_read_user(run + 1, len, (void *)scratch->base))
+		return 0;
+	run->captured_len = len;
+	run->skipped_len = 0;
+	scratch->event.data_len = scratch->event.captured_len = len;
+	scratch->at = sizeof(*run) + len;
+	submit(scratch, count);
+	return 1;
+}
+
 /* 1,024 iovecs are the most that a call can have; a plain buffer of 8 MiB needs as
  * many steps. */
 #define STEPS_MAX 1088
@@ -686,6 +706,9 @@ static __noinline int capture(struct Call *call)
 		count->send_calls++;
 		count->send_bytes += moved;
 	}
+	if (call->shape == BUFFER_PLAIN && moved < VALUE_MIN &&
+	    capture_small(scratch, count, moved))
+		return 0;
 	switch (call->shape) {
 	case BUFFER_PLAIN:
 		scratch->room = moved;
@@ -1025,11 +1048,21 @@ static __always_inline struct sock *sock_of_fd(__u32 fd)
 
 #define HOW(shape, direction) ((shape) | (direction) << 8)
 
+static __always_inline __u16 own_port(const struct sock *sk)
+{
+	return local_port(sk, BPF_CORE_READ(sk, __sk_common.skc_num));
+}
+
+static __always_inline __u16 peer_port(const struct sock *sk)
+{
+	return bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+}
+
 static __noinline int enter(struct sys_enter *ctx, __u32 flags, __u32 how)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct Call call = {};
-	__u16 family, protocol, port, peer_port;
+	__u16 family, protocol;
 	struct sock *sk;
 
 	if (!process_watched())
@@ -1040,12 +1073,10 @@ static __noinline int enter(struct sys_enter *ctx, __u32 flags, __u32 how)
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	port = local_port(sk, BPF_CORE_READ(sk, __sk_common.skc_num));
-	peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	call.sport = settings.client ? peer_port : port;
-	call.dport = settings.client ? port : peer_port;
+	call.sport = settings.client ? peer_port(sk) : own_port(sk);
 	if (!port_watched(call.sport))
 		return 0;
+	call.dport = settings.client ? own_port(sk) : peer_port(sk);
 	protocol = BPF_CORE_READ(sk, sk_protocol);
 	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
 		return 0;
@@ -1137,7 +1168,7 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 	int before = settings.client ? TCP_SYN_SENT : TCP_SYN_RECV;
 	struct tcp_sock *tcp = (void *)sk;
 	struct StateEvent *record;
-	__u16 port, peer_port;
+	__u16 port, peer;
 	__u32 direction;
 
 	if (new_state == TCP_ESTABLISHED && old_state == before)
@@ -1146,12 +1177,12 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 		direction = DIRECTION_CLOSE;
 	else
 		return 0;
-	port = local_port(sk, BPF_CORE_READ(sk, __sk_common.skc_num));
-	peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (!port_watched(settings.client ? peer_port : port) ||
+	port = own_port(sk);
+	peer = peer_port(sk);
+	if (!port_watched(settings.client ? peer : port) ||
 	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	if (!peer_port || !interface_watched(sk))
+	if (!peer || !interface_watched(sk))
 		return 0; /* a listening socket has no peer */
 
 	struct ValueKey key = {.sock_id = (__u64)sk, .direction = DIRECTION_RECV};
@@ -1165,14 +1196,14 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 	record->event.sock_id = (__u64)sk;
 	record->ends.family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (settings.client) {
-		record->event.sport = peer_port;
+		record->event.sport = peer;
 		record->event.dport = port;
 		record->event.offset = BPF_CORE_READ(tcp, write_seq);
 		record->event.send_offset = BPF_CORE_READ(tcp, copied_seq);
 		copy_addresses(sk, record->ends.client, record->ends.server);
 	} else {
 		record->event.sport = port;
-		record->event.dport = peer_port;
+		record->event.dport = peer;
 		record->event.offset = BPF_CORE_READ(tcp, copied_seq);
 		record->event.send_offset = BPF_CORE_READ(tcp, write_seq);
 		copy_addresses(sk, record->ends.server, record->ends.client);
