@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 import subprocess
@@ -165,6 +166,45 @@ def test_only_clients_by_the_interface_asked_for(hook: str, tmp_path: Path) -> N
             gets(server, 3)
             report = recorder.stop()
     assert (report["operations"], report["connections_opened"]) == (3, 1)
+    assert_nothing_lost(report)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_nothing_is_passed_over_at_clients(hook: str, tmp_path: Path) -> None:
+    """A write that looks like memcached's read of a large set, but begins within a value."""
+    output = tmp_path / "a.profile"
+    write = b"set x 0 0 20000\r\n".ljust(10_382, b"v") + b"\r\n" + b"get none\r\n" * 600
+    assert len(write) == 16384
+    with Memcached() as server:
+        options = ("--port", str(server.port), "--hook", hook, "--side", "client")
+        with Recorder(output, *options) as recorder:
+            with server.connect() as connection:
+                connection.sendall(b"set k 0 0 10382\r\n")
+                connection.sendall(write)
+                left = len(b"STORED\r\n" + b"END\r\n" * 600)
+                while left:
+                    left -= len(connection.recv(left))
+            report = recorder.stop()
+    assert report["commands"]["get"]["outcomes"] == {"miss": 600}
+    assert report["commands"]["set"]["outcomes"] == {"stored": 1}
+    assert_nothing_lost(report)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_client_that_reads_the_last_bytes_and_the_end_at_once(hook: str, tmp_path: Path) -> None:
+    """The end counts for a byte of the stream, and is none."""
+    output = tmp_path / "a.profile"
+    with Memcached() as server:
+        options = ("--port", str(server.port), "--hook", hook, "--side", "client")
+        with Recorder(output, *options) as recorder:
+            with server.connect() as connection:
+                connection.sendall(b"get a\r\nquit\r\n")
+                ended = select.poll()
+                ended.register(connection, select.POLLRDHUP)
+                assert ended.poll(10_000), "the server did not close"
+                assert connection.recv(100) == b"END\r\n"
+            report = recorder.stop()
+    assert report["commands"]["get"]["outcomes"] == {"miss": 1}
     assert_nothing_lost(report)
 
 
