@@ -805,23 +805,24 @@ def socket_inodes(pid: Any) -> Set[str]:
 def unix_sockets(pid: Any) -> Iterator[Tuple[str, str]]:
     """(inode, bound path or "") of each Unix socket in a process's network namespace."""
     with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/net/unix", encoding="utf-8", errors="replace") as file:
+        with open(f"/proc/{pid}/net/unix", errors="surrogateescape") as file:
             next(file)
             for line in file:
                 words = line.rstrip("\n").split(None, 7)
                 yield words[6], words[7] if len(words) > 7 else ""
 
 
-def all_unix_inodes() -> Set[int]:
-    """The Unix sockets of all network namespaces that may be looked into."""
+def unix_inodes(pids: Iterable[Any]) -> Set[int]:
+    """The Unix sockets in the network namespaces of these processes."""
     inodes: Set[int] = set()
-    seen: Set[int] = set()
-    for pid in ("self", *filter(str.isdigit, os.listdir("/proc"))):
-        with contextlib.suppress(OSError):
+    seen = set()
+    for pid in pids:
+        namespace: Any = pid
+        with contextlib.suppress(OSError):  # others' may be read, but not told apart
             namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
-            if namespace not in seen:
-                seen.add(namespace)
-                inodes.update(int(inode) for inode, _ in unix_sockets(pid))
+        if namespace not in seen:
+            seen.add(namespace)
+            inodes.update(int(inode) for inode, _ in unix_sockets(pid))
     return inodes
 
 
@@ -939,7 +940,7 @@ class UnixConnections:
                 _, peer = self._open.pop(sock_id)
                 closed.append((CLOSE, now_ns, sock_id, 0, peer, -1, 0, b"", -1))
         if self._open:
-            there = all_unix_inodes()
+            there = unix_inodes({peer >> 32 for _, peer in self._open.values()})
             gone = self._listed - there
             self._gone = [sock_id for sock_id, (inode, _) in self._open.items() if inode in gone]
             self._listed = there | gone
@@ -1073,7 +1074,9 @@ class EbpfSource:
         unix_path: str = "",
         bound_path: str = "",
     ) -> None:
-        self.name = f"ebpf:unix:{unix_path}" if unix_path else f"ebpf:{interface or 'any'}"
+        self.name = f"ebpf:{interface or 'any'}"
+        if unix_path:
+            self.name = f"ebpf:unix:{printable(unix_path)}"
         self.hook = ""
         self.remarks: List[str] = []
         # What is known of when memcached reads does not hold for its clients.
@@ -1101,8 +1104,9 @@ class EbpfSource:
         self._stack = contextlib.ExitStack()
         self._open("sock" if unix_path else hook)
         if unix_path:
-            self._unix = UnixConnections(all_unix_inodes())
-        self._names = ServerNames(unix_path, side == "client")
+            everybody = filter(str.isdigit, os.listdir("/proc"))
+            self._unix = UnixConnections(unix_inodes(everybody))
+        self._names = ServerNames(printable(unix_path), side == "client")
 
     def _set_unix_path(self, path: str) -> None:
         raw = os.fsencode(path)
@@ -4318,6 +4322,10 @@ def round_to_3_digits(counts: Counter[int]) -> Counter[int]:
     return rounded
 
 
+# How often each (form, outcome), and each (form, latency in ticks), is in a block.
+BlockCounts = Tuple[Counter[Tuple[int, int]], Counter[Tuple[int, int]]]
+
+
 class ServerCounts:
     """What is counted of one server."""
 
@@ -4326,10 +4334,13 @@ class ServerCounts:
         self.outcomes: Counter[Tuple[str, int]] = Counter()  # (command, outcome)
         self.latencies: Counter[int] = Counter()  # ticks
 
-    def add(self, outcomes: Counter[Tuple[str, int]], ticks: Iterable[int]) -> None:
+    def add(self, counts: BlockCounts, forms: List[str]) -> None:
         """Count a block, or its part of it."""
-        self.outcomes.update(outcomes)
-        self.latencies.update(ticks)
+        outcomes, latencies = counts
+        for (form, outcome), count in outcomes.items():
+            self.outcomes[forms[form].split(" ", 1)[0], outcome] += count
+        for (_, ticks), count in latencies.items():
+            self.latencies[ticks] += count
         if len(self.latencies) > DISTINCT_MAX:
             self.latencies = round_to_3_digits(self.latencies)
 
@@ -4352,19 +4363,21 @@ class Analysis:
         self.noreply = 0
         self.servers: Dict[Tuple[str, ServerName], ServerCounts] = {}  # (host, server)
 
-    def add(self, block: Operations, forms: List[str], started_at: float) -> None:
+    def add(self, block: Operations, forms: List[str], started_at: float) -> BlockCounts:
         """Count one block. forms: the profile's so far; started_at: its Unix time."""
         commands = [form.split(" ", 1)[0] for form in forms]
         firsts = [not place for place in block.key_position]
         first_forms = [form for form, first in zip(block.form, firsts) if first]
 
-        for (form, outcome), count in Counter(zip(block.form, block.outcome)).items():
+        outcomes = Counter(zip(block.form, block.outcome))
+        latencies = Counter(zip(block.form, block.latency))
+        for (form, outcome), count in outcomes.items():
             self.outcomes[commands[form], outcome] += count
         for form, count in Counter(first_forms).items():
             self.requests[commands[form]] += count
             if forms[form].endswith(" noreply"):
                 self.noreply += count
-        for (form, ticks), count in Counter(zip(block.form, block.latency)).items():
+        for (form, ticks), count in latencies.items():
             if ticks:
                 self.latencies.setdefault(commands[form], Counter())[ticks] += count
         for command, counts in self.latencies.items():
@@ -4386,29 +4399,30 @@ class Analysis:
             place for place, form in zip(block.key_position, block.form) if form in gets
         )
         self.seconds.update(map(floordiv, block.time, repeat(TICKS_PER_SECOND)))
+        return outcomes, latencies
 
     def add_servers(
-        self, block: Operations, forms: List[str], host: str, reader: ProfileReader
+        self, block: Operations, counts: BlockCounts, host: str, reader: ProfileReader
     ) -> None:
-        """Count one block by the servers that its operations went to."""
+        """Count one block by the servers that its operations went to.
+
+        counts: the block's, as add() gave them; they are all there is to a single server.
+        """
         known = reader.server_of
         of_connection = {
             number: known[number] if number < len(known) else 0
             for number in set(block.connection)
         }
-        commands = [form.split(" ", 1)[0] for form in forms]
-        for number in sorted(set(of_connection.values())):
-            counts = self.servers.setdefault((host, reader.servers[number]), ServerCounts())
-            rows: Iterable[Tuple[int, int]] = zip(block.form, block.outcome)
-            ticks: Iterable[int] = block.latency
-            if len(set(of_connection.values())) > 1:
+        numbers = set(of_connection.values())
+        for number in sorted(numbers):
+            if len(numbers) > 1:
                 its = {c for c, server in of_connection.items() if server == number}
                 chosen = [connection in its for connection in block.connection]
-                rows, ticks = compress(rows, chosen), compress(ticks, chosen)
-            outcomes: Counter[Tuple[str, int]] = Counter()
-            for (form, outcome), count in Counter(rows).items():
-                outcomes[commands[form], outcome] += count
-            counts.add(outcomes, ticks)
+                outcomes = Counter(compress(zip(block.form, block.outcome), chosen))
+                latencies = Counter(compress(zip(block.form, block.latency), chosen))
+                counts = outcomes, latencies
+            server = self.servers.setdefault((host, reader.servers[number]), ServerCounts())
+            server.add(counts, reader.forms)
 
     def _add_keys(self, block: Operations) -> None:
         for key, count in Counter(block.key).items():
@@ -4446,8 +4460,8 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
             last_tick = 0
             host = str(header.get("host") or "")
             for block in reader.blocks():
-                analysis.add(block, reader.forms, started_at)
-                analysis.add_servers(block, reader.forms, host, reader)
+                counts = analysis.add(block, reader.forms, started_at)
+                analysis.add_servers(block, counts, host, reader)
                 last_tick = max(last_tick, block.time[-1])
             seconds = reader.end.get("duration_seconds", last_tick / TICKS_PER_SECOND)
             duration = max(duration, seconds)
@@ -5242,7 +5256,7 @@ def open_ebpf(
                 f"cannot read {printable(options.bpf_object)}: {error.strerror}",
                 "name an object file, as bpf/programs.bpf.o",
             ) from None
-    return EbpfSource(
+    source = EbpfSource(
         watched.ports,
         interface,
         options.hook,
@@ -5253,8 +5267,12 @@ def open_ebpf(
         watched.side,
         watched.pid,
         watched.unix_path,
-        bound_unix_path(watched.unix_path) if watched.unix_path else "",
+        bound_unix_path(watched.unix_path, watched.servers) if watched.unix_path else "",
     )
+    for server in watched.servers:
+        for port in server.ports:  # learns their names while it may look into them
+            source.server(port, server.pid << 32, b"")
+    return source
 
 
 def describe_recording(
@@ -5348,17 +5366,17 @@ def listening_paths(pid: str, inodes: Set[str]) -> List[str]:
     return sorted({path for inode, path in unix_sockets(pid) if path and inode in inodes})
 
 
-def bound_unix_path(path: str) -> str:
-    """The address that a server has bound for this path; as the kernel knows it.
+def bound_unix_path(path: str, servers: List[Server]) -> str:
+    """The address that one of the servers has bound for this path; as the kernel knows it.
 
-    That is another one if the server gave a relative path, or lives in a container that sees
+    That is another one if it gave a relative path, or lives in a container that sees
     the same file elsewhere.
     """
     if path.startswith("@"):
         return path
     with contextlib.suppress(OSError):
         wanted = os.stat(path)
-        for server in find_servers():
+        for server in servers:
             for bound in server.unix_sockets:
                 root = f"/proc/{server.pid}/{'root' if bound.startswith('/') else 'cwd/'}"
                 with contextlib.suppress(OSError):
@@ -5375,25 +5393,28 @@ class Watched(NamedTuple):
     side: str  # server or client
     pid: int  # 0: any process
     why: str
+    servers: List[Server]  # those that were here when the recording began
 
 
 def choose_watched(options: argparse.Namespace) -> Watched:
     """What to watch, from the options and from what runs here."""
     kind, place = options.source
     side, pid = options.side, options.pid or 0
+    servers = find_servers()  # later we may not be allowed to look
     ports: List[int] = []
     path = ""
     if place.startswith("unix:"):
         path = place[len("unix:") :]
         why = "its clients" if side == "client" else "its server"
     else:
-        ports, why = choose_ports(options.port, kind, side, pid)
+        ports, why = choose_ports(options.port, kind, side, pid, servers)
         why = f"clients of {why}" if side == "client" else why
-    return Watched(ports, path, side, pid, why + (f", process {pid} alone" if pid else ""))
+    why += f", process {pid} alone" if pid else ""
+    return Watched(ports, path, side, pid, why, servers)
 
 
 def choose_ports(
-    asked: Optional[List[int]], kind: str = "auto", side: str = "server", pid: int = 0
+    asked: Optional[List[int]], kind: str, side: str, pid: int, servers: List[Server]
 ) -> Tuple[List[int], str]:
     """The ports to watch, and why those in words."""
     if asked:
@@ -5403,7 +5424,7 @@ def choose_ports(
         return [DEFAULT_PORT], f"port {DEFAULT_PORT} (the default)"
     if pid and side == "server":
         return own_ports(pid)
-    ports = sorted({port for server in find_servers() for port in server.ports})
+    ports = sorted({port for server in servers for port in server.ports})
     if ports:
         return ports, f"{ports_text(ports)} (where memcached listens)"
     return [DEFAULT_PORT], f"port {DEFAULT_PORT} (no memcached found here; the default)"
@@ -5437,7 +5458,9 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
     """Why nothing may have been recorded, from what this machine shows."""
     kernel = matcher.ledger.kernel
     ports = watched.ports
-    where = f"the Unix socket {watched.unix_path}" if watched.unix_path else ports_text(ports)
+    where = ports_text(ports)
+    if watched.unix_path:
+        where = f"the Unix socket {printable(watched.unix_path)}"
     if matcher.ledger.tls_connections:
         return f"what crosses {where} is TLS, and membench cannot see inside"
     if kernel.get("recv_bytes"):
@@ -5447,10 +5470,10 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
         )
     if kernel.get("udp_datagrams"):
         return "there was UDP only, which membench does not look into"
-    servers = find_servers()
+    servers = watched.servers
     paths = sorted({path for server in servers for path in server.unix_sockets})
     if watched.unix_path:
-        if paths and bound_unix_path(watched.unix_path) not in paths:
+        if paths and watched.unix_path not in paths and not os.path.exists(watched.unix_path):
             return f"memcached listens on {printable(', '.join(paths))} here, not on {where}"
         return f"{where} is idle, as far as membench can see"
     served = {port for server in servers for port in server.ports}

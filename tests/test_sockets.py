@@ -627,6 +627,41 @@ def test_udp_is_counted_and_named(hook: str, tmp_path: Path) -> None:
     assert "12 UDP datagrams" in run("analyze", str(output)).stdout
 
 
+# ---- Profiles of earlier versions, and damaged ones ----
+
+
+def write_profile(path: Path, number: int, server: Optional[membench.ServerName]) -> None:
+    """A profile with one connection of this number and one operation on it."""
+    header = {"started_unix": 1.0, "ports": [11211], "source": "ebpf:any", "host": "h"}
+    with membench.ProfileWriter(str(path)) as profile:
+        profile.start(header, 0)
+        profile.add_connection(0, number, 11211, membench.OPEN, server)
+        row = (100, 50, number, b"get", membench.HIT, 0, 0, 1 << 16 | 1, 3, 0)
+        profile.add(row)
+        profile.finish(membench.Ledger(), {"duration_seconds": 1.0})
+
+
+def test_profiles_without_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.profile"
+    with monkeypatch.context() as patch:
+        patch.setattr(membench, "CONNECTION_COLUMNS", membench.CONNECTION_COLUMNS[:4])
+        write_profile(path, 1, None)
+    report = membench.analyze([str(path)])
+    assert (report["connections"], report["profiles"][0]["side"]) == (1, "server")
+    (server,) = report["servers"]
+    assert (server["address"], server["operations"]) == ("", 1)
+    assert "not known" in membench.render(report, by_server=True)
+
+
+@pytest.mark.parametrize("number", [0xFFFFFFFF, 2])
+def test_impossible_connection_numbers(number: int, tmp_path: Path) -> None:
+    """They would make the reader keep gigabytes."""
+    path = tmp_path / "a.profile"
+    write_profile(path, number, membench.ServerName("*:11211", "memcached", 7))
+    with pytest.raises(membench.ProfileError, match="is damaged"):
+        membench.analyze([str(path)])
+
+
 # ---- The counters ----
 
 
