@@ -29,8 +29,8 @@ What it costs: a few hundred nanoseconds in the server's thread for each read an
 each write on a watched socket, and a few microseconds of another CPU for each
 operation. docs/performance.md has the measurements.
 
-What it cannot see: UDP and Unix sockets; and inside TLS, the binary protocol, and what a
-server moves by calls that name no memory (io_uring, splice): that is counted as lost.
+What it cannot see: UDP, which is only counted; and inside TLS, the binary protocol, and
+what a server moves by calls that name no memory (io_uring, splice): that is counted as lost.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ import time
 import zlib
 from array import array
 from collections import Counter, deque
-from itertools import accumulate, repeat
+from itertools import accumulate, compress, repeat
 from typing import (
     Any,
     BinaryIO,
@@ -74,6 +74,7 @@ from typing import (
     Optional,
     Protocol,
     Sequence,
+    Set,
     Tuple,
     Union,
 )
@@ -123,27 +124,43 @@ class ProtocolError(Exception):
     """Bytes that are not memcached's protocol. Costs one connection its synchronisation."""
 
 
+class TlsError(ProtocolError):
+    """It is ciphertext."""
+
+
 # ==== Records =========================================================================
 
 # What a source delivers: a piece of one direction of one connection.
 RECV, SEND, OPEN, CLOSE = range(4)
+SERVED = 4  # profile only: it came out which server a connection belongs to
 
-# (kind, time_ns, sock_id, port, peer_port, offset, length, data, mark)
+# (kind, time_ns, sock_id, port, peer, offset, length, data, mark)
 #   kind       RECV, SEND; OPEN, CLOSE: the connection began or ended
 #   time_ns    CLOCK_MONOTONIC
 #   sock_id    the same for one connection as long as it lives
+#   peer       the client's port; in the upper 32 bits the process that moved the bytes,
+#              if the source knows it
 #   offset     TCP sequence number of the first byte (modulo 2**32)
 #   length     bytes of the stream that this segment stands for; length - len(data) of
 #              them are not there
 #   mark       RECV: the next byte to be sent, if the source knows it, or -1; what is not
-#              there is the end. SEND: what is not there stands before data[mark]; -1: at
-#              the end
-#   OPEN, CLOSE: offset is the next byte to be received; length the next byte to be
-#   sent; data is empty. CLOSE comes early if the peer reset the connection: bytes that
-#   had arrived may still be read.
+#              there is the end. SEND: what is not there, if anything, stands before
+#              data[mark]; -1: at the end
+#   OPEN, CLOSE: offset is the next byte to be received, -1 if the source cannot tell; length
+#   the next byte to be sent; data is a struct Endpoints, or empty. CLOSE comes early if the
+#   peer reset the connection: bytes that had arrived may still be read.
 # A plain tuple: there is one for each read and write of the server, and any class
 # costs more to make than the bytes in it to parse.
 Segment = Tuple[int, int, int, int, int, int, int, bytes, int]
+
+
+class ServerName(NamedTuple):
+    """A server that connections belong to; what is not known is "" or 0."""
+
+    address: str  # where it listens: 127.0.0.1:11211, *:11211, [::1]:11211, unix:/path
+    process: str
+    pid: int
+
 
 # What one request did to one key, or to none. The profile's outcomes; the numbers are
 # stored in files.
@@ -259,6 +276,8 @@ class Ledger:
         self.lost_bytes = 0  # gaps outside values, and skipped to get back in step
         self.resyncs = 0  # times that a connection fell out of step
         self.unmatched_responses = 0
+        self.tls_connections = 0
+        self.tls_bytes = 0  # a part of lost_bytes
         self.kernel: Dict[str, int] = {}  # counted by the source; see Source.counters
 
     def report(self, final: bool = True) -> Dict[str, Any]:
@@ -279,6 +298,10 @@ class Ledger:
             "unmatched_responses": self.unmatched_responses,
             "resyncs": self.resyncs,
             "coverage": self.understood_bytes / seen if seen else 1.0,
+            "tls_connections": self.tls_connections,
+            "tls_bytes": self.tls_bytes,
+            "udp_datagrams": self.kernel.get("udp_datagrams", 0),
+            "udp_bytes": self.kernel.get("udp_bytes", 0),
             "kernel": self.kernel,
         }
 
@@ -401,7 +424,6 @@ class Libbpf:
         self.map_set_value = bind(
             "bpf_map__set_initial_value", [_MapP, c_void_p, size_t], c_int
         )
-        self.map_lookup = bind("bpf_map_lookup_elem", [c_int, c_void_p, c_void_p], c_int)
         self.ring_new = bind(
             "ring_buffer__new", [c_int, _SampleFunction, c_void_p, c_void_p], _RingP
         )
@@ -422,10 +444,7 @@ class Libbpf:
     @staticmethod
     def _check_int(result: int, function: Any, _arguments: Any) -> int:
         if result < 0:
-            number = -result
-            if function.__name__ == "bpf_map_lookup_elem":  # libbpf 0.x: -1, and errno
-                number = ctypes.get_errno() or number
-            raise LibbpfError(function.__name__, number)
+            raise LibbpfError(function.__name__, -result)
         return result
 
     @staticmethod
@@ -518,14 +537,12 @@ class BpfObject:
         found = self._libbpf.find_map(self._object, name.encode())
         return int(self._libbpf.map_fd(found))
 
-    def read_per_cpu(self, map_name: str, layout: type[ctypes.Structure]) -> List[Any]:
-        """The one entry of a per-CPU array, a structure for each possible CPU."""
-        values = (layout * self._libbpf.possible_cpus())()
-        key = ctypes.c_uint32(0)
-        self._libbpf.map_lookup(
-            self.map_fd(map_name), ctypes.byref(key), ctypes.byref(values)
-        )
-        return list(values)
+    def map_memory(self, name: str, size: int) -> mmap.mmap:
+        """The memory of a mappable array, to be read without another system call."""
+        try:
+            return mmap.mmap(self.map_fd(name), size, mmap.MAP_SHARED, mmap.PROT_READ)
+        except OSError as error:
+            raise LibbpfError("mmap", error.errno or errno.EINVAL) from None
 
 
 # Before each record on the ring: its size, with these flags, and four more bytes.
@@ -655,6 +672,9 @@ class Source(Protocol):
     def stop(self) -> None:
         """See nothing new. What was seen before can still be read."""
 
+    def server(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+        """Whom a connection belongs to, from a segment of it; None: not known (yet)."""
+
     def counters(self) -> Dict[str, int]:
         """What the source itself counted since the start, by name; bytes and events."""
 
@@ -670,6 +690,10 @@ class Settings(ctypes.Structure):
         ("ifindex", ctypes.c_uint32),
         ("netns", ctypes.c_uint32),
         ("wakeup_bytes", ctypes.c_uint32),
+        ("pid", ctypes.c_uint32),
+        ("client", ctypes.c_uint32),
+        ("unix_len", ctypes.c_uint32),
+        ("unix_path", ctypes.c_uint8 * 112),
     ]
 
 
@@ -679,14 +703,16 @@ class SocketDataEvent(ctypes.Structure):
     _fields_ = [
         ("time_ns", ctypes.c_uint64),
         ("sock_id", ctypes.c_uint64),
+        ("dport", ctypes.c_uint16),
+        ("pad", ctypes.c_uint16),
+        ("pid", ctypes.c_uint32),
         ("offset", ctypes.c_uint32),
         ("data_len", ctypes.c_uint32),
         ("captured_len", ctypes.c_uint32),
-        ("sport", ctypes.c_uint16),
-        ("dport", ctypes.c_uint16),
-        ("direction", ctypes.c_uint8),
-        ("pad", ctypes.c_uint8 * 3),
         ("send_offset", ctypes.c_uint32),
+        ("sport", ctypes.c_uint16),
+        ("direction", ctypes.c_uint8),
+        ("pad2", ctypes.c_uint8 * 5),
     ]
 
 
@@ -700,11 +726,11 @@ class Endpoints(ctypes.Structure):
     """The data of an event that says that a connection opened or closed."""
 
     _fields_ = [
-        ("unread_len", ctypes.c_uint32),
+        ("inode", ctypes.c_uint32),
         ("family", ctypes.c_uint16),
         ("pad", ctypes.c_uint8 * 2),
-        ("local", ctypes.c_uint8 * 16),
-        ("remote", ctypes.c_uint8 * 16),
+        ("server", ctypes.c_uint8 * 16),
+        ("client", ctypes.c_uint8 * 16),
     ]
 
 
@@ -722,13 +748,18 @@ class Counters(ctypes.Structure):
         ("faulted_bytes", ctypes.c_uint64),
         ("unreadable_calls", ctypes.c_uint64),
         ("unreadable_bytes", ctypes.c_uint64),
+        ("udp_datagrams", ctypes.c_uint64),
+        ("udp_bytes", ctypes.c_uint64),
+        ("pad", ctypes.c_uint64 * 4),
     ]
 
 
 # Struct.unpack_from is twice as fast as the same through the ctypes structures.
 _RUN = struct.Struct("<II")
-# The ring's own header, its first half (see RECORD_BUSY); the event; and its first run.
-_RECORD = struct.Struct("<I4xQQIIIHHB3xIII")
+# The ring's own header, its first half (see RECORD_BUSY); the event, of which dport, pad and
+# pid are taken as one number, a Segment's peer; and its first run.
+_RECORD = struct.Struct("<I4xQQQIIIIHB5xII")
+_ENDPOINTS = struct.Struct("<IH2x16s16s")
 
 
 def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
@@ -739,8 +770,8 @@ def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
     position, last = 0, len(batch) - _RECORD.size
     while position <= last:
         # fmt: off
-        (size, time_ns, sock_id, offset, length, captured,
-         sport, dport, kind, sent, run, skipped) = unpack(batch, position)
+        (size, time_ns, sock_id, peer, offset, length, captured,
+         sent, sport, kind, run, skipped) = unpack(batch, position)
         # fmt: on
         end = position + RECORD_HEADER_BYTES + (size & RECORD_SIZE)
         following = end + 7 & ~7
@@ -752,20 +783,22 @@ def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
         data_at = position + first
         position = following
         if kind > SEND:
-            append((kind, time_ns, sock_id, sport, dport, offset, sent, b"", -1))
+            ends = batch[data_at - _RUN.size : end]
+            append((kind, time_ns, sock_id, sport, peer, offset, sent, ends, -1))
         elif run == captured:
             data = batch[data_at : data_at + run]
-            mark = sent if kind == RECV else -1
-            append((kind, time_ns, sock_id, sport, dport, offset, length, data, mark))
+            # With nothing missing, SEND has no need of its mark; see ClientOrder.
+            mark = sent if kind == RECV or run == length else -1
+            append((kind, time_ns, sock_id, sport, peer, offset, length, data, mark))
         else:
             behind = data_at + run
             two_runs = behind + _RUN.size + captured - run == end
             if kind == SEND and two_runs and skipped == length - captured:
                 # A reply, its value left out, and what is behind it.
                 data = batch[data_at:behind] + batch[behind + _RUN.size : end]
-                append((kind, time_ns, sock_id, sport, dport, offset, length, data, run))
+                append((kind, time_ns, sock_id, sport, peer, offset, length, data, run))
                 continue
-            head = (kind, time_ns, sock_id, sport, dport)
+            head = (kind, time_ns, sock_id, sport, peer)
             mark = sent if kind == RECV else -1
             segments += parse_runs(head, offset, batch[data_at - _RUN.size : end], mark)
     return segments, position
@@ -787,10 +820,307 @@ def parse_runs(
     return segments
 
 
+# ---- Whose sockets are they? ----
+
+TCP_LISTEN = "0A"
+TCP_ESTABLISHED = "01"
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # its inode, the same on every kernel
+
+
+class TcpSocket(NamedTuple):
+    """A line of /proc/PID/net/tcp or tcp6."""
+
+    local: str  # address
+    local_port: int
+    remote: str
+    remote_port: int
+    state: str
+    inode: str
+
+
+def tcp_sockets(pid: Any) -> Iterator[TcpSocket]:
+    """The TCP sockets in a process's network namespace."""
+    for family in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/net/{family}", encoding="ascii") as file:
+                next(file)
+                for line in file:
+                    words = line.split()
+                    (local, _, local_port), (remote, _, remote_port) = (
+                        word.partition(":") for word in words[1:3]
+                    )
+                    yield TcpSocket(
+                        hex_address(local),
+                        int(local_port, 16),
+                        hex_address(remote),
+                        int(remote_port, 16),
+                        words[3],
+                        words[9],
+                    )
+
+
+def hex_address(digits: str) -> str:
+    """An address of /proc/net/tcp: words of 32 bits, each in the machine's own order."""
+    words = [int(digits[i : i + 8], 16) for i in range(0, len(digits), 8)]
+    return address_text(struct.pack(f"={len(words)}I", *words))
+
+
+def address_text(packed: bytes) -> str:
+    """127.0.0.1, ::1; * for any; IPv4 in IPv6 as what it is."""
+    if packed[:12] == b"\0" * 10 + b"\xff\xff":
+        packed = packed[12:]
+    if not any(packed):
+        return "*"
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+
+
+def with_port(address: str, port: int) -> str:
+    """127.0.0.1:11211, [::1]:11211"""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def socket_inodes(pid: Any) -> Set[str]:
+    """The sockets that a process holds. Raises OSError if it may not be looked into."""
+    inodes = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{fd}")[8:-1])  # socket:[INODE]
+    return inodes
+
+
+def unix_sockets(pid: Any) -> Iterator[Tuple[str, str]]:
+    """(inode, bound path or "") of each Unix socket in a process's network namespace."""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/net/unix", errors="surrogateescape") as file:
+            next(file)
+            for line in file:
+                words = line.rstrip("\n").split(None, 7)
+                yield words[6], words[7] if len(words) > 7 else ""
+
+
+def unix_inodes(pids: Iterable[Any]) -> Set[int]:
+    """The Unix sockets in the network namespaces of these processes."""
+    inodes: Set[int] = set()
+    seen = set()
+    for pid in pids:
+        namespace: Any = pid
+        with contextlib.suppress(OSError):  # others' may be read, but not told apart
+            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
+        if namespace not in seen:
+            seen.add(namespace)
+            inodes.update(int(inode) for inode, _ in unix_sockets(pid))
+    return inodes
+
+
+class ServerNames:
+    """Names of the servers whose sockets the kernel programs see, by process and port.
+
+    unix_path: as the user named it; "" for TCP. client: connections are named by where they
+    go to, for of the server's process nothing is known there.
+    """
+
+    RELOAD_SECONDS = 1.0
+
+    def __init__(self, unix_path: str, client: bool) -> None:
+        self._unix_path = unix_path
+        self._client = client
+        self._names: Dict[Tuple[int, int], ServerName] = {}
+        self._remotes: Dict[int, Tuple[float, Dict[Tuple[int, int], str]]] = {}
+        # Elsewhere the kernel's process numbers are not those in /proc.
+        self._can_look = False
+        with contextlib.suppress(OSError):
+            self._can_look = os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
+
+    def find(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+        """See Source.server."""
+        pid = peer >> 32
+        if self._client:
+            address = self._remote(port, peer & 0xFFFF, pid, ends)
+            return ServerName(address, "", 0) if address else None
+        if not pid:
+            return None
+        name = self._names.get((pid, port))
+        if not name:
+            address = f"unix:{self._unix_path}" if self._unix_path else self._listens(pid, port)
+            name = self._names[pid, port] = ServerName(address, self._process(pid), pid)
+        return name
+
+    def _process(self, pid: int) -> str:
+        with contextlib.suppress(OSError):
+            if self._can_look:
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    return printable(file.read().rstrip("\n"))
+        return ""
+
+    def _listens(self, pid: int, port: int) -> str:
+        """Where it listens. Of several places at one port, those that are known to be its own."""
+        found = []
+        if self._can_look:
+            found = [s for s in tcp_sockets(pid) if s[1] == port and s.state == TCP_LISTEN]
+        with contextlib.suppress(OSError):
+            if len(found) > 1:
+                own = socket_inodes(pid)
+                found = [listener for listener in found if listener.inode in own] or found
+        addresses = sorted({with_port(listener.local, port) for listener in found})
+        return ",".join(addresses) or f"?:{port}"
+
+    def _remote(self, port: int, client_port: int, pid: int, ends: bytes) -> str:
+        if self._unix_path:
+            return f"unix:{self._unix_path}"
+        if ends:
+            _, family, server, _ = _ENDPOINTS.unpack_from(ends)
+            return with_port(address_text(server[: 4 if family == socket.AF_INET else 16]), port)
+        if not pid or not self._can_look:
+            return ""
+        read_at, remotes = self._remotes.get(pid, (0.0, {}))
+        if (client_port, port) not in remotes and time.monotonic() - read_at > self.RELOAD_SECONDS:
+            remotes = {(s.local_port, s.remote_port): s.remote for s in tcp_sockets(pid)}
+            self._remotes[pid] = time.monotonic(), remotes
+        address = remotes.get((client_port, port))
+        return with_port(address, port) if address else f"?:{port}"
+
+
+# ---- eBPF: putting in order what the kernel programs cannot ----
+
+
+class UnixConnections:
+    """Tells which Unix connections began while recording, and which are gone.
+
+    They have no states that the kernel would tell of. One that was there when the recording
+    began is not told of as OPEN. One whose socket is not there any more gets a CLOSE, unless
+    the server has read its end before.
+    """
+
+    CHECK_SECONDS = 5.0
+
+    def __init__(self, there_before: Set[int]) -> None:
+        self._there_before = there_before
+        self._open: Dict[int, Tuple[int, int]] = {}  # sock_id -> (inode, peer)
+        self._listed: Set[int] = set()  # inodes that could be seen at the last check
+        self._gone: List[int] = []  # sock_ids that could not any more
+        self._checked_at = time.monotonic()
+
+    def sort(self, segments: List[Segment], now_ns: int) -> List[Segment]:
+        """The same without the openings that were none, with the closings that were missing."""
+        kept = []
+        for segment in segments:
+            kind, _, sock_id, _, peer, _, _, data, _ = segment
+            if kind == OPEN:
+                inode = _ENDPOINTS.unpack_from(data)[0]
+                self._open[sock_id] = inode, peer
+                if inode in self._there_before:
+                    continue
+            elif kind == CLOSE:
+                self._open.pop(sock_id, None)
+            kept.append(segment)
+        if time.monotonic() - self._checked_at > self.CHECK_SECONDS:
+            kept += self._check(now_ns)
+        return kept
+
+    def _check(self, now_ns: int) -> List[Segment]:
+        """Those that were gone at the check before: all that they moved has been read now."""
+        self._checked_at = time.monotonic()
+        closed: List[Segment] = []
+        for sock_id in self._gone:
+            if sock_id in self._open:
+                _, peer = self._open.pop(sock_id)
+                closed.append((CLOSE, now_ns, sock_id, 0, peer, -1, 0, b"", -1))
+        if self._open:
+            there = unix_inodes({peer >> 32 for _, peer in self._open.values()})
+            gone = self._listed - there
+            self._gone = [sock_id for sock_id, (inode, _) in self._open.items() if inode in gone]
+            self._listed = there | gone
+        return closed
+
+
+class ClientOrder:
+    """Puts a client's responses behind the requests that had been written before them.
+
+    A client may read in one thread while another is still in the call that wrote: then the
+    response is told of first.
+    """
+
+    def __init__(self) -> None:
+        self._next: Dict[int, int] = {}  # sock_id -> the next byte of requests
+        self._held: Dict[int, List[Segment]] = {}
+
+    def sort(self, segments: List[Segment]) -> List[Segment]:
+        """The segments that may go on now."""
+        kept: List[Segment] = []
+        for segment in segments:
+            kind, sock_id = segment[0], segment[2]
+            if kind == SEND:
+                expected = self._next.get(sock_id, segment[8])
+                behind = (segment[8] - expected) & 0xFFFFFFFF
+                if sock_id in self._held or 0 < behind < 1 << 31:
+                    self._held.setdefault(sock_id, []).append(segment)
+                    continue
+            elif kind == RECV:
+                kept.append(segment)
+                end = (segment[5] + segment[6]) & 0xFFFFFFFF
+                self._next[sock_id] = end
+                if sock_id in self._held:
+                    kept += self._release(sock_id, end)
+                continue
+            else:  # CLOSE too may come before the last call has returned
+                if kind == OPEN:
+                    kept += self._held.pop(sock_id, ())
+                    self._next[sock_id] = segment[5]
+                elif sock_id in self._held:
+                    self._held[sock_id].append(segment)
+                    continue
+                else:
+                    self._next.pop(sock_id, None)
+            kept.append(segment)
+        return kept
+
+    def _release(self, sock_id: int, end: int) -> List[Segment]:
+        held = self._held.pop(sock_id)
+        ready = 0
+        while ready < len(held) and (held[ready][8] - end) & 0xFFFFFFFF not in range(1, 1 << 31):
+            ready += 1
+        if held[ready:]:
+            self._held[sock_id] = held[ready:]
+        return held[:ready]
+
+    def finish(self) -> List[Segment]:
+        """All that still waits: the requests before it were not seen."""
+        held, self._held = self._held, {}
+        return [segment for segments in held.values() for segment in segments]
+
+
+class HeldOpenings:
+    """Holds an opening back until the process in question moves bytes on the connection.
+
+    The kernel tells of it before any process has the connection.
+    """
+
+    def __init__(self) -> None:
+        self._held: Dict[int, Segment] = {}
+
+    def sort(self, segments: List[Segment]) -> List[Segment]:
+        """The segments of the process alone."""
+        kept = []
+        for segment in segments:
+            kind, sock_id = segment[0], segment[2]
+            if kind == OPEN:
+                self._held[sock_id] = segment
+                continue
+            opening = self._held.pop(sock_id, None)
+            if opening and kind == CLOSE:
+                continue
+            if opening:
+                kept.append(opening)
+            kept.append(segment)
+        return kept
+
+
 SYSCALLS_RECV = ("read", "readv", "recvfrom", "recvmsg")
 SYSCALLS_SEND = ("write", "writev", "sendto", "sendmsg")
 
-# hook family -> (kernel it needs, programs for requests, programs for responses)
+UNIX_PATH_MAX = 108  # bytes of sun_path
+
+# hook family -> (kernel it needs, programs that see receives, programs that see sends)
 HOOKS: Dict[str, Tuple[Tuple[int, int], List[str], List[str]]] = {
     "sock": ((6, 3), ["sock_recv_length"], ["sock_send_length"]),
     "syscalls": (
@@ -808,11 +1138,12 @@ ALL_PROGRAMS = [STATE_PROGRAM] + [
 class EbpfSource:
     """The kernel programs of bpf/programs.bpf.c on this machine's memcached sockets.
 
-    interface None means any. Raises SourceError with the reason where this machine
-    cannot do it.
+    interface None means any. unix_path: a Unix socket instead of ports; as the server bound
+    it is bound_path, where that is another. side "client": the ports, or the path, are those
+    that the sockets are connected to. pid: of this process alone. Raises SourceError with the
+    reason where this machine cannot do it.
     """
 
-    reads = True
     POLL_WAKEUP_SHARE = 8  # the reader is woken when 1/8 of the ring is full
 
     def __init__(
@@ -824,10 +1155,18 @@ class EbpfSource:
         ring_mib: int = 16,
         image: Optional[bytes] = None,
         verbose: bool = False,
+        side: str = "server",
+        pid: int = 0,
+        unix_path: str = "",
+        bound_path: str = "",
     ) -> None:
         self.name = f"ebpf:{interface or 'any'}"
+        if unix_path:
+            self.name = f"ebpf:unix:{printable(unix_path)}"
         self.hook = ""
         self.remarks: List[str] = []
+        # What is known of when memcached reads does not hold for its clients.
+        self.reads = side == "server"
         self._responses = responses
         self._verbose = verbose
         self._image = embedded_object() if image is None else image
@@ -838,8 +1177,36 @@ class EbpfSource:
         if interface:
             self._settings.ifindex = interface_index(interface)
             self._settings.netns = os.stat("/proc/self/ns/net").st_ino
+        if pid:
+            self._settings.pid = pid
+            self._settings.netns = network_namespace(pid)
+        self._settings.client = side == "client"
+        if unix_path:
+            self._set_unix_path(bound_path or unix_path)
+        self._stopped = False
+        self._unix: Optional[UnixConnections] = None
+        self._order = ClientOrder() if side == "client" else None
+        self._openings = HeldOpenings() if pid and not unix_path else None
         self._stack = contextlib.ExitStack()
-        self._open(hook)
+        self._open("sock" if unix_path else hook)
+        if unix_path:
+            everybody = filter(str.isdigit, os.listdir("/proc"))
+            self._unix = UnixConnections(unix_inodes(everybody))
+        self._names = ServerNames(printable(unix_path), side == "client")
+
+    def _set_unix_path(self, path: str) -> None:
+        raw = os.fsencode(path)
+        if len(raw) > UNIX_PATH_MAX - (path[:1] != "@"):
+            raise SourceError(
+                f"{printable(path)} is too long for a Unix socket's path",
+                f"one has {UNIX_PATH_MAX - 1} bytes at most",
+            )
+        if path[:1] == "@":  # an abstract one
+            raw = b"\0" + raw[1:]
+            self._settings.unix_len = 2 + len(raw)
+        else:
+            self._settings.unix_len = 2 + len(raw) + 1
+        ctypes.memmove(self._settings.unix_path, raw, len(raw))
 
     def _open(self, hook: str) -> None:
         require_bpf()
@@ -868,7 +1235,13 @@ class EbpfSource:
 
     def _try_hook(self, libbpf: Libbpf, hook: str) -> None:
         _, recv, send = HOOKS[hook]
-        programs = [STATE_PROGRAM, *recv, *(send if self._responses else [])]
+        if self._settings.client:
+            recv, send = send, recv  # its requests are what it sends
+        programs = [*recv, *(send if self._responses else [])]
+        if hook == "syscalls" and "sys_exit" not in programs:
+            programs.append("sys_exit")
+        if not self._settings.unix_len:
+            programs.append(STATE_PROGRAM)
         if hook == "syscalls":
             require_tracefs()
         with contextlib.ExitStack() as stack:
@@ -876,7 +1249,13 @@ class EbpfSource:
             self._object.keep_only(programs, ALL_PROGRAMS)
             self._object.set_constants(self._settings)
             self._object.set_size("events", self._ring_bytes)
+            cpus = libbpf.possible_cpus()
+            self._object.set_size("counters", cpus)
             self._object.load()
+            size = cpus * ctypes.sizeof(Counters)
+            memory = stack.enter_context(self._object.map_memory("counters", size))
+            self._counters = memoryview(memory).cast("Q")
+            stack.callback(self._counters.release)
             ring_fd = self._object.map_fd("events")
             self._ring = stack.enter_context(RingBuffer(libbpf, ring_fd))
             for program in programs:
@@ -898,7 +1277,10 @@ class EbpfSource:
 
     def _attach_one(self, program: str) -> None:
         if program == "sys_exit":  # one program for all the exits
-            names = SYSCALLS_RECV + (SYSCALLS_SEND if self._responses else ())
+            recv, send = SYSCALLS_RECV, SYSCALLS_SEND
+            if self._settings.client:
+                recv, send = send, recv
+            names = recv + (send if self._responses else ())
             self._object.attach(program, [("syscalls", "sys_exit_" + name) for name in names])
         else:
             self._object.attach(program)
@@ -919,21 +1301,34 @@ class EbpfSource:
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
         """See Source.read."""
-        segments, used = parse_events(self._ring.read(timeout_ms))
-        self._ring.take(used)
-        return segments
+        while True:
+            segments, used = parse_events(self._ring.read(timeout_ms))
+            self._ring.take(used)
+            if self._unix:
+                segments = self._unix.sort(segments, self.now())
+            if not segments:
+                return self._order.finish() if self._order and self._stopped else segments
+            if self._openings:
+                segments = self._openings.sort(segments)
+            if self._order:
+                segments = self._order.sort(segments)
+            if segments or not self._stopped:
+                return segments
 
     def stop(self) -> None:
         """See Source.stop."""
         self._object.detach()
+        self._stopped = True
+
+    def server(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+        """See Source.server."""
+        return self._names.find(port, peer, ends)
 
     def counters(self) -> Dict[str, int]:
-        """See Source.counters; the fields of struct Counters."""
-        per_cpu = self._object.read_per_cpu("counters", Counters)
-        return {
-            name: sum(getattr(cpu, name) for cpu in per_cpu)
-            for name, *_ in Counters._fields_
-        }
+        """See Source.counters; the fields of struct Counters, of all CPUs."""
+        names = [name for name, *_ in Counters._fields_ if name != "pad"]
+        step = ctypes.sizeof(Counters) // 8
+        return {name: sum(self._counters[i::step]) for i, name in enumerate(names)}
 
 
 def kernel_release() -> Tuple[int, int]:
@@ -999,6 +1394,20 @@ def require_tracefs() -> None:
             "the syscalls hook needs tracefs, which is not mounted",
             "mount -t tracefs tracefs /sys/kernel/tracing",
         )
+
+
+def network_namespace(pid: int) -> int:
+    """The inode of a process's network namespace. Raises SourceError if there is no such."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except PermissionError:
+        raise SourceError(
+            f"process {pid} may not be looked into", "run it again with sudo"
+        ) from None
+    except OSError:
+        raise SourceError(
+            f"there is no process {pid}", "membench.py check lists memcached's"
+        ) from None
 
 
 def interface_index(name: str) -> int:
@@ -1796,6 +2205,10 @@ class CaptureSource:
             self._over = True
             self._reassembler.finish()
 
+    def server(self, port: int, _peer: int, ends: bytes) -> Optional[ServerName]:
+        """See Source.server; packets tell the address alone."""
+        return server_of_packets(port, ends)
+
     def counters(self) -> Dict[str, int]:
         """See Source.counters."""
         return packet_counters(self._reassembler, self._totals)
@@ -1869,6 +2282,15 @@ def count_bytes(segments: Iterable[Segment], totals: List[int]) -> None:
     """Add the bytes received and sent to the two totals."""
     for kind in (RECV, SEND):
         totals[kind] += sum([segment[6] for segment in segments if segment[0] == kind])
+
+
+def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
+    """The server's address, if the Endpoints of its connection are known."""
+    if not ends:
+        return None
+    _, family, server, _ = _ENDPOINTS.unpack_from(ends)
+    address = address_text(server[: 4 if family == socket.AF_INET else 16])
+    return ServerName(with_port(address, port), "", 0)
 
 
 def packet_counters(reassembler: Reassembler, totals: Sequence[int]) -> Dict[str, int]:
@@ -2161,6 +2583,10 @@ class PacketSource:
             self._attach(struct.pack("=HBBI", RET, 0, 0, 0))
             time.sleep(4 * self.RETIRE_MS / 1000)
 
+    def server(self, port: int, _peer: int, ends: bytes) -> Optional[ServerName]:
+        """See Source.server; packets tell the address alone."""
+        return server_of_packets(port, ends)
+
     def counters(self) -> Dict[str, int]:
         """See Source.counters; dropped_events are packets that the ring had no room for."""
         # Reading them sets them to zero.
@@ -2264,6 +2690,17 @@ _ADMIN_WORD = re.compile(
 )
 
 NOT_TEXT = b"\x80\x16"  # how the binary protocol's requests and TLS begin
+TLS_RECORDS = range(0x14, 0x18)
+TLS_RECORD_MAX = (1 << 14) + 2048  # bytes behind its header
+
+
+def is_tls(data: bytes) -> bool:
+    """Is this the header of a TLS record? It is all that a server reads at first."""
+    if len(data) < 5:
+        return False
+    kind, major, minor, length = struct.unpack_from(">BBBH", data)
+    return kind in TLS_RECORDS and major == 3 and minor <= 4 and 0 < length <= TLS_RECORD_MAX
+
 
 NO_BODY = -1
 Parsed = Tuple[Request, int]  # and the length of its value, or NO_BODY
@@ -2618,6 +3055,8 @@ class RequestParser(LineReader):
         position = 0
         if self.fresh:
             self.fresh = False
+            if is_tls(data):
+                raise TlsError("TLS")
             if data[0] in NOT_TEXT:
                 raise ProtocolError("the binary protocol, or TLS")
         if self.skip:
@@ -2986,6 +3425,7 @@ META_HIT_FLAGS = frozenset((b"c", b"f", b"h", b"k", b"l", b"s", b"t"))
 
 # Is the connection in step?
 OUT_OF_STEP, TENTATIVE, IN_STEP = range(3)
+ENCRYPTED = -1  # it will never be
 
 
 class Connection:
@@ -3026,7 +3466,8 @@ class Connection:
 
     __slots__ = (
         "number",
-        "peer_port",
+        "peer",
+        "named",
         "requests",
         "responses",
         "queue",
@@ -3052,10 +3493,11 @@ class Connection:
         "_matcher",
     )
 
-    def __init__(self, matcher: Matcher, number: int, state: int, peer_port: int = 0) -> None:
+    def __init__(self, matcher: Matcher, number: int, state: int, peer: int = 0) -> None:
         self._matcher = matcher
         self.number = number
-        self.peer_port = peer_port
+        self.peer = peer  # see Segment
+        self.named = False  # is it known which server it belongs to?
         self.requests: Union[RequestParser, BinaryRequestParser] = RequestParser()
         self.responses: Union[ResponseParser, BinaryResponseParser] = ResponseParser()
         self.binary: Optional[bool] = None  # which protocol it speaks, if that is certain
@@ -3096,7 +3538,8 @@ class Connection:
         if new_read:
             self.batch_time_ns = time_ns
             self.batch_position = 0
-            if sent == self.send_next and self.queue and self.queue[0].quiet:
+            seen = sent == self.send_next and self._matcher.reads  # a client may write on unread
+            if seen and self.queue and self.queue[0].quiet:
                 self._end_silence(time_ns)
         begins = new_read
         if not self._matcher.reads:
@@ -3110,9 +3553,9 @@ class Connection:
                 return
             data, length = rest
             self._parse_all()
-        if self.state == OUT_OF_STEP:
-            if not begins or behind_gap:  # nor is it known what a gap held
-                self._matcher.ledger.lost_bytes += length
+        if self.state <= OUT_OF_STEP:
+            if not begins or behind_gap or self.state == ENCRYPTED:  # who knows what a gap held?
+                self._lose(length)
                 return
             self.state = TENTATIVE
         self._count(length)
@@ -3120,9 +3563,16 @@ class Connection:
             if self.requests.fresh and data:
                 self._choose_protocol(data[0])
             begun = self.requests.feed(data, time_ns) if data else ()
-        except ProtocolError:
+        except ProtocolError as error:
             self._uncount(max(length, self.requests.unfinished_bytes()))
             self.requests = RequestParser()
+            if isinstance(error, TlsError):
+                self._matcher.ledger.tls_connections += 1
+                self._matcher.ledger.tls_bytes += length
+                self._matcher.ledger.lost_bytes += self.tentative_bytes
+                self.tentative_bytes = 0
+                self.state = ENCRYPTED
+                return
             self.fall_out_of_step()
             return
         for request in begun:
@@ -3156,7 +3606,7 @@ class Connection:
                 return
             data, length, mark = rest
             self._parse_all()
-        if 0 <= mark < len(data):
+        if 0 <= mark < len(data) < length:
             tail = data[mark:]
             self._reply(time_ns, length - len(tail), data[:mark])
             data, length = tail, len(tail)
@@ -3182,8 +3632,8 @@ class Connection:
     def _reply(self, time_ns: int, length: int, data: bytes) -> None:
         if self.state == TENTATIVE and self._matcher.reads and not self.queue:
             self.fall_out_of_step()  # nothing that could be answered was read
-        if self.state == OUT_OF_STEP:
-            self._matcher.ledger.lost_bytes += length
+        if self.state <= OUT_OF_STEP:
+            self._lose(length)
             return
         self._count(length)
         if self.watching or (self.state == IN_STEP and not self._matcher.responses):
@@ -3385,7 +3835,9 @@ class Connection:
     def _missing(self, length: int, skip: Callable[[int, int], bool], time_ns: int) -> None:
         """A range of the stream that no segment stands for; time_ns is of the next one."""
         storing = self.requests.storing
-        if length >= 1 << 30:  # backwards, or farther than any TCP window: another stream
+        if self.state == ENCRYPTED:
+            self._lose(length if length < 1 << 30 else 0)
+        elif length >= 1 << 30:  # backwards, or farther than any TCP window: another stream
             self.fall_out_of_step()
         elif self.state != OUT_OF_STEP and skip(length, time_ns):
             self._count(length)
@@ -3400,6 +3852,11 @@ class Connection:
         if self.state != OUT_OF_STEP and not skip(length, time_ns):
             self._uncount(length)
             self.fall_out_of_step()
+
+    def _lose(self, length: int) -> None:
+        self._matcher.ledger.lost_bytes += length
+        if self.state == ENCRYPTED:
+            self._matcher.ledger.tls_bytes += length
 
     def _count(self, length: int) -> None:
         if self.state == IN_STEP:
@@ -3814,10 +4271,11 @@ class Matcher:
     def __init__(
         self,
         sink: Callable[[Operation], None],
-        on_connection: Callable[[int, int, int, int], None],
+        on_connection: Callable[[int, int, int, int, Optional[ServerName]], None],
         secret: bytes,
         responses: bool = True,
         reads: bool = True,
+        server: Callable[[int, int, bytes], Optional[ServerName]] = lambda *_: None,
     ) -> None:
         self.ledger = Ledger()
         self.connections: Dict[int, Connection] = {}
@@ -3828,7 +4286,8 @@ class Matcher:
         self.hits = 0
         self.misses = 0
         self._sink = sink
-        self._on_connection = on_connection  # (time_ns, number, port, kind)
+        self._on_connection = on_connection  # (time_ns, number, port, kind, server)
+        self._server = server  # see Source.server
         self._new_hash = hashlib.blake2b(digest_size=8, key=secret).copy
         self.responses = responses  # are they recorded?
         self.reads = reads  # are segments reads and writes? Else packets; see Connection
@@ -3845,10 +4304,11 @@ class Matcher:
         connections, known_requests, sink = self.connections, self.known_requests, self._sink
         responses = self.responses
         understood = hits = misses = operations = 0
-        for kind, time_ns, sock_id, port, peer_port, offset, length, data, mark in segments:
+        for kind, time_ns, sock_id, port, peer, offset, length, data, mark in segments:
             found = connections.get(sock_id)
-            if found is not None and found.peer_port != peer_port:
-                found = None  # its memory was used again, and we missed when
+            if found is not None and found.peer != peer:
+                if not self._is_same(found, time_ns, port, peer):
+                    found = None  # its memory was used again, and we missed when
             # The two common cases first, and written out: see Connection.known.
             if kind == SEND:
                 if found is not None and found.writes_whole and offset == found.send_next:
@@ -3895,7 +4355,7 @@ class Matcher:
                                 )
                             )
                             continue
-                found = found or self._add(sock_id, time_ns, port, peer_port, OUT_OF_STEP)
+                found = found or self._add(sock_id, time_ns, port, peer, OUT_OF_STEP)
                 found.send(time_ns, offset, length, data, mark)
             elif kind == RECV:
                 if (
@@ -3918,14 +4378,14 @@ class Matcher:
                         found.answered = False
                         understood += length
                         continue
-                found = found or self._add(sock_id, time_ns, port, peer_port, OUT_OF_STEP)
+                found = found or self._add(sock_id, time_ns, port, peer, OUT_OF_STEP)
                 found.receive(time_ns, offset, length, data, mark)
             elif kind == OPEN:
-                found = self._add(sock_id, time_ns, port, peer_port, IN_STEP)
+                found = self._add(sock_id, time_ns, port, peer, IN_STEP, data)
                 found.recv_next = offset
                 found.send_next = length
             elif found is not None and not found.ended:
-                found.final = (offset, length)
+                found.final = (offset, length) if offset >= 0 else None
                 self._closed_now.append((sock_id, found, time_ns, port))
         self.ledger.understood_bytes += understood
         self.operations += operations
@@ -3937,8 +4397,21 @@ class Matcher:
             self._close(*closed)
         self._closed_before, self._closed_now = self._closed_now, []
 
+    def _is_same(self, connection: Connection, time_ns: int, port: int, peer: int) -> bool:
+        """Another process, or the first: is it the same connection still?"""
+        if (connection.peer ^ peer) & 0xFFFFFFFF:
+            return False
+        if peer >> 32:
+            connection.peer = peer
+        if peer >> 32 and not connection.named:  # when it opened, nobody had it yet
+            connection.named = True
+            server = self._server(port, peer, b"")
+            if server:
+                self._on_connection(time_ns, connection.number, port, SERVED, server)
+        return True
+
     def _add(
-        self, sock_id: int, time_ns: int, port: int, peer_port: int, state: int
+        self, sock_id: int, time_ns: int, port: int, peer: int, state: int, ends: bytes = b""
     ) -> Connection:
         old = self.connections.get(sock_id)
         if old:
@@ -3946,10 +4419,12 @@ class Matcher:
         self.total_count += 1
         self.opened_count += state == IN_STEP
         self.open_count += 1
-        connection = Connection(self, self.total_count, state, peer_port)
+        connection = Connection(self, self.total_count, state, peer)
         self.connections[sock_id] = connection
         kind = OPEN if state == IN_STEP else RECV
-        self._on_connection(time_ns, connection.number, port, kind)
+        server = self._server(port, peer, ends)
+        connection.named = server is not None
+        self._on_connection(time_ns, connection.number, port, kind, server)
         return connection
 
     def _close(self, sock_id: int, connection: Connection, time_ns: int, port: int) -> None:
@@ -3957,7 +4432,7 @@ class Matcher:
             return
         connection.close()
         self.open_count -= 1
-        self._on_connection(time_ns, connection.number, port, CLOSE)
+        self._on_connection(time_ns, connection.number, port, CLOSE, None)
         # Bytes that came before a reset may be read after it: keep its place a while.
         self._ended.append((sock_id, connection))
         if len(self._ended) > self.ENDED_MAX:
@@ -4106,8 +4581,11 @@ class Matcher:
 # All numbers are little-endian. Kinds:
 #   H  JSON object: what was recorded, where, when. The first block.
 #   F  JSON list: forms, numbered on from those before.
+#   S  JSON list: servers, objects with address, process and pid; numbered on from those
+#      before, the first is 1.
 #   C  connections: u32 rows, then columns: time, number, port, kind (OPEN; RECV: was there
-#      already; CLOSE)
+#      already; CLOSE; SERVED: none of these), server (0: not known, or as before; files of
+#      earlier versions have no such column)
 #   O  operations: u32 rows, u32 keys, then the columns of COLUMNS, one row an operation,
 #      and the block's key table: hash, size. A key is its place in that table.
 #   L  JSON object: the ledger so far. The last one counts.
@@ -4141,8 +4619,15 @@ COLUMNS = (
     ("value_size", "I"),
     ("exptime", "i"),
 )
+SERVERS_MAX = 0xFFFF
 KEY_COLUMNS = (("key_hash", "Q"), ("key_size", "H"))
-CONNECTION_COLUMNS = (("time", "q"), ("number", "I"), ("port", "H"), ("kind", "B"))
+CONNECTION_COLUMNS = (
+    ("time", "q"),
+    ("number", "I"),
+    ("port", "H"),
+    ("kind", "B"),
+    ("server", "H"),
+)
 
 
 def pack_column(typecode: str, values: Iterable[int]) -> bytes:
@@ -4193,7 +4678,9 @@ class ProfileWriter:
         self._path_until_start = output
         self._started = False
         self._rows: List[Any] = []  # one Operation after the other, not as tuples
-        self._connections: List[Tuple[int, int, int, int]] = []
+        self._connections: List[Tuple[int, int, int, int, int]] = []
+        self._servers: Dict[ServerName, int] = {}
+        self._new_servers: List[Dict[str, Any]] = []
         self._forms: Dict[bytes, int] = {}
         self._new_forms: List[str] = []
         self._start_ns = 0
@@ -4257,9 +4744,23 @@ class ProfileWriter:
                 ) from None
         self._started = True
 
-    def add_connection(self, time_ns: int, number: int, port: int, kind: int) -> None:
-        """A connection opened (OPEN), closed (CLOSE) or was found open (RECV)."""
-        self._connections.append((time_ns, number, port, kind))
+    def add_connection(
+        self,
+        time_ns: int,
+        number: int,
+        port: int,
+        kind: int,
+        server: Optional[ServerName] = None,
+    ) -> None:
+        """A connection opened (OPEN), closed (CLOSE) or was found open (RECV).
+
+        server: whom it belongs to; it may come later, with SERVED.
+        """
+        place = self._servers.get(server, 0) if server else 0
+        if server and not place and len(self._servers) < SERVERS_MAX:
+            place = self._servers[server] = len(self._servers) + 1
+            self._new_servers.append(server._asdict())
+        self._connections.append((time_ns, number, port, kind, place))
 
     def is_due(self) -> bool:
         """Is there enough to write, or is it old enough?"""
@@ -4289,9 +4790,12 @@ class ProfileWriter:
         with contextlib.suppress(OSError):  # a pipe cannot be synchronised
             os.fsync(self._fd)
 
-    def _write_connections(self, rows: List[Tuple[int, int, int, int]]) -> None:
-        times, numbers, ports, kinds = zip(*rows)
-        columns = (self._time_differences(times), numbers, ports, kinds)
+    def _write_connections(self, rows: List[Tuple[int, int, int, int, int]]) -> None:
+        if self._new_servers:
+            self._write_json(b"S", self._new_servers)
+            self._new_servers = []
+        times, numbers, ports, kinds, servers = zip(*rows)
+        columns = (self._time_differences(times), numbers, ports, kinds, servers)
         packed = [
             pack_column(typecode, column)
             for (_, typecode), column in zip(CONNECTION_COLUMNS, columns)
@@ -4407,8 +4911,9 @@ def is_number(value: Any) -> bool:
 class ProfileReader:
     """Reads a profile, block by block. A context manager.
 
-    header is there from the start; forms, ledger, end and complete grow as blocks() is
-    consumed. Raises ProfileError for what is not a profile.
+    header is there from the start; forms, servers, server_of (connection number -> server
+    number), ledger, end and complete grow as blocks() is consumed. Raises ProfileError for
+    what is not a profile.
     """
 
     def __init__(self, path: str) -> None:
@@ -4419,6 +4924,8 @@ class ProfileReader:
         self.complete = False
         self.opened = 0
         self.connections = 0
+        self.servers = [ServerName("", "", 0)]  # numbers begin with 1
+        self.server_of = array("H")
         try:
             self._file: BinaryIO = sys.stdin.buffer if path == "-" else open(path, "rb")
         except OSError as error:
@@ -4505,6 +5012,8 @@ class ProfileReader:
                     self._count_connections(payload)
                 elif kind == b"F":
                     self.forms.extend(printable(str(form)) for form in self._decode_json(payload))
+                elif kind == b"S":
+                    self.servers.extend(map(decode_server, self._decode_json(payload)))
                 elif kind == b"L":
                     self.ledger = self._decode_numbers(payload)
                 elif kind == b"E":
@@ -4538,11 +5047,37 @@ class ProfileReader:
         if rows > BLOCK_ROWS_MAX:
             raise DamagedError("a block has an impossible number of rows")
         at = _ROWS.size
+        columns = {}
         for name, typecode in CONNECTION_COLUMNS:
-            column, at = unpack_column(typecode, rows, payload, at)
-            if name == "kind":
-                self.opened += column.count(OPEN)
-                self.connections += column.count(OPEN) + column.count(RECV)
+            if name == "server" and at == len(payload):  # written by an earlier version
+                columns[name] = array(typecode, bytes(rows * array(typecode).itemsize))
+                break
+            columns[name], at = unpack_column(typecode, rows, payload, at)
+        kinds = columns["kind"]
+        self.opened += kinds.count(OPEN)
+        self.connections += kinds.count(OPEN) + kinds.count(RECV)
+        self._note_servers(columns["number"], columns["server"])
+
+    def _note_servers(self, numbers: Sequence[int], servers: Sequence[int]) -> None:
+        if not any(servers):
+            return
+        if max(servers) >= len(self.servers):
+            raise DamagedError("a connection has an unknown server")
+        highest = max(numbers)
+        if highest > self.connections:  # they are counted through
+            raise DamagedError("a connection has an impossible number")
+        self.server_of.extend(repeat(0, highest + 1 - len(self.server_of)))
+        for number, server in zip(numbers, servers):
+            if server:
+                self.server_of[number] = server
+
+
+def decode_server(item: Any) -> ServerName:
+    """A server of an S block. Raises DamagedError."""
+    if not isinstance(item, dict) or not is_number(item.get("pid")):
+        raise DamagedError("a server is not described as one")
+    address, process = (printable(str(item.get(name))) for name in ("address", "process"))
+    return ServerName(address, process, int(item["pid"]))
 
 
 # ==== Analysis ========================================================================
@@ -4620,6 +5155,29 @@ def round_to_3_digits(counts: Counter[int]) -> Counter[int]:
     return rounded
 
 
+# How often each (form, outcome), and each (form, latency in ticks), is in a block.
+BlockCounts = Tuple[Counter[Tuple[int, int]], Counter[Tuple[int, int]]]
+
+
+class ServerCounts:
+    """What is counted of one server."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.outcomes: Counter[Tuple[str, int]] = Counter()  # (command, outcome)
+        self.latencies: Counter[int] = Counter()  # ticks
+
+    def add(self, counts: BlockCounts, forms: List[str]) -> None:
+        """Count a block, or its part of it."""
+        outcomes, latencies = counts
+        for (form, outcome), count in outcomes.items():
+            self.outcomes[forms[form].split(" ", 1)[0], outcome] += count
+        for (_, ticks), count in latencies.items():
+            self.latencies[ticks] += count
+        if len(self.latencies) > DISTINCT_MAX:
+            self.latencies = round_to_3_digits(self.latencies)
+
+
 class Analysis:
     """What is counted over all blocks of the profiles."""
 
@@ -4636,20 +5194,23 @@ class Analysis:
         self.key_places: Counter[int] = Counter()  # of retrieval requests
         self.seconds: Counter[int] = Counter()  # operations by second of the recording
         self.noreply = 0
+        self.servers: Dict[Tuple[str, ServerName], ServerCounts] = {}  # (host, server)
 
-    def add(self, block: Operations, forms: List[str], started_at: float) -> None:
+    def add(self, block: Operations, forms: List[str], started_at: float) -> BlockCounts:
         """Count one block. forms: the profile's so far; started_at: its Unix time."""
         commands = [form.split(" ", 1)[0] for form in forms]
         firsts = [not place for place in block.key_position]
         first_forms = [form for form, first in zip(block.form, firsts) if first]
 
-        for (form, outcome), count in Counter(zip(block.form, block.outcome)).items():
+        outcomes = Counter(zip(block.form, block.outcome))
+        latencies = Counter(zip(block.form, block.latency))
+        for (form, outcome), count in outcomes.items():
             self.outcomes[commands[form], outcome] += count
         for form, count in Counter(first_forms).items():
             self.requests[commands[form]] += count
             if forms[form].endswith(" noreply"):
                 self.noreply += count
-        for (form, ticks), count in Counter(zip(block.form, block.latency)).items():
+        for (form, ticks), count in latencies.items():
             if ticks:
                 self.latencies.setdefault(commands[form], Counter())[ticks] += count
         for command, counts in self.latencies.items():
@@ -4671,6 +5232,30 @@ class Analysis:
             place for place, form in zip(block.key_position, block.form) if form in gets
         )
         self.seconds.update(map(operator.floordiv, block.time, repeat(TICKS_PER_SECOND)))
+        return outcomes, latencies
+
+    def add_servers(
+        self, block: Operations, counts: BlockCounts, host: str, reader: ProfileReader
+    ) -> None:
+        """Count one block by the servers that its operations went to.
+
+        counts: the block's, as add() gave them; they are all there is to a single server.
+        """
+        known = reader.server_of
+        of_connection = {
+            number: known[number] if number < len(known) else 0
+            for number in set(block.connection)
+        }
+        numbers = set(of_connection.values())
+        for number in sorted(numbers):
+            if len(numbers) > 1:
+                its = {c for c, server in of_connection.items() if server == number}
+                chosen = [connection in its for connection in block.connection]
+                outcomes = Counter(compress(zip(block.form, block.outcome), chosen))
+                latencies = Counter(compress(zip(block.form, block.latency), chosen))
+                counts = outcomes, latencies
+            server = self.servers.setdefault((host, reader.servers[number]), ServerCounts())
+            server.add(counts, reader.forms)
 
     def _add_keys(self, block: Operations) -> None:
         for key, count in Counter(block.key).items():
@@ -4706,11 +5291,17 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
             header = reader.header
             started_at = float(header["started_unix"])
             last_tick = 0
+            host = str(header.get("host") or "")
             for block in reader.blocks():
-                analysis.add(block, reader.forms, started_at)
+                counts = analysis.add(block, reader.forms, started_at)
+                analysis.add_servers(block, counts, host, reader)
                 last_tick = max(last_tick, block.time[-1])
             seconds = reader.end.get("duration_seconds", last_tick / TICKS_PER_SECOND)
             duration = max(duration, seconds)
+            for number, count in Counter(reader.server_of).items():
+                server = reader.servers[number]
+                if number:
+                    analysis.servers.setdefault((host, server), ServerCounts()).connections += count
             connections += reader.connections
             opened += reader.opened
             ledgers.append(reader.ledger)
@@ -4720,6 +5311,7 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
                     "path": path,
                     "source": header.get("source"),
                     "hook": header.get("hook"),
+                    "side": header.get("side", "server"),
                     "host": header.get("host"),
                     "ports": header.get("ports"),
                     "started_at": header.get("started_at"),
@@ -4732,6 +5324,7 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
             )
     report = build_report(analysis, duration)
     report["profiles"] = profiles
+    report["servers"] = report_servers(analysis, duration)
     report["connections"] = connections
     report["connections_opened"] = opened
     report["keys"]["comparable"] = len(key_spaces) <= 1
@@ -4741,7 +5334,10 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
 
 def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
     """The ledgers of several profiles as one."""
-    names = ("bytes_seen", "bytes_lost", "events_lost", "unmatched_responses", "resyncs")
+    names = (
+        *("bytes_seen", "bytes_lost", "events_lost", "unmatched_responses", "resyncs"),
+        *("tls_connections", "tls_bytes", "udp_datagrams", "udp_bytes"),
+    )
     loss: Dict[str, Any] = {
         name: sum(int(ledger.get(name, 0)) for ledger in ledgers) for name in names
     }
@@ -4822,6 +5418,37 @@ def build_report(analysis: Analysis, duration: float) -> Dict[str, Any]:
     }
 
 
+def count_hits(outcomes: Counter[Tuple[str, int]]) -> Tuple[int, int]:
+    """Hits and misses of the retrieval commands, from (command, outcome) -> how often."""
+    gets = [(o, n) for (command, o), n in outcomes.items() if command in GET_COMMANDS]
+    hits = sum(count for outcome, count in gets if outcome in HIT_OUTCOMES)
+    return hits, sum(count for outcome, count in gets if outcome in MISS_OUTCOMES)
+
+
+def report_servers(analysis: Analysis, duration: float) -> List[Dict[str, Any]]:
+    """The servers, the busiest first; address "" for what belongs to none that is known."""
+    total = sum(analysis.outcomes.values())
+    servers = []
+    for (host, server), counts in analysis.servers.items():
+        operations = sum(counts.outcomes.values())
+        hits, misses = count_hits(counts.outcomes)
+        servers.append(
+            {
+                "host": host,
+                **server._asdict(),
+                "connections": counts.connections,
+                "operations": operations,
+                "operations_per_second": round(operations / duration, 1) if duration else None,
+                "share": operations / total if total else 0.0,
+                "hits": hits,
+                "misses": misses,
+                "hit_ratio": hits / (hits + misses) if hits + misses else None,
+                "latency_us": describe_latency(counts.latencies),
+            }
+        )
+    return sorted(servers, key=lambda server: -server["operations"])
+
+
 def powers_of_two(counts: Dict[int, int]) -> List[Dict[str, int]]:
     """A histogram: how many values are at most 16, 32, 64, ... bytes."""
     buckets: Counter[int] = Counter()
@@ -4860,14 +5487,18 @@ def compare(first_path: str, second_path: str) -> List[Line]:
     pair = analyze_into(one, [first_path]), analyze_into(two, [second_path])
     profiles = [report["profiles"][0] for report in pair]
     same_secret = profiles[0]["key_space"] == profiles[1]["key_space"]
-    # How requests fall into reads is known where reads were recorded, not packets.
-    reads = all(str(profile["source"]).startswith("ebpf") for profile in profiles)
+    # How requests fall into reads is known where reads were recorded, not packets or writes.
+    reads = all(
+        str(profile["source"]).startswith("ebpf") and profile["side"] == "server"
+        for profile in profiles
+    )
     depth = equal("pipelining, mean", *(r["pipelining"]["mean_depth"] for r in pair))
     sizes = [Counter({s: n for s, n in a.value_sizes.items() if s != NO_SIZE}) for a in (one, two)]
     lifetimes = [f"{len(analysis.exptimes):,} kinds" for analysis in (one, two)]
     return [
         show("profile", *(os.path.basename(printable(p["path"])) for p in profiles)),
         show("source", *(printable(f"{p['source']}, {p['hook']}") for p in profiles)),
+        show("side", *(printable(str(p["side"])) for p in profiles)),
         equal("requests", *(report["requests"] for report in pair)),
         equal("operations", *(report["operations"] for report in pair)),
         equal("connections", *(report["connections"] for report in pair)),
@@ -4983,11 +5614,12 @@ def human_seconds(seconds: float) -> str:
     return f"{seconds / 86400:.3g}d"
 
 
-def render(report: Dict[str, Any]) -> str:
+def render(report: Dict[str, Any], by_server: bool = False) -> str:
     """The report as text."""
     sections = [
         render_profiles(report),
         render_summary(report),
+        render_servers(report) if by_server else [],
         render_commands(report),
         render_latency(report),
         render_histogram("Key sizes (bytes)", report["key_size_histogram"]),
@@ -5006,11 +5638,14 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
     lines = []
     for profile in report["profiles"]:
         ports = ", ".join(str(port) for port in profile["ports"] or [])
+        where = f"port {ports}, " if ports else ""
         path = printable(str(profile["path"]))
         lines.append(path)
         start = f"{profile['started_at']}, {profile['duration_seconds']:.1f} s"
         lines.append(printable(f"  {profile['host']}, {start}"))
-        lines.append(printable(f"  port {ports}, {profile['source']}, {profile['hook']} hook"))
+        side = ", at the clients" if profile["side"] == "client" else ""
+        source = f"{profile['source']}, {profile['hook']} hook"
+        lines.append(printable(f"  {where}{source}{side}"))
         if not profile["complete"]:
             lines.append("  CUT: the end is missing; this is all up to the last whole block.")
     return lines
@@ -5059,11 +5694,18 @@ def render_commands(report: Dict[str, Any]) -> List[str]:
     return lines
 
 
+def whose_latency(report: Dict[str, Any]) -> str:
+    """Server, Client, or Mixed: at which end the profiles were recorded."""
+    sides = {str(profile["side"]) for profile in report["profiles"]}
+    return "Mixed" if len(sides) > 1 else "Client" if sides == {"client"} else "Server"
+
+
 def render_latency(report: Dict[str, Any]) -> List[str]:
     rows = [(name, c["latency_us"]) for name, c in report["commands"].items() if c["latency_us"]]
     if not rows:
         return []
-    lines = ["", "Server latency (us)     p50        p90        p99      p99.9        max"]
+    title = f"{whose_latency(report)} latency (us)"
+    lines = ["", f"{title:<24}p50        p90        p99      p99.9        max"]
     if len(rows) > 1:
         rows.append(("all", report["latency_us"]))
     for name, latency in rows:
@@ -5071,6 +5713,31 @@ def render_latency(report: Dict[str, Any]) -> List[str]:
             f"{latency[key]:>11,.1f}" for key in ("p50", "p90", "p99", "p999", "max")
         )
         lines.append(f"{name:<16}{values}")
+    return lines
+
+
+def render_servers(report: Dict[str, Any]) -> List[str]:
+    """A line or two a server; see `analyze --by-server`."""
+    titles = ("operations", "share", "per s", "hit ratio", "p50 us", "p99 us")
+    widths = (13, 8, 11, 10, 10, 10)
+    title = "".join(f"{text:>{width}}" for text, width in zip(titles, widths))
+    lines = ["", f"{'Server':<17}{title}"]
+    hosts = {server["host"] for server in report["servers"]}
+    for server in report["servers"]:
+        ratio, latency = server["hit_ratio"], server["latency_us"] or {}
+        times = "".join(
+            f"{latency[p]:>10,.1f}" if p in latency else f"{'-':>10}" for p in ("p50", "p99")
+        )
+        numbers = (
+            f"{server['operations']:>13,} {server['share']:>7.2%} "
+            f"{server['operations_per_second'] or 0:>10,.0f} "
+            f"{'-' if ratio is None else format(ratio, '.2%'):>9}{times}"
+        )
+        who = server["process"] + (f" {server['pid']}" if server["pid"] else "")
+        if len(hosts) > 1:
+            who = f"{server['host']} {who}"
+        lines += textwrap.wrap(f"{server['address'] or 'not known'}  {who}".rstrip(), 80)
+        lines.append(f"{'':<17}{numbers}")
     return lines
 
 
@@ -5147,6 +5814,23 @@ def render_loss(report: Dict[str, Any]) -> List[str]:
     lines = ["", f"Coverage  {loss_line(loss)}"]
     if not all(profile["responses"] for profile in report["profiles"]):
         lines.append("  Responses were not recorded: no outcomes, no latency.")
+    return lines + [f"  {line}" for line in unseen_lines(loss)]
+
+
+def unseen_lines(loss: Dict[str, Any]) -> List[str]:
+    """What kinds of traffic membench does not look into were there."""
+    lines = []
+    if loss.get("tls_connections"):
+        count = loss["tls_connections"]
+        lines.append(
+            f"{count:,} connection{'s use' if count > 1 else ' uses'} TLS "
+            f"({human_bytes(loss['tls_bytes'])} bytes); membench cannot see inside"
+        )
+    if loss.get("udp_datagrams"):
+        lines.append(
+            f"{loss['udp_datagrams']:,} UDP datagrams ({human_bytes(loss['udp_bytes'])} bytes) "
+            "were not looked into"
+        )
     return lines
 
 
@@ -5213,7 +5897,7 @@ class Status:
         self._operations = 0
         self._hinted = False
 
-    def update(self, ports: Sequence[int]) -> None:
+    def update(self, watched: Watched) -> None:
         """Call often; does its work once a second."""
         now = time.monotonic()
         if now - self._last < self.INTERVAL:
@@ -5228,7 +5912,7 @@ class Status:
             self._hinted = True
             if not matcher.operations:
                 self.clear()
-                say("no memcached traffic so far: " + explain_silence(ports, matcher))
+                say("no memcached traffic so far: " + explain_silence(watched, matcher))
 
     def _show(self, elapsed: float, rate: float) -> None:
         matcher = self._matcher
@@ -5282,12 +5966,12 @@ def write_stderr(text: str) -> None:
 
 def record(options: argparse.Namespace) -> int:
     """Record until the duration is over or somebody stops it; then summarize."""
-    ports, why = choose_ports(options.port, options.source)
+    watched = choose_watched(options)
     secret = options.salt or os.urandom(32)
     with Stop() as stop, ProfileWriter(options.output, options.force) as profile:
-        with open_source(options, ports) as source:
+        with open_source(options, watched) as source:
             started_ns, started_unix = wait_for_start(source, stop)
-            header = describe_recording(options, source, ports, secret, started_unix)
+            header = describe_recording(options, source, watched, secret, started_unix)
             profile.start(header, started_ns)
             matcher = Matcher(
                 profile.add,
@@ -5295,16 +5979,18 @@ def record(options: argparse.Namespace) -> int:
                 secret,
                 not options.no_responses,
                 source.reads,
+                source.server,
             )
             status = Status(matcher, profile, source, options.quiet)
             if not options.quiet:
-                say(f"recording {source.name} with the {source.hook} hook, {why}; Ctrl-C ends it")
+                what = f"{source.name} with the {source.hook} hook, {watched.why}"
+                say(f"recording {what}; Ctrl-C ends it")
             while not stop.requested and not is_over(source, started_ns, options.duration):
                 segments = source.read(POLL_MS)
                 if segments is None:
                     break
                 take_in(segments, source, matcher, profile)
-                status.update(ports)
+                status.update(watched)
             duration_ns = source.now() - started_ns
             source.stop()
             drain(source, matcher, profile)
@@ -5313,7 +5999,7 @@ def record(options: argparse.Namespace) -> int:
         profile.finish(matcher.ledger, {"duration_seconds": duration})
         status.clear()
         if not options.quiet:
-            summarize(matcher, profile, duration, ports)
+            summarize(matcher, profile, duration, watched)
         for remark in source.remarks:
             say(remark)
     return 0
@@ -5358,17 +6044,18 @@ def drain(source: Source, matcher: Matcher, profile: ProfileWriter) -> None:
     matcher.finish()
 
 
-def open_source(options: argparse.Namespace, ports: Sequence[int]) -> Source:
+def open_source(options: argparse.Namespace, watched: Watched) -> Source:
     """The source that the user named; with none named, eBPF, or else packets."""
     kind, interface = options.source
+    ports = watched.ports
     if kind == "file":
         return CaptureSource(interface, ports)
     if kind == "packet":
         return PacketSource(ports, named_interface(interface), options.ring_size or 64)
     try:
-        return open_ebpf(options, ports, named_interface(interface))
+        return open_ebpf(options, watched, named_interface(interface))
     except SourceError as error:
-        if kind == "ebpf":
+        if kind != "auto":
             raise
         ebpf_error = error
     try:
@@ -5385,11 +6072,11 @@ def open_source(options: argparse.Namespace, ports: Sequence[int]) -> Source:
 
 def named_interface(name: str) -> Optional[str]:
     """None stands for all of them."""
-    return None if name == "any" else name
+    return None if name == "any" or name.startswith("unix:") else name
 
 
 def open_ebpf(
-    options: argparse.Namespace, ports: Sequence[int], interface: Optional[str]
+    options: argparse.Namespace, watched: Watched, interface: Optional[str]
 ) -> EbpfSource:
     """Record at the sockets."""
     image = None
@@ -5402,21 +6089,29 @@ def open_ebpf(
                 f"cannot read {printable(options.bpf_object)}: {error.strerror}",
                 "name an object file, as bpf/programs.bpf.o",
             ) from None
-    return EbpfSource(
-        ports,
+    source = EbpfSource(
+        watched.ports,
         interface,
         options.hook,
         not options.no_responses,
         options.ring_size or 16,
         image,
         options.verbose,
+        watched.side,
+        watched.pid,
+        watched.unix_path,
+        bound_unix_path(watched.unix_path, watched.servers) if watched.unix_path else "",
     )
+    for server in watched.servers:
+        for port in server.ports:  # learns their names while it may look into them
+            source.server(port, server.pid << 32, b"")
+    return source
 
 
 def describe_recording(
     options: argparse.Namespace,
     source: Source,
-    ports: Sequence[int],
+    watched: Watched,
     secret: bytes,
     started_unix: float,
 ) -> Dict[str, Any]:
@@ -5426,10 +6121,10 @@ def describe_recording(
         "membench": VERSION,
         "source": source.name,
         "hook": source.hook,
-        "side": "server",
+        "side": watched.side,
         "host": "" if elsewhere else platform.node(),
         "kernel": "" if elsewhere else platform.release(),
-        "ports": list(ports),
+        "ports": watched.ports,
         "responses": not options.no_responses,
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_unix)),
         "started_unix": started_unix,
@@ -5439,7 +6134,7 @@ def describe_recording(
 
 
 def summarize(
-    matcher: Matcher, profile: ProfileWriter, duration: float, ports: Sequence[int]
+    matcher: Matcher, profile: ProfileWriter, duration: float, watched: Watched
 ) -> None:
     """The last lines of a recording: what it holds, what it lost, what to do with it."""
     gets = matcher.hits + matcher.misses
@@ -5450,7 +6145,7 @@ def summarize(
         f"{human_bytes(profile.written_bytes)} bytes written"
     )
     if not matcher.operations:
-        say("nothing was recorded: " + explain_silence(ports, matcher))
+        say("nothing was recorded: " + explain_silence(watched, matcher))
     if profile.path != "-":
         say(f"next: {os.path.basename(sys.argv[0])} analyze {printable(profile.path)}")
     report = matcher.ledger.report()
@@ -5460,6 +6155,8 @@ def summarize(
         line += "; a larger --ring-size loses less"
     if kernel.get("unreadable_bytes"):
         line += f"; {kernel['unreadable_bytes']:,} bytes moved by calls that cannot be read"
+    for unseen in unseen_lines(report):
+        say(unseen)
     say(line)
 
 
@@ -5484,71 +6181,105 @@ def find_servers() -> List[Server]:
             with open(f"/proc/{name}/comm", "rb") as file:
                 if file.read().strip() != b"memcached":
                     continue
-            inodes = set()
-            for fd in os.listdir(f"/proc/{name}/fd"):
-                with contextlib.suppress(OSError):
-                    inodes.add(os.readlink(f"/proc/{name}/fd/{fd}")[8:-1])  # socket:[INODE]
+            inodes = socket_inodes(name)
             servers.append(
                 Server(int(name), listening_ports(name, inodes), listening_paths(name, inodes))
             )
     return servers
 
 
-TCP_LISTEN = "0A"
-TCP_ESTABLISHED = "01"
-
-
-def tcp_sockets(pid: str) -> Iterator[Tuple[int, int, str, str]]:
-    """(local port, remote port, state, inode) of each socket in a process's namespace."""
-    for family in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{pid}/net/{family}", encoding="ascii") as file:
-                next(file)
-                for line in file:
-                    words = line.split()
-                    local, remote = words[1].rpartition(":")[2], words[2].rpartition(":")[2]
-                    yield int(local, 16), int(remote, 16), words[3], words[9]
-
-
-def listening_ports(pid: str, inodes: Iterable[str]) -> List[int]:
+def listening_ports(pid: str, inodes: Set[str]) -> List[int]:
     """The ports that a process with these sockets listens on."""
-    wanted = set(inodes)
-    return sorted(
-        {
-            port
-            for port, _, state, inode in tcp_sockets(pid)
-            if state == TCP_LISTEN and inode in wanted
-        }
-    )
+    listeners = (s for s in tcp_sockets(pid) if s.state == TCP_LISTEN and s.inode in inodes)
+    return sorted({listener.local_port for listener in listeners})
 
 
-def listening_paths(pid: str, inodes: Iterable[str]) -> List[str]:
+def listening_paths(pid: str, inodes: Set[str]) -> List[str]:
     """The Unix sockets that a process with these sockets is bound to."""
-    wanted = set(inodes)
-    paths = []
+    return sorted({path for inode, path in unix_sockets(pid) if path and inode in inodes})
+
+
+def bound_unix_path(path: str, servers: List[Server]) -> str:
+    """The address that one of the servers has bound for this path; as the kernel knows it.
+
+    That is another one if it gave a relative path, or lives in a container that sees
+    the same file elsewhere.
+    """
+    if path.startswith("@"):
+        return path
     with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/net/unix", encoding="utf-8", errors="replace") as file:
-            next(file)
-            for line in file:
-                words = line.split()
-                if len(words) > 7 and words[6] in wanted:
-                    paths.append(printable(words[7]))
-    return sorted(set(paths))
+        wanted = os.stat(path)
+        for server in servers:
+            for bound in server.unix_sockets:
+                root = f"/proc/{server.pid}/{'root' if bound.startswith('/') else 'cwd/'}"
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.stat(root + bound), wanted):
+                        return bound
+    return os.path.abspath(path)
+
+
+class Watched(NamedTuple):
+    """What is recorded, and why that in words."""
+
+    ports: List[int]
+    unix_path: str  # "": TCP
+    side: str  # server or client
+    pid: int  # 0: any process
+    why: str
+    servers: List[Server]  # those that were here when the recording began
+
+
+def choose_watched(options: argparse.Namespace) -> Watched:
+    """What to watch, from the options and from what runs here."""
+    kind, place = options.source
+    side, pid = options.side, options.pid or 0
+    servers = find_servers()  # later we may not be allowed to look
+    ports: List[int] = []
+    path = ""
+    if place.startswith("unix:"):
+        path = place[len("unix:") :]
+        why = "its clients" if side == "client" else "its server"
+    else:
+        ports, why = choose_ports(options.port, kind, side, pid, servers)
+        why = f"clients of {why}" if side == "client" else why
+    why += f", process {pid} alone" if pid else ""
+    return Watched(ports, path, side, pid, why, servers)
 
 
 def choose_ports(
-    asked: Optional[List[int]], source: Tuple[str, str] = ("auto", "any")
+    asked: Optional[List[int]], kind: str, side: str, pid: int, servers: List[Server]
 ) -> Tuple[List[int], str]:
     """The ports to watch, and why those in words."""
     if asked:
         ports = sorted(set(asked))
         return ports, ports_text(ports)
-    if source[0] == "file":  # what runs on this machine says nothing about a capture
+    if kind == "file":  # what runs on this machine says nothing about a capture
         return [DEFAULT_PORT], f"port {DEFAULT_PORT} (the default)"
-    ports = sorted({port for server in find_servers() for port in server.ports})
+    if pid and side == "server":
+        return own_ports(pid)
+    ports = sorted({port for server in servers for port in server.ports})
     if ports:
         return ports, f"{ports_text(ports)} (where memcached listens)"
     return [DEFAULT_PORT], f"port {DEFAULT_PORT} (no memcached found here; the default)"
+
+
+def own_ports(pid: int) -> Tuple[List[int], str]:
+    """The ports of one process. Raises SourceError if it has none."""
+    network_namespace(pid)  # says why, if there is no such process
+    try:
+        inodes = socket_inodes(pid)
+    except OSError:
+        raise SourceError(
+            f"process {pid} may not be looked into", "run it again with sudo, or name a --port"
+        ) from None
+    ports = listening_ports(str(pid), inodes)
+    if ports:
+        return ports, f"{ports_text(ports)} (where it listens)"
+    paths = listening_paths(str(pid), inodes)
+    raise SourceError(
+        f"process {pid} listens on no TCP port",
+        f"record ebpf:unix:{printable(paths[0])}" if paths else "name another, or a --port",
+    )
 
 
 def ports_text(ports: Sequence[int]) -> str:
@@ -5556,31 +6287,54 @@ def ports_text(ports: Sequence[int]) -> str:
     return ("port " if len(ports) == 1 else "ports ") + ", ".join(map(str, ports))
 
 
-def explain_silence(ports: Sequence[int], matcher: Matcher) -> str:
+def explain_silence(watched: Watched, matcher: Matcher) -> str:
     """Why nothing may have been recorded, from what this machine shows."""
     kernel = matcher.ledger.kernel
+    ports = watched.ports
+    where = ports_text(ports)
+    if watched.unix_path:
+        where = f"the Unix socket {printable(watched.unix_path)}"
+    if matcher.ledger.tls_connections:
+        return f"what crosses {where} is TLS, and membench cannot see inside"
     if kernel.get("recv_bytes"):
         return (
-            f"{kernel['recv_bytes']:,} bytes were read on {ports_text(ports)}, but no memcached "
-            "text command was found in them. TLS, the binary protocol, or another service?"
+            f"{kernel['recv_bytes']:,} bytes of requests crossed {where}, but no memcached "
+            "command was found in them. Another service?"
         )
-    servers = find_servers()
+    if kernel.get("udp_datagrams"):
+        return "there was UDP only, which membench does not look into"
+    servers = watched.servers
+    paths = sorted({path for server in servers for path in server.unix_sockets})
+    if watched.unix_path:
+        if paths and watched.unix_path not in paths and not os.path.exists(watched.unix_path):
+            return f"memcached listens on {printable(', '.join(paths))} here, not on {where}"
+        return f"{where} is idle, as far as membench can see"
     served = {port for server in servers for port in server.ports}
     if served and not served & set(ports):
         return (
             f"memcached listens on {ports_text(sorted(served))} here, not on {ports_text(ports)}. "
             f"Try --port {min(served)}"
         )
+    return explain_silent_ports(watched, served, paths)
+
+
+def explain_silent_ports(watched: Watched, served: Set[int], paths: List[str]) -> str:
+    """The same for ports; on the ports `served`, and at these paths, a memcached listens."""
+    ports = watched.ports
     sockets = list(tcp_sockets("self"))
-    if not served and any(r in ports and s == TCP_ESTABLISHED for _, r, s, _ in sockets):
+    clients = any(s.remote_port in ports and s.state == TCP_ESTABLISHED for s in sockets)
+    if not served and clients and watched.side == "server":
         return (
             "this machine has clients of such a port, but no server. "
-            "Record on the server's machine"
+            "Record there, or what the clients see with --side client"
         )
-    paths = [path for server in servers for path in server.unix_sockets]
     if paths and not served:
-        return f"memcached listens on the Unix socket {paths[0]}, which is not recorded yet"
-    if not any(local in ports and state == TCP_LISTEN for local, _, state, _ in sockets):
+        return f"memcached listens on a Unix socket. Try ebpf:unix:{printable(paths[0])}"
+    if watched.side == "client":
+        if clients:
+            return f"the clients of {ports_text(ports)} are idle, as far as membench can see"
+        return f"nothing here is connected to {ports_text(ports)}. Another --port?"
+    if not any(s.local_port in ports and s.state == TCP_LISTEN for s in sockets):
         return f"nothing listens on {ports_text(ports)} here. Another --port, or another machine?"
     return f"the server on {ports_text(ports)} is idle, as far as membench can see"
 
@@ -5627,7 +6381,7 @@ def check(options: argparse.Namespace) -> int:
     lines = [f"{'yes' if good else 'NO':<4} {name:<14} {text}" for name, good, text in rows]
     for server in find_servers():
         where = [ports_text(server.ports)] if server.ports else []
-        places = ", ".join(where + server.unix_sockets)
+        places = ", ".join(where + [printable(path) for path in server.unix_sockets])
         lines.append(f"     memcached      pid {server.pid}: {places}")
     works = any(hooks) or packets
     lines.append(f"record would{'' if works else ' not'} work here.")
@@ -5638,7 +6392,8 @@ def check(options: argparse.Namespace) -> int:
 def analyze_command(options: argparse.Namespace) -> int:
     """Print the report on the profiles."""
     report = analyze(options.profile)
-    print_result(json.dumps(report, indent=1) if options.json else render(report))
+    text = json.dumps(report, indent=1) if options.json else render(report, options.by_server)
+    print_result(text)
     for profile in report["profiles"]:
         if not profile["complete"]:
             say(f"{printable(profile['path'])} was cut; what is whole was read")
@@ -5657,7 +6412,7 @@ def compare_command_line(options: argparse.Namespace) -> int:
 # ---- The command line ----
 
 SOURCE_HINT = (
-    "SOURCE is ebpf:any, ebpf:INTERFACE, packet:any, packet:INTERFACE, INTERFACE, "
+    "SOURCE is ebpf:any, ebpf:INTERFACE, ebpf:unix:PATH, packet:any, packet:INTERFACE, INTERFACE, "
     "FILE.pcap, FILE.pcapng, or - for a capture on stdin"
 )
 
@@ -5667,6 +6422,8 @@ examples:
   sudo membench.py record --duration 60        for a minute
   sudo membench.py record --port 11212 out.profile
   sudo membench.py record ebpf:eth0            only what comes in by eth0
+  sudo membench.py record ebpf:unix:/run/memcached.sock
+  sudo membench.py record --side client        what this machine's clients see
   sudo membench.py record ebpf:any - | ssh host 'cat > out.profile'
   sudo membench.py record packet:eth0          packets, where eBPF does not work
   membench.py record traffic.pcap out.profile  what tcpdump -w captured
@@ -5740,8 +6497,9 @@ def add_record_arguments(commands: Any) -> None:
         "source",
         nargs="?",
         metavar="SOURCE",
-        help="ebpf:any or ebpf:INTERFACE; packet:any or packet:INTERFACE; a .pcap or .pcapng "
-        "file, or - for a capture on stdin. Default: eBPF, and packets where that cannot be",
+        help="ebpf:any or ebpf:INTERFACE; ebpf:unix:PATH; packet:any or packet:INTERFACE; a "
+        ".pcap or .pcapng file, or - for a capture on stdin. Default: eBPF, and packets where "
+        "that cannot be",
     )
     sub.add_argument(
         "output",
@@ -5755,6 +6513,19 @@ def add_record_arguments(commands: Any) -> None:
         action="append",
         metavar="P",
         help="the server's port; may be repeated. Default: where memcached listens here",
+    )
+    sub.add_argument(
+        "--side",
+        choices=("server", "client"),
+        default="server",
+        help="whose sockets: the servers', or those of clients on this machine; latency is "
+        "then what the clients see. Default: server",
+    )
+    sub.add_argument(
+        "--pid",
+        type=number_within("process number", 1, 1 << 22),
+        metavar="N",
+        help="only this process; with no --port, where it listens",
     )
     sub.add_argument(
         "--duration",
@@ -5804,6 +6575,9 @@ def add_analyze_arguments(commands: Any) -> None:
     )
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
     sub.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    sub.add_argument(
+        "--by-server", action="store_true", help="also tell the recorded servers apart"
+    )
     sub.set_defaults(run=analyze_command)
 
 
@@ -5818,8 +6592,14 @@ def finish_record_options(
         if not options.source:
             parser.error(f"unknown source: {SOURCE_HINT}")
     else:  # who chooses among kernel hooks does not want packets
-        chosen = options.hook != "auto" or options.bpf_object
+        chosen = options.hook != "auto" or options.bpf_object or options.pid
+        chosen = chosen or options.side == "client"
         options.source = ("ebpf" if chosen else "auto", "any")
+    kind, place = options.source
+    if kind in ("packet", "file") and (options.pid or options.side == "client"):
+        parser.error("--side client and --pid need sockets, which the ebpf sources see")
+    if place.startswith("unix:") and (options.port or options.hook == "syscalls"):
+        parser.error("a Unix socket has no port, and needs the sock hook")
     if not options.output:
         options.output = time.strftime("membench-%Y%m%dT%H%M%SZ.profile", time.gmtime())
 
@@ -5914,318 +6694,424 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "136613770c32374293cba579cd1b32019feeffc67fccce70b5eff499b93744ab"
+BPF_SOURCE_SHA256 = "a9d328c117f3a62d380638ae1a87e738e256c1053c24d5adf13a020d7f9ab656"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-c-rl~eSF*3ecyY)2N0A<ih80bS+ak6umno93{kSgSds(TQbHxNjp)gAA_ss-NMuBjFagP=B{z)iEKKS&Na7@H>ZGvadQ
-9h}Xy?|vi&`<AyYMc~z1W)F>2|&g+ocJ+q_@cGuI%Pc_j}Iyo*&NdLx7^4Y`K33FU!B*`#gNl^Z9<y1Hg|SI`W<hpHG;
-NPyD?oQt>mhwdfk=|KCm_uk6-tSAzUprJu)rLdoe`^VW6AS6|TXH5Ed<b^ZGFW=Q1YLWh5q-
-B*flX?ahvyh<UiznkP#XkOB$pO0=Fa^=dmrkce{&Y8;9VnA}`CJ|T9R?(%NK5?F&)#7(JzE1FD<u^o%p0891QCTV7bwW
-**ox)M!zs}*t#Ys=Rm&5@XkK$BH_e~tH>Jb(1WYr7ehzeiH;j`j|;wt8^ibI@kwO_hdbGnB)-
-7hn@i==wqA_ln}Ddqn~D95uRA&U7wS@}7UX8AQ$#e6hX?q~VG=84}_d7Db-WaY1lZjYQ#DxNE67t8rL<l`w-@5T5ZbL-
-a|zm?-
-Z0r4+EIfhlfiuL%I==0R$1x~M;Ii=eB(T#rQN0mI4en7g{aQbUG{qvl@N$(t_*UR}a>75n*p7avM`l%_V+f>=e^5amxs
-A|VzdXKPtlir6oeUsk9>~GS0h|@RaJ5fyED&NV<qbmJZcwAk%Pe0R?Oh7)X^td}-
-rTcHSSfu>BLPyjyUa6l|l{(yJUxj*B@%aAc0iC~Bbhg~_`>J*(dCS#vbLHP%zwRrByRt_=>mJh2t3y1_DN{1s)fOJ-pX
-6~qrk_oL8daVvotmoxoUiH%@jvM0itdKurJBE0>D4`D^6{5y9=eh;{GYCu%E#uKR+awo8qNpLYfCtPkAA|)uN5H`J|Ny
-j&n;A5S#wL$JkJs5X`ZX9*7-YG{a>z2|GHzstuLR-hpsT=-c-F-J#VkNMNP7*-
-6~}LH40Dt?cjWWfa}l9yEn*p6Ln6Rk1Jf>sv4-j3tT=Q*I&w;URNXciwf=+72bJ!`)S?qXUW~+dXPQ*!FxHM>-
-pKJpI;EDFJ|ZHi`jYf#nl?FPxgPi`sS*i^-
-Yb=;7b1iPk)SmEbQh_>7PNa*JZ~4piXz0ju3yULv!0@oiEl`T|ssa>hSR=dvyCPGycrWjofYzceQu(d~%0+VtHPzD3<G
-=sC?{m$Dz;CpK=@rOT>>a3&`dY`yJiEmV~(egq|njOSS(u8hx%@nWUWSA|>RRdXo8hQt5NuP{VQEF>AQJFEue!JA|xqU
-tMO#X{B2}pXD#Z%M1;7aeHjk&r58N6zjc*pWXZnyZ!;i`?x(~&>os!5#D}!r3w3MVNQQ5ETq5IaynmroAIkmfBlAjR=w
-=)uTSdwY^u=q%J9bm>UqMqow-
->*pH$5$_OE|Yk5>{dMGrrv2j&v)cUPYmZhOgm$$FC^F1>H&y2+Q+Q^PN6KEd{iNylyHW={8cUEWI?iD#L0K2Q3W>vn#s
-o%{Pz_53Ygqv~++kG1M>z6LJuE_eLPcps-
-=l+EiVKUcXPAM@${5`R+5ePq2J_{RS%`<rmXFX()IW4#X06=?O&GtKR8JNm48Ug>+>(+*cw>hMO+mD^1_wQ@UYeS3xV-
-8YYNxQ8{b{haBKtsGC!BXyti&MQ~GXvRyN=ONv%O*_3*=@<X7j>5%-
-N4}}AE8M|NylT<R^N^O`<ZJqc%!ls$_9V}58^yfyq?z~1&6g&>UF~7lPEq5!eP40ia2t;|YS^{!GWiT~xqQX(NO|b`$T
-d}8-
-+b8H4yJyup62miq09eLh3+sa|MXnK_Jo`lWer@qds@jGW;^8Sqs8%@RP&;q2!>zK?KHez_p2q`PM4Ood)lGyv!?%bc*b
-|N*x)JG@C!QKCZDeG`1874S2uHcKJRV+m140dHD1hm%jomR_<41?ciuJq{Tpo0n(=aFHR$K&kf$C^{!RUEuB}w<@JO8H
-jJ0!n@8Wd!LH{@N_d#$!$nzZMlheD+)GN<7mx880=$Ex_{RTbb`%1>E2fFUgs`~8OI<DuhHDkK{RyDfqyV0_XmNb^1Pi
-0Q7Ru=okqgK4(uj%=+)O<W)#W(SWUz$+iUkz|MKgG=Qt{Qzg&-`9x$&2%R{VMCLKYH{o-
-5+YWKk!q^mq{*Zx<NU+yycW~D(!Nn7FJG^pA%vu*VBY2pDQaJ&w6CO@&?{!y_<LyR=i%WCpj;QLNOmFeM^LxEY^?7=l_
-iSc>2NDS<ilIhM&{?yvENwKd1OPdEM?WQjXNHmlov|udMx~Tc33@{m<XHUdz?b-(Q#Y@=@h4<t_R-
-<el`@y7{X5Ipn<I({|0dHM+j8u%40gU8R}tNslyFdhIeZ|H*Pm)9z8;m%6;Hs3&|%&&S<-
-hTlOx<Ij(~^;hA@a_a?Lu^vtce<{0usT!W72iCjktNi#XJmbTxL*04e^Y3h)X!b+;r*--tUVp%q-
-@HKiZ+9HLRWe_CJs3Y-#re?sC;kH0C+oBL*YtdD*15{QQSIh)^_Oh=OJCOGWB5fq-
-^cIO6K&VlA8Pk|wcT`S>m;+|*>CB(`}<mNtl{yub;_Ne)%>}7{{CR<t$hFe&vVujIf{SvYs{5;KAp3EtSZW_P<F{;SXa
-Njb;?R!w+;Kk-gQ7@*rP|Uvc8DN*TT9gKPSEX0@hW-
-M!$1@joeGTuTU({+ms(L>#kqd`TiKQ?@KISw|BhPapTFA^rf1JH(#qdxxAZnK32uN^}LGLsjIYo+k0B~*K=F?nA@29d3
-@>erM4uQwcXOSMQ=n6pJqE}i+7*k(iZJL+{ONTw1Lv~r6Bva^E1p(ho8;f_45|CzgMx{zN(d<Avc`QYKN1?-
-nQ&YHE%!Voll3`itVEM&BkK>1D4$`S>|X-
-(AbkK=d;GnGySWX?foj%znf_NsP^T2y4;t(6!5HjOug9SFwf)AvF!H~Vi~VvS--
-OVH~c*7-Bk|Dt>=Eg>ACKU*k0%PVm*wPWtxZAcX-RSjO+VL9ngPtMZC)W_odoZYCtc1-0Fc8_nG-y_tOurui||_{akC-
-VOv@~<#@%7$L(F=XKrS$;(poaS+}pO(2B8G4&8q)Ez<Mt)v@9_;@wrnb%p6yW*yVS^Uf8nC%I28-
-A~s3gC3uc^8SdA_oKeX_1@O*S;t=5$m_1b4)3~iOGn9c<BzuTzG;Krr{H?4<Ml@u&-
-1RFt*@7yPwjbnY60_fwb@sDUf0t~pWeS)NPAaW^YAdw!^5k1UTALg*aMf?F1oaa`}rESBaI$g!*(RkgDd^jD(1hcsZt}
-gw^#R%leJ*4&9fevEoHBLUC-lh)M|Za+W9fo&q{AgJFNojG_LnYdH?y!lSTVX*;5sNquoDObg$uaJ(>SLo_|hpKAS54s
-^mUw(caql_Ux?%)PvWq(e;4kjBhaZ*1z-GTMLk1+TNPI{*LUxIr%d7*B@&+@nS#xq?$){2kec9Sx@|-
-@cV3i{r1iUR*K&*xlS!-j|}^Ge&zj{OO3q0;tPPg(Gz-q_1u?dz^-
-8X?r|O;AJOBoH?HHMoo43QwU3(kZ(O(M$A`H8udJx{%)fD7hkTg#Tg*IX;>S7PT|8c8y?oW$-
-;w+~mR)P?p<;hsqsw2*^MTQmJidp0Z0GX0ALjPHz2c+dPOCo7)^h#x^Hm;C13aFZ`P@-`Xv)8;w--e85U=m6^}g0aDp0
-dHQMt-9t_FBKd-
-@x#x1;QS!nc~+tB=bgJndR6Pot+i<?<h|m{sm)Dgxqra=zel$bH9eQ~keGS*O}do{L?TOnObv)2BT8&dl3({5BQ8%8h@
-AC;o9aeudRu|10*HO3e?$|5T4hV^0?KM2^=rv)+BD)H_>G{?TW52+#Ux)eXv*g8ijh*kAhm!pe7o_fyUM_siZ-Qg*6mA
-8Gb~%|4Pjui<tbeqKM<@%}8%AM*U(QRnof{c&GU+E3r9n0wBK_Q*T8L;hN5JLIQo-
-1YXb9TNCC?T~S{Ljr7vJXvPH2=r6A{Uh5RQTs?cc^_$G@&1#Vmn;AD=iAqLr*=jy==0ARJLB8GR68U7Ib&Dk7HC)ev!B
-zh_}VYXu4o4LW^OONpK$I|MZ3ah*%ii~F!n`xyCP81u6W0GK;Z4#0hhdX0M84L1%BCfKo6JaZQ22l|95T&bpD)nK;-
-|Qb^y;0m%jW9())al`HuB|0QCM-
-3)TDULGR!8OV;~KemQ!d&yUvi{(O4e?DM@+Sv+t4kG}cC`Q`~XyezmNdBe*bH(bR6)0GJ?D1W|Rth|bO!kPW?;(6TL)m
-I<jc`oGH7a#ToJ@(YFkN0=kt}4#!*I-`EU-
-!<NJny^q+2n%rr^e@5E%#4q_VGS(fX`=ss^ollnZB?w{L&=rJ)OV!^KbCES8&1h%|wa$=2h047%%>Ht!J<BzT;ZHU)A-
-gA6{S3IXv&jJ;d|$O5frI+nW<5=S3~=!>cRYd#`G}&-t0}{C&ofhv)BR-
-*&$E6Z6D3`6}8ObL(evK0AN4cfWCX72fBZnbV(U=IQU37EQbLvFHZ+XU3X;ySD0nK4(6DNvD6(59@^m%0)SE_;r6fS?g
-2%zbR0q?X23@6c^`Nou89|Zz~JI+}m2{KBo!qo=a~icP{<=-gD`<TP{B5IO%&?oj;p%kd?mQ_VlZFD!0k^{0;V5-
-{$&f0r~KbJDm@{E>ukaNwfa>w0Hfp0Qsf$^UOOt*M8EhfAsyjOOMZhJ;vv@<18;wdi-
-2{(mOAk`ZW6DM&V1{M~<+aZ^Augoui%zRD15J4X=lL!K~-
-aea1^;9sK0;NWK?#X^i#S80)h!)?;I=zs6W^jj_HO6W;S#b5Ck0u;6|&UwfSES<Cmw8W-IE-zwSvxqV;I^FS)-c-
-MK&x4v!prSjX=ylKJn+Wh@cmv`-Y@BKOVzR=q({|j87eDBqqx6AM$b&j}L-
-yf=gd|UTPt4fSBcO7BL3tQn`eORH>DJ8cN<T^Ky+gM_KQtbB*^n1r6$J~3D@t!VmAN{?NBjV=g=I7?;=I7?;=I7?;=I7
-?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I7?;=I4Lr=Qn@i<8Rapk#5lc*6(t?EBKnM{P^Vk
-3&%zMbpUk-UYNV`o^Y-V>nBG%arlRdm6N<9!(SO!-~73aWd%IJM1{PiDSvu^o>lUOk^DI?bM@=p{4T@4m)}R|-
-~B@0aharl$M}7k{yoC)GV@*h?$G;3_&rST7x_I#@4q7S9p4e3zUv|1GxYu`&bRypfeh5aSJ-
-a}{g1you5Q5b^?z9p>Vnws73*33Hb6C(<6jDWKTwwAJ3`-?l;!xI4%*OY#gp~3yi8r+Vue{*u02?kylT_Pd0J-
-WX$9x$KXBSjkoM{_a;^5SsI%VXO{~ArWvY^Q(SBmJ<$tx>(&sC-WgWjyay|l_>s9P7+ibH5PtRQ@JU#E_cbTzcCVa)*c
-4)TB?6cZojnxjfa2~pK1vIRKx^T+Wg>@aYLSFeiPmz|A*U-H}T<{gk|G2MM{*PMa|F~8DXMDx-KkF;@*<be+`|OMSF6-
-j!{GO%f@AA8>mw&<U)Aam9ewP`2jo%%5|DKUg@Bhxor}zKh)8A_uq4z)c>EAA$q!Rzgr^l$||7w+MkJYYb%*k^750f{c
-?+}~uYQ~%#uV%~@cpPuyvagW8zboZhV^@x2nV&6OCwvb#Ab;L*oqkupdk}zj+QjWtS;pORtQOQ}+ejAwG^Dtb-na7mF8
-RG6e!pAaos(C>-LlEgJ^U{F%KIwRm{;|6+zJz|&}EikWI4A9eedlIy|;2b_VN2<nLJmNac?YF#(U=<6StKa6YDt-
-DV<=$b{G>o%8Uu?tBV!#Yn4w_6z3p&em`dQ9TQ%D4eg&;^_#Kk?h97^VtGPk=Gr!^JiE9&zs}{^Ej-GvK49q+GlsI9=8
-O7XU|qX#C)WB3EBuH2+W+n{{-
-0Q+{r6dAt%b1Hse<m2d0DE%O8xiMrMfQUZQQRdb(>QB&Qjfvr02JmsyeTdW&RGm^G}Y8f5Y#xj($Mz2f1GUisQ;T`e*b
-mby<x5y+!YbxW4?PDBi>M)j;ouIit7myPSVowK56F^6lhzDfjMWUR~e8e(x=oSGDa!<lf;mU(~N$e`uKw)5znll|BD%S
-+QSSUsfCk4a;@eWI1P->$pl!ttf_hXj#$ydn>dJAwT&QMfX3W_j-2U*QEMHl`Pw#reYtAG!^?`C%?-
-weqvRzKYn4Au1ER#3ct%R*;U2*{Tjc^`rXy6%Ox{%kly(x#>HXnE+%Wd<1E1AOpe>S)y4X3Uak9^U7zw-
-3_7haiPb{=Jp?<9{QC-@UR@lcUszqNhp*84Loh}=t#|oztvlBg<F?cL2iY@B?;nD=r>u8nqps0;lkoT&-
-52F&W=%2Ae?#vdhCClAGj{&r7Cm;NR#^E{q|dC??IZK@#kIvb$k>Bno{#HzEPQ3H)@LK4blv+)q%UvIzpz%P-
-)+q+w!d$kPNRmOi`S`Ob!W=RJEslwx}Gxr{|Ebjq>TT;_1eF$jQ{_}{{3bAZ`q*zlV$ur#{Pq4{C~v$X{$XRljCTkZja
-^#w#UO8_3!)2_IO0!4G#=Un`5JAuJK_WE^=Bj50670-@RGe-
-v{+?^wwQ2)2AM}L&ul4%XfErYz@!aX@vWR{Fm3^8b0RLnTwt-zSqh-=GS)WdZ?pz{PUgqx8&vL$2-
-lO;}d_g)66+O@pn5-
-{rF1jdXiJ2*Lw|5aoUS_DV?Z>)>4in=PABIuk40fE%!UE_dVA8(p^fPlEZ)AK*)Trw%ngA>SiH&`_m#CJ#h5sfrq2V4u
-9}a^!US(L(wR?UD&-#T<A~rp6yR`JADKFXVw42eeu3Nks9ba7wzp9@$T-yL@Fh^1}>1CR8Ksa5Z%3liLP|-
-K)*OYa52#>2F{#GCCD?;-yJpY!>KMMCOI&e7TxOql;F;`VuCtf7k2C}I;DDKxb!fkaXvm2P4uS+dlM;fE-
-@@F#``WLM3R!|?LQlpvQr{)kwT=zeKKo_!IYp}U1TrydU`lbu~oLTt9sS0-
-Gc+kWTHFDG7M_ZGw}<3X_qea4<_Q>@zZ??7GpW+5M3q*$GQgN>8>7eI-
-W|1!GVGEA}xc7i&S3&gZxN|zQmcdE>TpyCKHKsqA#9GN8@Sz>`U|udLO*dFP*yL$@GOms_E3ZUYSjCh7#=7<rm%YbX**
-x=1Qaw((57RnC?BFi1w$HrxIpFC`iV;W!1MAYrd-|J}6TYR6{ADOLdfx6I8Jd^;0|c%G%Nupd8P{&-
-eBXi@pJ>8mjg41L=fF=~^HWCuJGmPtB)ZjwVuR(VrMf%T#pvWnJ_OC9Q}4mlzb=(=x#JJClP0X9wfwQ`=7`&us6a?DkX
-IeZBn&M|E7siW5{l%W=D9tD_y_Y4b*jw1`^$p6VM&JNt{Foz2dUy`pw7LG{z`P-
-@Zh@np1bVBp+^WHiy2I3L{X7O2(PETgwj_}(*4a6NmF?0D+Db8(<Ap6=~S1UGDO?shh88{80#r(0y;c-q;#-
-)VEUI)_dkdf<5U=z|a5@7$r%?HcG$rDZnTovo^P`yG~g$33cnx63wkwoz#~)nd-
-~?{^L!K6>cB<A)!7AbRZ30|#52OQKc<lA=D;`-roCzw_9@U^l%|CVNTvnSsIc&OP@y?Rz<-
-^mgvq?*xO!Yex&!$<7vvur+AP#1*-
-<WwV<*)d@*rZ?X1n9A2d=v(ek%9b~UoN9MNG>1}nkI9pn%tg>P#Hx9R~%Hn<}v{%3Fb9U;tZQE3VRY>ZXPQMP+Pa!%E9
-XNRCX!QOAox~ijOdIv8CgKw4dZY3OixOl@wLD_#t5;T*<$3wC8a*^lgItUj*)Y__TS~_;&RvwvEuk$+fOC(t<y~7^xGd
-ehXM58rT^N4f=j?ESi=%oVdy|a*3+GQK21(G#14m9A;)Ld_>Qnu0U31|nqjIP??{-2|IYBkhT6&#*RN-yTWhcl<Y;)SE
-#-0#o`Yxn;%&>YqF*u-dJpWKKQzeZg83RX>EXaBl#vQLTE7@a0Pl+-
-WaxXWiQt819U1^7AFlVctBS=Khc5Mlk9%Up|=1E7o;~sn3v~ywHt)SLaX@_KInJJ81A{f^o<js?dZKbnOqBv!PQ#niI&
-u#}4qg#Wf-N)j+Y0|)yPuaYK^m_WjndqYz5`)9R&03kZI`>B26Fquw^uWmjhmS-
-L9yoqLR;fD^+r?HbDc#Doq$xu0<B5SY&}OFdm^|%s$n=nJsqK%&&n2kODMjXN-
-t1<3o65j8r(F)olA&9)OuKXg7t+ZK>0<FVd$Z9hWwttJ`r>C(EqVr4J@}4$yhg^hZF}c>=^Sn=IqA!apWCw9!kRydNyS
-RIT>qFO2D-
-ebJL<tVrvWXp8_OMT)KIB(B55meIbBOP)ZH!R<^%QSCM3<K7VNUp;Bse1*Hs%`s=d8VvZ?7qDyz5KGa)FO%^o8xVyh`x
-@4&^DmKLk0kg;+)5mhG1g%lYin<+%A9lF)3BrVO`DAHh*s&wGucKPb5b1D^k>BhZ*4IsOFv7XqNl#VPx)&#4F!w-
-<VsCDR5ti_^Ts{67Y_wFoe+g+B$<xNpqUUTx$Vl*hrB1?l>e*gZ`xz!z`#e{V$Ks8#4%*qMgj$&7#D_3{tQr$+>rfCxJ
-C>mMs`y5Y~BhBdbzuW7-7yBO6rSw$k+~brABTAR-
-j{S~|wAc1F`eK{w=j}^HcTa|BfZpSsWakc6a<q&Um2ai#i_Og@ElvYZIEg+=+LIvXQ`=w43ZAR1lkqN3&CBHw)wE?}-
-R+I#n!=_orG)ZExa>7XSEvDCNt<U7movk8zBluRr{2Buzh@m;s;N{Tx}$Vc$y#_jBT!~c%E4hK$C5qbq|G;HaCs+Im8!
-Qn^vH4Rd_N8pN=13>+drrClp2O}`ZG@(<W)+eV7(O$nYn)6A=8x}(t8<dM}QJPo9+>5()H;xcg}H_N=e!-
-k)sd3H;BG8qv<gsJ)EtnbFE5=k+G{^wElN(Pq~ZY$o&E;(xoT3?kKRVp^#Q)=UP<ONG+z$MY{&hpC6D5ZrKmh16>2W2j
-jYTMZ4u@jCvcST%}yn+bi;o40QG6Rk?bV+0vc~9q8h2OA<j*STuS%v9nD*>}?sfE0i2arF!L-
-2Z@QwWqg{dYj;$|3*8;Md#9+C*`U&@y@05Mpsb|SxjXK$O1Pc#X|1_bym#xz-
-O8@)PY?8@g0d;@d+_L?=uzrX!Ju9#bM^MhZ0MF~(M=&)ijYIy^%a9d(QfKly>bzh7!t)`l<6I1XAC)DNse>pR_9`3kRs
-EH#kr7l(gV)!?K|4!BKj;f<!QO1O;L|^;*N~sq#lbWovnAeC37uInPTcgDhv%rGv|7ITl6wh`tOiSuAr)q&CVWo?piNh
-qK~Pqi0+^+tFeKMC@!e(S<z@zmtS@(s0nJb;?&nQFqnu^Df`G)9qLV`Q^CO@Id?-OnVeZFY8N#TK-
-$u#kUe6zOu^9~Z&S(!o6{u{>Fxb;EcKHh**`p@$)`WHSM;aoKQkm`D3uTwWPPt(S)L(P;MNfhF{#<RlDuA#38e?3<e++
-o^fz@&Zbcm}`>Zt*WmXPHXjVA>VD$dT@%tjC+RaLp=X=~KR5spRKUW>7?Nb?q0&h?8@R1MWW|?_K6WMsG*h(L`;d$4VZ
-6R8`r_SwFRn%q#aw5e+R%&>vP*gLfo<!F`vX}H&D)Fe0vqk?<T0Az`n@%W~S}mH_B{cDNC259sV^FtNIh5JBi|e;!s%o
-Z^I_lVi_q{)Q@WBTT$*s8-
-rCLDbeolomqijMe6L;JplWQ|Mvo@wp_T1c4&1pS8m^dqUT#Qzi6_k$4K9G(|FEvbP%tyN}3=Wbxpgl>81l91A=}?!E+v
-6nU-V^V64{5*?56Iqr;NByL_6in5BXX#Hw-
-^}gJsXV=iSAyJ>J{BX^NmCbf5$x>fz69EvW1m<ckf;<C8<iiRd2jfy|NN^y54#fW#SDf?fY1-Tw{5YpcIOkjSrsRy-
-P?iTl)P2CIiZk+JHPi6naEA@QxC>vBT|nWbd2|+5T;h*!f}~H)U0NRsgF0`F*PdXgqAIpzP1ZIN}V=_$gP~nQp!4+o~V
-?VZxFTX@xJNw92p~OMxq_J6#kdcR#mo<-qDm@*X&G<j7vZ$*9wfGu<g--STJD4lJfgAzK{|D(5jJ(kT<}Ot+cJz?MCi8
-0=5<1vkss?wV9W3zvxOL5i$Q66LIlCeB2A`v<xcB01Q5F-
-~Je9W&G_w>eqRqB(|AzcOZT^t^oN0q>2V0+7;HA>?lJvFPFV+<&}9Zdc1!IRi*jN}XzyNzTrg++a{)Nzu6~3UrS0m*$A
-6Cwt7UFEMD%DpXFRa$X%cLk$s>RYjpWvYu~S+&(?e44@lY&2gKZ`;Wahdi>~#2kvWeC#kYAr4^Fy860@5--
-$mKA0`bskaqNBXxkcW69+d-aa<u$HT9LSdTsZ)R<Gr|P^-
-6;4sa(~qXK9k%R{}ypkNgqAJh|zc2)gVqz6fZtAnOHdElq+gdntdJ9IQCUt3LmMUEUe{6MR<6++LGtxkw~voe5t1|AbS
-=~SAmy)Fm#qLiOm1-
-r>PTWS4Z4v~}~10=6#>zlffi`ZgMp{O(s4yxIaH$Z6_M=eSDW)*BtQpw)#X!>k#cd)o8P74G%sqUhouMGM*BcYTbrGpw
-F9FcnLf%ilYKXB-{?A3D|cej8M0yg{t%r~;wO53SLxoVD?E6Oso)X*}PR?*IKhfPq9o5-
-O<?{_Y%A#~{I(GQ$BbmCBpp1#T%fSv(1X9&{LWA50$TedKTYP;($*SONXkwmDLWi-
-A;eOGLErR|ij(RD??wns`Cc`{KxoGW9m-MA^b%__*%2J#f<Lb6-VmiiRNbB^BXY}TEUUZjI=?gI}z+)^}%jiFmRpQ-
-B|r56`4k}q0A`Jy|PPtp*6@My`wY)9|9cxF(Zu-_mR4rUV4c%ylv*iJhi!Bo$u&MqKP8LF5jk(=cGhmIXP@ZLl7CEDgm
-RL!F|NK%K<399$<C6t@QP?;*m#f2ns(N1H&CM%JOR4eI$8>GU4bSfI&R#9Y>8@G@NRZQjvE#ysUs5ebUvAn;MBJ;R-
-b*5~h6hW&lb?(6~9(6;kv<>VaZRMfLbHJSQ)Y2olI1_7co&!mUkw*cHyl#?ogPFlKnPd;OH?ceu<9hGRSS*QIN0NE1mg
-2@vx7Vz=sx?Vj#@hBWryg?jxI3k!o9%@n8p~bDR?EL-
-?;Oj;vv4iu$ZV?Orj*A5Xi?%zu4`LLE^JAt+#T_*Y)j<WtaDpRFKJ7}aBZ&=MVvP{lv>^5V$-
-sW>0}H~Pq+1U0KOMRHWI(=cckgV#Fn_{c!49D3q;PjgtUGxSvwpa3%u3ws8JC3#N6{wz97ZJ>YPHErT&z%zaVs(RLdUD
-ns6HDJ$=2=aev7W#!Tbf@RkuK;tAAUCQ$iWE0L_H*Ky)Sw-
-N`Mp1pt)r<$I!nYDM>NPNy`1|**6qCC&xpvMP}G@#&RW*4(7VXgGwfP)L=nK0IuJRd$!C5xXeuE&{MT0L{4TM2B5&8;e
-qx4n1Z;$H8;s9Pmg5WXBxB9OHsV_hF8xu3a^4b9pT_gd!qSuG=LO3(cE>9j62RY1C&`qP&PNl(%I;2wOb2(-
-+R&pYms7Y=2M+9PtFLu4I^I<;D~8UfzQ<?eICZlh=TTG$-
-e?=fd&Mm_ss`<?q9y#M|K4;)m}bMd%ZUY5X#vIWizi>G(xP9X8Py5xy62GYmBC1&X|hutL_(VoxcJy1tC3(e^KVmFVoP
-4^Z#Z`Vry?Fn_$P`#?~+e)3E%g`m4J9aOj|4RwQMUMC2S~j`PaY^$C`kQ;sM5>csNIfRZHcKfl&rVB;0A)5?2Ku^<zq;
-j^cub?dl(l2G^NU!tyHaHjq@{QC(6QsR5<Yya<B+;i;%375AA6YRMp5h5-
-W(zK9eMEBA#e2cbE20y+j`r(1)j@;O6Wot%k%CY+}IRx4_m+t@y-
-TMl(V^U5~D{MF>)26&P}`Yjad7Z8ui@7;KfAoni{K?tvYmzT)miO0XxZl9*v&9(A$^p?T?;MoTr``)P59tj)WFB=>=L*
--oPafry$IHHmcWb2ie}kGq2~*w}}F>%ACkScHWkG?#Au!PHivVt#{^K3Mln7x9U*bJKi`fDaG9|)KjEKCb=JfFc{Q#2*
-`l(2vAd#9K3Urb*~>N{k?FJ`pX8TWp=YXxqI4PMyh*}Kwn}gpJOFu&pVT1Wm1&5lxdIO)P>XMdyB)5@6bN*VDzB_?>}@
-RLZwk((l~PXzC#ZjJ0y<r(YR2T2ZTA+R|n<7zR)VnA-dR3GY|cLa6p~q^!0Wn`cnz>dllyUyl?Wq*1Lpob_;RJufG?Tt
-8jmdLdd^P)<N!j<@d(PbHDt~XM+%D<#(c*gm^-JZ)|DtJ6H01WQ*1oS$>!7cP*BgxMckZMlb#QbBoW>zmw~We4hUO?-
-mcp{B9_+{97ZRvsnHal39x{NEsW8d`ZT+qsSlS?_<d_|A-y`phEvGFVXE+-`keFs8Wd4nMzf6h6BVQX7g!h-
-a`Jh&sM6xhACP8T~GgIzp4+(XXM|-d)lx5TBqcv<rm^d{UXWyo5U^8_|<pZZ26<$pJD!<l>b__7-
-Rk!aZR>bec#pQDd20s)4&DbSzuX_Ha7w{0|$Xa!0o_c;0SOha1Zb(a0Yk`I18Kuo&cT#&I3;a&j8N?%Wvs=>Jzvb*Z~d
-#w*!ZPBfy=&G2kBHB=8XM2=FLy26zlO3p@@y0Xzwu2fhY84Lk!}0G<Vw-
-v+fg0Nf1h0Ed9vfy2NZz!Bh1;23ZZa1wY3cm#M9cnmlToMT>GMgN}jtKT+}d<${YxL-_Jyq5SH^FHF+kNCwjbAq@w;uk
-Z_pC#Uy^NRxW1aZZSelc6=oiF7VV{QK+^Iu2~`9(YPB02OL{UXA=g}8BrUvyerOPpkWKXJ`2zZkOQZ6tZ4AU|8>EzczL
-6H?x!U*s*WA-)FbPec0h&&o-DR(`?wb-!?!ze&%{SEzgzR}hDo|8FUOn#yN!194BaH@`#G-ulQ?d-
-F3^?afcF+FKtJ)!zD;0{PR`#rn97>Z4HYt)JOyZ+pux{!9Kxa^E=P7mduD=vn(yYCq<O<?n$M{K{6b^>xJW)z>k<w}15
-bz4|)C9GAAxYgHl(;m4T=W%^T9Vv6~BdM@d%5!WF6H1ofp=c+)Bm|>RT{3~iif%#2(-
-rZcIeymFJUG&_rwnhXjUPau<9HZxYr$#he+(aB?{v<uOwAP4_#Vd&0nO~vjt($5@g!#wxyptk#TD*oh$=pJ=pPyiexr2
-CFp-PM~j}ot%trFwRFUas!H2#_YNHTTa3FiMuyt<C&XNxxzU$b}z@wCNzh-WN*FLA+QKe04mCAZa*ow$PLV~hR7LEsQ`
-inzJCT9r%kuhmLBmgZNBw-
-P6rzb*MP)d%yNGW;f*F9Y88&ob96BHM7JMvPm$hB(K3AMvtqjhJNaB5pWXBc`nMnkl{MfYskKHOeNJ{EYlzh1nW08}Rm
-j`9n2!|8K1I=C8Td+yBG0-u@qf@SU~Z{y)V0yNl%CWDkf@2%oY1H<SOE#eU)}^BcsC%>glPv7b1{{I^p6%Qa%c;tj-
-;7W;{(nAa_){!E=MZ}BSPYZk8~o`LWM=2OIe8YGR2yxhz@O1yNE#uxK*#7(c!__DZ>IL!R2^q;B`9TqndN0|Q&@rKuF{
-8_x6IA-x4;w1BiI*Lz&XUOvRlm7_wyUD-
-p`!!<J;$_5H=1&th&|u41><~{_+(JBQaVzmPiw_V_TU<jt!~AcFo8O@R$o$`kSNxFXv&EX1)l>a#3W!FFYlxefgTxzXa
-0V@|C2nUPAYQU7Ai@^=i6hLvD&@5YM2z_x#H+#qkz{_Ic*VhhYDdX4#LIt5{gYY#VAGQ0)ITlu6X%%kBd+WWh&=N{#Ep
-FcG0prD;-
-*spF=KH(abdAnAIvWH>I3;>Bep(htn=!F<~pxFaO%AJAXw+s2cbIe{N7&Yo!=vMUVYJ7=hYW62;WoZ)gL2u#rbO;&0nK
-+-uWz3=bg{8%%7tAs7}*(XMUb|(dB@cuy{G~B=}!rz9!p)Cfgb2pAc6(6A-
-g?mj1~E)DJ7E`ELpFv((?1*As7lE};6A;r9`TEcO$Jfg{W*;%1uMd+M$J^kP7aFn^x>8)<URF#j{+B{bP*E%p<SGk=?S
-*((7t#r!65!vys&i&qm*TfBjI)?$ZP{vep)eZ-
-9x*AO>1SmTqFO^A6<BaKH=Heu!?#H;cF(P6QlIAZZy;u!M?@ycsdAI#4YulPQVH|F1Ol=dc#H|Fn3{~uC)G!(~QBaOdY
-gSY-
-B!GDVR#}vQuO=|xJOCP=!P<vC7m&)IHdZkV@F5&r`__ix`qM140O!g)z&Gsc;eHCWDbv5<(%px%a{v+U@0nRe_5;s4)N
-K8TeJad-(>t0+Wrhy9<`-z=KZ~P$hzb5}hFE0{d=D#N1Lz8(2_(#A$2J(6=e?R$;SiGNj0>V!+-
-@k_Bld`x5T!8Si%pW8Fnk$P$V5yfIE#5@zSnMYbF@KAA@oQARrC#|F@b3X0f$*cu|7DG|Ulxfm;4E`e{$?LdKG&E(N&R
-Q(YjtAU;sEgs^Y5>d<AeI!GO(|h|AhP()8rKd4l)0?by8o}i5SH1VGiC(ee8#IVhDJI`8ViU+e7v@#Lrp&tH^&6IB&_T
-CwbSH*Da^{w4+MQFkc{Ecce-bEUqOEEHCo=i5r)D{hOKlNxnmqb!0i%la~KR@*lF;Pn=<%re`B9uE#C*6HhR&T_NXt${
-)yYT%q|vdair1N(3#woj9@r^27Wq^sF7P5~JXs0sk!UxW$KwbIey|c?xx6lDYCWnlA(O>h};0FCi{4|9B;_RAwtRA0+>
-#x9UW|;w8k5%%^XYzcp4bnk`;J>@bf=uBsP7=I4l4)zyoT#Y>6XR~GYAPx%R3@#`smY^67UJ<JnQJ}K7`;Ecuf#94?x!
-TjHEllD)&xCT74(z_m+T?zX;P2TlLGjrIX`DHDYpZR{`TO2B1lcg_O>(v>C(r5BF=~mQ=4(2C_x38^LzdvcOr#hRw>#3
-e5Z+?<Zu%E#E2PAK+Q!B<SZYIuJ{2t<Q@SkY%mVXM;%R~7KP1b%yd##v-
-@bX9KZ2!hpFkdm(Y@zz1#h_#HYT_XCUBv4T){2nDtBKp0KTPa&)QYgh&BPJrj}xysQY$){zeap3EjDA!e?olQ@mkSi@h
-ajZ^M989v=|+-cop#o^O7LVC#Pz~sKvJsXPEa9-yWm(uy`GDmiat!b2qhz#f`)h%%7IrQ!6G-
-eG;$ks})lgFD1@1|FH~Di{)#pto6{-
-wPJ?(&&Ypyx>o&Aux&2~n!Vv0nSVy%n=aRiX6D5$B!7h3hxs<*y633=E%p<4HhbH92>eIEf1LTSluwKAoW&KyQ_S%exg
-MtSF+Waxh!)!givx1;y}HOX!~y1iO}y?6Dxby6iJO^!LVVja^+$_W5{H<VZY3S?I`uz`R}e>-
-cM`9m#eENRg!q;>slPC%W%#$Ke=ui=m(JEIJ52I#ZI%01i$sojl6X<wB9UkQYvQ^_vWF~QNjz=wM&cQZYlsWXtG3a2S+
-PjWTD)n+BJ~5&hMS3-nLCKrtR;KN;@!kS=8<jkw<5`YvUme=yT#jxJ1pKo+-
-b>MM)F3OzfHV6v`CCv93akETtl2={=qgmzmWZCv7dN~`R`<T!c;%Zx3<dlIF+CIKH`QWi_{Or8?GP@FrR9b>vOUnE%p;
-PGk=_TYbVu@#XE?D7T-
-b~V!le;e2VJF;yU6EkQZbAYvRfn)d%y&J4nBEll{oNhq$t5k(j*2(l_Zv>a6^ND4sL75?2q^x#!Bt?!2~G{Z_QvXOh1c
-J+s(7H~t9OU%|p+_uSaneHl0>9ur<WZyb0+c<nrME^O?)yzts_=A8FmNxSRK#p?Ir?es$6Z_aUz-
-4^kA?Y5ZDYqyPoJaf)!?6$nmYq!lpcyn%Q?66P;oXdlM2XLgqYqyzm&cBrTtEzL)IprUJ2-MZN=b9T<%6-
-f__gwQ%;>9cK+;dIIHN@r|)9CRW<j<UA8a-
-~#EgzEd#}~WjlHJ6s<t7xLb4hz^%`1!Db4Itk%wHq_`cR#FZulzk(qNr?Zuoua-&*IM8!EeOQ=NNm7-
-*9FY<2EAq2zjEb53}gxM^RVdrl~MJ@Kf;ONcYfpCN8OSm&M_O1_ggYw<4Paf=@$&RM*Vc*5cuVsozeBbi=Doyar4MSRP
-VI`>>r@(N;euDG7`Z}81U?zy7mRc|hG&kYmA4ONRpBlAnEq#mI9X8yOt^>s8J%()+NbK~OTIV15>;t;cs^kLJA#qPPI<
-R!#m<~7Z7AAGUsu(*<VhWQwApkuKpFeizZA6YDBEnZ42_#EwXk|T@Vb3@5Xh?}cnUxE4e$bZ@K#qPPG<VxZkgg57WW*_
-Am_?vS+voF#N=VFfE>mLF(=XhoxWeDPr_`Ulk8Q?L$cOPW};!pa$`y}Sv&g_#+gZ~Wp&w@O2ZfEvU8f(1!DB&7!_>LOy
-zDW#t2*Qulc=t^*z+*MueUxmCcOS)^!<l`NDUhEB{~2Hb=UV1m&Fq^r1DkWUm8AdtPgDP9K0~}@bg_HR_DSNpSe<*$Cf
-QFMV}72vp}WpKcl+~Oq`s?j&)JOrly}ZPV(HZl#MPNP_x_gAs~w<MJ3+6;K(CI1Ud@0W%>w5@uTFwqodUgD5Z?V0qi5a
-yl`?wQ=+z+T)ppRUNzjuS(5vI1SMw15n$N2z1E9AWL617XLC~uq(5vmBS35wjMnJE2f?n+by*dQ>8v(sK26{CM;d7v8r
-z*U9b{fJ9(6f!8XPZH<I-qxhpl91b&zk!`XQ)3n9WUx}$<Fbj9+$l2cu|iVy%qz#X7skvYer8Sy=L^Z(Q8Ie8@-
-mT^y)REr;T3AReJTB(bGn+O;&pKS`74B59qZd=rwcS#^|+?Dz9G4RKfXsl~=EgS9$eX5cF0E^jZY`J3+5yz<&(<$AOLB
-G<t0s;?Goj_1G-
-10KMjb9twiq3WMJ20RIU1m%ATh^xBZ$tJlUMe9rIHV^hG>5Z>rjqsL}}1?aT^=(T3hQz6i6?cg5)?t$>;zKhXgBfz6IU
-cF}YuF-4e{)^F5=Dv&3NA_K4H4jLR)O+qktNXo@kJo$dMyq*2-
-i7Y0_uP?|?w2K>s`uQLR_!D?R`0npE!{sLxx3zTcUsL`l6&escc@kWm3OH7>eXH97R&uJ>W`Pzt9#?_Imu|fx>N0*lMp
-+gM}y42NAXubQ?KrgOP(e6kJY<+x@HsAW47Mao2xg;dwlioJ>?GK#pCs2#^M#k1&dpWXDwbU4_$pl_7fXDdzpCiEA{R@
-=HDi+pQv~5G5@hl?@GO^hb8-
-oJ3w!m_3lr|ziF~w3;~ZYJGWDQUaNQYvg9SiS&(P+^kMQ3Ox3&VW5bgcKR`TX@iF28$TREbuaf`D*Xv!qZrJE`8NY_&n
-|sG<eU-
-0w_4fZM)Bk?GtG6XL5s!eLH0$Ha&D1~MsCV_Q;c<)aB+gm9gxK8cRpaW1_3rvu?W@ext2_NCt$z6oarIlperN21a`*M!
-`%Go-+y6f#@7Bf!*WNQc4)$Um;$H*%a0b})%Z=OV-
-`WPZA9fLM*wo<KcgCJ<_j&EfFxZQoKCeC51OCPye1YVz+123oD|i03{MV8HB=D5Q@88wn?z_0_0_MLb|C)UbZoe_?SR5
-iY_Mx$7!xdh8*4Tf>o*jksOusSq>|}-4o}Gd41+-UT-
-^AEs#=jjnT<NuEjXfsI<EQc%d+flS^1P$LwYNTfr`*46aP6nxBW{c|xb~CsKi=TphyGLI#ittF`^-
-y1a$Q9IqsqFk*xlgnGu%f070CwIK6-
-$7O}fFgk0dt}oBPR^Bo8%+9N0?}%)d$gt1nZ2fX#j7e^1;r(%{}#mj0_QH@N!_Zhv5YQ>OQHgS+ow*xX+Z@1XpSHn{ee
-@o%@di8u!G&Hd#w6#v#|8r=KKhDR)3OFRzo&A!G9(mzA}9eB#(4&uDU?ZnqCUXy8X?K8Lh%s<;9?Y#zfAH=X@aTBqz-
-%NX&`^`Jsq+V<goy;F3u6(Y+wa308IosgcUzI!Q-
-#F!$`LN_%gKKZ$zQw1=f60{w*PeQgxMH%wwWrK{YQ8Ha|HPoPM2MsE%y0$U#>B@h9$%v8WW#|*&8zv3>}H7{w*2$Nrz{
-RG)&3@YY^na6!^XcrEdMUu)pdM#XPM@1{-e92^n9NcKeSx?8_vl&lI5wt`)9Gr&vG5#aA<{&f04O|p7QS}{(!k-
-rS`9A(k%D-Z{zR4+4+*+@v`$J=WIJ4Jw9(fr0rnmL$1l~d`Mkw=R?ksb~)u5(9V~flOC|-
-W!V3d>_5)_ZaqQxJo7AvmvhpCR{oorO?-
-#hgby+QBmY6PuoYje399tp$~5IEFn`4S5!GtVraVDrlb#&IcE6NsD7#<EF=Y44tl!%&<sEvvU&=f2cE232@%Br3N8Rq1
-axY5$edA7O_a12X5VU(3+C2j8o`ZIm-zBr#Jp%0>gmw=@yU9I!yWKLC-gX<S^tRi0rMKNCD!uI%gLdnIb{nelwp+H!+i
-va9Zb@i2*{+`X1lmpR0o&~+_jv7gYlL>|fOeB>8~MFgX>-
-~AJ?8U{kG#)2KBNs}*J}^3v`v?l=npyQ52HSB`%U}2?I&$)yT5c+c>9Y?*X}P<72f_L_p0pvBKJz{a?0--
-dHPGWw;ZF@-g3*m3(x%P*KFFmhuNez#{7?M#rBbW-%hchPo@2rn9cW-tMuVtyWi{na)ov;K=|L_znt9T^SXbR!%u<xpR
-oK!NcvkWXA<NeXZP_+ulo^p4^(;GpRU&KAqf8>ryGHE-(WeTkk1Y5o`>-
-Nz~u@;x<BFY*C5@Warj9Hf0^^y4(^9JpE)cSyJt}jyLVK3-4B@Zg8SdFdjZ`4it{-H?rogUX>h-
-0+yh?sXU$*I2KT>U`90wNTkJjp?$2;OXBxcj%h}yo>~;TvDc2&XAI?uZgzw_~kAeFiuzL*LubcXZ{QM!iPeb_s&go|By
-zXh!ufY9VTn{tgew6dmSnqXzj?>M6yN~6EA)nps9t8J$S$?vi)cjC2$L;T{^p`-
-fz1rA)0>W>t*6v9dM_;Yb?n5x{@*I8y+`nI`-P>V&{Y#dU2lvyQpBX5^Kj-irkpD(bHwXRveeB)??q6W{ad2P5`NVN_i
-rs^d?%hT{xGz$FL%u@Yr!=~v*e?D#?ec<>?^pYy_Gep_cF#fhbhUPGhj#hX3hf?&`u_~OcY^z3mM@_Gzsd4rQ2&3+`OH
-E-m$7>g>aCC6r?DN`-GT5Q<opyM{Il#nT2rc@2j;ltgs%VDhN5jFKR-
-0%dMW5fqc@wp?xQ@e^UGjdu$+k%kQbJdUk?4;=ofJR3Xk8yic;lTR7UUDm2qz<<K9@teOVdz6=mF;%D6Yrar=%cSMwbG
-`)3u}y$9S6R%-VkxPOtuPk?(3*PFagW`8zv{f8k-
-&lo!a+|RL`YvBGz#tvESb^pJNz6SRcyN`kUE9@Ry<8|N5`Dq0A^_*@exPO4<41xP^vz#2b*RuO8xIe@4M{g<Bj%((){a
-B^DM(xYmpIg{H0Q1SymD)WB?#<QOJp|+TyBt0O^UwEKKK7H3usiCbHj^&Q8^6Wrj=_}sL3W=3_dk$xnPpdZu>VWyZ<pV
-y)@SDLk;~69pAK)rjdRpt4j+Q>gY52DfBRhZbLGCyO}CB%{4wXJ5Gbzk<Y%)=w^-N=``@eFi-nr1DXxW=S@UGj+RtC={
-`K`@KJQiOE}9cQpyb!haeq{~H_UPWQ{~<`$9=Vuzif{C50v|gIqtuq<TTB3?^WT8gLj(i|2Mf@NhsI<tK<~>dAO!{FJh
-@!YyV7!dmbYA@7Q1BHJr`k7R%p$8mcMsugE<Ci$BWuglvELeREr0XRTLWhMPb>9+zvx#YMg>x!&tvSmsSHv)s##E4(bf
-Z({gq{{D!aezM7%zdZO)tS<7WWq(>z%+H9LD7^WN-Qo>D4xAU>{I&Zazrbca==xVcdjyK<OSdVIe+@VT@<%{kuEs0R^z
-2_22Zgu&rjRSV;qCtX1n;rg<qbl8jsp)>Li+(vReJmPriS8plKBZ)EdBRcEc4T0vFvZhEtc~88r-
-cLm7k|A|If(ZLbJxN%)>6=eZU8Sj{u*t_zs!A#rJTZHZ0>lWAO>O&a+tV&An{#L-
-g;8#d1IFb&KWR+#42ukpBJD;t$ckw=9-<t@9OG{x+QB^Oh$B90ra6$AFW-
-BfuHpEN~8Z5;zY$4O{>=s@iZPumc<d4g*JkW57w^5#S7P7B~ky37iL>1}*@bb(>p$U<Wt^90ra6$AFW-BfuHpEN~8Z5;
-zY$4O{>=irOtdumc<d4g*JkW57w^5#S7P7B~ky37iL>1}*@bAEtE659|PkfWyEM;23Zccmy~DoCVGSPXgzGr-
-2K=#?*Do59|PkfWyEM;23Zccmy~DoCVGSPXgzGr-
-2K=q6W$j>;Q*=!@v>X7;qAJ1ULhn1<nCa0_TCJfeXN9N#m9u*Z~d!hk+x&G2kTd2yg~C3!DR<1kM9b0~dfrEtDVF0S*C
-&fg`{%;3V(}a0WOFoCBT&&I3;a7l6$Y)h$1;0~`Vl14n>kz)9c{;0$mUI0rlloClr;E&z+gP<~(sI0PI9jsVAilfWau8
-Q?5%4tNqc4?GQA05)3@Zux;7;1F;aI0764P6CerXMnT7Ip9g)Jn%Gd0a(;S`GFna5O5ec0vrQQ0*?S^fV03k;7Q;-
-@HB7%STsQSfgRuwa2PlO90N`Qj{s+Yv%opvN#H#2G;je}EP?U^JHR2}FmMDo2Al*Q0nPwtfpfr<z<J<l-
-~zDO5OK>7>;Q*=!@v>X7;qAJ1ULhn1<nCa0_TCJfeXN5DU=`B0S*C&fg`{%;3V(}a0WOFoCBT&&I3;a7l6$cvRi&&2RH
-;A295y7fRn%@z!~5ya1MA9I1fAxTmTl!q5QxOa0oaI90862CxJ(RGr(Ek9PlJ?9(WqK0Bnv5-0}lEz#-
-r;a0EC8oCF>L&H!hDbHJ0pdEjZ_0<c&K<p*|vL%?C+2yhHI2|NOv0nP&FfG2_Tz|+75U~^vKmLJ#w4grUOBfv4>B=87u
-1~?0x1D*uV15X1NfW;~(Kd=KF0uBR5fMdW(;1S>qa27ZRJPDi!o(3)eo1;Is{J;)y2sjKJ0geGDfk%Kdz**oN@FZ{^cp
-A6>ELKDLfgRuwa2PlO90N`Qj{s+Yv%opvN#H#2G;jgf9Ob&@2X=r%z+vDBa11yJJOZ2n&I0FvCxP?8)4&B_bH3`9AJ_p
-70f&Jjz%k$?@Ca}QI18Kuo&?SVPXiZ#&5^xZeqaYU1RMsA0LOrnz$3sJ;4E+scoH}dJPlj`HdjX6@&h}-
-A>c4@1ULqq1Rep-0B3=7z>~mv;A!9ju(`V8mLJ#w4grUOBfv4>B=87u1~?0x1D*uV15X1NfYleO?D7LUz#-
-r;a0EC8oCF@d&3isR20RWt0XzkK4R{847C7K|xfwVJ+z#9U+zH$RJOn%nJO(@tJOMlfd<}R8cotax{(-
-0bz(L@4;11wU;2z*1;8EZ);Bnvy;3?p1z%#(Jz<~`=e&8T*J8%bZCvXq&5b!AQ81Ojo1n?B_HQ*WGS>V7%C_iuzxE;6y
-xD&VscnEkDcno+Pcmj9|_!{sG@GNj(6O<n~2;2_b0o)1P13Uyg3Ooip4m<%o1$+&726z@Ya66PAI0)Ph+yUGP+yguWJP
-JGpJPteoJOz9Wcm{YDIItPY4;%z;2krpw1nvPI0v-h(10DyS0G<M#-
-t4_!Rsa@Tyxa)v0Ed9Xz!BgWa1wX~I0Kvo&H+yX=Ygkz3&7^Wqg#Gp2RH;A295y7fRn%@z!~5ya1MA9I1fAxTmUvdHsq
-Ec*Z~d!hk+x&G2kTd2yg~C3!DR<1kM9b0~dhBRwzHP0~`Vl14n>kz)9c{;0$mUI0rlloClr;E&z*dP<~(sI0PI9jsVAi
-lfWau8Q?5%4tNqc4?GQA05%tV-SPuFz#-
-r;a0EC8oCF>L&H!hDbHJ0pdEjZ_0<cmNcKLxF;1F;aI0764P6CfwEblvKEtdD4CoGoto%0sU`_3~K%lpn^dy&;|6<93q
-JBKWm_nkW|miL`IfqQ_5fJcGHfX9I+fTw`30nY%>0tfE&ax-ucxE;6yxD&VscnEkDcno+Pcmj9|_!{sG@GNj31my<~0=
-ENq0CxiS01p9=0*?WY15W@?0Z&^j@7ouE#SSkw0z1GV;4p9mI0l>q9s$k(XMuCTlfZf4Y2X5|XoK<tJHR2}FmMDo2Al*
-Q0nPwtfpfr<z<J<l-~zDN3FQZNfJ4Ax;0SOGI0-xgoB_@P=YS`H^T5-
-<1z__99Jl<y4sZxK3>*QD0Vjb+fHS~Z;2iKIa2|LXxBx8fg7O19z#-
-r;a0EC8oCF>L&H!hDbHJ0pdEjZ_0<hQ(<p*|vL%>INd-
-t190rvr427U(kIpCLpuK>Re{08t(f!_kI+vDZ6z^%ahfR6y50#5Jo?jJl2{4DT`z^?$m2K;^C9|FG#T-EO76~LQ-
-cL5&+J`UUsoCbax_*vi=fnNcB4fy-OKLmagxawU{e&9{OyMPY@9|!Jxm)9P@4Ezl6bHFbHUjcp{_zmEn0>1@Zcej_<0=
-EM113m(L3b+sWGVn9N&jG&-d<FP*;5UGO3j7vu-Ci$m+UvC!cL5&+J`UUse0i^TetZV_IpCLpuK>Re{08t(f!_kI+vnx
-Az^%ahfR6y50`3F84Ezl6ulk<xecJaKU&i-Y-{*Xv_dV<Tg71sIG2gHIKI!{4-
->B~szK{F9<P+Nm6MgBycvm7h(A%HBGc}y*iud)U<V!TspH2)$9~<mVCoV1^;9w%&t;20kCx+7c?cU?>*)Bl^8|qDq#6=
-375?uoqWTceXem<T|iDaU`ySM*rRLK;nL^@5B5*Oor7ZSu>gYk4%551|BgiI;gL;s`qR63DdK;}}EKzd+7rRchNW^mxV
-4w{UfPM^6mHPCfVc|`jX{b$oXbNr-q<9DX-LaJwh37t=!U0~i-
-$iBXd=cDoN?!i>=*@d>8o!8#}L^{eDrk8Y_y!(2)68))!=!z%P7X}mai=_rs&Ah<gAhxH{gX#EbdJdmg&%uH2cslNO4R
-Pe~eTN=6c1Rq#_uk#ncge>t{n)|Jos9YsGLAddvn|@jyo0@Wu#9$=p`ZE@itgs;UHshDuBGhM!S0H-
-wd?5mxs#tEe(sL$&;i|-yUfe3=pGi$&s}>sqkA}sJuI2oJa_D2iMv^#e(Fa^KXyfT8s9c{Xk&l<r2OnQ8QaYj!U1-
-0fV((*cd@{`I2(6ye0JZ#?)pjcc5%YHwEr$GeV3NDho8Iod6x;@#=+Y-ynf2;nGicn)SVo4r%rg+PR=0nPWIQ&-
-O;w4CJ7GE#sS!ak}x55aEKkor;T&n#)W9(B-=Q`PWI4G8Nv9pvCj@8Vh4-
-Z!6KM<GV7<5zz+H;Gqr;&dIy&~#Qh~?G7(}?Aue#phzfC?hFGMDu_MG?a0f?a2l@Q@KhcUgKZ&M3{@e8r5a91A!p|M4y
--(?ezw{R7=M?<@68?gj{N2}DE4=xH{!%~9?=Z;Y;0i0g`F)Vve5KP5@cpq&VE*)P@s&<L`y>5~iDLRyCDPwpCVg{0K2<
-Y+`g_WxFMg~a5i5OviS+kXluqC5?+3;F>C4~ME0uoa$KG@{aa>G)dztnhU10iK%d~&2MEZ+Lr2l4_^m7YLzfdOqWQp|a
-N~HftnfAZ7!1Nz3)BYnR(r+k{{?#(+oAZ+!rT?um>1Rr$-
-&i93>N52oTwwaXGWDM=k^Zt0>3_FO`jG{u|D7`F=Srl%qD1<iC{zDK3rzp1GW9=MBK@Wk={J=b|K_}Ex?=wHmz5d+c}_
-oMrQcj4{U4Vp{|HA6-(ddxPvz#n86JmL`fEz0U%}-
-^9X4t0*UYEC1~@+c!nD~RGQUq}J}B==Q9AwnLp+Xd(EgVy=H^Mwf1UdIjeF-
-$|FJUdmn>0#x0R^Bm?)io<8SEabNl8`|5TarGd*JzR5AVaCDQ)}C0=>ty4u3^#NVWIwfP3^ceX;5_;qj^zyF^5VSO>)<
-5v3Sm-PNWEZ}#X
+c-ri}3wT?{b?-ZT0U$+@ASF?dELoe9Oo0+D)3Rd2w&YN@WyA4{u^vGlHVKoI!RSGXq-4-?8v2n2d7M)waU7h)O=-
+tXkT&UIQ{NhGbt|S#PthbjWmC6BQm5t3qZg;mY1!6okdvgkYxb<!nE4ZsC_DG``|cG!%X|N3X3t~Inwd3^z4_k#_uNrk
+RVDPVO8iiisPvoqc*(Vg|9=&QJbS%zI~(TfT6H~GCER!h*8k+Z<Z~}5cYn1IKRJK?d<YVGpHSgnX7@GXcT{{&aeOsGoP
+RULQ?0mpm%5(ZGUdf9@7nw;+<1=EtP>-WYqpBGd+ibf?zKuBr)!<~ul&49@Nmr+#W-
+DGsuiN9M!Ktn+G=9Lal?O}!)3%_>$%U0eeyYarbfDN<>zW2be}t1`+~T~4PV3IXT%|wYneYS_H(**KIvY^>E6ZZev&yN
+M&0WbVvNf%?)pCq<#<L6iBkR#*L+k=aQyz-Qa;*h_Hz9H*?PXMW|N!F;hGPLK`WjQxV$u;-
+5k&RARkY;axXpqgePD7`7VC`J@EV)D95CmuaX=e6~`<&p5pZCn8)4vKDoumeA122O+O&r{ha;=PX9QkuhTmU=?!y!bb6
+176IOadCHeSE>9*AbIsQ15ug|T=QhE<^{5rjNa{4;Gx3j-
+a?`@pEF5jV2`bPN<*F4~+{}Q*Wv$v`11SJ!Y*IL!?4%RCDtrHEd|3LRW?loScuC+BPTt`*4d#&a6{cHPF{$5hq^4jmq%
+9-
+L@<z72#{`LI%s#3VKH>hjl+tl@3lG{0DN`^bv$?g0D+|JYL+7|G;<vANuTpQqg)m4jsr<=1%4aH~u|Kg_C_>|7a_uYQz
+?6~Ido-db=4u6-M{y{(IgZs5+&fm%R>-
+g(Mw;MhnZlvorDzB7W^91*E#Pih8)z+!}9j^Q5^U}ZZfbis1<>o^POuM($ZE&ww)n4ItvTnUqOZf$bCBJJq-
+*094>3;Vj`EDcSl=(Qz<*oID{7!NCs#t#Gc6tLr){AP^i)y>y-ubYq_(#ayVL3<*zyDUwXFFem>iThk<3(}Fcu~B-
+cyZ2OVyVvq4VO0Fob&N`<5wA6<J)KHWBiF8FMsa%Gsbdl)&93DxwNWrDE?Gb@vf&;J@a@q5N7wV3Lk%RRMlUr_GezD<2
+`2aK;#(rCs(^yEYHi;rE>ken~yzSJFGIsPuY&U%RC=%4an*edmW`<&D|_NmTSC4`F}B3<;5$Llzm-qnfSDvWPYA>$8%L
+tlX0b(ey;B`ZOlHEFJ10)t-77oc;%}y{AGBVp~(TRk1gtYhV7A(+(-
+F(jITYOzpF3dJzO6Ns1L<230qIkwxPZ*F44Ee3+Y<`_4N{;=YI92de+;(ud8eAtdbkI^Z1yOYg_dfmE2FNgb!8iVh*Y6
+m|Lx4Z+k|yTS`PGF*&XpXfx~Ix#xvfZ!&*Uelo<Fw-nCn{7FeqzNq++__URdSKn(n-
+RD)g&v3sr`FxRC<ug<b`nfsiX7sRcwdzl+RmS4u5pEYP?)8_eg05o5Pj;#Cud0dVv0KTF^YK0kM#VU<^Lviv{b-
+fatN56T_rZ46L1_O+*k6a6d_m>=i|s1FfWOO2$K|yVufD2`dRSBSm{m__*QoG1p0ii!dhFtQRO9kl9v6S@0S@<e#T!1#
+>22%c=Tv{w=(#IC`>bwPah9Lbe_fBCt?`K;ZKQB<Va2cIb(R}~ey&ca`i!4c@wZjAF+;!kB=nmnq2C<0`%SMO9OHg)3$
+$x4&%id0=Z0e(9{Sa7qgH+gZs_ss8Mpo2u%|S?*u?FMDt5z-I-lKKuBuYIqdW|}JMYTt*WPZ|gO=~Phq<4qR^|U}wNe;
+2|8#ARaC-
+`<dCQrb7TowIdAvRMM5*16y8WkW@RKj7dYWuk5j1l>ooS6&_0aect$$Ig{nv@jR=Fl$Q0cZ+aeI1RmFrvwm*-
+=4{jU)#M7j2&=Vf}_f0VE1R@wct*7q;6-
+K*Qn*>wWiO}8aSoqsLgj`|w69v+NyJfDbgeedRU_JIC#KR<RmxZlqGAm@|Q+oa{n{n43iS|3#YH+b?5TkZSov^`!7+%)
+6Lb6|T$$u(4}SJ^Y2X;Ag~GTSj{9#i#k=CM3q=lPoB>l|ORe4TZ#As_UY@kU40Yps=@c7If<p?Ik37FGVA4|?IY81`Iq
+uyX$|C3CK(RGyQ@bCaJ@{d>9bqi8&@pPT$V_y3QntB&U!>)(aOp;{xJIFBp88&?YV2-^vd@>Rww(`{aNk#c>^E|-
+j_#w^#s^2&8cw6Z)@xz^MKt$EUg$`!aox$5Vtjpv409<m=6i`<XRmGo1~L+9^O@)KBQe(ZWy;n&pvqgT(37pdoB*>V-
+Va{chU9Ou7(zPg-U+Y;n<u+=K>>rL;~DrNT^U9Z~dS$_UeUjNbK2-
++{9TAQ19m+VN{^iT4<{P9(#^{y({uKB8)PP|>0qs=Qv!y72aVI!VecU)-
+v8O8hRc{|>3od4O%{X1TKJ+CLe&#Cy@D1fvW5BooT-skok8Bd?89a)Y~Rp?i1xgJ_Pd4-
+mlkMiyL;_a?n{}z8(<>R6DpI00goUiM=e7X8l)gYGJpBBrer}B4%+fN<aA#Xgs^%u1B+p0_Y87-
+I2XN5Npl<Ay{3u|6?Q8`~~_+{41(((wdr?;x{?UQP}jz6L7ih=d2y-Yr#41+W4)wuo=xBvJrEBoQIb*e&N;_-
+I!38%dLwkr9ZeSp{bxO{E3Y^U<N`9YfI%ZTHjVZE<W<D*<x*6UL>oR3<gy_`Lu?Haa6*3Yqh^Ytb3*n+H=&oEOwvt{PB
+dY$ln%B&_kx9hw;Kfbi}pfzHvl4n(qJ?{+mu>Lxh9TtCL1I*{=m!vnpjP;{Qw%5<_dVr4i46kRE%5!P)ukn40_d~v^;%
+iX)5r4nqg_A2bXMDYOKH6ejKGkjq+7i~f!N9Y;9`dZ39}PdD?Cqm%N#<S5{g(Zx?ZyG$pe4WYHlEKu5$5zJI6rJZx7q8
+%XWEqe<df{*5fr9<J8(M8;UawP;j6>fkT+j&<=V#cyJvY`_-
+q$nyS;W^W#sp;p3fQc7I)p_b4tGF#_f5_<gQYEx%#xFwC)x#=7*Bq@!%vs&+DC&JRhC>yeeNa&p*zzYds8cz8ZLbQ}3?
+h>h&$%UrBvVNqwzX>%3<_iu1%_D?Xi`oCj39*Cw@oQpNIqR?iF7Ld@h-
+fhGOjJok5wk<KB}!s|9XUug?67tWjYr0t5yCxXIu=lSeOXs2s?*j?3Q^GEbNENa!SH&5jC!<V(4Rl)u{T&3jk+4{9^N3
+-1ZHoa~cXaD$<sy#i_Ud!v?>bgO%H*|Dy`5LTz#-C)ptM)N-
+ee?5^PX?{^sWsKgz$ulpo7=w{KcxGcYfJOyIIpX=>Gdwwb3Jcw<8{=tEKfNcNcY3_KRj<g@8kJ!#9FU8vyImm9*)}UD;
+?3Y>BZw+ypPbV*5g=ilb=!g*vRc^V7nSey!gtDBa1MO<d!jx)QRg@AC<h;RH+S&<<z^{2iu{-
+Craxyy_ViR&H6ZH^`p99t*z&N>DfKYTdyDB_4@itTd&va`+FVV1=sC$I9$J9vTpyRy>9<9ukWl8b=)pt{hrr9WH@*Iep
+r>iS+DEre$Z>ju%3RGy&tI05u9r)<>O1{xUqhU?T#d0NBNrIYd>FOeC<{BFS!5sV2>JK9*dqg$7elmpIOiS7tim`tmkz
+YwhPXzx9uKnubo*x%hwEFXZV`t>-
+71u{nOgjjy+FpvF54e)?ZS~T7OAZv|m%@=H(d`eobHt_g_juCj)w)!LjZBrz+e1sj~L5ivOXLYrTEPf2VLA{x$ACzKmC
+DaC2yBeA9B>dCX3?w7#;^%9qZ!pXIlP#?w(~_cA`+uZ3!0Ue4v2ye{Mxcv3BwijBMe^}MOK!*R7=82^mYBhRkp`DQ$$^
+z3l;kGy&1d3T-ShjQ31GfwICIyEky<$WC8|7iQ`Y_ifghwFNOciyxc<nue-@gt)2v7xuDKI-
++>mur^xt4EFf*24iF&+5Oe^v18|G3O>l#r`g4#4F=_s_g#l^pgI6dKvp^YXU03A^-i%HEef4e-
+#Sze(!%%>6~2JA1j;s_s*N+aa(<rHJ(?Vw^mu}*#n<EruM`9&oFl{Tkchc+z;_S%j=cX8j-
+QqVd5{SeCYh@b&SdC9^1}!6rbgBVX`J_@3(eGt##tbD%<Wo6V&aJ`@x3r`AgD|`ZuT_tY7CoqWAe(PpaO;%zDE65?;Bt
+DUN?$$!YR)VYVaQSwUZ7_WWjTuVuGtyY>w42cF^m4LyFIS<CYp-XA@)HfZlZtQFRLPwJt}`S{xH%HMCV3zYQTVLK>d?X
+NDG&-quY@_PFkys!6>TIQ{meR_1QTELtf=(WeIRptBdCF9NWsvf<49-
+|#<y?@#*t6DeF@;=kfa&2e1wzFJ$KkQ69%e9^5+Rk!qXSuesT-yWI{OjDhrSg?Yj;~|+)@yqP<hvH+yRL$K>y>=99>ux
+51MBquDa&~s$a&q*NY3lJt#*KN)_ShbZTNZo*7c(MKYf13V-7#?L1l-
+<dAy8s{?76`cjMC>ZlAXEmHjqw(}cG^@@ZpVQSyH^^n8HryVAO*T0flh^E!f_&$8V&S*6$0ls!1f`g2wF?cy4vAAiKp`
+$K$vnb+M$wv^WGJrjXMcusX2qHn*t9;#CXew!O8Bo5WAwboxp+RKa=bM!pBAF5i%{o}P<9^H=ypgcjVJeBevuP(aoN2&
+wjkEQ&%9C9A<Wzvt&)-<|$EzfP8lT7`;nlH6mdRNEuUi0}~?(?<Y^H*EXuk)U-HtI{)s~#67TkP@n%yy-pakj^PcTCNj
+Cszf$@=4J)k1tQ(4{5uV_5KjA%jk1NlMnMcnYQcNtG#@idKP~^>e+4Xx@cATaAtmbDL-
+=lJMq)==j+68|GS$G&tum3npL_XRj&UQP<HDi_w&Q?#tL@DYPKutg>6TwlY`p6)8n%~-
+}q8(Y2RL+!NYS*ZGoQ}`)B9Rm*V|j?mpV^aKIkVUgx~%)q1sWvvmHd?Ik|f!s}S_+(3;!H?gT?M`(ZP?(Ubd9zEV}pT}
+yeQu{;0gDT#`we{9M*SUd9+%I~O_n&GnT#m!ls(#Pjdf{^DeCzp)J719dP1RpJZ$7WfsrLbnaXWk$=lgI?E$j7H)N?0G
+a!~tMUoO8N(XQqRXWlY<-
+dyj|<5i{brFq3~@_wY=2U}(DgDpe8m%88bTG{#JYZdle^uE~h=gZCS;@9eZvNv6LpKKZBxTJlu*B##_?vq_49lbuW+<K
+UN{?fv~{(4jOg7x)KJNL)CRC)FIq|ehFuD0i81M6Q|GVlF>J1$(I#*+Y#mwX+L_wc&=knmN#k$tBFFu%%N()?<&n&(m6
+kDqZW%&VTjdDZRZ*Oj<mim&4RK(_lPU*vYr`+R5F9`oj{YMLsJ@_E3c>(x5KnRl!HeBgts-
+`DHm8=esMKIX$JV{hYrbWL@gwN4)A`hAGcf9Z8-{d~Mi?~5)h(=MDZZx;s8E}R3qFb8(wA=@qlJ-Kwd@VYl>7jEbJz13
+QWE7^r}U>D|WyAbkUvJ2N$unRX<unTvAT^M3}MYo&R{=MZ5?brT5*-
+2HsuwTn|T2&16KE`tS{=dI5`*ePp_G!_!PoD()G{E-hQ_DRMR&AYkzI6Lk<@+Gp`)&U6{$@V1Y?rpx$aH=e?9wK-
+L)k9%H~wtwQMPaNd4-p1OXsf3+N1vekK3aOwnqbR&>qdOJsP-
+}J=$o^3$PqZ*1fmb^9Zk8*KxVF;JLIvJa4aCgB^L%_33jJ?6dz^yK+f>*j|b6(srd9*GqQfb^kxLBWEwsj-
+379YDYfQK7K*FsANaZT6Ws9?MPU6DUFBkc!PH2yUv?>AAezXi5(eOjvYC65j*lE+L8BOk{#*Uk57R8$nR-td-
+3Q8Z98({vAkvHZ8&M$kFVR_^S?oR?+vd5{*3KC|0UXc71sfO*7jcD{2R0P#Q9~}dneJ}`_X@ly>|)gk^gVndzJ0Ezxa3
+a9GkYcr2luTmfBfnxT*_;n`{j)E56BA#|u}z%yebK%gSHX&o;j53xqSzo2d74E>*AJ&HCGIodcb$3S0K-
+WEJm6vE5qgpYqVY=g-^ipZhP*{+(NP{@nLg9#QfBf&Y*?2N_rK#$Wh>I+xL^4h&Czmd{`Edr10yu)|d?-
+uSE9eRfIu*$c|&4soG&kNsEWeqgUy&bW^2Lh%<~<#L9XZBJ#(*c~tPdkFYk{PRj4di>jv)ca!JJ6|bYd!J4{|2FQg)>N
+%n_B<h5);?14J+zM3SpvMy!uj#`5!;r=S1{t!>FRj(xyB1UpS{5II$x!6f2n-tjQ(v&f77P>9X@Z`5-
+59)C%&8Yf%~Nae!o(Gr$wKK*Zxvpq|247_<I}GS5^7B|8V=^?dtg}S8cA+<!`u1y%fsL-#)MUfy4F7p9fwj9zCD+-
+mkgTcs|GPKeN78oL6f5@1tP<>3t_2m+?KQ=4+QbPyV4NkDk|44nB8$xauF=b7bDWb=41)e)yq0Co8<ivy61h&tD1^=Py
+4g+dkEID&k{$Uip`tuQxugER;>J@Ve)f7mn`@&MQC1>G=75k&~ryds%Y6)bPu!m&)_X7kGYCIB%~<@pl}cJQw;dMvYOw
+`uU56fBom`F73N0YlJ>er}SivwpXj*JY7(qr+crs@Oip3|69&SooUFQH_!3J`Tc|?=cHa>d#fGJ^RPX8=8@8RW8+2I$4
+`v@NWaHl>X($<^?9kv@29E{I~@IlD%a8XhplmTIq8?vV||WmIqm$y@oc?dxhFqkms^h~a#|iS^uo{m!0-
+z{;r+Yq?(;8$z0hoY@1eF#yY}pkC+u)_g5~&rmg6VFKcn)8en$22`sEk}IYulw>Ur;9c<1H1E66hl@^mW5Gg!uct8`8e
+?X)|4?-
+7@Omw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%Ukmw%UkLj2O-
+SMeJdLQJ)&f6cdg-qn2kUH;s^^x$}?4s5yaMhN{bhZW9?!}!Fx^$h=^N7qT7dErkaxo<FT;<y4<Fi|Z}Ez37Z=vph!r^
+wGb@~g|@&3rGz-^uq=^zUAw&REUSzXN=~K>r@(dztwGzIW*U-
+F)9e_ow;3pYDH7sI&W1Rq9NNyq~7~4|2Zc7gwf12EWLD^6MS^iBb1UFZ^1Rl!JRf^GhW;yWg6v<8u7IQ0H1@IsQ<nGr_
+VPf2@Kw1&!yVd{$ME^%X{#HI?dvqmoC9f}E#TBTuV2Pk+T}w?W$LD#U9Xb*#RkQre}zU%+pcs{1SHf8U{hB-
+>gkgTFWG``?WEuBs~4cO&1=ab5#lvbF3k>$O9Nr|WJVp02m@z0BAF9iHw7b$GfT)8Xm<@haBU8oOKpE|M-
+5)n{#(W$LvzdUieM|7Dit6xaC%&cCeljhz1vDq%M{Aond5WNNg#YWe4$K1L6<NI6pb{!~>-
+jx$vyIsURC$6qz%_@%0n9Dlp2)IQEtmD<Nw`CgXmPxxNO{g-?%<-5T5^7>uAml^&$zIW*UUv&I*|6?70wQ4vWTnF-
+e=?>PL#%iS>@;usx>QcFGF!V#WS6MDuXHDEz<)2e^^C?PwfGlsgy3|ixTV3iW-fi>~x<8O|ko}7M6F$9ke+z||rvzhFD
+xcd~Cby}E5RiHhRrl`OS^=oPZ9<<lEbneOy07ycrntJ;?H%$xHNNlTGkWqjq|X1z*ECAyq2DmyOPxAZUDDI{8e!g7t;*
+@J?BsVoWxO9I_iI?bALIME3VE)s;2x}0##@*6kDHCYC}i}H8;t&OE9c>pD#4~}p{?w$&{pb=F!E3Qy;xo92hB0&fT2@5
+yc~zVXvp_vLw08k`C@sltI*%S$tceaT%I{D&y7%?Jr&9mGQybsuN)))(8#OSdHM5nyG&khHu|h8Bd>dnyxzij{RZc?M_
+9(f%78ika=ZQ;md|(9dCx{|deHsKY9st7eaip#3jW`2Q2uuqWvz#>!!7EJ>+u#9R(=}#A6t~p%QNn;(Y<%7v{mW66jUS
+M2kCw_-5=z>sl8RWe`{IxM>|?w9jcXOzM)mw9P+o1@1-
+2?r~CU@c5ml6<tcUfE~vB*`sv>>y1$=gdb(BlOPT&$t17F^_=osj*2QybfDT9*e1`93yuZ?F+fP~cduvH1ZvFouxj$f=
+gw^s-w|=cvg$Z&$at(xehjA}IA^gyql1?Sol-
+m2FYgCyXPD{oq_4Cy>!Cy2b9cU}L|Bp7oUtA`+uPwQ+Ut5YZ9xCPkDBZsk^7bzJ-$<zR>|>$Qvp24Hb+J~;>(=!p-
+M@EzN%s%&y*qAPQECSty+YNE{C$$|Wtd;QqEu%yd@t+l>J3UJG9!C8sQPugHsvnn{N-&1X-^DqES2#T-
+9HRvl<oGjMws8A`#}gJ|DN+VHkSIaZ*45e_B(Wc1p2W@jC=X|@#9yPo_&h$wSS84hvC_~E3~zTHmSDuZX>MxOW6OkNy$
+~l@#9UU{#D!CJv`Pla=Vb<oIAlXE+;czne^p%zx`^$(l}!DL#F=`N2PI$ucNB-Ydpzi*5yAygAf1dW${kBKLzDKZQKhU
+KlQV}uvxWl`FnPANpH&K_h^U8@1qs`|2z9nR`9=loAN(X!T-0||2-
+A_uLvvu_g3(Kg8iSU;QzPm|CAvQ`S%BUJ5_y$mRa9#r||FR`hHNoauJY!mt>&R>es3;5AWl&WK<u3Jf7-
+O^QXs@vDEmX3Oaj!w|f3RmBvBWU+cZhTQ%#BIR^c@8YCNkLH1*NO7;IQbkDCfisGK7ZAbp;so&VE!q@VcsQarqa{mPPO
+Mk#&WIOoNy(OJ`mF}NqTk89JExXd1tACu^$}wm|&lq-P_r6lUzjvRi9|7S%Zp>|dLw(<^>A%=^NyBrc`+7MC{+)eperi
+)xkgx0${MUO`-`vQx@YQ{~53UmP`?OwEc{X}K-
+G7Ylr|ACM`?T#|CH|J~f6484tIFGxPI)_1e!G8>%kU{K!;kj4{fR4Hex1~PoL>QR<;<^_iZHK7=rA`K_xp_d^GdF6oHM
+!~B@g*$!L|D*OZrAia$-XC_3eA$fqif9J8;)K_V*opd++|fK5{#C{cdsU#Q5+dCx!-{V<RUXasMZ7iyu2C#zzK@_6-
+k;_~78!(D=9*7&%4pj3?rwLt=1vY-nI&c;tjQK5}|!P>dWoGCo9}Lnj9N^!?=cfE&%|$k>D!bpKBYUbm~1pvu>&Yp*Xk
+jVENdiAhT1cs$uRbYfy`cxYT49hwxU<Ht@7iBU>o_{1Z9GVXCPbeckpi`!(@hQ`JP<?1whxwj8bPSDeCwv?-
+Tt6T@iMn*@62KzV;jmq;#{M4}tk4~K!8;TFcA3iq3(HIUKVsNx?Fg_7~WGsGMk#Zl64^lx!`;HuoKf)rE`8+T%7M~bMh
+==3jLt<=X<hYoSk%`kJ)sZp2jEiGKM<!Ic``p{np`oMVSbTh<FFv8J$A(S_x*t1rLOKn^M<-
+5=QGJXb9hQX=M<~HTB_$!VCk{}h4o%!nxBFekiQ(fzeJ3cNRM9ek8=;QI1uDTVSxb>pB@HCvV=_rW!W<W>pbrpos_tX^
+Pf(Q)OTiAG7#SQQfgT?|Hc9dyJ3TZe296EO)W?+==<&m{katrpyEhLEjZcUZL&*u5f)c>EICNq-
+d0>L%ew=bLoa`HS@1>AV2w59_3Hl$!y>mi7xbvFPu@Sd6c0N3MWaj`C;RNO9*zk!V$JKkscqZ&BrsHXKm!llw6Z(!4=@
+j+qe*D<TgtNC4+Uanvy;;<c4Uy1JIFwqStnp(bBS%k-
+_6;2yIv(!u3fkp#$j3V={O}Pc+|C{pcYOS~b9&@hd}8?6P<ZoZ=O$<Kj<L<*_(Z1+9G`GH_By+q?auzg`|ms0_rU%4-
+|JlMraLflVthhoGvaJ_i?`R|Sg*dtt@)j@Vx1jS8cwy8^SyhW+wXc{|7{2Fy8phu1N-
+m0z0)}(>fJyxs&@`Q=(O*39vvAQq+815Fhzc3WbC+e%PmgiW)3O6om=)g;js3)wv%LXT_-
+)TJ*>;bg52KO;pNWNPKt53B)yA=cT<(w7(Ou=X0I+s=C;cj?sB#{+d8SNQZSSohilf&;$ElwW_7p6xlY~f*x?q~4N1!C
+oKS&IP>AUMeYfv_pzq#&F=7r^p^k>#D&i6-
+xl#GUr5I#Qbv~%&H7tc?cs~BP+oGrehq)M?vSLW}JIg<zod+nJ+q$>85jeLv+iu*}$z>TFeq?xJTos1z_c+&jz{PPjki
+9966Q_<pJTyiT9o~1(q5YiDg+%?X6P~QO@RU*6RGc?E-
+6Wi_+t50PojoM*UC!f9n3LGy>>`Q1M;tkJYCNHv)xhW}N=r7MM}{W)#*dHoQ41cRk!NI#hM{ohMVgrITd9RnOxVC=`P$
+teUNfc+%xo&E3zdnGd!@EUea@+Y35Pm6XS?b;D2lM@+8Hk2_$XGHC-u<Px0qe5nG5Z11T}h9GbB69OyR?2g1M?-
+1XX#na<QX)Hp&#IVsI*Fnf#gcfYGShpx*e=`0xac>#PA|bo=nBBYh`N4UJ8PJJb-}<=onPN8bat_U${o@2-
+3LZr^uspA@OrL7T;PYf`#Zs!3gh;m3wXjzFDh<<WWC<B&lk@5XmN8b3O8iU)V6qr=Pg4mSfkoQQ0xWkYwWIL*?HoSGOt
+HBl;Fhn<Zs8E2Q{nhu?+V|F$8>RW8nWyg-
+2mwKrj?kGDJNWm|yS!K6f_z|6ok#HsbSP~7Wyrqt+@hz!9gUrhEnj2Nr_{7ktIkwAQT)N?q-
+dU+XaPPc?q?y%;Dk}{%ufz0Qm67Jwx9udWntn8r4G&r!f@|ZMZG@xPu1hvNa=Np#)6f*^0UsXfb1juqWIBaAC`6YTy2}
+ufip{PRX<*6`cI5O<d27j>O2uBPa#f+V?kW>a>i7lB1?gRq9UG+NDC!;hanw>oJfz%ppM0Vu*^+Im^jq}>Ue9WpXohiS
+rznlIC3)!7gDuBJMhR)d-
+o0gW%T_|C4(kcUt;jN&m7Tu%h$&VtUZvvYR7uoNP{&{mKC&+MIF=gHAZq*HWc%NY`UtX=o^Cp~IOW2K@+G@^uOlD2+4R
+<9$PUlX)~}Mgl_6@hx7Z!;(gsY9hF#<4+cgSG)y>u~b`9@whK^CvR)U;QWvaOb^U?u)G(KQSUQVe<(uO&9ll_!uHEUVQ
+7%JQAQfu`1;p)B-
++XWhSC5xTM0Ns~Za<|6>YsOlxs$3nqx_nhhDO^emlo^xpU^A0#$!u}bJY3Sa?9SFr)vgZJay*&u#fCzuxE_1<E>WIx&2
+Wi6bGJcW<whBlTgkXt>Ss5Zfr+GAHF4J-
+DDg)o5@LeJ|A`~lEOD0um9%GiAGrU{F#1xDrrL<~aJG*h?Q#b;vVYZ$vI&%o$dS5^ZZ(b_?R0ZMBjWhczJZbB$4BI}T&
+ml|$iT=kdG9W+&~=c6Fc7Cnsf2NNT|njDdu*U@P%i$scVm>dagWq;j=Up_-
+o5Jiy}WhTI$X~o73lQ!Moa{y$ol#o9=dLqdoh=R+*PR2k@4|ixx_-
+z^vU&r2@=}%eeQGJH+A2%n<hJMs<J&Fz4{iT%sWe2(yFe<HFxcR`*xmB=vekT`|jvFbl+Vu>JZ#@Eow}CGJIH8fGd2rY
++Z&~LG4~EYrCuos)aDe*Y3u5*M0jBN{wCOcs&jDvKYHu6ZYEc9n$@=J}Fo>f=^70B*w$#O6H2cvos%(>vfJ?nW87pya!
+8M8p+$`bA6AxOA&)%FTKvn-
+I?r7s6TVA+3uVk8XG<`OfxL!)TlEt;#|M;+Ff!nfM#pX!*XUmPR+@QJMs}{{L%QRv;7)x%I0N8rZ@ghHw^U^dO)yzJJo
+bq`d=%jj$v0O9nKB1W0exSPSmrQj*U>M-
+7>gUR8Cf;pvKhEeeTWba+4ut*%EKN|AGB|4^W2^4y!d4mhQ0BKh+RBRZEnt1b4IWe8pJOZBxT?x;&H=rC^llYb%>qP$^
+s=GPJ8~QVjPVxU;W!|Ngsa3N3H<Kk&d?5A8p+Uxwpyl_DOcfkG|_oEjUW1o}qh)Y<JqjR5vkT28l(;C&O1xX-
+v9xK?eRihJ4Ybi12jIpaP;<DutH9Z)BzABo|FoGZCicl}M>$~LqGF2%Z};)W*Vvt7=K@two67G>M9W9<|t#_2!ZW64l%
+D%~h;t`pTc_Vx9ts*)WaRGRm!6wJWL*iav-
+{4ttoC5Oi+#=~PtX=T7eooYSCy(gWtOE#92YKc#<SoK3RkafGJw5=VTve}&&nMlYPW+FcBP&wrc$C;!iCmUDAR4=T+OE
+Tj&sfv-QmQ@-rsQVkDSxD(|=_6O_Ck1)Pe!7pY!vjM?OVwK*(kU1f$!<3<?JBs5yxD0l%|LD{b-i-wle)Z}#`MIAkN2q
++X1WZG+eYNXz$kaDQoANb`pChRid0&y=j2who@IAp44yLEclFYEeenLidwUPw)~hFqdR>VvG2AV1XJkwLJVVVLYIJGFx
+o2A{h0^eFliPoJ<*)n%2i6aIX{enYp2b|ho0LL(xp{HzJ_@Y`BnC!ChiNn%A37=I(0w8~As!tYo)~gn>eZ9Hd_cC)z$h
+6_-V@ZByOGIu`6d=@*+EV9cGT+}xc|1h`)<GgzWs7xz0<Y!Aj-
+X*3TMWhrWu*I`f8cnE}b)DS4wBk%RQA_nbu=NkI3~>ZD>n1nTX5EpXifbVeBYfPcrPnuC*`IAzhJsW3u@iy5kNqN)O#9
+o6o*m@7aH|;Ap7pNk*<0BV)sl^u?26a9E5Fi^1fDx*Q6B^)37WTl`044Y}@v!#8s&$$C}$blPj&@KOsM`kAC_3_m(7mq
+G04DfUuE<73CK-z_BQy}T16I&s&J<WHXO?0!&H?zLrdVuri+!KE28{dYZR=8Jv2lvT+~bH2(=^U&?RMq4!Z<*bINx9H3
+k$o-
+{Tw|u`{0w_j#J)rhddQKc6J8ImE@yMWB``NB8d)*{x&L#uVWsus3d+$9xI8l05ZiZ}k|G(F{@6bK>+$=accZ>AM;5f0@
+dmfRy8?Nuwx3IUj9z(x&n0y``8apv`EZiZZ_ZF5Ubav@jj>u)*BZHl42;c2R<>p8lwr<Xp3GU4#RM~D8Jg<;Iqpi|&v$
+3?7X)Uf%bRvFSio<<8d}L6LK<+qu(UxXePSRRB_`sq2ZtL_qgNjee!FD1sHuC5RC;n)BvP+J<j_PzwOO~gD;SL#Hrz&B
+e+r^Zb@R{yQCwzwQawmM{`dY6u(_Jk!8aW=zeO6@{#m7`5R<3T%i-|F^+uSYMYq*h(Ujsq*-
+*<5T17UgFrRCLo&%V3v>oQgW>3X=!>FyM2)|VK0RH&rKCulA);K0(X>!%lhyyTqiG<DWntvtn2K=FB71XMYc6=RQRsnJ
+@|T%}0dX6(v+<Ons3FeOP{)tK9Zb-w<_A2yy{(#&l`N(S$8+Y6PC!kSOIjeI-
+%*{xk^w7bQM@jWbCEjM#nM)!HALO5!}H<w+3x=<&eVpJV~H2Ga;aimY}>W_{MpN^CAxn~RNUAHBvt62F7IbrHME*~A14
+k|k^`*H)4+PmT8PV#}iyY9I6plkojTWKH2`gHq-3dxxnGp2uF*t#*eU5mH;eYDe9Rk-
+*hMFrK5FL&a<d|OZ2rewlVr{tlh<L0!n6kliOMeRZ}Hq$=j*!4!XJ-1%QgpKBC^7+!BTz(><{dGya@a?5RoUCgpyK-
+J?e0TNc;uGWxPE(c8ROd&Tbvpz`Z4Z}BnNoM*8Zxf0He*VDyB=J|w1he}_W(twXOQ!tv}D+#%33-+-
+XwcP3bpG^Z$b&~Ehi?uU4CkGP&Ns*U2dJD>T)_%=PEbP$wAfjzWd(ZS(*&#NlyKRraATia(Wqq%xPnkIqeNIhiP=V|AD
+gOjQRM$=_6zE?9@e4;b1x;g%=yrN_BeOgP7{^@kf@Cs0>v~lgLZ*-u(v-
+?7MUSg%aImCF&0G7fDiuQ3<;Dl}jkM?m(FC6Q`Gx#A!2)3sqT}RHVf-
+F>;YqIFL$3!6g+%K63FI(xFPpT%?BVl#;^}G&hpx7sqLqR606YF;RLzSyk>1HM>}r5V30rb=vE?+qtQ-
+;j`r6OZk>u8YYxCcXt$tj*kN9_y#Gai}VaSK37BCEr-
+2o&%x?M+wESoR1&?EK&Fwq45KY7b3FprAaqhUm!=K6r}XT1c?jgr2ln0TZO>!hyQK5An_Q>2>m^Sh87mBELJf>|8UCF&
+FEPcf6^~Lm^adHOFk9w+ryG6Q1(D9OD<TxBoPya)B4u){7f3qGuZ5I(!kbK#DdGi#L#f@fzdTo}Fc;7>DNEUHwc&HJG$
+G=fy^ec0OcBo{tyMmLP@gAtjt)sf?u@bK#WP67U5+(SLxk^HdcK7Z%yMHq>Y~ijiE%X%utQf!wc_C$9Zul|PuE=RI9J&
+a+T!Hg@S-3lVg(v3A81sS%G_lr6H{f;mdTr?nw-OuTbWZW)@oCkqb-
+&I^pvdPLwvBqTML3iJs6*L8pQH}J!~kreTc^GgUr6mTie)c4SCWSR{i20>nu&>69w`Z;|}NA3m+ix&d8PG<Z}|d3}<8s
+HrQFlRwvh9_RP|85_J5L(#(>%v&$L<ygK17d1=k@b32DePTy=F%<*c-2*L-
+}$^<f&AdMq!WmoN&vus~q=B(vXKSNO}Z3L?NH4jTENsv$`Dh>YXY&?z9)X#Z`G290zLV3OV7I}_ds*~BXT;O1ndWhPcy
+PBjUum#Q<eo@U<BUL@D+AY;=Yf*TwbKCv*-n;L<+udPi=@BY7pYCA?dCU)ofKE8sQaWQ&>6{E6sw#W#2?MD^N@d2M3P-
+ZaRI52s$rm0RRZ%on@r_ww)RbNIkRwvP^xrw;9-Vh@-
+S9igo$`{Q%TE7Hy`lfh7)p~q`*@X90+r*k<|1k!^*eZGxm!EK09E!F>aq`z!qe)EnCfA+%hT5COs=s(Pi6|;kSQ{x*J#
+UmS<AF#0#sP39XU3r{oNM{h8|TY^^y4Dp(7(>LuFTE4&K(=ci`>r{Nf<Z?KR5w!}{b!CL4$J-+$oXzFY6P>p*nBdjiu-
+Tl%Y%C|R!pmpp#kJ@+5jZ$H>>JZKyZD0eub+|tjWJ`GW3X{!9{7H?w81)53+0?ef%SR3l}CN~t*g_d|OZVq}|pkNBxJ=
+uFI&6ZI8=~5vYIe#n}s0XCj-FL9$-
+s6CJKgB#8PR&lvT1uzGJ>7Ogcgm^g&E^KQD+l&eBj^QAi>rq1hLs`Bga?Od?lv~a-keNd-
+@~Vdk5N7L9UnSQHCpmrk}<V}C~uc(Guwep;aPkAOHQ8K&z0ZQ_QISP9N+o6*L9bi%TU9zm2Ebf*;>ZTY2P9DurT;8e?A
+7WUTiXFPgrG1mR)i_4JX&D_3$}5*~cc@&^VunGlZ)|1CDCqT_)>;7Zk|&1%<i%5?`vkVDfvB605?M6$2ksi@5*4L0Ii;
+{M5t8hf58J-)Xt;{=T>EyL<nkUV79zdst!e4CfOszImv3)XX;`_%Zc5rTeV9J!&76@%+v02OU!OI-
+~K4gxB%1hr9I7d&2U_sk?h4*D($pB!S=S?dr*A--+h{-8iIAr*n-
+Hc~Bo~v|jbW1D!VuFQ4u^%kpj6F==PH)nvS<WfZs5Rszm?m#dbp4wTmaq2+MhOMg!!IxrR74$U6!T+AKH`21-
+pc1~GMg1995#cR10?rt+nhd%k9?Wq&qd0V=bauV)4x$bQ4YR?R^->SAxrORWkeZBh*M)fO*<@W?-
++&qQk?9hCG^7GE_2Y2eU-E*whsuLjIo0P-q<-
+=k5R)floSDoa#V~2i+(XD=d%`{GfxPH;p+}_c<J8Czl+}<u6Yw}(qbT{~@cN;l6JjBYYUK{oloa~>GF`6>U@Zk>g#bRl
+IxZ_)CoTU~;ouN7?FeG2lbViOik0!|Ul<XQK<L-
+!l4VUi1b0bHk<h^gCNKXzfF_%)~4#?JZ{{#E(+~0TS{)2s_f~0;2_ji^iQKcj*jh;$aONQ6->pc}ZW|fSwjCG-YSO>P(
+ddd&nd_Eif%WpiJy&`D=smREHdjirpr_$w|J~FPhrgyqK(w+LuiV810@A50C<uecKrc1<ev7;#Bp1W?_f8T-
+q;sAGY!aW!*+(WOze5+9C-cNX4rqDg3*h$tZ{eNu4-JU--JTP=(d`Nw#Q-
+8wZC;ad0cMFlbNBvE8`8||>tS)^A=QjC`IfDK2`xXK9Jxr%r2>IupvmqfqEWfScsBhr?TubTO9dD7}PTExBqx7%M_~@t
+nUdEY@63agy`+phy82vlEt;CPhzdtfqelxEtTw?ismya4O|J-}gVENs?<DDgz-`ZUDrV{^W{vL-cJAZdf{Hv6M{L05Mz
+xy3D$#)U2+feJuP;-E|n_2%N%ty$--l=uJQ6>3VV&Bt#_uDj*f0?-Y!+w!q{(bo|zG=TJAIX1B-
+1&^(EuR^G3jC*;8*3^4ulq!rxtrLZ@wwlTGC2pF2VMYP1TF$gL7E%{4grUOyMZIXJ;1%dG2jGn3V0eg4Lk!p3!DYc0nY
+<302hFZ!14n<mOOz&zz%R2I0D=Q+zT87?gvf)j{+xwr+`zy)4*xq8Q=_X7I+SL9ykxY09*iG1TF&0uK}4H01g2=z}>(R
+;2z*8a4&ESxF0wHJPMoyo&rt*r-5gHXPMtZyy8W_m}7niaoen4<P6?GoM%2meAPj}SYUpUxIX3=1?G9;Em^-
+<Wd0#>^%wl2SY!8>@?%J*f0((wPJVdPFCxr$Ne=l%FY^)N;0C{l8C*|1%KSlM{~o_c8u4wR_)-
+x6Os!p>Ip(u6zMS7Jhh{%<9@1Zc^aFK@|BSB9ulR+-
+{6Fd1@f9kc!PUgw%pp=$e}T$pa1(K&&dzVL&X&h?ot>X_ot>ZAI$IvuI$It&h<~B3B#%ubkHtD$KE*n_zNJATc@JH;Ec
+!)|d4R6<uTlLmr{z#o^t(2TIbQer?D4waXX{78XOGt@<{2rUuh)rbg9F4f@O*~(k7R!4>qL(Ehw=kp#{wb`;TM>LRJ66
+hfG9BUlttYT5R1%jA->58xF7G9{2{t--Wm`AgVz!VnSYb6?csn38Qex3X8s$xZrdFY-
+3G5FjxaY+Qdf2bL@)DR;%mACB4+S<;!)=J68n+?k!1cfaVu3`n)$B-@_T30Uo#hF_(tjvm{-
+>mQ)OnEcN4E$P5rgO9mIKquO(hE_y*#F!FLib8thx`a}8U`DdMgT)IS^SBMt+1Gyf5B$f5q0`Fq3-
+TdBV_csubZ^V$aDr%4{nZy|2zqW&{r*Z&OjgXAAc1w_W+^~AHx|An}f5}#xKE#jto0wQOm7ozkQ0*3yl1Fo$u`8y5nr}
+JF7o9#h<WY%mC!FoG?p?bSLMC$GK&{J=>hhBI-
+R&Te5DQ5o)Y7Z3oG=xtZ{vG5$W3Z1n!@P?)=+ui@gMGwVT^<?#OC&FYHxuU!_7TrBj}u=*!p$4JmUzM7jl_!(zR3I~8Q
+)oIZw)p(%zsVXLX{O^{%7L0uLner!9n6E^U6l@pQrX`aF960yiM{e)cy=!OFU)pt;8vV?<P(&PY{Rm0Wo9v`^Z1T{CVP
+CG!dLNxRp4^{6pd<QntLo4)KD)ox}x$yQFfiDDghxfWdy^AoHG;q<h~Z`7sX?ul@n`SImzSw{+Euh{1m19_Eh{Zzg5!H
+MpL*pZS}_&3o!a!eAe9lKEd{e5Bkd=Cw`qFIq3s%-
+0jIzK8UW`2pfpuhok==64e}zpGy44E7P{nZHO}(@*V@`OCz?iF)_L%aUIqZX2u@L4#KkhZ^ni!fCX}i*TboUPK!0@uH{
+E9xtMe_IT0TXpa}MM!Wy-
+Z?yaWWTQQvOf}l$NeaSGH`?P%rm@t&ZKVEfw$bkIvW?K+F~3IgsC&F#%rmcOrZ}Ij7YhcjA})Zx{9v)<TZw(t$p@Ja5m
+!G`FPxRe_(Yvin0Z2me~$Ex`9s7zUnKo9_$|aSgMGva;3V_6i9^(xO|LZc=?m1qG5?hOgVecXnb!nKpQv-
+o8SEpTXWl{FdbVCHGCxGzM4eyJ;C00EW8RuK6FUYw#N7t(A&waAC+=x7+9!3UG3MvVzlA!}1oLkaucgj()L<WR(%=omD
+dxW;UPGPjG_$XT<nb!CH|9+((mtj3#{4Gf{{xaoQ>pz0sr}`fZ21+yf06mE^nCCqRR7J!cv;)vu4zd=Ef;p435p2wmx)
+`R3yL0t1H`?|-
+&#fan+b{(^Q&t}{~F0YG<Yp>hIw@x^+&~8F>CnmCjYGAzm@#wnExlG=bH_R9J8;T>N^`0^UNK@S8WK2Mer{&KTN#d35x
+EZ?H>u+{!!pw=I4k*TZ1AA&rdPW5jXA*ifQ1q!9L<#&>rvSng5Rb8}<Z6fqCU-vgdlJJm6mh|3Hf!U$CX*?<0T5;Jw7X
+5I)A7ApZs`{3vh=!cQ|lNB;hMf?@_ZWAIkuS%ZDV*%m|Jx>`hz`7g+S#lfIhfb<IBFaM5!$)Q#|yu)0xMb4L~zJVjm9b
+2S*5)}RLe1f@~{8xO1>Kk~9d1#Al|5V@1ACpX#nK8JTcpl;}8vZL~<*!n_bv5<Bx7Udv^W&@Kcu*%o2G<k!7<@Nz6#RR
+c|5TRmm7qv4|C7w$t5m-RHxs8<fj!QA%~lFOLG=fmWv-
+?6T0dAP7UB6Kgb%E?Ik?(>KDyd|espyye=8|}Gt49O{K^H&4{(<GQ^Z$(kJ=aWE7Jc5L6J9jJMjYZN$OvkpRN-
+{gVzu{YwY}lnWx+2cv&Z6;NK7aqrgdn?;xI9Q%cWA>7|%oBMwf}{Muk2@eFhKS~(umd>Yc9XC5H`mCx0Q1>gen$B9>EN
+T1rEy)b`MhJUe6bOT4)?B{z7-
+b5TT*hf4C@u!$OLKNQ@NMFFe2>yY!HV2uXB;Gh%C&Ft>_35Mf>}FoEp6c^8YTwMEtH^$%&a%hgX5uLG^~5bdq5ja|X5s
+|%=P14UFx4OPLFq4A#FXLRO8#l)QS$Gg&Nl<kXPKXq&(~6aXYd;0dGIeVf1B7xoqKUDtlx!7`B_Q%34}`Nw@~__kR868
+`NuN8)h(hII2N+!v;84^K06Bj$&fvtoo4Rop#FbDi%2uyOMC?lK3V1`<=+T6)*$AXe}j1EM1#nM?D_b7$exccKzRxwdp
+;gmr}zgH-
+}YpK2pSwB4jFt0u>=0$b$0o>*V*OoS!bsoU1yiSf1R<uHQgYR5Pphz@6{v^ntY}VUPnC5e3ZETxdxFocpdQ!^E1Q_O;$
+4ohlsPxzeBwKMUpS`H;J#L$!w1K$Hbey&>-
+dwUQ3*3c6O3KO?DRyUQ1k9XWMIw>ume1$h@DzuX(A#{R3?7d~c^*k8ThFgRdYCGJk^js<Tu-
+25%&Gm~+ITIjSFngTxW$g5<9>h#uyj5U-
+=jdDP$*;u!PBYvg)CgXmvx%%^FxKFa(i@?SMi^|RidZ%sq^H1j<azKtgTGt5V1{I52MS?0%x8;c}=gMGw>^|pQluCV<>
+SAf1TzbNBdy+ZUFyqUP4`P;-d?rsnXgRdk`GH>Xn_`4g#l;Q6q|7qYf^L5>FeQAZr7+g&}$9y+&OL&EtXC5Tp-
+?Ks#3=R+%4fe~$i4BThBHnoW3TopeUPT;a{&V6@(G?<O@EYPU^N)!)>|P<d4PH&$!@TiYQpMN`5o5lI_=<O}5Tncw5w9
+LxA*PrgBW~$mA*PvsfjBry<u`aO@f`E-
+5;sh&5DUzIPu!TK@*BK{c+uc3#6^Ssa<OG2&u4d0n|qw(VenSspur*HF!LS6>z}6b8+<)+g!$))8&f0?gEtdL4c<W<Gx
+%EKgb`mW#g}3}N8FMo`54?roHqC>;u(Y26K4$e6X%%!k+^w=^v7Tyah|#EI=MbT@?+k4om?Lv`CO^^0CCexBp-vTi9^i
+Ch?~!@5RSn<;xO~aiMP*@{0zR9xX0ith@;GZBJ=YVYJUbd68A%VN#>st*W^eZ%-
+8Lv@%rm4M3(tZ;+lEVpDV#0Vm?m(tK{P7CdE$^uiiubDf6d^Bezq3YVdmE5c8|M<@|yAQ-hm`!<+2=iRdPKe<HTY-
+k<2-WbaQTHre|VsZI9&#PlY6e<Hof-k+G+WbaSRZnF0$<~G^;4+Y@GP4<37(6RR)LJpiiag6!qt1H|yI<7v-
+zb#a368+5U_E3LG7T&01tY_3Viwtuw`8Nlf#T@e|hy(piqPv~*L%cT8B%;iFZ=~>}O`_LeAMt3roxddWPw9DQqDiEIXC
+Zu+`KG<3Pst{c1D<Cdkblo8)g%^})5L94O`-
+t)!OgJWvAN{mO8#NsZi9Wq5$3;>Jl!OEm>X^(eSC)GYw$+mDT95)Y38HEt7n?TjKS5!vyi_m^C!sP|6-
+GvGq{y_0sITVi<=F7c&=F#H<#+yNA(-oVy|EIZn4*|5?gG0D7nR6znb1++ec~U-
+;m`EHH#VM?+~{*%_3`XGw~er$~V)TW-H~7`F3JoxY_-KoRUuwZ|Q0lA?E*dgVf(f5#4Irv%Onwd$xZotaog+?b#Ibt2f
+9!mqwA^YS{O|Mlr+uZ#T&H-zc)otr7AMHHtZAhq!h_qbO{(=R?J<_WUV$mF@2^f0MXnPqPR!zaY!sL-
+oV_r8mnzUfC=X%<>Q4`J>J5Jjj}_TxFL(brq~<U1gU)!~D*5a=mJ$m}gE9uRFL>6quhT-WXdc77boc9O!`lr^BwFM2DT
+f(GEL*Q}BGM!_MDqhh0B&9d`ZXI_&yc?6B*n*kRXCXq)2Oh^xbmVw8D|czsu+m}34V$=!`2W%!54f13FZh?{peiVX7_s
+*lhsO(MI^ZZC7&?DmmkzMjIb&Qt%z{0`#wSDQrM;I+gH%uf<`EKvJ4cmr{f`6c4E?=`u9P|RH~kk1#IgcFAK9q^9;_ZY
+l}ILiDajUUxNp#D5;%Wpnx%WolU%dZf&<+m8N<rnC*<rnI-
+<>z$T@(Xv`@{4rZ^6Tle<rnR=<=5M3%dfxFmS3XNmPe`++7I~80B1UF`OS9P@|%bF0^520XT99-
+YZk%n(4Ls@+(+ddZ5BPuC-
+=$oCCwtrd?n30!s$lQYw%j)1oOkhO_@fKWd01X?+c{w%zr|>a+dU+`EQ6rFOj|*+(MjY{$IpxS?V7RZYIt!uOhoYc(zf
+@8eBu%yMyPG#DO0)iWu`S@v6l}(Qj}Iaf10nl3%0tYH&00)DEa0=3m_)?LEq`!8OF8E?5s_?j*bWszjp*GoK-Ljx~yIg
+SQd)Fu%M}+B-D<Fn@oeoc~by4Bki_W3DATchBQgK7-
+#(oCN<VgBysa4c<>Y%X~la#wi+)3=R{|F@NYvIet=q&ipmv=B|}uf%zYZ8>gE^!C)V8k@+K}Uro<6i@?=9KO#G{KHcn|
+_11rX&^^~I|NikpvwMErwIk)e-
+Am2xnQF_<0)Gem!`i=<<{@XBOXsS|E^VG`cK@!XW*>1cv)nIe`AV~Q&RTK<algS=5~m=)`keFt`LD>4UBdi4@#+^>dgr
+8FyI5}0R@wdm=6{y?%dT|)p1bBYVtvk8?{nyL&3d1sr^?>Ph*sJA95L|kH{$nE{7L3NBmeN+O80L$oBIrzDqFs@hW}df
+p99wCmVbVYTxVM8ol};)mUt1$qt7Yp@&u~w{OWVa@_8RUAFYOcIPll!ieDmb{Q64o9I<2{u|7xa?Xy<HK5I4XvqJc}YT
+ItjRoml=J|}z&@w!)5dgp}ozR5zhy>AkLbEd%>dmp3+{G;F>1MaV}_f7OUT)l6i&*AEQlXQ)}Z<498_f6&@eSNOh+b03
+m=V<l5hf@pfvljMAfO~4~=cBduzDa+ry>F6&_@`^_eUKvfi#pgR0S?vK`zHF_tCm+!U8#P3RKL+W+b-
+{~v+eTHI>Ro1b)|PM)<<@4U}2?5>GY-
+D{JoW8hWR?;6@`@|W3ZoCpOe*gaJJ62gY`LCZ=b8qwu1|Gww<oe!D>4_?6d9io(kt&KS%zd0L@F8zbUz~$(<i+ZYItc;
+hQOZ*5H-
+Ib4K`;6keZub@!zN**QMLuBmPE&cXH(x2<mS&cRA<CoUM=OsvnrewaA4f$Us^uOZgwVkPe;4j6ntanRsB#36(I#18X!W
+qMANcP{ov#8+%>^3KIdUQOKNx9zN`-?p>*{kEN@&&g^#OP`a~cGi^NwzE=x+s>Ny+jdskZ`)Zje%sE<_-#8&pIg;-
+mOi(t?W|b9wzK*Jww;v-
+*mhPD&atKfww*N{u<fk8K1VC_x46<frz*LTxDc@0!(za04+74K2H;$&Q*X3~r%C^rU!(ZjKD^R9r@E5tuvOD5MSs1Wzc
+j?J&z)*JP@g;1cHnHiZ3pUerrHkF=S;O7IA3quf%=@Ow(}P1Z9A|C{-
+VLQ1A`5=9oXGq+kue=+YZ#{Otl@T&y{LBP@gMx?Z61lgADc&>vN_)viq9$G<oMtT|2O+$$iIf+OPxPPh3}g{dS<X`@&%
+N^?=<M1-q{o?7kS-eN&LXX|Vfd!S0&_yRQiT0_?sJ*nJMzN!?)gMZm7>0lTjk{9|DEje^~m1iNnr?7j@xd0F5b*nJCN_
+Z6T#MJSH|yDwC2mnRJV-4*OYZ~YPMx)|7X{b0u>!H$~(J1zxw+zi-pIj~E$9jNUx0d`aX?6y#i9e)`7yTPuDfL+%Ec3l
++gx)|7XQ;?q&*l}s#8L;ar*@fDUD*&TiSgf(_x**tf5wP2Oz^==H|19{=0q1IMyH39krR}&vEv&DC9p``@7X~{n0(M+4
+*l{ti<NCplOMo4h1UqgD?6@@8adUOH9ha}O?YKpVF9dd6H`sAKV8``>9oG+bS_164QLyWhV8>~@@oUtdwskdm?@LK`h^
+Gy1?kd@p+HRWh*>;n*E4AIE?MQ7mX**KeP1=sscGH5-wwtsasqLmkpKUj3J5t+C0_-
+MjS82OR+f~|bn)TaulYW0m+f8$R+iueDGkNcS`E9$Y;J59PZm^poU^n%E-
+4q48DF$|$w(GS1X**8aP5S*LZ8xO@w%wEkyKWKU*Y6i;yGelE6ac#^1a^}Hc2gMarf#r{B49W5f`6>uwwn_5w%wGfx9z
+6sdfRT&cA>VLv>mAJCjGvVwu8)X8%XyXCHJ;i-#BpB!zCYVvA%U6-
+2?L52C)|Fn+NWADfwM3*0&GbbK#QvTdZ#&xaZp?54Kp}LU83QIniQ$6TxkN@|y_9THJ3VyvcC?g-
++RNwRm=%dk#L;;@NTTIe6kq>vvzG=huC>#k1RropRi2@$5GLc9Ppni?_bEj=1{87Vo<Qay@%RrbQGCUQN7ca2IjW;0>7
+;&n}bfBi8G4j}v#i)Z%@Y;8%!OW?MYF?e}DQXInhGO|p+zuits+<f`DD9N1ZU{mwflS7o;|{apgx&h&bnY-
+erM&ZevEcBj|t^td)(WshsxPAka#f4#-C(<J+dgJ9QayR3bOe9x@K`woC+ZHFBu-tbC`XLm_%CQd+n`n~`6l7ArI;@Mr
+AQwHBhJZ<m+;w;3c*XLd#|240+cy^fPyz#uBp4aPf?)+UIqG!9Lu8Y$DUW>OLC%KI{3U-
+fvZ~jK|Z}~xs_g=i_QG>4`P8!@ytnDthA9$_Bv%A!L$Sv+SMjkcV)lTBNNUJyhc`tFOr`2m0lADS3{N*h1mRPIzeUN`6
+-rV0RGSKey{6(KPp99wI%samh&liO~9|*wwAOd=>_5PacDZW(Do3Ch&0c*WKcD?M+TfOgbNM22xhWSMX<`=UtAIidfX%
+75zM*P>wml;6M^g8wP<nMdD)oT};_4hR7^FDe$0`rGnm_H;T{wbJ0%z}Rw{BywO{6o$c%ynp=u@0^03x#TXzTkbIg69h
+k=zSRG2NB>Nu=hvd`6SE_Qoz&jd>ZBpvo-d7ArJBE?>%VyKMM1OUYH;B11Dg<Fva}mvOb?~_12w#OdOhS_2wUU-XPxxZ
+1ujsaEv&ZZuRCHuK#nb-a52C-
+_Q;7fe6e8^g6RnuNUS6dj6o#H|Y6;KHs3{5BhwAo<HdG4SL;KpKs9X$a;TXuM6w_c|Bjy`|~|Mdw*Wf7xezTo*(?B^q+
+0@?0fJ1ZRQ_K|CdOfz*&Rai1oU$dtNNt>e=(|c`;&b&mX!`zK`AN+4JL)&$fE&y4qi_>wbiI{a0GO?;U9FHaJ8agXi_S
+?H>_u%C&mywwjX$ZzN8^^Lm}uf0H~<)#}X`ZYSRH^;U0wAi0e=2jS;|7h%4jzfbV=P4fN9R&Rdrg5+0PE86>W<iGyaR`
+2@+nv({Hh-ct={XK#ok^iQJR?q&|JZJDm;(2&pulsuCVZQ!mlE?R2z4?LUHe&t#0UbUB+ym>h`g;QEJVmQ#uj}zuf6MD
+ynU`iE;_`c8Yk7~3JO>Pp5f2$W%lzaTK6^oC#kk>5X0$kM@ErT=@HFhZ<F#fQ&c)qyrD{^~Gk<Co_ob^8|M6;$kNB|h{
+5<%FR@?sJ)es-E_7`gu%XgC8@({m`uK&QCCVo4YM~XOOuv?xrDm~5pZ7ROaAzm{leuv>dPy8-
+ZzU|cRjQmV9YySn{MdFVc9NnyV;1<r$W|jWGt}jhGB;S1{kL|>AUw>c&*H@?QKiX;gkCLtYkWv0AW}V*@vraF~tjnJ<o
+_EJ4vQ7I8`No*N{4neKnr8Ouv&+_3dG^HAS9#XN)Yn*-
+t*`QIh*@5FHY8z$muELN^IXl;%d7xBs<QP?+H9uYNt?seD`{hxdL`E!O}(0}vGq!RlgZR8IcA%BCD#Z|y^>?HsaJB$Gx
+c1KArG2*<Wv4X&-
+Etv1|KxS2mN;VZf0H23BRouNx!WZQ+``7rv0{F%=m4+kZUxiUi1cRz330vdXWm)dLjE%v%GRm!qgMFH)ZOH+>0{xBwug
+qiQGFf^+fI+nR+7kcBGdBdNK=oG75S!1$vSJJ(0GnsVBXlC;gx&Qg2K>34xx(Ku=PjC%vF2Q$D+%r7dFC^SsZl=e*CZ=
+Yr3!=c3Q9XIbxNJ!kxOJ!k!PJump}dhUjL7EsRtsAmW2xf|+Pu63F9EZ4fsdX{THb+Wxw+3g`*ZMPr!O+K^zELPiclzS
+W|%en6w{#K=_AM?W2k5HAZPYYFc`D36z)1W^xAEy2Y(4St=pKOh-KXNa_)Socu&#2GV|3%QB2=pWJTUB=(^)0wQb$;bq
+t{HwRV8<8c`Z|3x=b!oUo5iwzHKKZn+m~bolY7Jm?$yeD5yH#)l5|g0+3r`?DEAz=SNWBD5R(2D$1?}<x3YVt#&-
+V^#~-M*-KG61-Mb<D-}sb!FQnVZ<xN38f1Tr>hwzWGdl=H)!SUoF-
+4PBy2jSnw`HX=3UvWIM;Qk`#e+Jy2VfSdA?fx~6rx)BiS^kUQejn#E3GRQw;TORDE1ds@fbBlX^(Dal7LGpw?!U@<H3j
+ZJ;QY()ub97Dc8{*G-
+N#uDA#nc|r`r$izs%*D1NSa2R|?$!PmW)HPsaS+#qRREOy=(!EQcJpf1dMG1otO6UHQEs^Y=98GXn0LINdC`f0yN%fP7
+AKy1n3jjN?x?mFpjBm$+R~rwp<bxR2E;_cXXyxv^Kf@0GcIHkbQsK!s02yZb}Ga-RqHk8-
+*RXpcYPbf>`m8#T&35AL7jbf=)5-p=u0JNl824NwrpS2=tL!tdkoQ3zkh`5A@qeY#xG-
+~Qh$hdi{4wH$vC!tdbxWWfEes+D^d+y^=SZolo`pydGR{yyh3)?m9o!sU|lYV-F`?4E;oKF{$_L-
+;@A`1`^AFFBuKNcUQue{lb>mOr>pbGk`zzp7g4XO_qKl;6~U-
+xB>_?dH?xo)a>E1GUP18r)wBDECp&=il@zcN`xd_9^!$=<RD9e+t~cTBF>1K%bMG&jRS-
+R?g2Xguju~%|ZBI<a`z({2tDa1N!`z98U;D_v;+K8}#9Ej(-
+l~c^l`y7vkB%@$`fHyEvX1(C6Q)=JJAGJ;(W6g#6sf@i^fAH|$;j_pfsNS#W=z^En0S{tvFN6u9@X`%HbgemJni?Q7hx
+I?bi;V#?oo?$2{DZvG#7ylAoA@2M^C{vB<%fcst^r{-7L?)98*w$*ljE2moo_utZX)N0%P104S-xUb~!-
+QfOVU0!e>)pp$)+kJw=cdxbG(|TNn@I`H}LipEsob73|-G9pICL#Q9X*q-
+YdpX?&aPMO|6xWv1hlUFFd}9UorV8%C3hu2H+*em{Z>!)QTH^MBI(4cu4gJZxYnA&f^oQ5iDE9?$Z}BU4wDW(L-
+4~&se78@z<GBA_J>PL`_g`W6+<M#nom`LdJ0zAJ%k`B3_x;*Vz7p&x-HssqN7y~Q!FFHdcGLsz-RzzM_a=59-
+3ay)>#YOs|DD4p!2Ld!!xXqb!ubq9x!$kmeGvWtx1$*d|8`DSe%HYK{k@j6Q%<keFL7&k<6rOYhnv3_>Xdr|+z-
+?$ceG>ob9l68cGf8O5a{6x0S*uDQyk9%=;1S*&lHTaU*`CGK|fnL{se?y!{M<VZSyI2oX5>@cpPWH%yLMByWn)gF!cNZ
+#~%jyBsqK@#@{*)KMLV@v;N5M4Vb?(tPgUn-
+?H0T4;R7xGpx@Uh^K?~Fb(csWIZf``*&F1<o5?GJ?C^6w!(PF`A>uUKkD&f8`$%D{Dtt>ak@ot|9jm|ud?00!12iUf-Q
+TD^V!`2;}pBkLp<yCdJBYq3+F!(hWQldX92=r$MF{-
+KUEyRd|%nJGdX^__hI!L96sL#{SV7I1n$4Z`I(1!4s*Q+A$*$SUx4sWu{<*n{<rly47hLB;{v$v=XAx@w)>yTHf*f3Mc
+HosvK+(2m0o|PySWopD!dMt;YZ)k;k%9Vb8bJw?)rH>qW`+<Uh0HX9N^oWA8q$`b2|InbW5E~noW!cUH6i)J<sj<s610
+(*rhr@pW*xnC|9qWZo`uBTio~?m$-k}b#GeY{tvEuaEbdiH~!Wo?*GemU%kZrH{E#JmbgFahA-JIdfoB2xm-yoSG_BT(
+s-0%`8><v(-8hs)zZB*SZj$#jP(+!GkQHhbH?C5<2@$Lukc=h=0BI+cfj@!)!XsK>h1XSyk0+_Wp3bg_`-
+@3e?#(0+dtK8KR?}Sb7+;#Vc><;Hfy_Dv$nrAPXTv_O8hM;pO9U?LdY(^{7#|iKfS?@FK6&~<@mX=RNlXk`MJ`TNAgNL
+{2Xw2lU*N)O?G;7;NRU2{+n%%Y_T~BJZJFtrTn)-`djVt7q>$ESJ}@`UuB1nblCBwI&A-
+L0re$H@{(?WD%*b^Sg+@4o(1l&f$+e3{ms+AI?xy3`8qrQX8Zed-b*w6Qw?@`!cg8MlvhCca=-
+%12b=;9L3xY7IVgVtcnZoJg7WqUZ2!4>yF5YhAIqk^WqZ#7N2~1o&w{+CYwY+!P=5&s9|8HNLEZ_F?`*Bz{uh8no!x$V
+p+4rIKDM@$#tT`#ZiD6XdkmJ(M-7(!-9dw8`uzsW_ML3eb1RmQ;s3XCU&I)%WS({d?*YCY_#WVcz=H-
+$6KcZXdxiSDjGE<K?iqvS-*|k{;P=XPSA%8W^A&@iV3}!_e*^M+20tb3W`kwgwN)j4pIiqv_|sA!tL*YbfTO@M-
+~@0II0c*r&H!hDbHI7v0&o#HP;GMvI1C&CjsnMk6TnH}6mS|i1DplU0q21Wz(wFd4U``^3>*QD0>^+8z)9c~a2hxRoCV
+GS=Yb2rMPR+p?v)=n3>*QD0>^+8z)9c~a2hxRoCVGS=Yb2rMc_aklpi<@90863$AA;SN#GQ48aM--1<nEIfeXMz;D8Ux
+4;%)L07rpizzN_aa0)mLoB_@P=YaFT1>hoZzz^jI4g*JkqrfrX1aJ~K1)K)X0B3=7z<J;Ta1mI~C%y6mhk+x&QQ#PG0y
+qhr0!{;GfV03k;5={vxCpH6f3N(&Vc-aG6gUQ)08Rp@fYZPk;4E+sI1gL^E&>M{p!~pL;0SOOI0l>mP6DTZ)4&<vEN~7
+u4_p8)0tZ$=`GLd05#T6r3^)Ot1Wo~`fiu8a;2dxsxBy%P*5{kN@&ku~BfwGM7;pkO37i5>180D<z&YSNZ~?do99RkE2
+Mz;AfTO@M-
+~@0II0c*r&H!hDbHI7v0&o#H&;;cN4g*JkqrfrX1aJ~K1)K)X0B3=7z<J;Ta1l7r4CMz714n?Pz%k$ia1uBLoCeMSXMu
+CTdEf$Y5jYTp@&ku~BfwGM7;pkO37i5>180D<z&YSNZ~?do9B6^^1BZblz)|2BZ~{09oB~b*XMnT7Ip92S0k{YpXod0v
+hk+x&QQ#PG0yqhr0!{;GfV03k;5={vxCk6r1?2}014n?Pz%k$ia1uBLoCeMSXMuCTdEf$Y5je0K$`2d{jsQo2W55aEBy
+b8i4V(ea0_TA9zy;tUa9|CTA2<vg0geL4fD^z;;1qBgI0Kvo&H?9v3&2I-
+KpT`FI1C&CjsnMk6TnH}6mS|i1DplU0q21Wz(wG|S|~qo7&rnP1&#qHfRn%};52XsI18Ku&I1>Ki@<>plpi<@90863$A
+A;SN#GQ48aM--1<nEIfeXMz;J`X4KX4d00vrX70VjZyz$xG~a0WOFoCD4S7l4bvf%Q;+;4p9mI0_sCP5>u?Q^0B93~&}
+W2b>2k02hG+S3voJ!@v>XC~yoo0h|O*0jGg8z**oNa2~h-
+Tm%kmfbs)}fg`|C;23ZMI0>8rP6KCvv%opvJa7TH2prf5<p&M}M}VWiG2jGn5;z5%2F?Iyfpfrl-
+~w<FSfBIt$`2d{jsQo2W55aEByb8i4V(ea0_TA9zy;tUa9|UZA2<vg0geL4fD^z;;1qBgI0Kvo&H?9v3&2I-
+fCJ?R4g*JkqrfrX1aJ~K1)K)X0B3=7z<J;Ta1l7r4&?_914n?Pz%k$ia1uBLoCeMSXMuCTdEf$Y5je0J$`2d{jsQo2W5
+5aEByb8i4V(ea0_TA9zy;tUa9|6RA2<vg0geL4fD^z;;1qBgI0Kvo&H?9v3&2I-
+z*Z<fa2PlO90iU6CxDZ{Dd0441~?0x1I_~%fQ!I^tDyYAVc-aG6gUQ)08Rp@fYZPk;4E+sI1gL^E&>NSp!~pL;0SOOI0
+l>mP6DTZ)4&<vEN~7u4_p8)0tdE1`GLd05#T6r3^)Ot1Wo~`fiu8a;2dxsxBy%P4uqlnz+vDBa1=NOoB&P&r-
+0MI8Q?5%4mb~704@RtI-&f)Vc-aG6gUQ)08Rp@fYZPk;4E+sI1gL^E&}WKc)aohhk+x&QQ#PG0yqhr0!{;GfV03k;5={
+vxCk8B0p$k{14n?Pz%k$ia1uBLoCeMSXMuCTdEf$Y5jfBV<p&M}M}VWiG2jGn5;z5%2F?Iyfpfrl-
+~w<FIB+$TA2<vg0geL4fD^z;;1qBgI0Kvo&H?9v3&2I-z)mPXa2PlO+-
+tCmx*vEHcnWwLcm{YDcn)|Tcma43SX^Us5ZD3k2JQjw1?~qP1)c()2A%<)1)c+*2VMYP1lBL`c;yFnfV+WvfO~=afk%O
+-fTw|HfM<c{faif1fER(?55k(|2X=tFfqQ^^f%}0+fv13{foFhcf#-ndffs-mfyFK;Kd=Mb4cr6V3)~Mp3Oofo4Lk!p3
+p@ur54-@p2rRCH@&h}--M~G-y}<pzqrg+Z)4(&pv%qt}^S}$hi@^E?AFuqt4sbVc4{$GVKkz8<6!0|g4Dc-
+Q9Pm8w0`MZR{v#(|`GFnaZr~o^Uf_P<QQ#@yY2X>)S>QR~dEf=$MPP9~lpoju?gs7w?gj1#9tEBPo(7%)o&}x*o(En4U
+IZ35K>2|k;BMd^;9lT<;8EZy;A!9);91}~;CbK$;6-5lLb_LeU<bGxxCc09uza5{0h|O*0jGg8z**oNa2~h-
+Tm%l>XmbcS3>*QD0>^+8z)9c~a2hxRoCVGS=Yb2rMc}|qP=4Sra0ECC90N`OCxKJIY2XZS7B~l-2QB~?fde-
+~`GLd05#T6r3^)Ot1Wo~`fiu8a;2dxsxBy%P4(x&Q1BZblz)|2BZ~{09oB~b*XMnT7Ip92S0k{Yp*bC(c4g*JkqrfrX1
+aJ~K1)K)X0B3=7z<J;Ta1l6g3zQ!?3>*QD0>^+8z)9c~a2hxRoCVGS=Yb2rMc}}jq5QyM;0SOOI0l>mP6DTZ)4&<vEN~
+7u4_p8)0tb4a{J>%02yhfQ2Alv+0;hn}z!~5ya1J;RTmUWt2lhevfy2NN;3#mv!SeeBNrUD03#JX0-!I4*JSFWpgXQ-
+N@&?QA7c3eqzh4lzwZ!uK1&+b;`vu*=J;1%d{lKHZQ^3=}Gr+UJbHMY!3&4xO;x?Ouzz%RXa1U@Va6j-
+U@D%Vg@C@)Q@Eq_w@B;86u>RnNSAJjzxEr_!xEHt|cocXFcp7*HcoujLcpi8GcoA6ahw=kEz}>(-
+z`elzz)6GU_dim=Y2XZS7B~l-2QB~?fdhBg90CplM}VWiG2jGn5;z5%2F?Iyfpfrl-
+~w<FIB+MFA2<vg0geL4fD^z;;1qBgI0Kvo&H?9v3&2I-
+KorUk90ra6M}cF&3E(7f3OEg%0nP&Ffb+lw;39C~E+{{67&rnP1&#qHfRn%};52XsI18Ku&I1>Ki@<@mK>2~gz!Bgma1
+1yBoCHn*r-3uTS>POS9=HHp1P<H{<p&M}M}VWiG2jGn5;z5%2F?Iyfpfrl-
+~w<FIB*Y?A2<vg0geL4fD^z;;1qBgI0Kvo&H?9vU%SWNPp-Y!=GDMkfp-Jn4tx-
+J5O@OkY2asoUj%;X|7q>~VcV$UIDY3w2uef|RH%X?K+3>SQs28f+n@|6qzI&_l*WY)m9DORO$?45e3y`-
+4hUsHs6&M!)S*HMMWRE84jDRhG*X8S9U_FF{41suD9|ATLj|1geSgOO=FauN4f*{(@ArG}`+M)%abhR;h+D)P#BJhD;*
+tF{f8sG>hj@y(NL(QfiC2hMiPwnNiCe@Q#BJhD;*nQq{={R%4)GLmk+?z}60Z=i60Z@j6Ss&rh}*=Q#G?oL-
+(TNNyoY##c$)YKagF#S@hRf7#OH}G5nmy`MtqC-4)N%#G=Jhf#1q8R#7Bs0#3zYQ5uYVKPkf2^3h_1KTf}#WM-
+S5ciJgP}?>|ft7l|vxA@K_FD)AceI&q75gSbt+Njx&s&pV07h#lf7;v#W{I3!*nUL{^5UMFr5ZxFYMH;G4z{k*%_|NH1
+3;tAqu;v>XivH$gUg?N>Cjd-27MZ7`WCf+0-In>WPiN}Z?;wj=HafLV}ULjs3UL#&7{=vL%{%HPW-
+Y|bQZ<@cDznZ_9x6D7x+vay>+x*u2#{Am+-
+Tc!u<{L|X#XEMwTdY@?jq#>m3!9~~ztE`G!@a?Ypj@ief{x?)_0Vs6Z#S!<zcfT*(=SzY-gxLQhuWJgzBt~2IBmHa8va
+t09T?@tVy9DJjL(-
+A0;5xl7lhFe^MSG8*DKZftQQLyfggqu1;$dTw&+J(ZkEFGT;#>FMn~40i@rpD5c&&4R2oDAVPmK%m6wh;8}mAK!8;Zn-
+y1Z_Z^i+y=GSM#xh=8I=n^|#TMXug6q*lahpau$tkst0y;7yp463ukZewq))w&;gC^&M$QWUOL%YHrZjdE!rTx|M-
+hmCeK-
+t!?J8pe3EzhUWEWKYb;w%MqZ!czBfVobmM!oK}8`;6(yNh|L?8(VF%puFeCj?=Y{1nk(cVHIo?P_dJPwOlxMH(=?2I9X
+}Pdj$lvbzougUap|?bJE}zP+UPPxJVG|6ttpUKq=Z$uu+Yos1Q)-
+sgPhvf(0oHQWiQ`NX(;>JSxefk~~Uv5O5H1Bw(YbjRac)3IT<HwmC0{igK7!PN(ItW;va$QJX9%T0x0QgNxoS0>VxXD<
+^6S3EC>yENnEACG}Vs!a@%VJuLK)xC=!o&BcmIgCmaZq6RoF90%5xK(uBq_7w?Ax>_!l$3hpYD}xLNV>`Nxyd!lvSTY2
+JU9j8j=;(Pm($jXZh9Y50s*N#hbm?X&$<U4iYr`toXg-
+o?ArTGYC~1hwkcrrsh>eNZ*axsHiH@x`v{kU3`faHnU2Sx=rK^$*1u=yTg)uE#%0z>bnPb@%id6CdRj5)L93|_Gh=VTL
+D%hx6#BH?OXjffHBq$^(k+2ZZ))L2tjjFUzrG?_a+IEVxP=h5)ClMtra9lVJtdc-f1_rSt(~?Loi!IAyr?Rpp2%sU-
+&0_M%RFbJ3TN)x2iD<`xwI$H8|Ht)CM&E;;uM4O24au+2c~o@lR(v1%P8*-
+xiH~=UC+U11K3Vao5g()8&6n$9Rx8PQ(4Bt|&Ght_^9i0all6~6_ssUe`Z+UM|9xBQ%lX@5_*s+nUrW*d3xD5t^}fOS2
+UGNyovr%!B<R1MN!GuN&!_2FsV(|5nPmMr*X+|7LtoaPNZJ3}L+Te&_J27+e|v)dj+FJ^H94IA{b~E3pg)?Rznr4~{E+
+%#ivF1d{Ra~Cze>@c8&dy^6#a7v`VS`PKb*4vr-#(vk@oyg(0?dF|3-
+@b#Ub^tr|4f!(BGM$|7ptle?O%D$0_UoWrF@A3Hnyb^Z#D_y~4R|gY}<DdH&yo{(&C-
+T?zV`6#WbMy!hN*zW@E5GXFwO>wnUt|7e2#<Iv~Vu){s?Uk-Zx`XD1`ruSd+{;b>wMJ^uiw2`cTa{-
+UTyX^l*nXNU&^L|U)&t?Yef0(j=Ut;~<?ODGk64tM7B<sKQxwfrCgZ1A?dHx*E>ru0Z{?mUdLBDfO%C_l$8a<`zb;r*i
+Pv2$#-pg#=yLkM^bf(;=u|rpT^yU1ae*s`wGhq
 """
 # END GENERATED
 

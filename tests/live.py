@@ -47,6 +47,11 @@ class Memcached:
         command = [find_memcached(), "-u", "nobody", "-U", "0", "-l", listen]
         self.process = subprocess.Popen([*command, "-p", str(self.port), *options])
 
+    @property
+    def address(self) -> Any:
+        """As clients take it."""
+        return self.listen, self.port
+
     def __enter__(self) -> Memcached:
         # The first connection is kept for the statistics: one more would be counted by
         # another thread of the server, some time later.
@@ -70,6 +75,11 @@ class Memcached:
         connection = socket.create_connection((self.listen, self.port), 20)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
+
+    def renew_control(self) -> None:
+        """Ask for statistics over a new connection from now on, which a recorder sees whole."""
+        self._control.close()
+        self._control = self.connect()
 
     def stats(self) -> Counter[str]:
         """The server's own counters, over one connection that stays open."""

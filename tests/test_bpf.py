@@ -55,12 +55,16 @@ def test_python_layout_is_the_kernels(layout: Any) -> None:
 
 
 def test_the_fast_unpackers_agree_with_the_layout() -> None:
-    event = membench.SocketDataEvent(1, 2, 3, 4, 5, 6, 7, 1, send_offset=8)
-    run = membench.Run(9, 10)
+    event = membench.SocketDataEvent(1, 2, dport=3, pid=4, sport=9, direction=1)
+    event.offset, event.data_len, event.captured_len, event.send_offset = range(5, 9)
+    run = membench.Run(10, 11)
     header = (99).to_bytes(4, "little") + bytes(4)
     unpacked = membench._RECORD.unpack(header + bytes(event) + bytes(run))
-    assert unpacked == (99, 1, 2, 3, 4, 5, 6, 7, 1, 8, 9, 10)
+    assert unpacked == (99, 1, 2, 3 | 4 << 32, 5, 6, 7, 8, 9, 1, 10, 11)
     assert len(header) == membench.RECORD_HEADER_BYTES
+    ends = membench.Endpoints(1, 2)
+    ends.server[:2], ends.client[:2] = b"34", b"56"
+    assert membench._ENDPOINTS.unpack(bytes(ends)) == (1, 2, b"34" + bytes(14), b"56" + bytes(14))
 
 
 def test_embedded_object_is_the_committed_one() -> None:
@@ -176,9 +180,9 @@ def test_events_are_taken_apart_whatever_their_runs(seed: int) -> None:
         values = [value for text, left in runs for value in (*text, *[-1] * left)]
         offset = rng.randrange(2**32 - 20, 2**32)
         captured = sum(len(text) for text, _ in runs)
-        event = membench.SocketDataEvent(
-            number, 7, offset, len(values), captured, 11211, 50000, kind, send_offset=3
-        )
+        event = membench.SocketDataEvent(number, 7, dport=50000, sport=11211, direction=kind)
+        event.offset, event.data_len, event.captured_len = offset, len(values), captured
+        event.send_offset = 3
         record = bytes(event) + data
         flags = rng.choice((0, 0, 0, membench.RECORD_DISCARDED))
         batch += struct.pack("<II", len(record) | flags, 9) + record + bytes(-len(record) % 8)

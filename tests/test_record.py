@@ -50,7 +50,7 @@ def run_memcaslap(server: Memcached, *options: str) -> None:
 
 def run_pymemcache(server: Memcached) -> None:
     """Each command that pymemcache has, with hits and with misses."""
-    client = Client((LOOPBACK, server.port), timeout=20, no_delay=True)
+    client = Client(server.address, timeout=20, no_delay=True)
     for turn in range(300):
         key = f"py{turn % 40}"
         client.set(key, b"v" * turn, expire=turn % 3 * 100, noreply=False)
@@ -515,9 +515,10 @@ def connection_kinds(output: Path) -> List[int]:
             if kind == b"C":
                 (rows,) = membench._ROWS.unpack_from(payload)
                 at = membench._ROWS.size
-                for _, typecode in membench.CONNECTION_COLUMNS:
+                for name, typecode in membench.CONNECTION_COLUMNS:
                     column, at = membench.unpack_column(typecode, rows, payload, at)
-                kinds += column
+                    if name == "kind":
+                        kinds += [kind for kind in column if kind != membench.SERVED]
     return kinds
 
 
