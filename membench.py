@@ -71,6 +71,7 @@ from typing import (
     Iterator,
     List,
     NamedTuple,
+    NoReturn,
     Optional,
     Protocol,
     Sequence,
@@ -78,9 +79,10 @@ from typing import (
 )
 
 try:
+    import pwd
     import resource
 except ImportError:  # not on Windows, where capture files and profiles are read all the same
-    resource = None  # type: ignore[assignment]
+    pwd = resource = None  # type: ignore[assignment]
 
 VERSION = "0.1.0"
 
@@ -774,7 +776,8 @@ class EbpfSource:
             except LibbpfError as error:
                 messages = libbpf.take_messages()
                 if self._verbose:
-                    print("\n".join(messages), file=sys.stderr)
+                    for message in messages:
+                        print(printable(message.expandtabs()), file=sys.stderr)
                 reasons.append(f"{name}: {explain_refusal(error, messages)}")
         raise SourceError(
             f"this kernel ({platform.release()}) does not take membench's programs: "
@@ -906,7 +909,8 @@ def require_tracefs() -> None:
     if not any(os.path.isdir(path + "/events/syscalls") for path in TRACEFS):
         if any(os.path.ismount(path) for path in TRACEFS):
             raise SourceError(
-                "the syscalls hook needs tracefs, which this user may not read",
+                "the syscalls hook needs tracefs, which this user may not read "
+                "(missing: CAP_DAC_READ_SEARCH)",
                 "run it again with sudo",
             )
         raise SourceError(
@@ -3365,9 +3369,12 @@ class ProfileWriter:
 
     FLUSH_SECONDS = 1.0  # at most this much is lost by kill -9
 
-    def __init__(self, output: str, force: bool = False) -> None:
+    def __init__(
+        self, output: str, force: bool = False, owner: Optional[Tuple[int, int]] = None
+    ) -> None:
         self.path = output
         self.written_bytes = 0
+        self._owner = owner  # (uid, gid) that the file is given to; None: whose process it is
         self._path_until_start = output
         self._started = False
         self._rows: List[Operation] = []
@@ -3399,8 +3406,7 @@ class ProfileWriter:
                     )
                 # The old file stays until the new recording has begun.
                 self._path_until_start = f"{output}.{os.getpid()}.new"
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            return os.open(self._path_until_start, flags, 0o600)
+            return self._create_file(self._path_until_start)
         except OSError as error:
             hint = "choose another place"
             if error.errno == errno.ENOENT:
@@ -3408,6 +3414,18 @@ class ProfileWriter:
             raise ProfileError(
                 f"cannot write {printable(output)}: {error.strerror}", hint
             ) from None
+
+    def _create_file(self, path: str) -> int:
+        """A new file that only its owner can read or write."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if self._owner:
+                os.fchown(fd, *self._owner)
+        except OSError:
+            os.close(fd)
+            os.unlink(path)
+            raise
+        return fd
 
     def __enter__(self) -> ProfileWriter:
         return self
@@ -4372,10 +4390,18 @@ class Status:
     INTERVAL = 1.0
     HINT_AFTER = 5.0  # seconds without traffic
 
-    def __init__(self, matcher: Matcher, profile: ProfileWriter, source: Source, quiet: bool):
+    def __init__(
+        self,
+        matcher: Matcher,
+        profile: ProfileWriter,
+        source: Source,
+        servers: List[Server],
+        quiet: bool,
+    ) -> None:
         self._matcher = matcher
         self._profile = profile
         self._source = source
+        self._servers = servers
         self._quiet = quiet
         self._live = sys.stderr is not None and sys.stderr.isatty() and not quiet
         self._started = self._last = time.monotonic()
@@ -4397,7 +4423,8 @@ class Status:
             self._hinted = True
             if not matcher.operations:
                 self.clear()
-                say("no memcached traffic so far: " + explain_silence(ports, matcher))
+                why = explain_silence(ports, matcher, self._servers)
+                say("no memcached traffic so far: " + why)
 
     def _show(self, elapsed: float, rate: float) -> None:
         matcher = self._matcher
@@ -4425,7 +4452,10 @@ def print_result(text: str) -> None:
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        print(text, flush=True)
+        # Names and numbers in it are from elsewhere: nothing that a terminal acts on may leave.
+        clean = "\n".join(map(printable, text.split("\n")))
+        encoding = sys.stdout.encoding or "ascii"
+        print(clean.encode(encoding, "replace").decode(encoding), flush=True)
     except OSError as error:
         if sys.stdout:  # or the interpreter would try, and complain, once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -4438,7 +4468,7 @@ def print_result(text: str) -> None:
 
 def say(text: str) -> None:
     """A line for the user. Results go to stdout, everything else here."""
-    write_stderr(f"membench: {text}\n")
+    write_stderr(f"membench: {printable(text)}\n")
 
 
 def write_stderr(text: str) -> None:
@@ -4449,15 +4479,121 @@ def write_stderr(text: str) -> None:
             sys.stderr.flush()
 
 
+# ---- Rights and priority ----
+#
+# Rights are needed to create the file, to load and attach the kernel programs, and to open
+# a packet socket. Ring, counters, socket and file are open by then, and what is open can be
+# used and closed by anybody. So all rights are given up, for good, before anything that a
+# client sent is looked at.
+
+CAP_SETGID, CAP_SETUID = 6, 7
+PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
+_CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)  # version 3, of this process
+_NO_CAPABILITIES = bytes(24)  # effective, permitted, inheritable; twice
+OOM_FIRST = "1000"  # oom_score_adj: the first to be killed
+
+
+class User(NamedTuple):
+    """Who a recording runs as, once it runs."""
+
+    uid: int
+    gid: int
+    owner: Optional[Tuple[int, int]]  # whom the profile is given to; None: it stays as it is
+
+
+def choose_user(asked: Optional[str]) -> Optional[User]:
+    """The user to become: the one asked for, or who called sudo, or for root itself nobody.
+
+    None: this process stays who it is, because it is not root, or is root in a container
+    that may not change users. Raises MembenchError if it cannot be the user asked for.
+    """
+    may_change = False
+    if sys.platform == "linux":
+        needed = 1 << CAP_SETUID | 1 << CAP_SETGID
+        may_change = effective_capabilities() & needed == needed
+    if asked is not None:
+        return find_user(asked, may_change)
+    if not may_change or os.geteuid():
+        return None
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if uid.isdigit() and gid.isdigit() and int(uid):
+        return User(int(uid), int(gid), (int(uid), int(gid)))
+    # Without sudo, root is who will want to read the profile.
+    with contextlib.suppress(KeyError):
+        nobody = pwd.getpwnam("nobody")
+        return User(nobody.pw_uid, nobody.pw_gid, None)
+    return User(65534, 65534, None)  # what the kernel calls the overflow user
+
+
+def find_user(name: str, may_change: bool) -> Optional[User]:
+    """The user of this name; None if that is who we are and must remain."""
+    try:
+        entry = pwd.getpwnam(name)
+    except (KeyError, ValueError, AttributeError):
+        raise MembenchError(
+            f"there is no user {printable(name)}", "leave --user out, or name one that exists"
+        ) from None
+    if may_change:
+        return User(entry.pw_uid, entry.pw_gid, (entry.pw_uid, entry.pw_gid))
+    if entry.pw_uid != os.geteuid():
+        raise MembenchError(
+            f"only root can record as {printable(name)}", "run it with sudo, or leave --user out"
+        )
+    return None
+
+
+def give_up_rights(user: Optional[User]) -> None:
+    """Become that user, without any capability or group, and with no way back."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(name: str, *arguments: Any) -> None:
+        if getattr(libc, name)(*arguments):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def prctl(option: int, argument: int) -> None:
+        call("prctl", option, *map(ctypes.c_ulong, (argument, 0, 0, 0)))
+
+    try:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)  # nothing that it could start gives rights back
+        if user:
+            with contextlib.suppress(OSError):  # at the end of the kernel's list, or no right to
+                for capability in range(64):
+                    prctl(PR_CAPBSET_DROP, capability)
+            os.setgroups([])
+            os.setresgid(user.gid, user.gid, user.gid)
+            os.setresuid(user.uid, user.uid, user.uid)
+        call("capset", _CAPABILITY_HEADER, _NO_CAPABILITIES)
+    except OSError as error:
+        raise MembenchError(
+            f"cannot give up root's rights: {error.strerror}",
+            "record as another --user; --user root gives up the capabilities alone",
+        ) from None
+
+
+def give_way(niceness: int) -> None:
+    """Let the server have the CPU, and live, when there is not enough for both."""
+    if hasattr(os, "nice"):
+        os.nice(niceness)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(OOM_FIRST)
+
+
 def record(options: argparse.Namespace) -> int:
     """Record until the duration is over or somebody stops it; then summarize."""
     ports, why = choose_ports(options.port, options.source)
+    servers = find_servers()  # later we may not look into other users' processes
+    user = choose_user(options.user)
+    owner = user.owner if user else None
     secret = options.salt or os.urandom(32)
-    with Stop() as stop, ProfileWriter(options.output, options.force) as profile:
+    with Stop() as stop, ProfileWriter(options.output, options.force, owner) as profile:
         with open_source(options, ports) as source:
             started_ns, started_unix = wait_for_start(source, stop)
             header = describe_recording(options, source, ports, secret, started_unix)
             profile.start(header, started_ns)
+            give_way(options.nice)
+            give_up_rights(user)
             matcher = Matcher(
                 profile.add,
                 profile.add_connection,
@@ -4465,7 +4601,7 @@ def record(options: argparse.Namespace) -> int:
                 not options.no_responses,
                 source.reads,
             )
-            status = Status(matcher, profile, source, options.quiet)
+            status = Status(matcher, profile, source, servers, options.quiet)
             if not options.quiet:
                 say(f"recording {source.name} with the {source.hook} hook, {why}; Ctrl-C ends it")
             while not stop.requested and not is_over(source, started_ns, options.duration):
@@ -4482,7 +4618,7 @@ def record(options: argparse.Namespace) -> int:
         profile.finish(matcher.ledger, {"duration_seconds": duration})
         status.clear()
         if not options.quiet:
-            summarize(matcher, profile, duration, ports)
+            summarize(matcher, profile, duration, ports, servers)
         for remark in source.remarks:
             say(remark)
     return 0
@@ -4608,7 +4744,11 @@ def describe_recording(
 
 
 def summarize(
-    matcher: Matcher, profile: ProfileWriter, duration: float, ports: Sequence[int]
+    matcher: Matcher,
+    profile: ProfileWriter,
+    duration: float,
+    ports: Sequence[int],
+    servers: List[Server],
 ) -> None:
     """The last lines of a recording: what it holds, what it lost, what to do with it."""
     gets = matcher.hits + matcher.misses
@@ -4619,7 +4759,7 @@ def summarize(
         f"{human_bytes(profile.written_bytes)} bytes written"
     )
     if not matcher.operations:
-        say("nothing was recorded: " + explain_silence(ports, matcher))
+        say("nothing was recorded: " + explain_silence(ports, matcher, servers))
     if profile.path != "-":
         say(f"next: {os.path.basename(sys.argv[0])} analyze {printable(profile.path)}")
     report = matcher.ledger.report()
@@ -4725,15 +4865,17 @@ def ports_text(ports: Sequence[int]) -> str:
     return ("port " if len(ports) == 1 else "ports ") + ", ".join(map(str, ports))
 
 
-def explain_silence(ports: Sequence[int], matcher: Matcher) -> str:
-    """Why nothing may have been recorded, from what this machine shows."""
+def explain_silence(ports: Sequence[int], matcher: Matcher, servers: List[Server]) -> str:
+    """Why nothing may have been recorded, from what this machine shows.
+
+    servers: those that were here when the recording began.
+    """
     kernel = matcher.ledger.kernel
     if kernel.get("recv_bytes"):
         return (
             f"{kernel['recv_bytes']:,} bytes were read on {ports_text(ports)}, but no memcached "
             "text command was found in them. TLS, the binary protocol, or another service?"
         )
-    servers = find_servers()
     served = {port for server in servers for port in server.ports}
     if served and not served & set(ports):
         return (
@@ -4850,15 +4992,27 @@ RECORD_NOTES = """\
 A profile holds no key and no value: keys are hashed with a secret that is made
 up for each recording and kept nowhere. Its mode is 0600.
 
+rights: once all is attached, recording goes on without any: as the user who
+called sudo, whose OUTPUT then is, or else as nobody, with OUTPUT left to root.
+Instead of root, CAP_BPF and CAP_PERFMON are enough for --hook sock, and
+CAP_NET_RAW for packets.
+
 cost: some hundred nanoseconds of the server's time for each read and each
 write, and some microseconds of another CPU for each operation. --no-responses
 about halves both, but there is no outcome, no hit ratio and no latency then.
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse repeats what it was given; not what a terminal would act on."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     """The finished options. Exits with 2 and one line on a mistake, with 0 on --help."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="membench.py",
         description="What a memcached server really does: record its traffic, analyze it.",
         epilog=EXAMPLES,
@@ -4953,6 +5107,18 @@ def add_record_arguments(commands: Any) -> None:
         "--no-responses", action="store_true", help="requests only: cheaper, no outcomes"
     )
     sub.add_argument("--force", action="store_true", help="overwrite OUTPUT if it exists")
+    sub.add_argument(
+        "--user",
+        metavar="NAME",
+        help="who to be when all is attached, and whose OUTPUT is; default: who called sudo",
+    )
+    sub.add_argument(
+        "--nice",
+        type=number_within("niceness", 0, 19),
+        default=10,
+        metavar="N",
+        help="how far to stand back for the server when the CPU is short, 0 to 19; default 10",
+    )
     sub.add_argument("--bpf-object", metavar="FILE", help="load the kernel programs from FILE")
     sub.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     sub.add_argument(
