@@ -5115,9 +5115,9 @@ def add_record_arguments(commands: Any) -> None:
     sub.add_argument(
         "--nice",
         type=number_within("niceness", 0, 19),
-        default=10,
+        default=5,
         metavar="N",
-        help="how far to stand back for the server when the CPU is short, 0 to 19; default 10",
+        help="how far to stand back for the server when the CPU is short, 0 to 19; default 5",
     )
     sub.add_argument("--bpf-object", metavar="FILE", help="load the kernel programs from FILE")
     sub.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")

@@ -270,7 +270,7 @@ def test_check_says_what_is_missing(
 
 
 @pytest.mark.parametrize(
-    ("options", "niceness"), [([], 10), (["--nice", "0"], 0), (["--nice", "19"], 19)]
+    ("options", "niceness"), [([], 5), (["--nice", "0"], 0), (["--nice", "19"], 19)]
 )
 def test_it_stands_back_for_the_server(options: List[str], niceness: int, tmp_path: Path) -> None:
     assert os.getpriority(os.PRIO_PROCESS, 0) == 0
