@@ -2032,7 +2032,10 @@ class PacketSource:
             # A poll that a signal interrupts goes on, so this one is short; see Stop.
             poll = select.poll()
             poll.register(self._socket, select.POLLIN | select.POLLERR)
-            poll.poll(timeout_ms)
+            if any(event & select.POLLERR for _, event in poll.poll(timeout_ms)):
+                # The interface went down. Reading the error clears it, or each poll would
+                # return at once; when the interface is up again, packets come again.
+                self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         for _ in range(4):  # some at once, so that other work is not done for each
             if not self._is_ready():
                 break
