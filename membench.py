@@ -1816,6 +1816,7 @@ CAP_NET_RAW = 13
 
 _RING_REQUEST = struct.Struct("=7I")  # struct tpacket_req3
 _BLOCK = struct.Struct("=8x4I")  # status, packets, offset of the first, bytes
+_BLOCK_TIMES = struct.Struct("=32x4I")  # when it was begun, and of its last packet: s, ns
 # struct tpacket3_hdr: next, seconds, nanoseconds, captured, length, status, offsets of the
 # link layer and of the network layer; then, of struct sockaddr_ll, the hardware type.
 _FRAME = struct.Struct("=IIIIIIHH28xH")
@@ -1954,6 +1955,7 @@ class PacketSource:
     BLOCK_BYTES = 1 << 20  # the largest packets must fit into one
     FRAME_BYTES = 2048
     RETIRE_MS = 20  # after which a block that is not full is handed over
+    CLOCK_STEP_NS = NS_PER_SECOND // 10  # the two clocks cannot be read at once
 
     def __init__(
         self, ports: Sequence[int], interface: Optional[str] = None, ring_mib: int = 64
@@ -1979,7 +1981,8 @@ class PacketSource:
                 ) from None
             self._stack = stack.pop_all()
         # The kernel's times are the calendar's, the profile's those of a clock that runs on.
-        self._clock_ns = time.monotonic_ns() - time.time_ns()
+        # Between the two there may be several differences, when the calendar's was set.
+        self._differences_ns = [time.monotonic_ns() - time.time_ns()]
 
     def _open(
         self, stack: contextlib.ExitStack, interface: Optional[str], program: bytes, blocks: int
@@ -2064,7 +2067,18 @@ class PacketSource:
         data = self._ring[begin : begin + min(size, self.BLOCK_BYTES)]
         struct.pack_into("=I", self._ring, begin + 8, 0)  # the kernel's again
         self._block = (self._block + 1) % self._blocks
-        parse_block(data, packets, at, self._clock_ns, self._reassembler.add)
+        difference_ns = self._choose_difference(data)
+        parse_block(data, packets, at, difference_ns, self._reassembler.add)
+
+    def _choose_difference(self, block: bytes) -> int:
+        """What to add to a block's times. Call it for each block, soon after it came."""
+        now_ns = time.monotonic_ns()
+        current_ns = now_ns - time.time_ns()
+        if abs(current_ns - self._differences_ns[-1]) > self.CLOCK_STEP_NS:
+            self._differences_ns = [*self._differences_ns[-3:], current_ns]
+        begun_s, begun_ns, last_s, last_ns = _BLOCK_TIMES.unpack_from(block)
+        latest_ns = max(begun_s * NS_PER_SECOND + begun_ns, last_s * NS_PER_SECOND + last_ns)
+        return choose_difference(self._differences_ns, latest_ns, now_ns + self.CLOCK_STEP_NS)
 
     def stop(self) -> None:
         """See Source.stop. Waits until the kernel has handed over what it holds."""
@@ -2084,6 +2098,16 @@ class PacketSource:
         mean = sum(self._totals) / max(counted["events"], 1)
         missed = max(int(self._dropped * mean) - counted["gap_bytes"], 0)
         return {**counted, "dropped_events": self._dropped, "missed_bytes": missed}
+
+
+def choose_difference(differences_ns: Sequence[int], latest_ns: int, now_ns: int) -> int:
+    """Which of these, added to that time of the past, comes closest to now.
+
+    What was stamped before the calendar's clock was set back would, with the difference of
+    today, be in the future; what was stamped after, with the one of before, long ago.
+    """
+    past = [ns for ns in differences_ns if latest_ns + ns <= now_ns]
+    return max(past, default=min(differences_ns))
 
 
 def parse_block(

@@ -303,6 +303,36 @@ def test_clock_set_back(tmp_path: Path) -> None:
     assert sorted(times) == times and times[-1] - times[0] > 0.9
 
 
+HOUR_NS = 3600 * 10**9
+
+
+@pytest.mark.parametrize("step_ns", [-HOUR_NS, HOUR_NS, -200_000_000, 0])
+def test_packets_after_the_clock_was_set(step_ns: int) -> None:
+    """Their times are the calendar's: those of before and of after must stay in order."""
+    boot_ns = 1_700_000_000 * 10**9  # what the calendar said when the other clock began
+    stepped_ns = 50_000_000
+    differences = [-boot_ns] + [-boot_ns - step_ns] * (step_ns != 0)
+    for late_ns in (0, 1_000_000, 30_000_000):  # the reader comes so much later
+        for at_ns in range(0, 2 * stepped_ns, 5_000_000):
+            stamp_ns = boot_ns + at_ns + (step_ns if at_ns >= stepped_ns else 0)
+            known = differences if at_ns + late_ns >= stepped_ns else differences[:1]
+            chosen = membench.choose_difference(known, stamp_ns, at_ns + late_ns)
+            assert stamp_ns + chosen == at_ns
+
+
+def test_packets_of_a_clock_that_is_set(tmp_path: Path) -> None:
+    """The recorder follows the calendar's clock, and does not take a step for a delay."""
+    with Memcached() as server, server.connect() as connection:
+        with membench.PacketSource([server.port], "lo") as source:
+            source._differences_ns = [source._differences_ns[0] - HOUR_NS]  # it was set since
+            begun_ns = time.monotonic_ns()
+            exchange(connection, b"get a\r\n", b"END\r\n")
+            segments: List[Any] = []
+            wait_until("packets", lambda: segments.extend(source.read(50)) or len(segments) >= 2)
+            ended_ns = time.monotonic_ns()
+    assert all(begun_ns <= segment[1] <= ended_ns for segment in segments)
+
+
 def operation_times(profile: Path) -> List[float]:
     """When each operation was, in seconds since the start."""
     with membench.ProfileReader(str(profile)) as reader:
