@@ -3928,7 +3928,7 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
             connections += reader.connections
             opened += reader.opened
             ledgers.append(reader.ledger)
-            key_spaces.add(header.get("key_space"))
+            key_spaces.add(str(header.get("key_space")))
             profiles.append(
                 {
                     "path": path,

@@ -15,17 +15,15 @@ import sys
 import threading
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import pytest
 from live import (
-    LOOPBACK,
     MODULE,
     Memcached,
     Recorder,
     assert_nothing_lost,
     exchange,
-    free_port,
     membench,
     read_rows,
     run,
@@ -169,8 +167,6 @@ assert ledger.lost_bytes == 0
     ),
     "a million connections": (
         """
-class Nothing:
-    append = staticmethod(lambda row: None)
 count = 0
 def add(row):
     global count
@@ -208,8 +204,6 @@ assert matcher.open_count < 5
     ),
     "a million keys": (
         """
-class Nothing:
-    append = staticmethod(lambda row: None)
 matcher = membench.Matcher(lambda row: None, lambda *_: None, b"secret")
 open_connection(1)
 at = 0
@@ -433,7 +427,9 @@ EVIL_VALUES: List[Any] = [EVIL, [EVIL], {EVIL: EVIL}, None, True, -1, 1e308, [[E
 
 
 @pytest.mark.parametrize("name", [*good_header(), EVIL])
-def test_profiles_with_hostile_headers(name: str, tmp_path: Path) -> None:
+def test_profiles_with_hostile_headers(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What a header says gets to the terminal without what a terminal acts on."""
     good = tmp_path / "good.profile"
     good.write_bytes(profile_of(good_header(), ["get"]))
@@ -445,16 +441,17 @@ def test_profiles_with_hostile_headers(name: str, tmp_path: Path) -> None:
             ["analyze", "--json", str(evil)],
             ["compare", str(good), str(evil)],
         ):
-            done = run(*arguments)
-            assert not CONTROL.search(done.stdout + done.stderr), arguments
-            assert "Traceback" not in done.stderr, done.stderr
+            assert membench.main(arguments) in (0, 1)
+            said = "".join(capsys.readouterr())
+            assert said and not CONTROL.search(said), arguments
 
 
 def test_terminals_that_know_few_letters(tmp_path: Path) -> None:
     path = tmp_path / "a.profile"
     path.write_bytes(profile_of({**good_header(), "host": "h\u00f6st \u4e2d"}, ["get"]))
     for encoding in ("ascii", "latin-1", "utf-8"):
-        done = run("analyze", str(path), env={**os.environ, "PYTHONIOENCODING": encoding})
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = run("analyze", str(path), env=environment, encoding=encoding)
         assert done.returncode == 0, done.stderr
         assert "h?st" in done.stdout or encoding != "ascii"
 
@@ -463,7 +460,8 @@ def test_names_of_this_machine(tmp_path: Path) -> None:
     """Interfaces and Unix sockets whose names are made for a terminal."""
     interface = "mb\x1b[31m\x9bm"
     path = f"/tmp/mb-\x1b[31m{os.getpid()}"
-    subprocess.run(["ip", "link", "add", interface, "type", "dummy"], check=True)
+    command = ["ip", "link", "add", interface, "type", "veth", "peer", "name", "mbother"]
+    subprocess.run(command, check=True)
     server = subprocess.Popen(["memcached", "-u", "nobody", "-s", path])
     try:
         wait_until("memcached", lambda: os.path.exists(path))
@@ -472,7 +470,6 @@ def test_names_of_this_machine(tmp_path: Path) -> None:
             (["check"], r"mb\?\[31m.*\n(.*\n)*.*mb-\?\[31m"),
             (["record", "ebpf:nosuch0", output], r"there are: .*mb\?\[31m"),
             (["record", f"packet:{interface}x", output], "no network interface"),
-            (["record", "ebpf:any", output, "--port", str(free_port()), "--duration", "6"], "mb-"),
         ):
             done = run(*arguments)
             assert not CONTROL.search(done.stdout + done.stderr), (arguments, done.stderr)
@@ -491,13 +488,9 @@ def test_what_the_terminal_gets() -> None:
         "import sys, os; sys.path.insert(0, os.path.dirname(sys.argv[1])); import membench\n"
         "membench.OUT(eval(sys.stdin.read()))"
     )
-    ways: List[Callable[[str], str]] = [
-        lambda program: program.replace("OUT", "print_result"),
-        lambda program: program.replace("OUT", "say"),
-    ]
-    for way in ways:
+    for way in ("print_result", "say"):
         done = subprocess.run(
-            [sys.executable, "-c", way(program), str(MODULE)],
+            [sys.executable, "-c", program.replace("OUT", way), str(MODULE)],
             input=ascii(text).encode(),
             capture_output=True,
             check=True,
@@ -505,4 +498,3 @@ def test_what_the_terminal_gets() -> None:
         said = (done.stdout + done.stderr).decode()
         assert not CONTROL.search(said)
         assert "abc" in said
-    assert LOOPBACK
