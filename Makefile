@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+FUZZ_VENV := .venv-fuzz
+FUZZ_READY := $(FUZZ_VENV)/.ready
+FUZZ_SECONDS ?= 60
 
 # Package names. One of apt may be a pattern: libbpf0 is Debian 11, libbpf1 is later.
 APT_RUN := python3 libbpf[01] memcached libmemcached-tools
@@ -39,7 +42,7 @@ endef
 
 .NOTPARALLEL:
 .PHONY: help demo test bench lint rebuild-bpf check-bpf deps-run deps-bpf deps-test clean
-.PHONY: packages-test root
+.PHONY: packages-test root fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
@@ -50,6 +53,18 @@ demo: root deps-run ## as root: record a memcached of its own for some seconds, 
 
 test: root deps-test lint check-bpf ## as root: everything that CI runs
 	$(VENV)/bin/python -m pytest tests
+
+fuzz: $(FUZZ_READY) ## look for input that breaks a reader, FUZZ_SECONDS for each (x86-64)
+	@for target in requests responses matcher packets captures profiles blocks; do \
+	    echo "fuzzing $$target"; \
+	    $(FUZZ_VENV)/bin/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS) \
+	        -verbosity=0 || exit 1; \
+	done
+
+$(FUZZ_READY): tests/fuzz/requirements.txt
+	$(PYTHON) -m venv --clear $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump
 	$(PYTHON) bench/record.py
@@ -83,7 +98,7 @@ $(READY): tests/requirements.txt
 	@touch $@
 
 clean: ## remove .venv and caches; profiles stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(FUZZ_VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 root:
