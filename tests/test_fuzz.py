@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import signal
 import sys
 from pathlib import Path
+from typing import Any, Iterator
 
 import pytest
 
@@ -16,6 +18,23 @@ import targets  # noqa: E402
 INPUTS = sorted(path.relative_to(FUZZ / "corpus") for path in FUZZ.glob("corpus/*/*"))
 MUTATIONS = {"profiles": 50, "blocks": 50}  # these are slow
 MUTATIONS_OF_OTHERS = 500
+
+
+SECONDS_MAX = 20  # for one input and all its mutations
+
+
+@pytest.fixture(autouse=True)
+def not_for_ever() -> Iterator[None]:
+    """An input that is read without an end fails."""
+
+    def fail(_number: int, _frame: Any) -> None:
+        raise AssertionError("takes too long")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(SECONDS_MAX)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def test_each_target_has_inputs() -> None:
