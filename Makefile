@@ -51,7 +51,7 @@ help: ## list the targets
 demo: root deps-run ## as root: record a memcached of its own for some seconds, and analyze
 	@PYTHON="$(PYTHON)" bench/demo.sh
 
-test: root deps-test lint check-bpf ## as root: everything that CI runs
+test: root deps-test lint check-bpf ## as root: all tests and checks
 	$(VENV)/bin/python -m pytest tests
 
 fuzz: $(FUZZ_READY) ## look for input that breaks a reader, FUZZ_SECONDS for each (x86-64)
