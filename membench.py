@@ -44,6 +44,7 @@ import hashlib
 import json
 import math
 import mmap
+import operator
 import os
 import platform
 import re
@@ -60,7 +61,6 @@ import zlib
 from array import array
 from collections import Counter, deque
 from itertools import accumulate, repeat
-from operator import floordiv
 from typing import (
     Any,
     BinaryIO,
@@ -129,14 +129,16 @@ class ProtocolError(Exception):
 # What a source delivers: a piece of one direction of one connection.
 RECV, SEND, OPEN, CLOSE = range(4)
 
-# (kind, time_ns, sock_id, port, peer_port, offset, length, data, sent)
+# (kind, time_ns, sock_id, port, peer_port, offset, length, data, mark)
 #   kind       RECV, SEND; OPEN, CLOSE: the connection began or ended
 #   time_ns    CLOCK_MONOTONIC
 #   sock_id    the same for one connection as long as it lives
 #   offset     TCP sequence number of the first byte (modulo 2**32)
-#   length     bytes of the stream that this segment stands for; the last
-#              length - len(data) of them are not there
-#   sent       RECV: the next byte to be sent, if the source knows it, or -1
+#   length     bytes of the stream that this segment stands for; length - len(data) of
+#              them are not there
+#   mark       RECV: the next byte to be sent, if the source knows it, or -1; what is not
+#              there is the end. SEND: what is not there stands before data[mark]; -1: at
+#              the end
 #   OPEN, CLOSE: offset is the next byte to be received; length the next byte to be
 #   sent; data is empty. CLOSE comes early if the peer reset the connection: bytes that
 #   had arrived may still be read.
@@ -238,6 +240,7 @@ Response = Tuple[bytes, List[bytes], int]
 # (time_ns, latency_ns or 0, connection, form, outcome, batch_position, key_position,
 #  key code or 0, value_size or NO_SIZE, exptime). The latency stands in the first row of a request.
 Operation = Tuple[int, int, int, bytes, int, int, int, int, int, int]
+OPERATION_FIELDS = 10
 
 
 class Ledger:
@@ -517,38 +520,75 @@ class BpfObject:
         return list(values)
 
 
-class RingBuffer:
-    """A BPF ring buffer as batches of records. A context manager."""
+# Before each record on the ring: its size, with these flags, and four more bytes.
+RECORD_HEADER_BYTES = 8
+RECORD_BUSY, RECORD_DISCARDED = 1 << 31, 1 << 30
+RECORD_SIZE = RECORD_DISCARDED - 1
 
-    # A batch is returned when this many records are read, so that a server that is
-    # faster than membench cannot keep the poll from returning.
-    BATCH_RECORDS = 1024
+
+class RingBuffer:
+    """A BPF ring buffer as batches of records. A context manager.
+
+    libbpf calls back for each record, which costs more than to take the record apart. So the
+    first call takes all that is there: the ring is mapped twice in a row, so what follows the
+    record follows it in memory as well. This needs a machine on which loads are not done out
+    of order, or data could be older than the position that says it is there; elsewhere each
+    record is taken when libbpf, which knows about that, calls for it.
+    """
+
+    ORDERED = platform.machine() in ("x86_64", "AMD64")
+    BATCH_BYTES = 1 << 20  # no more at once, so that a fast server cannot keep us here
 
     def __init__(self, libbpf: Libbpf, map_fd: int) -> None:
         self._libbpf = libbpf
-        self._batch: List[bytes] = []
+        self._batch = bytearray()
+        self._before = 0
         self._error: Optional[BaseException] = None
         self._callback = _SampleFunction(self._on_record)  # libbpf keeps only the pointer
-        self._ring = libbpf.ring_new(map_fd, self._callback, None, None)
+        with contextlib.ExitStack() as stack:
+            self._ring = libbpf.ring_new(map_fd, self._callback, None, None)
+            stack.callback(libbpf.ring_free, self._ring)
+            self._consumer = self._map_position(stack, map_fd, 0, mmap.PROT_READ | mmap.PROT_WRITE)
+            self._producer = self._map_position(stack, map_fd, mmap.PAGESIZE, mmap.PROT_READ)
+            self._stack = stack.pop_all()
+
+    @staticmethod
+    def _map_position(
+        stack: contextlib.ExitStack, map_fd: int, offset: int, access: int
+    ) -> memoryview:
+        """The page in which the consumer's, or the producer's, position is the first number."""
+        page = mmap.mmap(map_fd, mmap.PAGESIZE, mmap.MAP_SHARED, access, offset=offset)
+        stack.callback(page.close)
+        return stack.enter_context(stack.enter_context(memoryview(page)).cast("Q"))
 
     def __enter__(self) -> RingBuffer:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._libbpf.ring_free(self._ring)
+        self._stack.close()
 
     def _on_record(self, _context: int, data: int, size: int) -> int:
         # Called from C: an exception would be swallowed, so it waits in _error. No more
         # is done here than must be; the records are parsed where errors can be seen.
+        begin = data - RECORD_HEADER_BYTES
         try:
-            self._batch.append(ctypes.string_at(data, size))
-            return -errno.ECANCELED if len(self._batch) >= self.BATCH_RECORDS else 0
+            if self.ORDERED:
+                there = self._producer[0] - self._consumer[0]
+                self._batch += ctypes.string_at(begin, min(there, self.BATCH_BYTES))
+                return -errno.ECANCELED
+            self._batch += ctypes.string_at(begin, RECORD_HEADER_BYTES + (size + 7 & ~7))
+            return -errno.ECANCELED if len(self._batch) >= self.BATCH_BYTES else 0
         except BaseException as error:  # noqa: BLE001
             self._error = error
             return -errno.ECANCELED
 
-    def read(self, timeout_ms: int) -> List[bytes]:
-        """Wait for a wake-up or the timeout; then all records, up to BATCH_RECORDS."""
+    def read(self, timeout_ms: int) -> bytes:
+        """Wait for a wake-up or the timeout; then the records, each behind its header.
+
+        The last ones may not be complete; they come again. So take() must be told how many
+        bytes were used.
+        """
+        self._before = self._consumer[0]
         self._call(self._libbpf.ring_poll, self._ring, timeout_ms)
         if not self._batch:
             # Submitted without a wake-up: there, but poll does not see it.
@@ -556,8 +596,14 @@ class RingBuffer:
         if self._error:
             error, self._error = self._error, None
             raise error
-        batch, self._batch = self._batch, []
+        batch = bytes(self._batch)
+        self._batch.clear()
         return batch
+
+    def take(self, used: int) -> None:
+        """So many bytes of what was read last were used; the kernel may have their place."""
+        if self.ORDERED and used:
+            self._consumer[0] = self._before + used
 
     def _call(self, function: Callable[..., int], *arguments: Any) -> None:
         try:
@@ -672,36 +718,64 @@ class Counters(ctypes.Structure):
 
 
 # Struct.unpack_from is twice as fast as the same through the ctypes structures.
-_EVENT = struct.Struct("<QQIIIHHB3xI")
 _RUN = struct.Struct("<II")
-_EVENT_AND_RUN = struct.Struct("<QQIIIHHB3xIII")
+# The ring's own header, its first half (see RECORD_BUSY); the event; and its first run.
+_RECORD = struct.Struct("<I4xQQIIIHHB3xIII")
 
 
-def parse_events(records: Iterable[bytes]) -> List[Segment]:
-    """Ring records, each a SocketDataEvent, as segments."""
+def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
+    """Ring records, each a SocketDataEvent, as segments; and how many bytes they were."""
     segments: List[Segment] = []
     append = segments.append
-    unpack = _EVENT_AND_RUN.unpack_from
-    first = _EVENT_AND_RUN.size
-    for record in records:
-        time_ns, sock_id, offset, length, captured, sport, dport, kind, sent, run, _ = unpack(
-            record
-        )
+    unpack, first = _RECORD.unpack_from, _RECORD.size
+    position, last = 0, len(batch) - _RECORD.size
+    while position <= last:
+        # fmt: off
+        (size, time_ns, sock_id, offset, length, captured,
+         sport, dport, kind, sent, run, skipped) = unpack(batch, position)
+        # fmt: on
+        end = position + RECORD_HEADER_BYTES + (size & RECORD_SIZE)
+        following = end + 7 & ~7
+        if size & RECORD_BUSY or following > len(batch):
+            break
+        if size & RECORD_DISCARDED:
+            position = following
+            continue
+        data_at = position + first
+        position = following
         if kind > SEND:
             append((kind, time_ns, sock_id, sport, dport, offset, sent, b"", -1))
         elif run == captured:
-            data = record[first : first + run]
-            append((kind, time_ns, sock_id, sport, dport, offset, length, data, sent))
+            data = batch[data_at : data_at + run]
+            mark = sent if kind == RECV else -1
+            append((kind, time_ns, sock_id, sport, dport, offset, length, data, mark))
         else:
-            position = _EVENT.size
-            while position < len(record):
-                captured, skipped = _RUN.unpack_from(record, position)
-                position += _RUN.size
-                data = record[position : position + captured]
-                position += captured
-                length = captured + skipped
-                append((kind, time_ns, sock_id, sport, dport, offset, length, data, sent))
-                offset = (offset + length) & 0xFFFFFFFF
+            behind = data_at + run
+            two_runs = behind + _RUN.size + captured - run == end
+            if kind == SEND and two_runs and skipped == length - captured:
+                # A reply, its value left out, and what is behind it.
+                data = batch[data_at:behind] + batch[behind + _RUN.size : end]
+                append((kind, time_ns, sock_id, sport, dport, offset, length, data, run))
+                continue
+            head = (kind, time_ns, sock_id, sport, dport)
+            mark = sent if kind == RECV else -1
+            segments += parse_runs(head, offset, batch[data_at - _RUN.size : end], mark)
+    return segments, position
+
+
+def parse_runs(
+    head: Tuple[int, int, int, int, int], offset: int, data: bytes, mark: int
+) -> List[Segment]:
+    """The segments of an event of several runs."""
+    segments: List[Segment] = []
+    position = 0
+    while position < len(data):
+        captured, skipped = _RUN.unpack_from(data, position)
+        begin = position + _RUN.size
+        position = begin + captured
+        length = captured + skipped
+        segments.append((*head, offset, length, data[begin:position], mark))
+        offset = (offset + length) & 0xFFFFFFFF
     return segments
 
 
@@ -838,7 +912,9 @@ class EbpfSource:
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
         """See Source.read."""
-        return parse_events(self._ring.read(timeout_ms))
+        segments, used = parse_events(self._ring.read(timeout_ms))
+        self._ring.take(used)
+        return segments
 
     def stop(self) -> None:
         """See Source.stop."""
@@ -968,12 +1044,16 @@ WINDOW_MAX = 1 << 30  # TCP's largest; what is farther away is of another connec
 # From the first byte of an IP packet: total length, fragment, protocol, ports, sequence
 # number, acknowledged, header length and flags. Only if there are no IP options.
 _IP4_TCP = struct.Struct(">2xH2xHxB10xHHIIH")
-_IP6_TCP = struct.Struct(">4xHB33xHHIIH")  # payload length, next header; the same of TCP
 _IP4 = struct.Struct(">2xH2xHxB")
 _TCP = struct.Struct(">HHIIH")
 IP6_EXTENSIONS = frozenset((0, 43, 51, 60, 135, 139, 140))
 IP6_FRAGMENT = 44
 IP6_EXTENSIONS_MAX = 8
+
+
+# (time_ns, ip, end, wire_end): the IP header is at data[ip] of some buffer, the captured part
+# ends at data[end]; wire_end is where it would end if it was captured whole.
+Packet = Tuple[int, int, int, int]
 
 
 class Half:
@@ -1068,80 +1148,83 @@ class Reassembler:
 
     # -- from bytes to TCP --
 
-    def add(self, time_ns: int, data: bytes, ip: int, end: int, wire_end: int) -> None:
-        """One packet: its IP header is at data[ip], its captured part ends at data[end].
+    def add(self, data: bytes, packets: Iterable[Packet]) -> None:
+        """Packets in this buffer, in the order in which they were captured. Never raises."""
+        halves, unpack = self._halves, _IP4_TCP.unpack_from
+        append, now, plain = self.segments.append, self.time_ns, 0
+        for time_ns, ip, end, wire_end in packets:
+            if time_ns > now:
+                now = time_ns
+            # Nearly every packet is of this kind, so it is written out.
+            if end - ip >= 40 and data[ip] == 0x45:
+                total, fragment, protocol, _, _, number, acked, bits = unpack(data, ip)
+                half = halves.get(data[ip + 12 : ip + 24])
+                payload = ip + 20 + (bits >> 10 & 0x3C)
+                stop = ip + total if total else wire_end
+                if (
+                    half is not None
+                    and number == half.next
+                    and bits & TCP_FLAGS == TCP_ACK
+                    and protocol == IPPROTO_TCP
+                    and not fragment & 0x3FFF
+                    and ip + 40 <= payload <= stop
+                    and not half.held
+                ):
+                    plain += 1
+                    other = half.other
+                    if acked != other.next and (acked - other.next) & WRAP < WINDOW_MAX:
+                        self.time_ns = now
+                        self._cover(other, acked)
+                    if payload < stop:
+                        length = stop - payload
+                        half.next = (number + length) & WRAP
+                        flow = half.flow
+                        append(
+                            (
+                                half.kind,
+                                now,
+                                flow.sock_id,
+                                flow.port,
+                                flow.peer_port,
+                                number,
+                                length,
+                                data[payload : stop if stop < end else end],
+                                -1,
+                            )
+                        )
+                    continue
+            self.time_ns = now
+            self._add(data, ip, end, wire_end)
+        self.time_ns = now
+        self.packets += plain
 
-        wire_end is where it would end if it was captured whole. Never raises.
-        """
-        # Written out and not shared: this is the path of nearly every packet.
-        if end - ip >= 40 and data[ip] == 0x45:
-            total, fragment, protocol, source, target, number, acked, bits = _IP4_TCP.unpack_from(
-                data, ip
-            )
-            if protocol != IPPROTO_TCP:
-                self.ignored += 1
-                return
-            key = data[ip + 12 : ip + 24]
-            tcp = ip + 20
-            if fragment & 0x3FFF:
-                self._count_fragment(fragment & 0x1FFF, source, target)
-                return
-            if total:  # 0: larger than 64 KB, by segmentation offload
-                wire_end = ip + total
-        else:
-            found = self._find_tcp(data, ip, end, wire_end)
-            if not found:
-                return
-            tcp, wire_end, key = found
-            source, target, number, acked, bits = _TCP.unpack_from(data, tcp)
-        if time_ns <= self.time_ns:
-            time_ns = self.time_ns
-        else:
-            self.time_ns = time_ns
+    def _add(self, data: bytes, ip: int, end: int, wire_end: int) -> None:
+        """A packet of any kind."""
+        found = self._find_tcp(data, ip, end, wire_end)
+        if not found:
+            return
+        tcp, wire_end, key = found
+        source, target, number, acked, bits = _TCP.unpack_from(data, tcp)
         payload = tcp + (bits >> 10 & 0x3C)
         length = wire_end - payload
         if length < 0 or payload < tcp + 20:
             self.ignored += 1
             return
-        half = self._halves.get(key)
-        if half is None:
-            half = self._begin(key, source, target, bits)
-            if half is None:
-                return
-        self.packets += 1
-        if number == half.next and bits & TCP_FLAGS == TCP_ACK and not half.held:
-            other = half.other
-            if acked != other.next and (acked - other.next) & WRAP < WINDOW_MAX:
-                self._cover(other, acked)
-            if length:
-                half.next = (number + length) & WRAP
-                flow = half.flow
-                self.segments.append(
-                    (
-                        half.kind,
-                        time_ns,
-                        flow.sock_id,
-                        flow.port,
-                        flow.peer_port,
-                        number,
-                        length,
-                        data[payload : min(end, wire_end)],
-                        -1,
-                    )
-                )
-        else:
+        half = self._halves.get(key) or self._begin(key, source, target, bits)
+        if half is not None:
+            self.packets += 1
             self._follow(half, number, acked, bits, length, data[payload : min(end, wire_end)])
 
     def _find_tcp(
         self, data: bytes, ip: int, end: int, wire_end: int
     ) -> Optional[Tuple[int, int, bytes]]:
-        """IPv4 with options, or IPv6: (where TCP begins, where it ends, addresses and ports)."""
+        """What any IP packet holds: (where TCP begins, where it ends, addresses and ports)."""
         version = data[ip] >> 4 if end > ip else 0
         protocol = fragment = -1
         if version == 4 and end - ip >= 20:
             tcp = ip + (data[ip] & 15) * 4
             total, fragment, protocol = _IP4.unpack_from(data, ip)
-            wire_end = ip + total if total else wire_end
+            wire_end = ip + total if total else wire_end  # 0: segmentation offload, over 64 KB
             addresses = data[ip + 12 : ip + 20]
         elif version == 6 and end - ip >= 40:
             tcp = ip + 40
@@ -1517,27 +1600,28 @@ class PcapParser:
                 "capture with tcpdump on an Ethernet interface, or with -i any",
             )
         self._find_ip = LINKS[link]
+        self._type_at = 12 if link == 1 else 14 if link == 113 else -1  # if there is no VLAN
 
-    def parse(self, data: bytes, add: Callable[[int, bytes, int, int, int], None]) -> int:
-        """Hand all whole packets to add (see Reassembler.add); where the rest begins.
-
-        Raises CutError, after having set `parsed`, the place of what is no packet.
-        """
-        unpack = self._record.unpack_from
-        find_ip, unit_ns = self._find_ip, self._unit_ns
-        at, last = 0, len(data) - 16
+    def parse(self, data: bytes, packets: List[Packet]) -> int:
+        """Append all whole packets; where the rest begins. Raises CutError behind the last."""
+        unpack, append = self._record.unpack_from, packets.append
+        find_ip, unit_ns, type_at = self._find_ip, self._unit_ns, self._type_at
+        at, size = 0, len(data)
+        last = size - 16
         while at <= last:
             seconds, fraction, captured, length = unpack(data, at)
             start = at + 16
-            end = start + captured
+            at = start + captured
             if captured > CAPTURE_PACKET_MAX:
                 raise CutError
-            if end > len(data):
-                break
-            ip = find_ip(data, start, end)
+            if at > size:
+                return start - 16
+            ip = start + type_at + 2
+            if type_at < 0 or data[ip - 2 : ip] != b"\x08\x00":
+                ip = find_ip(data, start, at)
             if ip >= 0:
-                add(seconds * NS_PER_SECOND + fraction * unit_ns, data, ip, end, start + length)
-            at = end
+                time_ns = seconds * NS_PER_SECOND + fraction * unit_ns
+                append((time_ns, ip, at, start + length))
         return at
 
 
@@ -1555,16 +1639,16 @@ class PcapngParser:
         # (link layer or None, times' units a second, offset in ns, longest capture)
         self._interfaces: List[Tuple[Optional[FindIp], int, int, int]] = []
 
-    def parse(self, data: bytes, add: Callable[[int, bytes, int, int, int], None]) -> int:
+    def parse(self, data: bytes, packets: List[Packet]) -> int:
         """See PcapParser.parse."""
         at = 0
         blocks = struct.Struct(self._order + "II")
-        packets = struct.Struct(self._order + "IIIII")
+        bodies = struct.Struct(self._order + "IIIII")
         while at + 12 <= len(data):
             if data[at : at + 4] == PCAPNG_MAGIC:
                 self._begin_section(data[at + 8 : at + 12])
                 blocks = struct.Struct(self._order + "II")
-                packets = struct.Struct(self._order + "IIIII")
+                bodies = struct.Struct(self._order + "IIIII")
             kind, length = blocks.unpack_from(data, at)
             if length < 12 or length > CAPTURE_PACKET_MAX:
                 raise CutError
@@ -1573,20 +1657,20 @@ class PcapngParser:
                 break
             body, end_body = at + 8, at + length - 4
             if kind == self.PACKET and length >= 32:
-                number, high, low, captured, wire = packets.unpack_from(data, body)
+                number, high, low, captured, wire = bodies.unpack_from(data, body)
                 if captured <= end_body - body - 20:
-                    self._add(number, high << 32 | low, data, body + 20, captured, wire, add)
+                    self._add(number, high << 32 | low, data, body + 20, captured, wire, packets)
             elif kind == self.INTERFACE and length >= 20:
                 self._add_interface(data[body:end_body])
             elif kind == self.SIMPLE_PACKET and length >= 16 and self._interfaces:
                 (wire,) = struct.unpack_from(self._order + "I", data, body)
                 captured = min(wire, end_body - body - 4, self._interfaces[0][3] or wire)
-                self._add(0, None, data, body + 4, captured, wire, add)
+                self._add(0, None, data, body + 4, captured, wire, packets)
             elif kind == self.OLD_PACKET and length >= 32:
-                number, high, low, captured, wire = packets.unpack_from(data, body)
+                number, high, low, captured, wire = bodies.unpack_from(data, body)
                 if captured <= end_body - body - 20:
                     number = struct.unpack_from(self._order + "H", data, body)[0]
-                    self._add(number, high << 32 | low, data, body + 20, captured, wire, add)
+                    self._add(number, high << 32 | low, data, body + 20, captured, wire, packets)
             at = end
         return at
 
@@ -1620,7 +1704,7 @@ class PcapngParser:
         start: int,
         captured: int,
         wire: int,
-        add: Callable[[int, bytes, int, int, int], None],
+        packets: List[Packet],
     ) -> None:
         """One packet of the interface of this number; no stamp: at the time of the last."""
         if number >= len(self._interfaces):
@@ -1631,7 +1715,7 @@ class PcapngParser:
             self._time_ns = min(max(time_ns, 0), CAPTURE_TIME_MAX_NS)
         ip = find_ip(data, start, start + captured) if find_ip else -1
         if ip >= 0:
-            add(self._time_ns, data, ip, start + captured, start + wire)
+            packets.append((self._time_ns, ip, start + captured, start + wire))
 
 
 CAPTURE_TIME_MAX_NS = 1 << 62  # whatever a damaged file says
@@ -1697,9 +1781,7 @@ class CaptureSource:
         if not self._over and not self._reassembler.segments:
             self._fill(timeout_ms)
         segments = self._reassembler.take()
-        for kind, _, _, _, _, _, length, _, _ in segments:
-            if kind <= SEND:
-                self._totals[kind] += length
+        count_bytes(segments, self._totals)
         return segments if segments or not self._over else None
 
     def stop(self) -> None:
@@ -1724,10 +1806,7 @@ class CaptureSource:
             ) from None
         if chunk:
             self._rest += chunk
-            try:
-                self._parse()
-            except CutError:
-                self._finish("is damaged; what comes before was read")
+            self._parse()
         elif self._parser is None:
             raise self._no_capture("is too short for a capture" if self._rest else "is empty")
         else:
@@ -1739,14 +1818,16 @@ class CaptureSource:
             if self._parser is None:
                 return
             self._rest = self._rest[self._parser.HEADER_BYTES :]
-        add = self._reassembler.add if self._start_ns >= 0 else self._add_first
-        self._rest = self._rest[self._parser.parse(self._rest, add) :]
-
-    def _add_first(self, time_ns: int, data: bytes, ip: int, end: int, wire_end: int) -> None:
-        """As Reassembler.add, and remember when it all began."""
-        if self._start_ns < 0:
-            self._start_ns = time_ns
-        self._reassembler.add(time_ns, data, ip, end, wire_end)
+        data, packets, damaged = self._rest, [], False  # type: bytes, List[Packet], bool
+        try:
+            self._rest = data[self._parser.parse(data, packets) :]
+        except CutError:
+            damaged = True
+        if packets and self._start_ns < 0:
+            self._start_ns = packets[0][0]
+        self._reassembler.add(data, packets)
+        if damaged:
+            self._finish("is damaged; what comes before was read")
 
     def _choose_parser(self) -> Any:
         """The parser for these first bytes; None: there are too few. Raises CaptureError."""
@@ -1776,6 +1857,12 @@ class CaptureSource:
         self._over = True
         self._rest = b""
         self._reassembler.finish()
+
+
+def count_bytes(segments: Iterable[Segment], totals: List[int]) -> None:
+    """Add the bytes received and sent to the two totals."""
+    for kind in (RECV, SEND):
+        totals[kind] += sum([segment[6] for segment in segments if segment[0] == kind])
 
 
 def packet_counters(reassembler: Reassembler, totals: Sequence[int]) -> Dict[str, int]:
@@ -2051,9 +2138,7 @@ class PacketSource:
 
     def _take(self) -> List[Segment]:
         segments = self._reassembler.take()
-        for kind, _, _, _, _, _, length, _, _ in segments:
-            if kind <= SEND:
-                self._totals[kind] += length
+        count_bytes(segments, self._totals)
         return segments
 
     def _is_ready(self) -> bool:
@@ -2068,7 +2153,7 @@ class PacketSource:
         struct.pack_into("=I", self._ring, begin + 8, 0)  # the kernel's again
         self._block = (self._block + 1) % self._blocks
         difference_ns = self._choose_difference(data)
-        parse_block(data, packets, at, difference_ns, self._reassembler.add)
+        self._reassembler.add(data, parse_block(data, packets, at, difference_ns))
 
     def _choose_difference(self, block: bytes) -> int:
         """What to add to a block's times. Call it for each block, soon after it came."""
@@ -2110,30 +2195,28 @@ def choose_difference(differences_ns: Sequence[int], latest_ns: int, now_ns: int
     return max(past, default=min(differences_ns))
 
 
-def parse_block(
-    data: bytes,
-    packets: int,
-    at: int,
-    clock_ns: int,
-    add: Callable[[int, bytes, int, int, int], None],
-) -> None:
-    """Hand the packets of a block of the ring to add (see Reassembler.add).
+def parse_block(data: bytes, count: int, at: int, clock_ns: int) -> List[Packet]:
+    """The packets of a block of the ring.
 
     at: where the first one is; clock_ns is added to their times.
     """
+    packets: List[Packet] = []
     unpack = _FRAME.unpack_from
-    for _ in range(packets):
+    for _ in range(count):
         after, seconds, ns, captured, length, _, mac, net, hatype = unpack(data, at)
         start = at + mac
         end = start + captured
         if hatype in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
             # A tag that the kernel has taken out is not missed: it is beside the packet.
-            ip = ip_in_ethernet(data, start, end)
+            ip = start + 14
+            if data[ip - 2 : ip] != b"\x08\x00":
+                ip = ip_in_ethernet(data, start, end)
         else:
             ip = at + net
         if ip >= 0:
-            add(seconds * NS_PER_SECOND + ns + clock_ns, data, ip, end, start + length)
+            packets.append((seconds * NS_PER_SECOND + ns + clock_ns, ip, end, start + length))
         at += after
+    return packets
 
 
 def require_packets() -> None:
@@ -2265,6 +2348,16 @@ def _parse_gat(command: bytes, words: List[bytes]) -> Parsed:
 
 def _parse_storage(command: bytes, words: List[bytes]) -> Parsed:
     count = STORAGE[command]
+    numbers = words[2:]
+    if len(numbers) == 3 == count - 2 and b"".join(numbers).isdigit():  # the common kind
+        if max(map(len, numbers)) < 10 and len(words[1]) <= KEY_MAX:
+            flags, exptime, size = map(int, numbers)
+            form = b"%b %d" % (command, flags) if flags else command
+            return Request(form, REPLY_LINE, (words[1],), size, exptime), size
+    return _parse_any_storage(command, count, words)
+
+
+def _parse_any_storage(command: bytes, count: int, words: List[bytes]) -> Parsed:
     if not count <= len(words) <= count + 1:
         return _invalid()
     noreply = words[-1] == b"noreply"
@@ -2399,6 +2492,90 @@ def _parse_admin(command: bytes, words: List[bytes]) -> Parsed:
     if words[-1] == b"noreply" and form.startswith(ADMIN_NOREPLY):
         reply = REPLY_NONE
     return Request(form, reply), NO_BODY
+
+
+class KnownRequest:
+    """A request of a common kind, parsed once for all the times that it is sent.
+
+    Most requests are a get or a set of a key that was asked for before, letter by letter the
+    same, and answered in one of a few ways. Such a line is looked up instead of parsed, and so
+    are its replies. See Connection._ask_known for what becomes of them.
+    """
+
+    __slots__ = (
+        *("form", "reply", "keys", "codes", "value_size", "exptime", "read_length"),
+        *("replies", "code", "hit_head", "hit_head_length", "hit_length", "hit_size"),
+    )
+
+    LINE_MAX = 512  # bytes; longer ones are not worth remembering
+
+    def __init__(self, line: bytes, request: Request, codes: List[int]) -> None:
+        self.form = request.form
+        self.reply = request.reply
+        self.keys = request.keys
+        self.codes = codes
+        self.value_size = request.value_size
+        self.exptime = request.exptime
+        body = 0 if request.value_size == NO_SIZE else request.value_size + 2
+        self.read_length = len(line) + body  # bytes of the whole request
+        # The replies of one line, and their outcomes; none if there are several keys.
+        self.replies = KNOWN_REPLIES[request.form.split(b" ", 1)[0]] if len(codes) == 1 else {}
+        self.code = codes[0]
+        # The latest reply to a get of one key that hit: its VALUE line, and the length of all.
+        # The same one is likely to come again.
+        self.hit_length = -1
+        self.hit_head = b""
+
+    hit_head_length: int
+    hit_size: int
+
+    def is_hit(self, data: bytes, length: int, mark: int) -> bool:
+        """Is a segment the whole reply to a get of one key, and not a miss? Remembers it."""
+        newline = data.find(b"\n") + 1
+        words = data[: newline - 2].split(b" ")
+        if len(words) < 4 or words[0] != b"VALUE" or len(self.codes) != 1:
+            return False
+        if words[1] != self.keys[0] or not (words[2].isdigit() and words[3].isdigit()):
+            return False
+        size = int(words[3]) if len(words[3]) <= 10 else 0
+        if newline + size + 7 != length or data[-5:] != b"END\r\n":
+            return False
+        if len(data) != length and not len(data) == newline + 5 == mark + 5:
+            return False
+        self.hit_head = data[:newline]
+        self.hit_head_length = newline
+        self.hit_length = length
+        self.hit_size = size
+        return True
+
+
+def known_request(line: bytes, encode: Callable[[bytes], int]) -> Optional[KnownRequest]:
+    """The request of a whole line, with its line end; None if it is not of a common kind."""
+    if not 0 < len(line) <= KnownRequest.LINE_MAX:
+        return None
+    request, _ = parse_request(line[: -2 if line[-2:-1] == b"\r" else -1])
+    if request.reply not in (REPLY_LINE, REPLY_VALUES) or not request.keys:
+        return None  # not answered, answered in many ways, or invalid
+    return KnownRequest(line, request, [encode(key) for key in request.keys])
+
+
+_STORED_REPLIES = {
+    b"STORED\r\n": STORED,
+    b"NOT_STORED\r\n": NOT_STORED,
+    b"EXISTS\r\n": EXISTS,
+    b"NOT_FOUND\r\n": NOT_FOUND,
+}
+_MISS_REPLIES = {b"END\r\n": MISS}
+_COUNT_REPLIES = {b"NOT_FOUND\r\n": NOT_FOUND}
+# command -> replies of one line and their outcomes. What is not here is parsed.
+KNOWN_REPLIES: Dict[bytes, Dict[bytes, int]] = {
+    **{command: _STORED_REPLIES for command in STORAGE},
+    **{command: _MISS_REPLIES for command in (b"get", b"gets", b"gat", b"gats")},
+    b"delete": {b"DELETED\r\n": DELETED, b"NOT_FOUND\r\n": NOT_FOUND},
+    b"touch": {b"TOUCHED\r\n": TOUCHED, b"NOT_FOUND\r\n": NOT_FOUND},
+    b"incr": _COUNT_REPLIES,
+    b"decr": _COUNT_REPLIES,
+}
 
 
 class LineReader:
@@ -2690,6 +2867,10 @@ class Connection:
         "watching",
         "ended",
         "final",
+        "known",
+        "known_reply",
+        "reads_whole",
+        "writes_whole",
         "_matcher",
     )
 
@@ -2711,6 +2892,13 @@ class Connection:
         self.watching = False  # after `watch`, replies are a log without an end
         self.ended = False
         self.final: Optional[Tuple[int, int]] = None  # see Matcher._close
+        # While all that waits is of a common kind it waits here and not in the queue, as
+        # [request, time_ns or 0 if it is not whole yet, batch_position]. See _ask_known.
+        self.known: Optional[Deque[List[Any]]] = None
+        self.known_reply = b""  # the beginning of a reply to the first of them
+        self.reads_whole = False  # known, and no request is half read
+        self.writes_whole = False  # known, and no reply is half written
+        self._use_known()
 
     # -- bytes in --
 
@@ -2718,8 +2906,10 @@ class Connection:
         self, time_ns: int, offset: int, length: int, data: bytes, sent: int = -1
     ) -> None:
         """Bytes that the server read, having sent all before the byte `sent`."""
+        self._forget_beginning()
         behind_gap = offset != self.recv_next and self.recv_next is not None
         if behind_gap:
+            self._parse_all()
             gap = (offset - self.recv_next) & 0xFFFFFFFF  # type: ignore[operator]
             self._missing(gap, self._skip_request_bytes, time_ns)
         self.recv_next = (offset + length) & 0xFFFFFFFF
@@ -2735,6 +2925,12 @@ class Connection:
             self.answered = False
             if begins and self.state == TENTATIVE:
                 self._end_turn()
+        if self.known is not None:
+            rest = self._ask_known(time_ns, length, data)
+            if rest is None:
+                return
+            data, length = rest
+            self._parse_all()
         if self.state == OUT_OF_STEP:
             if not begins or behind_gap:  # nor is it known what a gap held
                 self._matcher.ledger.lost_bytes += length
@@ -2761,20 +2957,44 @@ class Connection:
             self._pass_silent()
         if len(self.queue) > PENDING_MAX:
             self.fall_out_of_step()
+        elif not self.queue and not self._matcher.responses:
+            self._use_known()
 
-    def send(self, time_ns: int, offset: int, length: int, data: bytes) -> None:
-        """Bytes that the server wrote."""
+    def send(self, time_ns: int, offset: int, length: int, data: bytes, mark: int = -1) -> None:
+        """Bytes that the server wrote. mark: see Segment."""
+        self._forget_beginning()
         if offset != self.send_next and self.send_next is not None:
+            self._parse_all()
             gap = (offset - self.send_next) & 0xFFFFFFFF
             self._missing(gap, self._skip_response_bytes, 0)
         self.send_next = (offset + length) & 0xFFFFFFFF
         self.answered = True
+        if self.known is not None:
+            rest = self._answer_known(time_ns, length, data, mark)
+            if rest is None:
+                return
+            data, length, mark = rest
+            self._parse_all()
+        if 0 <= mark < len(data):
+            tail = data[mark:]
+            self._reply(time_ns, length - len(tail), data[:mark])
+            data, length = tail, len(tail)
+        self._reply(time_ns, length, data)
+        if not self.queue:
+            self._use_known()
+
+    def _reply(self, time_ns: int, length: int, data: bytes) -> None:
         if self.state == OUT_OF_STEP:
             self._matcher.ledger.lost_bytes += length
             return
         self._count(length)
         if self.watching or (self.state == IN_STEP and not self._matcher.responses):
             return
+        self._parse_reply(time_ns, length, data)
+        if len(data) != length:
+            self._unread(length - len(data), self._skip_response_bytes, time_ns)
+
+    def _parse_reply(self, time_ns: int, length: int, data: bytes) -> None:
         try:
             responses = self.responses.feed(data) if data else []
         except ProtocolError:
@@ -2784,11 +3004,10 @@ class Connection:
             return
         if responses:
             self._match(responses, time_ns)
-        if len(data) != length:
-            self._unread(length - len(data), self._skip_response_bytes, time_ns)
 
     def close(self) -> None:
         """No more will come: what still waits was not answered."""
+        self._parse_all()
         if self.state == IN_STEP:
             while self.queue:
                 request = self.queue.popleft()
@@ -2805,6 +3024,152 @@ class Connection:
             self.queue.clear()
         self.tentative_bytes = 0
         self.ended = True
+
+    # -- requests of a common kind --
+    #
+    # The fast path. In step, and as long as every request is a KnownRequest and every reply
+    # one that such a request can have, nothing is parsed: lines are looked up, replies are
+    # compared. Anything else, a gap for example, calls _parse_all(), which gives what waits
+    # here to the parsers and the queue, as if it had been parsed at once; when the queue is
+    # empty again, _use_known() comes back here. The simplest of all, a request that is alone
+    # in its read and a reply that is alone in its write, is in Matcher.process itself.
+    # bench/core.py measures what this saves; a test feeds both ways the same streams.
+
+    KNOWN_PARTIAL_MAX = 4096  # bytes of a line that is not complete
+    KNOWN_REPLY_MAX = 16384  # bytes of a reply that is not complete
+
+    def _use_known(self) -> None:
+        """If nothing is half read, half written or waiting: no need to parse."""
+        if (
+            self.state == IN_STEP
+            and self.known is None
+            and not (self.queue or self.watching or self.ended)
+            and not (self.requests.skip or self.requests.partial)
+            and not (self.responses.skip or self.responses.partial)
+        ):
+            self.known = deque()
+            self.reads_whole = self.writes_whole = True
+
+    def _forget_beginning(self) -> None:
+        """Matcher.process reads requests without telling their parser that they were text."""
+        if self.known is not None and self.batch_time_ns:
+            self.requests.fresh = False
+
+    def _parse_all(self) -> None:
+        """Give what waits to the parsers and the queue."""
+        if self.known is None:
+            return
+        known, self.known = self.known, None
+        self.reads_whole = self.writes_whole = False
+        for request, time_ns, batch_position in known:
+            pending = Request(
+                request.form, request.reply, request.keys, request.value_size, request.exptime
+            )
+            pending.time_ns = time_ns
+            pending.batch_position = batch_position
+            self.queue.append(pending)
+        if self.requests.skip:
+            self.requests.storing = self.queue[-1]
+        reply, self.known_reply = self.known_reply, b""
+        self._parse_reply(0, len(reply), reply)  # no reply in it is complete
+
+    def _ask_known(self, time_ns: int, length: int, data: bytes) -> Optional[Tuple[bytes, int]]:
+        """Requests in bytes that were read. Returns what must be parsed, or None."""
+        known, reader, matcher = self.known, self.requests, self._matcher
+        assert known is not None
+        position = before = 0  # how much of data came in an earlier read
+        newline = -1
+        if reader.fresh and data[:1] in (b"\x80", b"\x16"):
+            return data, length
+        if len(data) < reader.skip < length:  # what is not there is more than the value
+            return data, length
+        if reader.skip:
+            position = min(reader.skip, length)
+            reader.skip -= position
+            if not reader.skip:
+                known[-1][1] = time_ns
+        elif reader.partial:
+            before = len(reader.partial)
+            data, length = bytes(reader.partial) + data, length + before
+            reader.partial.clear()
+        lines, batch = matcher.known_requests, self.batch_position
+        end = len(data)
+        while position < end:
+            newline = data.find(b"\n", position) + 1
+            if not newline:
+                break
+            line = data[position:newline]
+            request = lines.get(line) or matcher.learn(line)
+            if request is None:
+                break
+            following = position + request.read_length
+            if end < following < length:  # the same
+                break
+            known.append([request, time_ns, batch])
+            batch += 1
+            if following > length:  # its value goes on in the next read
+                known[-1][1] = 0
+                reader.skip = following - length
+                reader.body_bytes = request.read_length
+                following = length
+            position = following
+        self.batch_position = batch
+        rest: Optional[Tuple[bytes, int]] = None
+        half = position < length == end and not newline
+        if half and end - position <= self.KNOWN_PARTIAL_MAX:
+            reader.partial += data[position:]
+            position = end
+        elif position < length:
+            if position < before:  # not even the line that began earlier
+                reader.partial += data[:before]
+                position = before
+            rest = data[position:], length - position
+        matcher.ledger.understood_bytes += position - before
+        self.reads_whole = not reader.skip and not reader.partial
+        if not matcher.responses:
+            while known and known[0][1]:
+                matcher.emit_known(self, known.popleft(), NONE, None, 0)
+        if rest is None and len(known) > PENDING_MAX:
+            return b"", 0
+        return rest
+
+    def _answer_known(
+        self, time_ns: int, length: int, data: bytes, mark: int
+    ) -> Optional[Tuple[bytes, int, int]]:
+        """Replies in bytes that were written. Returns what must be parsed, or None."""
+        known, matcher = self.known, self._matcher
+        assert known is not None
+        before, hole = len(self.known_reply), length - len(data)
+        hole_at = len(data) if mark < 0 else mark
+        if hole > self.KNOWN_REPLY_MAX:
+            return data, length, mark
+        text = self.known_reply + data if before else data
+        if hole:
+            text = text[: before + hole_at] + bytes(hole) + text[before + hole_at :]
+        position, end = 0, len(text)
+        newline = -1
+        while position < end and known and known[0][1]:
+            newline = text.find(b"\n", position) + 1
+            outcome = known[0][0].replies.get(text[position:newline])
+            sizes = None
+            if outcome is None and newline:
+                newline, outcome, sizes = known_values(known[0][0], text, position, newline)
+            if outcome is None:
+                break
+            matcher.emit_known(self, known.popleft(), outcome, sizes, time_ns)
+            position = newline
+        rest: Optional[Tuple[bytes, int, int]] = None
+        half = position < end and not newline and not hole
+        if position == end or (half and end - position <= self.KNOWN_REPLY_MAX):
+            self.known_reply = text[position:]
+            taken = length
+        else:
+            taken = max(position - before, 0)
+            self.known_reply = b"" if position else self.known_reply
+            rest = behind(data, hole_at, hole, taken)
+        matcher.ledger.understood_bytes += taken
+        self.writes_whole = not self.known_reply
+        return rest
 
     # -- gaps --
 
@@ -2859,8 +3224,8 @@ class Connection:
             for request in self.queue:
                 # These were read whole, so they were run; only the answer is not known.
                 if request.time_ns:
-                    outcome = NONE if request.reply == REPLY_NONE else LOST
-                    self._matcher.emit(self, request, outcome, 0)
+                    told = request.reply != REPLY_NONE and self._matcher.responses
+                    self._matcher.emit(self, request, LOST if told else NONE, 0)
         else:
             ledger.lost_bytes += self.tentative_bytes
         self.tentative_bytes = 0
@@ -3093,6 +3458,53 @@ class Connection:
         return True
 
 
+def known_values(
+    request: KnownRequest, text: bytes, position: int, newline: int
+) -> Tuple[int, Optional[int], Optional[Dict[int, int]]]:
+    """The reply at text[position], whose first line ends before text[newline].
+
+    Where it ends, the outcome, and of a retrieval the value sizes by the keys' places. The
+    outcome is None if it is not complete (then the end is 0) or not of a common kind.
+    """
+    if request.reply == REPLY_LINE:
+        number = text[position:newline].rstrip().isdigit()
+        return newline, OK if number and request.form[:4] in (b"incr", b"decr") else None, None
+    end = position + request.hit_length
+    if request.hit_head and text.startswith(request.hit_head, position):
+        if text[end - 5 : end] == b"END\r\n":
+            return end, HIT, {0: request.hit_size}
+    keys, index = request.keys, 0
+    sizes: Dict[int, int] = {}
+    while True:
+        line = text[position:newline]
+        if line == b"END\r\n":
+            return newline, HIT, sizes
+        words = line[:-2].split(b" ")
+        if words[0] != b"VALUE" or len(words) < 4 or not words[2].isdigit():
+            return newline, None, None
+        try:
+            index = keys.index(words[1], index)
+            size = _value_size(words, 3)
+        except (ValueError, ProtocolError):
+            return newline, None, None
+        sizes[index] = size
+        index += 1
+        position = newline + size + 2
+        newline = text.find(b"\n", position) + 1
+        if not newline:
+            return 0, None, None
+
+
+def behind(data: bytes, hole_at: int, hole: int, taken: int) -> Tuple[bytes, int, int]:
+    """What a segment with a hole is without its first bytes: (data, length, mark)."""
+    length = len(data) + hole - taken
+    if taken <= hole_at:
+        return data[taken:], length, hole_at - taken
+    if taken < hole_at + hole:
+        return data[hole_at:], length, 0
+    return data[taken - hole :], length, -1
+
+
 def reply_outcome(request: Request, word: bytes) -> Optional[int]:
     """What a line that begins with this word says of the request; None: not its answer."""
     reply = request.reply
@@ -3142,6 +3554,7 @@ class Matcher:
 
     ENDED_MAX = 4096  # closed connections remembered
     KEY_CACHE_MAX = 65536  # key codes remembered
+    KNOWN_MAX = 65536  # lines remembered
 
     def __init__(
         self,
@@ -3161,38 +3574,108 @@ class Matcher:
         self.misses = 0
         self._sink = sink
         self._on_connection = on_connection  # (time_ns, number, port, kind)
-        self._secret = secret
+        self._new_hash = hashlib.blake2b(digest_size=8, key=secret).copy
         self.responses = responses  # are they recorded?
         self.reads = reads  # are segments reads and writes? Else packets; see Connection
         # While this is a list, operations wait in it; see Connection._match_tentatively.
         self.held: Optional[List[Tuple[Connection, Request, int, int]]] = None
         self._key_codes: Dict[bytes, int] = {}
+        self.known_requests: Dict[bytes, KnownRequest] = {}  # by their lines
         self._ended: Deque[Tuple[int, Connection]] = deque()
         self._closed_now: List[Tuple[int, Connection, int, int]] = []
         self._closed_before: List[Tuple[int, Connection, int, int]] = []
 
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
-        connections = self.connections
-        for kind, time_ns, sock_id, port, peer_port, offset, length, data, sent in segments:
-            if kind == OPEN:
-                connection = self._add(sock_id, time_ns, port, peer_port, IN_STEP)
-                connection.recv_next = offset
-                connection.send_next = length
-                continue
+        connections, known_requests, sink = self.connections, self.known_requests, self._sink
+        responses = self.responses
+        understood = hits = misses = operations = 0
+        for kind, time_ns, sock_id, port, peer_port, offset, length, data, mark in segments:
             found = connections.get(sock_id)
-            if found and found.peer_port != peer_port:
+            if found is not None and found.peer_port != peer_port:
                 found = None  # its memory was used again, and we missed when
-            if kind == CLOSE:
-                if found and not found.ended:
-                    found.final = (offset, length)
-                    self._closed_now.append((sock_id, found, time_ns, port))
-                continue
-            connection = found or self._add(sock_id, time_ns, port, peer_port, OUT_OF_STEP)
-            if kind == RECV:
-                connection.receive(time_ns, offset, length, data, sent)
-            else:
-                connection.send(time_ns, offset, length, data)
+            # The two common cases first, and written out: see Connection.known.
+            if kind == SEND:
+                if found is not None and found.writes_whole and offset == found.send_next:
+                    waiting = found.known
+                    if waiting and waiting[0][1]:
+                        request, asked_ns, batch = waiting[0]
+                        outcome = request.replies.get(data)
+                        size = request.value_size
+                        if outcome is None:
+                            if (
+                                length == request.hit_length
+                                and data.startswith(request.hit_head)
+                                and data.endswith(b"END\r\n")
+                                and (
+                                    len(data) == length
+                                    or len(data) == request.hit_head_length + 5 == mark + 5
+                                )
+                            ) or request.is_hit(data, length, mark):
+                                outcome = HIT
+                                size = request.hit_size
+                                hits += 1
+                        elif len(data) != length:
+                            outcome = None
+                        elif outcome == MISS:
+                            misses += 1
+                        if outcome is not None:
+                            waiting.popleft()
+                            found.send_next = (offset + length) & 0xFFFFFFFF
+                            found.answered = True
+                            understood += length
+                            operations += 1
+                            sink(
+                                (
+                                    asked_ns,
+                                    time_ns - asked_ns if time_ns > asked_ns else 0,
+                                    found.number,
+                                    request.form,
+                                    outcome,
+                                    batch,
+                                    0,
+                                    request.code,
+                                    size,
+                                    request.exptime,
+                                )
+                            )
+                            continue
+                found = found or self._add(sock_id, time_ns, port, peer_port, OUT_OF_STEP)
+                found.send(time_ns, offset, length, data, mark)
+            elif kind == RECV:
+                if (
+                    found is not None
+                    and found.reads_whole
+                    and offset == found.recv_next
+                    and not found.known
+                    and time_ns != found.batch_time_ns
+                    and responses
+                ):
+                    request = known_requests.get(data)
+                    if request is None:  # then perhaps its value follows, or it is new
+                        line = data[: data.find(b"\n") + 1]
+                        request = known_requests.get(line) or self.learn(line)
+                    if request is not None and request.read_length == length:
+                        found.known.append([request, time_ns, 0])  # type: ignore[union-attr]
+                        found.recv_next = (offset + length) & 0xFFFFFFFF
+                        found.batch_time_ns = time_ns
+                        found.batch_position = 1
+                        found.answered = False
+                        understood += length
+                        continue
+                found = found or self._add(sock_id, time_ns, port, peer_port, OUT_OF_STEP)
+                found.receive(time_ns, offset, length, data, mark)
+            elif kind == OPEN:
+                found = self._add(sock_id, time_ns, port, peer_port, IN_STEP)
+                found.recv_next = offset
+                found.send_next = length
+            elif found is not None and not found.ended:
+                found.final = (offset, length)
+                self._closed_now.append((sock_id, found, time_ns, port))
+        self.ledger.understood_bytes += understood
+        self.operations += operations
+        self.hits += hits
+        self.misses += misses
         # A reset closes a connection while another CPU is still at work on it, so its
         # last events may come after. A batch later they are here.
         for closed in self._closed_before:
@@ -3269,7 +3752,7 @@ class Matcher:
         sizes = request.sizes
         size = request.value_size
         for position, key in enumerate(keys):
-            code = self._key_codes.get(key) or self._encode_key(key)
+            code = self._code_of(key)
             result = outcome
             if is_get:
                 size = sizes.get(position, NO_SIZE)
@@ -3293,10 +3776,61 @@ class Matcher:
             )
             latency_ns = 0
 
+    def emit_known(
+        self,
+        connection: Connection,
+        known: Sequence[Any],
+        outcome: int,
+        sizes: Optional[Dict[int, int]],
+        time_ns: int,
+    ) -> None:
+        """The same for one of Connection.known. sizes: see known_values."""
+        request, asked_ns, batch = known
+        latency_ns = max(time_ns - asked_ns, 0) if time_ns else 0
+        is_get = request.reply == REPLY_VALUES
+        size, result = request.value_size, outcome
+        for position, code in enumerate(request.codes):
+            if sizes is not None:
+                size = sizes.get(position, NO_SIZE)
+                result = HIT if position in sizes else MISS
+            if is_get:
+                self.hits += result == HIT
+                self.misses += result == MISS
+            self._sink(
+                (
+                    asked_ns,
+                    latency_ns,
+                    connection.number,
+                    request.form,
+                    result,
+                    batch,
+                    position,
+                    code,
+                    size,
+                    request.exptime,
+                )
+            )
+            latency_ns = 0
+        self.operations += len(request.codes)
+
+    def learn(self, line: bytes) -> Optional[KnownRequest]:
+        """A line that is not among the known ones: is it of a common kind?"""
+        request = known_request(line, self._code_of)
+        if request:
+            if len(self.known_requests) >= self.KNOWN_MAX:
+                self.known_requests.clear()
+            self.known_requests[line] = request
+        return request
+
+    def _code_of(self, key: bytes) -> int:
+        return self._key_codes.get(key) or self._encode_key(key)
+
     def _encode_key(self, key: bytes) -> int:
         """The key's code: a keyed hash of 64 bits and the size, as hash << 16 | size."""
-        digest = hashlib.blake2b(key, digest_size=8, key=self._secret).digest()
-        code = int.from_bytes(digest, "little") << 16 | min(len(key), 0xFFFF)
+        keyed = self._new_hash()
+        keyed.update(key)
+        size = len(key)
+        code = int.from_bytes(keyed.digest(), "little") << 16 | (size if size < 0xFFFF else 0xFFFF)
         if len(self._key_codes) >= self.KEY_CACHE_MAX:
             self._key_codes.clear()
         self._key_codes[key] = code
@@ -3404,14 +3938,14 @@ class ProfileWriter:
         self._owner = owner  # (uid, gid) that the file is given to; None: whose process it is
         self._path_until_start = output
         self._started = False
-        self._rows: List[Operation] = []
+        self._rows: List[Any] = []  # one Operation after the other, not as tuples
         self._connections: List[Tuple[int, int, int, int]] = []
         self._forms: Dict[bytes, int] = {}
         self._new_forms: List[str] = []
         self._start_ns = 0
         self._flushed_at = 0.0
         self._fd = self._create(output, force)
-        self.add = self._rows.append  # the hot path: takes an Operation
+        self.add = self._rows.extend  # the hot path: takes an Operation
 
     def _create(self, output: str, force: bool) -> int:
         if output == "-":
@@ -3486,7 +4020,7 @@ class ProfileWriter:
 
     def is_due(self) -> bool:
         """Is there enough to write, or is it old enough?"""
-        if len(self._rows) >= BLOCK_ROWS_MAX:
+        if len(self._rows) >= BLOCK_ROWS_MAX * OPERATION_FIELDS:
             return True
         return time.monotonic() - self._flushed_at >= self.FLUSH_SECONDS
 
@@ -3498,8 +4032,9 @@ class ProfileWriter:
         connections, self._connections = self._connections, []
         for first in range(0, len(connections), BLOCK_ROWS_MAX):
             self._write_connections(connections[first : first + BLOCK_ROWS_MAX])
-        for first in range(0, len(rows), BLOCK_ROWS_MAX):
-            self._write_operations(rows[first : first + BLOCK_ROWS_MAX])
+        block = BLOCK_ROWS_MAX * OPERATION_FIELDS
+        for first in range(0, len(rows), block):
+            self._write_operations(rows[first : first + block])
         if rows or connections:
             self._write_json(b"L", ledger.report(final=False))
 
@@ -3520,15 +4055,18 @@ class ProfileWriter:
         ]
         self._write_block(b"C", _ROWS.pack(len(rows)) + b"".join(packed))
 
-    def _write_operations(self, rows: List[Operation]) -> None:
-        times, latencies, numbers, forms, outcomes, batches, places, codes, sizes, exptimes = zip(
-            *rows
+    def _write_operations(self, rows: List[Any]) -> None:
+        times, latencies, numbers, forms, outcomes, batches, places, codes, sizes, exptimes = (
+            rows[field::OPERATION_FIELDS] for field in range(OPERATION_FIELDS)
         )
+        latencies = [latency // TICK_NS for latency in latencies]
+        if max(latencies) > 0xFFFFFFFF:
+            latencies = [min(latency, 0xFFFFFFFF) for latency in latencies]
         table = {code: place for place, code in enumerate(dict.fromkeys(codes))}
         known = self._forms
         columns = (
             self._time_differences(times),
-            [min(latency // TICK_NS, 0xFFFFFFFF) for latency in latencies],
+            latencies,
             numbers,
             [known.get(form) or self._number_form(form) for form in forms],
             outcomes,
@@ -3546,13 +4084,13 @@ class ProfileWriter:
         if self._new_forms:
             self._write_json(b"F", self._new_forms)
             self._new_forms = []
-        head = _ROWS.pack(len(rows)) + _ROWS.pack(len(table))
+        head = _ROWS.pack(len(times)) + _ROWS.pack(len(table))
         self._write_block(b"O", head + b"".join(packed))
 
     def _time_differences(self, times_ns: Sequence[int]) -> List[int]:
         start = self._start_ns
         ticks = [(time_ns - start) // TICK_NS for time_ns in times_ns]
-        return [ticks[0], *(b - a for a, b in zip(ticks, ticks[1:]))]
+        return [ticks[0], *map(operator.sub, ticks[1:], ticks)]
 
     def _number_form(self, form: bytes) -> int:
         # Numbers begin with 1, so that `or` finds the unknown ones.
@@ -3884,7 +4422,7 @@ class Analysis:
         self.key_places.update(
             place for place, form in zip(block.key_position, block.form) if form in gets
         )
-        self.seconds.update(map(floordiv, block.time, repeat(TICKS_PER_SECOND)))
+        self.seconds.update(map(operator.floordiv, block.time, repeat(TICKS_PER_SECOND)))
 
     def _add_keys(self, block: Operations) -> None:
         for key, count in Counter(block.key).items():

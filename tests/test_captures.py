@@ -388,7 +388,7 @@ def test_memory_is_bounded(clean: Clean) -> None:
         for turn in range(15):
             for source in range(connections):
                 data = packet(source, turn * 3000, b"x" * 1400)
-                reassembler.add(turn, data, 0, len(data), len(data))
+                reassembler.add(data, [(turn, 0, len(data), len(data))])
             reassembler.take()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

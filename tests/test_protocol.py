@@ -39,6 +39,7 @@ from membench import (
     PENDING_MAX,
     RECV,
     SEND,
+    KnownRequest,
     Ledger,
     Matcher,
     Operation,
@@ -120,10 +121,12 @@ class Result(NamedTuple):
     matcher: Matcher
 
 
-def match(segments: Iterable[Segment], batch: int = 10**9, responses: bool = True) -> Result:
+def match(
+    segments: Iterable[Segment], batch: int = 10**9, responses: bool = True, reads: bool = True
+) -> Result:
     """Give segments to a Matcher in batches, as a recording does."""
     rows: List[Operation] = []
-    matcher = Matcher(rows.append, lambda *_: None, SECRET, responses)
+    matcher = Matcher(rows.append, lambda *_: None, SECRET, responses, reads)
     segments = list(segments)
     for start in range(0, len(segments), batch):
         matcher.process(segments[start : start + batch])
@@ -1000,3 +1003,105 @@ def test_requests_that_nobody_answers_are_not_kept() -> None:
         assert_bounded(matcher)
     assert len(rows) > PENDING_MAX
     assert {OUTCOMES[row[4]] for row in rows} == {"lost"}
+
+
+# ---- The fast path ----
+
+
+def without_fast_path(segments: List[Segment], responses: bool, reads: bool) -> Result:
+    """As match(), with everything parsed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KnownRequest, "LINE_MAX", 0)
+        return match(segments, responses=responses, reads=reads)
+
+
+KEYS = [b"k%d" % number for number in range(6)]
+
+
+def common_request(rng: random.Random) -> Tuple[bytes, bytes]:
+    """A request as most are, now and then one that is not; and its reply, mostly a fit one."""
+    key = rng.choice(KEYS)
+    size = rng.choice((0, 1, 5, 30, 600))
+    value = rng.choice((b"x" * size, (b"END\r\nVALUE k1 0 5\r\nget k1\r\n" * 30)[:size]))
+    found = b"VALUE %b 0 %d\r\n%b\r\n" % (key, size, value)
+    stored = rng.choice((b"STORED\r\n", b"NOT_STORED\r\n", b"SERVER_ERROR out of memory\r\n"))
+    other = rng.choice(KEYS)
+    return rng.choice(
+        (
+            (b"get %b\r\n" % key, rng.choice((found, b"")) + b"END\r\n"),
+            (b"get %b\r\n" % key, rng.choice((found, b"")) + b"END\r\n"),
+            (b"gets %b %b\n" % (key, other), rng.choice((found, b"")) + b"END\r\n"),
+            (b"set %b 0 0 %d\r\n%b\r\n" % (key, size, value), stored),
+            (b"add %b 7 60 %d\r\n%b\r\n" % (key, size, value), stored),
+            (b"set %b 0 0 %d noreply\r\n%b\r\n" % (key, size, value), b""),
+            (b"cas %b 0 0 %d 5\r\n%b\r\n" % (key, size, value), b"EXISTS\r\n"),
+            (b"delete %b\r\n" % key, rng.choice((b"DELETED\r\n", b"NOT_FOUND\r\n"))),
+            (b"incr %b 5\r\n" % key, rng.choice((b"15\r\n", b"7  \r\n", b"NOT_FOUND\r\n"))),
+            (b"touch %b 30\r\n" % key, b"TOUCHED\r\n"),
+            (b"mg %b v\r\n" % key, b"VA %d\r\n%b\r\n" % (size, value)),
+            (b"mg %b v q\r\nmn\r\n" % key, b"MN\r\n"),
+            (b"version\r\n", b"VERSION 1.6.18\r\n"),
+            (b"nonsense\r\n", b"ERROR\r\n"),
+            (b"get %b\r\n" % key, rng.choice((b"STORED\r\n", b"EN\r\n", b"\r\n", found))),
+        )
+    )
+
+
+def common_stream(rng: random.Random) -> List[Segment]:
+    """Segments of a connection that is used as most are, with pipelines, cuts and holes."""
+    wire = Wire()
+    if rng.random() < 0.9:
+        wire.open()
+    pieces = random_pieces(rng, 2000) if rng.random() < 0.5 else whole
+    usual = rng.random() < 0.7
+    for _ in range(rng.randint(1, 40)):
+        turn = [common_request(rng) for _ in range(rng.choice((1, 1, 1, 2, 5, 20)))]
+        if usual:  # then for long stretches nothing but the common kinds
+            turn = [one for one in turn if one[0][:3] in (b"get", b"set", b"del", b"inc")][:5]
+        for kind in (RECV, SEND):
+            data = b"".join(one[kind] for one in turn)
+            for piece in pieces(kind, data, len(turn)) if data else ():
+                wire.move(kind, piece)
+    segments = wire.close().segments
+    if rng.random() < 0.3:
+        kind = rng.choice((RECV, SEND))
+        start = rng.randrange(1, 3000)
+        segments = remove(segments, kind, start, start + rng.randint(1, 700), rng.random() < 0.5)
+    return join_holes(segments) if rng.random() < 0.5 else segments
+
+
+def join_holes(segments: List[Segment]) -> List[Segment]:
+    """A value that was left out of a reply, and what is behind it, as one segment."""
+    joined: List[Segment] = []
+    for segment in segments:
+        last = joined[-1] if joined else segment
+        hole = last[6] - len(last[7])
+        follows = (last[5] + last[6]) % 2**32 == segment[5] and last is not segment
+        if segment[0] == last[0] == SEND and hole > 0 and last[8] < 0 and follows:
+            length, data = last[6] + segment[6], last[7] + segment[7]
+            if segment[6] == len(segment[7]):
+                joined[-1] = (*last[:6], length, data, len(last[7]))
+                continue
+        joined.append(segment)
+    return joined
+
+
+@pytest.mark.parametrize("responses", [True, False], ids=["with replies", "requests only"])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_fast_path_and_the_plain_one_agree(seed: int, responses: bool) -> None:
+    rng = random.Random(seed)
+    fast_rows = 0
+    for turn in range(150):
+        segments = common_stream(rng)
+        if not responses:
+            segments = [segment for segment in segments if segment[0] != SEND]
+        reads = turn % 3 > 0
+        fast = match(segments, responses=responses, reads=reads)
+        plain = without_fast_path(segments, responses, reads)
+        assert fast.rows == plain.rows
+        assert vars(fast.ledger) == vars(plain.ledger)
+        for name in ("operations", "hits", "misses", "total_count", "open_count"):
+            assert getattr(fast.matcher, name) == getattr(plain.matcher, name)
+        assert not plain.matcher.known_requests
+        fast_rows += len(fast.rows) if fast.matcher.known_requests else 0
+    assert fast_rows > 1000

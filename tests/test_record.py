@@ -587,3 +587,19 @@ def test_a_client_that_only_sends_quiet_requests(tmp_path: Path) -> None:
             report = recorder.stop()
     assert report["commands"]["ms"]["outcomes"] == {"stored": 100_000}
     assert_exact(before, after, report, output)
+
+
+def test_records_one_by_one_where_loads_are_not_ordered(tmp_path: Path) -> None:
+    """The way in which other processors than x86 take records from the ring."""
+    output, module = tmp_path / "a.profile", tmp_path / "membench.py"
+    text = MODULE.read_text()
+    line = '    ORDERED = platform.machine() in ("x86_64", "AMD64")\n'
+    assert line in text
+    module.write_text(text.replace(line, "    ORDERED = False\n"))
+    with Memcached() as server:
+        before = server.stats()
+        with Recorder(output, "--port", str(server.port), module=module) as recorder:
+            run_memcaslap(server)
+            after = server.stats()
+            report = recorder.stop()
+    assert_exact(before, after, report, output)
