@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+FUZZ_VENV := .venv-fuzz
+FUZZ_READY := $(FUZZ_VENV)/.ready
+FUZZ_SECONDS ?= 60
 
 # Package names. One of apt may be a pattern: libbpf0 is Debian 11, libbpf1 is later.
 APT_RUN := python3 libbpf[01] memcached libmemcached-tools
@@ -40,7 +43,7 @@ fi
 endef
 
 .NOTPARALLEL:
-.PHONY: help demo test test-kernels test-pythons bench lint rebuild-bpf check-bpf
+.PHONY: help demo test test-kernels test-pythons fuzz bench lint rebuild-bpf check-bpf
 .PHONY: deps-run deps-bpf deps-test packages-test root clean
 
 help: ## list the targets
@@ -50,7 +53,7 @@ help: ## list the targets
 demo: root deps-run ## as root: record a memcached of its own for some seconds, and analyze
 	@PYTHON="$(PYTHON)" bench/demo.sh
 
-test: root deps-test lint check-bpf ## as root: everything that CI runs
+test: root deps-test lint check-bpf ## as root: all tests and checks
 	$(VENV)/bin/python -m pytest tests
 
 test-kernels: root deps-run ## as root: record on Linux 5.10 to 6.12, and on arm64, under qemu
@@ -59,6 +62,18 @@ test-kernels: root deps-run ## as root: record on Linux 5.10 to 6.12, and on arm
 
 test-pythons: root packages-test ## as root: what needs no kernel, on Python 3.9 to 3.13
 	$(PYTHON) tests/pythons.py
+
+fuzz: $(FUZZ_READY) ## look for input that breaks a reader, FUZZ_SECONDS for each (x86-64)
+	@for target in requests responses matcher packets captures profiles blocks; do \
+	    echo "fuzzing $$target"; \
+	    $(FUZZ_VENV)/bin/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS) \
+	        -verbosity=0 || exit 1; \
+	done
+
+$(FUZZ_READY): tests/fuzz/requirements.txt
+	$(PYTHON) -m venv --clear $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump
 	$(PYTHON) bench/record.py
@@ -92,7 +107,7 @@ $(READY): tests/requirements.txt
 	@touch $@
 
 clean: ## remove .venv and caches; profiles stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(FUZZ_VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 root:

@@ -71,6 +71,7 @@ from typing import (
     Iterator,
     List,
     NamedTuple,
+    NoReturn,
     Optional,
     Protocol,
     Sequence,
@@ -80,9 +81,10 @@ from typing import (
 )
 
 try:
+    import pwd
     import resource
 except ImportError:  # not on Windows, where capture files and profiles are read all the same
-    resource = None  # type: ignore[assignment]
+    pwd = resource = None  # type: ignore[assignment]
 
 VERSION = "0.1.0"
 
@@ -1225,7 +1227,8 @@ class EbpfSource:
             except LibbpfError as error:
                 messages = libbpf.take_messages()
                 if self._verbose:
-                    print("\n".join(messages), file=sys.stderr)
+                    for message in messages:
+                        print(printable(message.expandtabs()), file=sys.stderr)
                 reasons.append(f"{name}: {explain_refusal(error, messages)}")
         raise SourceError(
             f"this kernel ({platform.release()}) does not take membench's programs: "
@@ -1387,7 +1390,8 @@ def require_tracefs() -> None:
     if not any(os.path.isdir(path + "/events/syscalls") for path in TRACEFS):
         if any(os.path.ismount(path) for path in TRACEFS):
             raise SourceError(
-                "the syscalls hook needs tracefs, which this user may not read",
+                "the syscalls hook needs tracefs, which this user may not read "
+                "(missing: CAP_DAC_READ_SEARCH)",
                 "run it again with sudo",
             )
         raise SourceError(
@@ -2331,6 +2335,7 @@ CAP_NET_RAW = 13
 
 _RING_REQUEST = struct.Struct("=7I")  # struct tpacket_req3
 _BLOCK = struct.Struct("=8x4I")  # status, packets, offset of the first, bytes
+_BLOCK_TIMES = struct.Struct("=32x4I")  # when it was begun, and of its last packet: s, ns
 # struct tpacket3_hdr: next, seconds, nanoseconds, captured, length, status, offsets of the
 # link layer and of the network layer; then, of struct sockaddr_ll, the hardware type.
 _FRAME = struct.Struct("=IIIIIIHH28xH")
@@ -2469,6 +2474,7 @@ class PacketSource:
     BLOCK_BYTES = 1 << 20  # the largest packets must fit into one
     FRAME_BYTES = 2048
     RETIRE_MS = 20  # after which a block that is not full is handed over
+    CLOCK_STEP_NS = NS_PER_SECOND // 10  # the two clocks cannot be read at once
 
     def __init__(
         self, ports: Sequence[int], interface: Optional[str] = None, ring_mib: int = 64
@@ -2494,7 +2500,8 @@ class PacketSource:
                 ) from None
             self._stack = stack.pop_all()
         # The kernel's times are the calendar's, the profile's those of a clock that runs on.
-        self._clock_ns = time.monotonic_ns() - time.time_ns()
+        # Between the two there may be several differences, when the calendar's was set.
+        self._differences_ns = [time.monotonic_ns() - time.time_ns()]
 
     def _open(
         self, stack: contextlib.ExitStack, interface: Optional[str], program: bytes, blocks: int
@@ -2547,7 +2554,10 @@ class PacketSource:
             # A poll that a signal interrupts goes on, so this one is short; see Stop.
             poll = select.poll()
             poll.register(self._socket, select.POLLIN | select.POLLERR)
-            poll.poll(timeout_ms)
+            if any(event & select.POLLERR for _, event in poll.poll(timeout_ms)):
+                # The interface went down. Reading the error clears it, or each poll would
+                # return at once; when the interface is up again, packets come again.
+                self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         for _ in range(4):  # some at once, so that other work is not done for each
             if not self._is_ready():
                 break
@@ -2574,7 +2584,18 @@ class PacketSource:
         data = self._ring[begin : begin + min(size, self.BLOCK_BYTES)]
         struct.pack_into("=I", self._ring, begin + 8, 0)  # the kernel's again
         self._block = (self._block + 1) % self._blocks
-        self._reassembler.add(data, parse_block(data, packets, at, self._clock_ns))
+        difference_ns = self._choose_difference(data)
+        self._reassembler.add(data, parse_block(data, packets, at, difference_ns))
+
+    def _choose_difference(self, block: bytes) -> int:
+        """What to add to a block's times. Call it for each block, soon after it came."""
+        now_ns = time.monotonic_ns()
+        current_ns = now_ns - time.time_ns()
+        if abs(current_ns - self._differences_ns[-1]) > self.CLOCK_STEP_NS:
+            self._differences_ns = [*self._differences_ns[-3:], current_ns]
+        begun_s, begun_ns, last_s, last_ns = _BLOCK_TIMES.unpack_from(block)
+        latest_ns = max(begun_s * NS_PER_SECOND + begun_ns, last_s * NS_PER_SECOND + last_ns)
+        return choose_difference(self._differences_ns, latest_ns, now_ns + self.CLOCK_STEP_NS)
 
     def stop(self) -> None:
         """See Source.stop. Waits until the kernel has handed over what it holds."""
@@ -2598,6 +2619,16 @@ class PacketSource:
         mean = sum(self._totals) / max(counted["events"], 1)
         missed = max(int(self._dropped * mean) - counted["gap_bytes"], 0)
         return {**counted, "dropped_events": self._dropped, "missed_bytes": missed}
+
+
+def choose_difference(differences_ns: Sequence[int], latest_ns: int, now_ns: int) -> int:
+    """Which of these, added to that time of the past, comes closest to now.
+
+    What was stamped before the calendar's clock was set back would, with the difference of
+    today, be in the future; what was stamped after, with the one of before, long ago.
+    """
+    past = [ns for ns in differences_ns if latest_ns + ns <= now_ns]
+    return max(past, default=min(differences_ns))
 
 
 def parse_block(data: bytes, count: int, at: int, clock_ns: int) -> List[Packet]:
@@ -4672,9 +4703,12 @@ class ProfileWriter:
 
     FLUSH_SECONDS = 1.0  # at most this much is lost by kill -9
 
-    def __init__(self, output: str, force: bool = False) -> None:
+    def __init__(
+        self, output: str, force: bool = False, owner: Optional[Tuple[int, int]] = None
+    ) -> None:
         self.path = output
         self.written_bytes = 0
+        self._owner = owner  # (uid, gid) that the file is given to; None: whose process it is
         self._path_until_start = output
         self._started = False
         self._rows: List[Any] = []  # one Operation after the other, not as tuples
@@ -4708,8 +4742,7 @@ class ProfileWriter:
                     )
                 # The old file stays until the new recording has begun.
                 self._path_until_start = f"{output}.{os.getpid()}.new"
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            return os.open(self._path_until_start, flags, 0o600)
+            return self._create_file(self._path_until_start)
         except OSError as error:
             hint = "choose another place"
             if error.errno == errno.ENOENT:
@@ -4717,6 +4750,18 @@ class ProfileWriter:
             raise ProfileError(
                 f"cannot write {printable(output)}: {error.strerror}", hint
             ) from None
+
+    def _create_file(self, path: str) -> int:
+        """A new file that only its owner can read or write."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if self._owner:
+                os.fchown(fd, *self._owner)
+        except OSError:
+            os.close(fd)
+            os.unlink(path)
+            raise
+        return fd
 
     def __enter__(self) -> ProfileWriter:
         return self
@@ -5305,7 +5350,7 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
             connections += reader.connections
             opened += reader.opened
             ledgers.append(reader.ledger)
-            key_spaces.add(header.get("key_space"))
+            key_spaces.add(str(header.get("key_space")))
             profiles.append(
                 {
                     "path": path,
@@ -5940,7 +5985,10 @@ def print_result(text: str) -> None:
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        print(text, flush=True)
+        # Names and numbers in it are from elsewhere: nothing that a terminal acts on may leave.
+        clean = "\n".join(map(printable, text.split("\n")))
+        encoding = sys.stdout.encoding or "ascii"
+        print(clean.encode(encoding, "replace").decode(encoding), flush=True)
     except OSError as error:
         if sys.stdout:  # or the interpreter would try, and complain, once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -5953,7 +6001,7 @@ def print_result(text: str) -> None:
 
 def say(text: str) -> None:
     """A line for the user. Results go to stdout, everything else here."""
-    write_stderr(f"membench: {text}\n")
+    write_stderr(f"membench: {printable(text)}\n")
 
 
 def write_stderr(text: str) -> None:
@@ -5964,15 +6012,120 @@ def write_stderr(text: str) -> None:
             sys.stderr.flush()
 
 
+# ---- Rights and priority ----
+#
+# Rights are needed to create the file, to load and attach the kernel programs, and to open
+# a packet socket. Ring, counters, socket and file are open by then, and what is open can be
+# used and closed by anybody. So all rights are given up, for good, before anything that a
+# client sent is looked at.
+
+CAP_SETGID, CAP_SETUID = 6, 7
+PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
+_CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)  # version 3, of this process
+_NO_CAPABILITIES = bytes(24)  # effective, permitted, inheritable; twice
+OOM_FIRST = "1000"  # oom_score_adj: the first to be killed
+
+
+class User(NamedTuple):
+    """Who a recording runs as, once it runs."""
+
+    uid: int
+    gid: int
+    owner: Optional[Tuple[int, int]]  # whom the profile is given to; None: it stays as it is
+
+
+def choose_user(asked: Optional[str]) -> Optional[User]:
+    """The user to become: the one asked for, or who called sudo, or for root itself nobody.
+
+    None: this process stays who it is, because it is not root, or is root in a container
+    that may not change users. Raises MembenchError if it cannot be the user asked for.
+    """
+    may_change = False
+    if sys.platform == "linux":
+        needed = 1 << CAP_SETUID | 1 << CAP_SETGID
+        may_change = effective_capabilities() & needed == needed
+    if asked is not None:
+        return find_user(asked, may_change)
+    if not may_change or os.geteuid():
+        return None
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if uid.isdigit() and gid.isdigit() and int(uid):
+        return User(int(uid), int(gid), (int(uid), int(gid)))
+    # Without sudo, root is who will want to read the profile.
+    with contextlib.suppress(KeyError):
+        nobody = pwd.getpwnam("nobody")
+        return User(nobody.pw_uid, nobody.pw_gid, None)
+    return User(65534, 65534, None)  # what the kernel calls the overflow user
+
+
+def find_user(name: str, may_change: bool) -> Optional[User]:
+    """The user of this name; None if that is who we are and must remain."""
+    try:
+        entry = pwd.getpwnam(name)
+    except (KeyError, ValueError, AttributeError):
+        raise MembenchError(
+            f"there is no user {printable(name)}", "leave --user out, or name one that exists"
+        ) from None
+    if may_change:
+        return User(entry.pw_uid, entry.pw_gid, (entry.pw_uid, entry.pw_gid))
+    if entry.pw_uid != os.geteuid():
+        raise MembenchError(
+            f"only root can record as {printable(name)}", "run it with sudo, or leave --user out"
+        )
+    return None
+
+
+def give_up_rights(user: Optional[User]) -> None:
+    """Become that user, without any capability or group, and with no way back."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(name: str, *arguments: Any) -> None:
+        if getattr(libc, name)(*arguments):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def prctl(option: int, argument: int) -> None:
+        call("prctl", option, *map(ctypes.c_ulong, (argument, 0, 0, 0)))
+
+    try:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)  # nothing that it could start gives rights back
+        if user:
+            with contextlib.suppress(OSError):  # at the end of the kernel's list, or no right to
+                for capability in range(64):
+                    prctl(PR_CAPBSET_DROP, capability)
+            os.setgroups([])
+            os.setresgid(user.gid, user.gid, user.gid)
+            os.setresuid(user.uid, user.uid, user.uid)
+        call("capset", _CAPABILITY_HEADER, _NO_CAPABILITIES)
+    except OSError as error:
+        raise MembenchError(
+            f"cannot give up root's rights: {error.strerror}",
+            "record as another --user; --user root gives up the capabilities alone",
+        ) from None
+
+
+def give_way(niceness: int) -> None:
+    """Let the server have the CPU, and live, when there is not enough for both."""
+    if hasattr(os, "nice"):
+        os.nice(niceness)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(OOM_FIRST)
+
+
 def record(options: argparse.Namespace) -> int:
     """Record until the duration is over or somebody stops it; then summarize."""
     watched = choose_watched(options)
+    user = choose_user(options.user)
+    owner = user.owner if user else None
     secret = options.salt or os.urandom(32)
-    with Stop() as stop, ProfileWriter(options.output, options.force) as profile:
+    with Stop() as stop, ProfileWriter(options.output, options.force, owner) as profile:
         with open_source(options, watched) as source:
             started_ns, started_unix = wait_for_start(source, stop)
             header = describe_recording(options, source, watched, secret, started_unix)
             profile.start(header, started_ns)
+            give_way(options.nice)
+            give_up_rights(user)
             matcher = Matcher(
                 profile.add,
                 profile.add_connection,
@@ -6438,15 +6591,27 @@ RECORD_NOTES = """\
 A profile holds no key and no value: keys are hashed with a secret that is made
 up for each recording and kept nowhere. Its mode is 0600.
 
+rights: once all is attached, recording goes on without any: as the user who
+called sudo, whose OUTPUT then is, or else as nobody, with OUTPUT left to root.
+Instead of root, CAP_BPF and CAP_PERFMON are enough for --hook sock, and
+CAP_NET_RAW for packets.
+
 cost: some hundred nanoseconds of the server's time for each read and each
 write, and some microseconds of another CPU for each operation. --no-responses
 about halves both, but there is no outcome, no hit ratio and no latency then.
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse repeats what it was given; not what a terminal would act on."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     """The finished options. Exits with 2 and one line on a mistake, with 0 on --help."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="membench.py",
         description="What a memcached server really does: record its traffic, analyze it.",
         epilog=EXAMPLES,
@@ -6555,6 +6720,18 @@ def add_record_arguments(commands: Any) -> None:
         "--no-responses", action="store_true", help="requests only: cheaper, no outcomes"
     )
     sub.add_argument("--force", action="store_true", help="overwrite OUTPUT if it exists")
+    sub.add_argument(
+        "--user",
+        metavar="NAME",
+        help="who to be when all is attached, and whose OUTPUT is; default: who called sudo",
+    )
+    sub.add_argument(
+        "--nice",
+        type=number_within("niceness", 0, 19),
+        default=5,
+        metavar="N",
+        help="how far to stand back for the server when the CPU is short, 0 to 19; default 5",
+    )
     sub.add_argument("--bpf-object", metavar="FILE", help="load the kernel programs from FILE")
     sub.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     sub.add_argument(

@@ -132,14 +132,22 @@ class Recorder:
     """`membench.py record` in the background. A context manager; stop() ends it."""
 
     def __init__(
-        self, output: Path, *options: str, source: str = "ebpf:any", module: Path = MODULE
+        self,
+        output: Path,
+        *options: str,
+        source: str = "ebpf:any",
+        module: Path = MODULE,
+        command: Sequence[str] = (),
+        cwd: Optional[Path] = None,
     ) -> None:
+        """command: what runs membench.py, and membench.py; this Python and `module`."""
         self.output = output
         self.errors: List[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, str(module), "record", source, str(output), *options],
+            [*(command or (sys.executable, str(module))), "record", source, str(output), *options],
             stderr=subprocess.PIPE,
             text=True,
+            cwd=cwd,
         )
 
     def __enter__(self) -> Recorder:

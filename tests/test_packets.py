@@ -140,7 +140,7 @@ def test_joining_in_the_middle(style: str, count: int, tmp_path: Path) -> None:
     whole = tmp_path / "whole.profile"
     salt = ("--salt", "00" * 16)
     with Watched() as server:
-        options = ("--port", str(server.port), *salt)
+        options = ("--port", str(server.port), *salt, "--nice", "0")  # the whole must be whole
         with Recorder(whole, *options, source="packet:lo") as recorder:
             client = subprocess.Popen(
                 [sys.executable, "-c", CLIENT, LOOPBACK, str(server.port), style, str(count)],
