@@ -99,6 +99,7 @@ KEY_MAX = 250  # memcached's limit for a key
 LINE_MAX = 1 << 20  # a longer command line is not followed; bounds memory per connection
 VALUE_MAX = (1 << 31) - 3  # memcached's own limit for the length on a command line
 PENDING_MAX = 65536  # requests without an answer on one connection
+PENDING_BYTES = 128  # that one of them takes, about
 NO_SIZE = 0xFFFFFFFF  # the value size of an operation that moved no value
 
 
@@ -3581,6 +3582,7 @@ class Connection:
         if self.known is not None:
             rest = self._ask_known(time_ns, length, data)
             if rest is None:
+                self._keep_within_budget()
                 return
             data, length = rest
             self._parse_all()
@@ -3621,6 +3623,15 @@ class Connection:
             self.fall_out_of_step()
         elif not self.queue and not self._matcher.responses:
             self._use_known()
+        self._keep_within_budget()
+
+    def _keep_within_budget(self) -> None:
+        """What is half read, half written or waiting must not add up over the connections."""
+        waiting = len(self.queue if self.known is None else self.known)
+        held_bytes = len(self.requests.partial) + len(self.responses.partial)
+        if not self._matcher.hold(self, held_bytes + waiting * PENDING_BYTES):
+            self._parse_all()
+            self.fall_out_of_step()
 
     def send(self, time_ns: int, offset: int, length: int, data: bytes, mark: int = -1) -> None:
         """Bytes that the server wrote. mark: see Segment."""
@@ -3682,6 +3693,7 @@ class Connection:
             return
         if responses:
             self._match(responses, time_ns)
+        self._keep_within_budget()
 
     def close(self) -> None:
         """No more will come: what still waits was not answered."""
@@ -3702,6 +3714,7 @@ class Connection:
             self.queue.clear()
         self.tentative_bytes = 0
         self.ended = True
+        self._matcher.hold(self, 0)
 
     # -- requests of a common kind --
     #
@@ -3920,6 +3933,7 @@ class Connection:
         self.watching = False
         self._forget_evidence()
         self.state = OUT_OF_STEP
+        self._matcher.hold(self, 0)
 
     def _confirm(self) -> None:
         self._matcher.ledger.understood_bytes += self.tentative_bytes
@@ -4298,6 +4312,8 @@ class Matcher:
     ENDED_MAX = 4096  # closed connections remembered
     KEY_CACHE_MAX = 65536  # key codes remembered
     KNOWN_MAX = 65536  # lines remembered
+    HELD_TOTAL_MAX = 64 << 20  # bytes that wait on all connections; see hold()
+    HELD_SMALL = 4096  # bytes on one connection that do not count
 
     def __init__(
         self,
@@ -4326,6 +4342,8 @@ class Matcher:
         self.held: Optional[List[Tuple[Connection, Request, int, int]]] = None
         self._key_codes: Dict[bytes, int] = {}
         self.known_requests: Dict[bytes, KnownRequest] = {}  # by their lines
+        self._held: Dict[Connection, int] = {}  # see hold()
+        self._held_total = 0
         self._ended: Deque[Tuple[int, Connection]] = deque()
         self._closed_now: List[Tuple[int, Connection, int, int]] = []
         self._closed_before: List[Tuple[int, Connection, int, int]] = []
@@ -4575,6 +4593,16 @@ class Matcher:
             )
             latency_ns = 0
         self.operations += len(request.codes)
+
+    def hold(self, connection: Connection, held_bytes: int) -> bool:
+        """So much waits on the connection now. False if that is too much, with all others."""
+        if held_bytes <= self.HELD_SMALL:
+            if self._held:
+                self._held_total -= self._held.pop(connection, 0)
+            return True
+        self._held_total += held_bytes - self._held.get(connection, 0)
+        self._held[connection] = held_bytes
+        return self._held_total <= self.HELD_TOTAL_MAX
 
     def learn(self, line: bytes) -> Optional[KnownRequest]:
         """A line that is not among the known ones: is it of a common kind?"""

@@ -271,8 +271,8 @@ def pack_columns(kind: bytes, data: bytes) -> bytes:
 def read_profile(data: bytes) -> None:
     with file_of(data) as path:
         for options in (
-            Namespace(run=membench.analyze_command, profile=[path], json=False),
-            Namespace(run=membench.analyze_command, profile=[path], json=True),
+            Namespace(run=membench.analyze_command, profile=[path], json=False, by_server=True),
+            Namespace(run=membench.analyze_command, profile=[path], json=True, by_server=False),
             Namespace(run=membench.compare_command_line, first=path, second=path),
         ):
             said = io.StringIO()
