@@ -75,9 +75,10 @@ $(FUZZ_READY): tests/fuzz/requirements.txt
 	$(FUZZ_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump
+bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump; replay
 	$(PYTHON) bench/record.py
 	$(PYTHON) bench/packets.py
+	$(PYTHON) bench/replay.py
 
 lint: $(READY) ## ruff, and mypy --strict
 	$(VENV)/bin/ruff check --no-cache

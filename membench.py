@@ -22,7 +22,8 @@ The way of the data, which is also the order of this file:
     matching              pairs responses with requests on one connection
     profile               the file format, its writer and its reader
     analysis              operations in, report out
-    commands              record, analyze, compare, check, and the command line
+    replay                what to send when, how it is written, and the engine that does
+    commands              record, analyze, compare, replay, check, and the command line
     generated             the compiled kernel programs (make rebuild-bpf)
 
 What it costs: a few hundred nanoseconds in the server's thread for each read and
@@ -37,9 +38,12 @@ from __future__ import annotations
 
 import argparse
 import base64
+import bisect
 import contextlib
 import ctypes
+import datetime
 import errno
+import gc
 import hashlib
 import json
 import math
@@ -60,7 +64,7 @@ import time
 import zlib
 from array import array
 from collections import Counter, deque
-from itertools import accumulate, compress, repeat
+from itertools import accumulate, chain, compress, islice, repeat
 from typing import (
     Any,
     BinaryIO,
@@ -234,6 +238,7 @@ class Request:
         "batch_position",
         "sizes",
         "next_key",
+        "body",
     )
 
     def __init__(
@@ -258,6 +263,7 @@ class Request:
         self.batch_position = 0  # how many requests came before it in the same read
         self.sizes: Dict[int, int] = {}  # retrieval: key index -> value size, of the hits
         self.next_key = 0  # retrieval: keys before this one are answered
+        self.body: Optional[bytearray] = None  # what may be no value; see _parse_meta
 
 
 # One line, or one value, of a reply: (first word, all words, value size or -1). Of the binary
@@ -2883,6 +2889,8 @@ def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
             return _invalid()
         size = number
     request = Request(command, REPLY_META, (words[1],), NO_SIZE if size == NO_BODY else size)
+    if command == b"ms" and first_flag == 2:
+        request.body = bytearray()  # later versions refuse it, and take the value for commands
     form = [command]
     good = True
     seen = set()
@@ -2903,6 +2911,8 @@ def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
             key = _decode_key(words[1])
             good = good and key is not None
             request.keys = (words[1] if key is None else key,)
+        if flag == b"S" and request.body is not None:
+            continue  # the value's size is known
         keep = _META_NUMBER.match(word) or _META_MODE.match(word)
         form.append(word if keep else flag if flag.isalpha() else b"?")
     request.quiet = request.quiet and good  # a refusal is never left unsaid
@@ -3093,6 +3103,7 @@ class RequestParser(LineReader):
                 raise ProtocolError("the binary protocol, or TLS")
         if self.skip:
             position = min(self.skip, len(data))
+            self._keep_body(data[:position])
             self._pass_over(position, time_ns)
             if position == len(data):
                 return requests
@@ -3117,9 +3128,20 @@ class RequestParser(LineReader):
             self.skip = size + 2
             self.body_bytes = position - start + self.skip
             taken = min(self.skip, end - position)
+            self._keep_body(data[position : position + taken] if request.body is not None else b"")
             position += taken
             self._pass_over(taken, time_ns)
         return requests
+
+    def _keep_body(self, data: bytes) -> None:
+        """Where it will come out later what it was; see Connection._take_back."""
+        body = self.storing.body if self.storing else None
+        if body is not None:
+            body += data
+            if len(body) > self.BODY_MAX:
+                body.clear()
+
+    BODY_MAX = 1024
 
     def gap(self, length: int, time_ns: int) -> bool:
         """Bytes that are not there. False if they may have held more than a value."""
@@ -4064,6 +4086,8 @@ class Connection:
                 request.sizes[0] = response[2]
             elif outcome == OK and counted_from_nothing(request, response[1][2]):
                 outcome = STORED
+        if request.body is not None and outcome == CLIENT_ERROR and not self._take_back(index):
+            return False
         if request.reply == REPLY_STREAM and not ends_stream(request, word):
             return True  # one of its lines
         if self.state == TENTATIVE and self._matcher.reads:
@@ -4083,6 +4107,30 @@ class Connection:
         if request.reply == REPLY_FOREVER and outcome == OK:
             self.watching = True
         self._matcher.emit(self, request, outcome, time_ns)
+        return True
+
+    def _take_back(self, index: int) -> bool:
+        """A length that the server did not understand: what followed was no value.
+
+        False if it cannot be told what it was instead.
+        """
+        request = self.queue[index]
+        parser = RequestParser()
+        parser.fresh = False
+        body = bytes(request.body or b"")
+        if len(body) != request.value_size + 2:
+            return False
+        hidden = parser.feed(body, request.time_ns)
+        if parser.unfinished_bytes():
+            return False
+        request.form, request.reply, request.keys = b"invalid", REPLY_LINE, ()
+        request.value_size, request.quiet = NO_SIZE, False
+        for later in list(self.queue)[index + 1 :]:
+            if later.time_ns == request.time_ns:
+                later.batch_position += len(hidden)
+        for place, one in enumerate(hidden, 1):
+            one.batch_position = request.batch_position + place
+            self.queue.insert(index + place, one)
         return True
 
     def _find_request(self, word: bytes, words: List[bytes]) -> Optional[int]:
@@ -4999,6 +5047,10 @@ class ProfileReader:
         self.connections = 0
         self.servers = [ServerName("", "", 0)]  # numbers begin with 1
         self.server_of = array("H")
+
+        self.rows = 0  # of the blocks so far
+        # If this is a list, it takes the rows of the C blocks: (tick, number, port, kind).
+        self.connection_rows: Optional[List[Tuple[int, int, int, int]]] = None
         try:
             self._file: BinaryIO = sys.stdin.buffer if path == "-" else open(path, "rb")
         except OSError as error:
@@ -5071,8 +5123,8 @@ class ProfileReader:
             raise DamagedError("a block is not a JSON object")
         return {name: value for name, value in found.items() if is_number(value)}
 
-    def blocks(self) -> Iterator[Operations]:
-        """All operations, in the order of the file."""
+    def blocks(self, decode: bool = True) -> Iterator[Operations]:
+        """All operations, in the order of the file; or empty blocks: they are only counted."""
         while True:
             block = self._read_block()
             if block is None:
@@ -5080,7 +5132,8 @@ class ProfileReader:
             kind, payload = block
             try:
                 if kind == b"O":
-                    yield self._decode_operations(payload)
+                    self.rows += _ROWS.unpack_from(payload)[0]
+                    yield self._decode_operations(payload) if decode else Operations()
                 elif kind == b"C":
                     self._count_connections(payload)
                 elif kind == b"F":
@@ -5130,6 +5183,10 @@ class ProfileReader:
         self.opened += kinds.count(OPEN)
         self.connections += kinds.count(OPEN) + kinds.count(RECV)
         self._note_servers(columns["number"], columns["server"])
+        if self.connection_rows is not None:
+            ticks = accumulate(columns["time"])
+            each = zip(ticks, columns["number"], columns["port"], kinds)
+            self.connection_rows.extend(row for row in each if row[3] != SERVED)
 
     def _note_servers(self, numbers: Sequence[int], servers: Sequence[int]) -> None:
         if not any(servers):
@@ -5927,6 +5984,2221 @@ def loss_line(loss: Dict[str, Any]) -> str:
     return text
 
 
+# ==== Replay ==========================================================================
+#
+# The same requests, at the same moments, over as many connections, to another server.
+#
+#   ProfileReader --rows--> timeline (in order of time) --rows--> Encoder --Batch-->
+#       Engine: one Link a connection --> counts, which add up over workers and shards
+#
+# A batch is what one read of the recorded server held: it goes out in one write. Workers
+# and shards each read the whole profile and take the connections that are theirs, so no
+# request passes from one process to another.
+#
+# Everything is counted in numbers that can be added (`add_counts`). Percentiles are
+# computed last, from histograms of values rounded down to 3 digits.
+
+# ---- Keys and values ----
+
+# Printable ASCII and what is above; memcached takes any byte but space and controls.
+KEY_DIGITS = bytes([*range(0x21, 0x7F), *range(0x80, 0x100)])
+KEY_TEXT_MIN = 11  # from this size on a hash fits in as base64
+SHORT_KEY_MAX = 5  # up to this size keys are numbered; chance would make some equal
+SHORT_KEYS_MAX = 1_000_000  # numbered keys; bounds memory
+KEY_CACHE_MAX = 65536
+
+
+class KeyTexts:
+    """Makes legal keys from hashes, each as long as the recorded key.
+
+    64 bits fit into 9 characters of 222, so from there on different hashes are different
+    keys; with 6 to 8 characters two keys in millions may become one. Shorter ones are
+    numbered in the order in which the profile's blocks name them, which is the same for
+    every worker and shard, since each reads all blocks.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: Dict[Tuple[int, int], int] = {}
+        self._used = [0] * (SHORT_KEY_MAX + 1)
+        self._cache: Dict[int, bytes] = {}
+        self.shared = 0  # short keys that may be equal to another
+
+    def meet(self, hashes: Iterable[int], sizes: Iterable[int]) -> None:
+        """Number the short keys of a block. Call for every block, in order."""
+        numbers = self._numbers
+        short = [pair for pair in zip(hashes, sizes) if 0 < pair[1] <= SHORT_KEY_MAX]
+        for pair in short:
+            if pair in numbers:
+                continue
+            size = pair[1]
+            if self._used[size] >= len(KEY_DIGITS) ** size or len(numbers) >= SHORT_KEYS_MAX:
+                self.shared += 1
+                continue
+            numbers[pair] = self._used[size]
+            self._used[size] += 1
+
+    def texts(self, block: Operations, places: Iterable[int]) -> Dict[int, bytes]:
+        """The keys at these places of a block's key table."""
+        cache, hashes, sizes = self._cache, block.key_hash, block.key_size
+        if len(cache) > KEY_CACHE_MAX:
+            cache.clear()
+        found = {}
+        for place in places:
+            key_hash = hashes[place]
+            text = cache.get(key_hash)
+            if text is None:
+                text = cache[key_hash] = self.text(key_hash, sizes[place])
+            found[place] = text
+        return found
+
+    def text(self, key_hash: int, size: int) -> bytes:
+        """The key for this hash."""
+        if size >= KEY_TEXT_MIN:
+            text = base64.b64encode(key_hash.to_bytes(8, "little"), b"-_")
+            return text[:KEY_TEXT_MIN].ljust(size, b".")
+        number = self._numbers.get((key_hash, size), key_hash)
+        digits = bytearray()
+        for _ in range(size):
+            number, digit = divmod(number, len(KEY_DIGITS))
+            digits.append(KEY_DIGITS[digit])
+        return bytes(digits)
+
+
+SMALL_VALUE_MAX = 2048  # up to this size copying a value costs less than one more iovec
+NUMBER_DIGITS = 20  # a value up to this size may be one that is counted with
+VALUE_CHUNK_BYTES = 1 << 20
+Part = Any  # bytes, memoryview, or Late
+
+
+class Values:
+    """Values of any size, all slices of one buffer of digits: incr works on short ones."""
+
+    def __init__(self) -> None:
+        noise = hashlib.shake_128(b"membench").digest(VALUE_CHUNK_BYTES)
+        digits = noise.translate(bytes(0x30 + byte % 10 for byte in range(256)))
+        self._chunk = memoryview(digits + b"\r\n")
+
+    def parts(self, size: int, end: bytes) -> List[Part]:
+        """What to send for a value of this size, with `end` behind it."""
+        if size <= NUMBER_DIGITS:
+            return [b"10000000000000000000"[:size] + end]
+        chunk = self._chunk
+        bytes_there = len(chunk) - 2
+        parts: List[Part] = [chunk[:bytes_there]] * (size // bytes_there)
+        rest = chunk[bytes_there - size % bytes_there : len(chunk) if end else bytes_there]
+        if size <= SMALL_VALUE_MAX:
+            return [bytes(rest)]
+        return [*parts, rest]
+
+
+# ---- Encoding: from a form to a request in its own dialect ----
+
+# What the reply to a request looks like.
+READ_NONE, READ_LINE, READ_VALUES, READ_META, READ_STREAM, READ_BINARY = range(6)
+
+_STORED_WORDS = (b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND")
+LINE_WORDS: Dict[bytes, Sequence[bytes]] = {
+    **{command: _STORED_WORDS for command in STORAGE},
+    b"delete": (b"DELETED", b"NOT_FOUND"),
+    b"touch": (b"TOUCHED", b"NOT_FOUND"),
+    b"incr": (b"NOT_FOUND",),
+    b"decr": (b"NOT_FOUND",),
+    b"version": (b"VERSION",),
+    b"stats": (b"END", b"RESET", b"OK"),
+}
+ADMIN_WORDS = (b"OK", b"END", b"RESET", b"BUSY", b"BADCLASS", b"NOTSTARTED", b"NOSPARE", b"SAME")
+ERROR_WORDS = {b"ERROR": ERROR, b"CLIENT_ERROR": CLIENT_ERROR, b"SERVER_ERROR": SERVER_ERROR}
+
+# These change the server itself, or stream without an end: not without --include.
+GUARDED = frozenset(
+    (
+        *("flush_all", "shutdown", "cache_memlimit", "verbosity", "slabs", "lru"),
+        *("lru_crawler", "extstore", "refresh_certs", "stats"),
+    )
+)
+HARMLESS_STATS = frozenset(("stats", "stats items", "stats slabs", "stats settings", "stats conns"))
+
+WRONG_UNIQUE = 2**64 - 1  # a CAS unique that no server has given out
+
+
+class Late(NamedTuple):
+    """A part that depends on an earlier answer: a CAS unique, put between two parts."""
+
+    before: bytes
+    after: bytes
+    key: bytes
+    binary: bool
+    wrong: bool = False  # another unique than the target's is wanted
+
+
+Build = Callable[[List[bytes], int, int, int], Part]  # (keys, value size, exptime, opaque)
+
+
+class Form:
+    """How requests of one form are made, and how they are answered."""
+
+    __slots__ = (
+        "name",
+        "kind",
+        "build",
+        "end",
+        "quiet",
+        "words",
+        "silent",
+        "tag",
+        "key",
+        "plain",
+        "stats",
+    )
+
+    def __init__(self, name: str, kind: int, build: Build) -> None:
+        self.name = name  # the command; what is counted is counted for it
+        self.kind = kind
+        self.build = build
+        self.end: Optional[bytes] = None  # what follows a value; None: there is no value
+        self.quiet = False  # its usual reply is left out
+        self.words: Dict[bytes, int] = {}  # first word of a reply -> outcome
+        self.silent = NONE  # the outcome that no reply means
+        self.tag = b""  # b"O": the reply repeats the opaque; b"k": the key
+        self.key = False  # does reading the reply need the key, for its CAS unique?
+        self.plain = False  # do its VALUE lines end with the length?
+        self.stats = CommandStats()
+
+
+def make_form(text: str, included: Iterable[str] = ()) -> Optional[Form]:
+    """The form, or None if such requests are not replayed."""
+    words = text.encode("ascii", "replace").split(b" ")
+    command = words[0]
+    if len(words) > 1 and words[1] == b"binary":
+        return _binary_form(command, words[2:], included)
+    noreply = words[-1] == b"noreply"
+    arguments = [b"1" if word == b"?" else word for word in words[1 : -1 if noreply else None]]
+    tail = b" noreply\r\n" if noreply else b"\r\n"
+    kind = READ_NONE if noreply else READ_LINE
+    if command in STORAGE:
+        form = Form(text, kind, _build_storage(command, arguments, tail))
+        form.end = b"\r\n"
+    elif command in (b"get", b"gets", b"gat", b"gats"):
+        form = Form(text, READ_VALUES, _build_retrieval(command))
+        form.plain = command in (b"get", b"gat")
+    elif command in (b"delete", b"touch", b"incr", b"decr"):
+        form = Form(text, kind, _build_key_command(command, arguments, tail))
+    elif command in META_OUTCOMES:
+        form = _meta_form(command, words[1:])
+    elif command in ADMIN:
+        admin = _admin_form(command, words, included)
+        if admin is None:
+            return None
+        form = admin
+    else:
+        return None
+    form.name = command.decode()
+    if form.kind in (READ_LINE, READ_STREAM):
+        form.words = {
+            word: LINE_OUTCOMES[word] for word in LINE_WORDS.get(command, ADMIN_WORDS)
+        }
+    return form
+
+
+def _build_retrieval(command: bytes) -> Build:
+    if command[:3] == b"get":
+        start = command + b" "
+        return lambda keys, size, exptime, opaque: start + b" ".join(keys) + b"\r\n"
+    return lambda keys, size, exptime, opaque: (
+        b" ".join([command, b"%d" % exptime, *keys]) + b"\r\n"
+    )
+
+
+def _build_storage(command: bytes, arguments: List[bytes], tail: bytes) -> Build:
+    flags = arguments[0] if arguments else b"0"
+    if command == b"cas":
+        return lambda keys, size, exptime, opaque: Late(
+            b"cas %b %b %d %d " % (keys[0], flags, exptime, size), tail, keys[0], False
+        )
+    return lambda keys, size, exptime, opaque: (
+        b"%b %b %b %d %d%b" % (command, keys[0], flags, exptime, size, tail)
+    )
+
+
+def _build_key_command(command: bytes, arguments: List[bytes], tail: bytes) -> Build:
+    if command == b"touch":
+        return lambda keys, size, exptime, opaque: (
+            b"touch %b %d%b" % (keys[0], exptime, tail)
+        )
+    after = b"".join(b" " + word for word in arguments) + tail
+    start = command + b" "
+    return lambda keys, size, exptime, opaque: start + keys[0] + after
+
+
+def _admin_form(command: bytes, words: List[bytes], included: Iterable[str]) -> Optional[Form]:
+    """Commands without a key; those that change the server only if asked for by name."""
+    text = b" ".join(words).decode()
+    name = command.decode()
+    guarded = name in GUARDED and text not in HARMLESS_STATS
+    if command == b"watch" or b"?" in words or (guarded and name not in included):
+        return None
+    kind = READ_STREAM if ADMIN[command][0] == REPLY_STREAM else READ_LINE
+    if words[-1] == b"noreply" or command in (b"quit", b"shutdown"):
+        kind = READ_NONE
+    line = b" ".join(words) + b"\r\n"
+    return Form(text, kind, lambda keys, size, exptime, opaque: line)
+
+
+def _meta_form(command: bytes, flags: List[bytes]) -> Form:
+    """A meta command: its flags in their order, with new opaques, keys and CAS uniques."""
+    encoded = b"b" in flags
+    pattern = []  # what b"%b" and b"%d" stand for is put in for each request
+    for flag in flags:
+        pattern.append(
+            {b"T": b"T%(exptime)d", b"O": b"O%(opaque)d", b"C": b"C%(cas)b", b"E": b"E1"}.get(
+                flag, flag.replace(b"%", b"%%")
+            )
+        )
+    tail = b"".join(b" " + word for word in pattern)
+
+    def build(keys: List[bytes], size: int, exptime: int, opaque: int) -> Part:
+        if not keys:
+            return command + b"\r\n"
+        key = base64.b64encode(keys[0]) if encoded else keys[0]
+        line = command + b" " + key + (b" %d" % size if command == b"ms" else b"")
+        if not flags:
+            return line + b"\r\n"
+        numbers: Dict[bytes, Any] = {b"exptime": exptime, b"opaque": opaque, b"cas": b"\0"}
+        line += tail % numbers + b"\r\n"
+        if b"C" not in flags:
+            return line
+        before, _, after = line.partition(b"\0")
+        return Late(before, after, keys[0], False)
+
+    form = Form("", READ_META, build)
+    form.end = b"\r\n" if command == b"ms" else None
+    form.words = META_OUTCOMES[command]
+    form.quiet = b"q" in flags and b"?" not in flags
+    form.silent = next(iter(form.words.values()))
+    form.tag = b"O" if b"O" in flags else b"k" if b"k" in flags else b""
+    form.key = form.tag == b"k" or b"c" in flags
+    return form
+
+
+# name -> opcode, and whether its usual reply is left out
+BINARY_OPCODES: Dict[bytes, Tuple[int, bool]] = {
+    b"get": (0x00, False),
+    b"set": (0x01, False),
+    b"add": (0x02, False),
+    b"replace": (0x03, False),
+    b"delete": (0x04, False),
+    b"incr": (0x05, False),
+    b"decr": (0x06, False),
+    b"quit": (0x07, False),
+    b"flush": (0x08, False),
+    b"getq": (0x09, True),
+    b"noop": (0x0A, False),
+    b"version": (0x0B, False),
+    b"getk": (0x0C, False),
+    b"getkq": (0x0D, True),
+    b"append": (0x0E, False),
+    b"prepend": (0x0F, False),
+    b"stat": (0x10, False),
+    b"setq": (0x11, True),
+    b"addq": (0x12, True),
+    b"replaceq": (0x13, True),
+    b"deleteq": (0x14, True),
+    b"incrq": (0x15, True),
+    b"decrq": (0x16, True),
+    b"quitq": (0x17, True),
+    b"flushq": (0x18, True),
+    b"appendq": (0x19, True),
+    b"prependq": (0x1A, True),
+    b"touch": (0x1C, False),
+    b"gat": (0x1D, False),
+    b"gatq": (0x1E, True),
+    b"gatk": (0x23, False),
+    b"gatkq": (0x24, True),
+}
+_REPLAY_HEADER = struct.Struct(">BBHBBHIIQ")
+_BINARY_EXTRAS: Dict[bytes, struct.Struct] = {
+    **dict.fromkeys((b"set", b"add", b"replace"), struct.Struct(">II")),
+    **dict.fromkeys((b"incr", b"decr"), struct.Struct(">QQI")),
+    **dict.fromkeys((b"touch", b"gat", b"gatk"), struct.Struct(">I")),
+}
+BINARY_STORAGE = (b"set", b"add", b"replace", b"append", b"prepend")
+# status of a reply -> outcome, where success and "not found" depend on the command
+BINARY_STATUS = {
+    2: EXISTS,
+    3: SERVER_ERROR,
+    4: CLIENT_ERROR,
+    5: NOT_STORED,
+    6: CLIENT_ERROR,
+    0x81: ERROR,
+    0x82: SERVER_ERROR,
+}
+
+
+def _binary_success(base: bytes) -> int:
+    if base in (b"get", b"getk", b"gat", b"gatk"):
+        return HIT
+    if base in BINARY_STORAGE:
+        return STORED
+    return {b"delete": DELETED, b"touch": TOUCHED}.get(base, OK)
+
+
+def _binary_form(name: bytes, words: List[bytes], included: Iterable[str]) -> Optional[Form]:
+    """A request of the binary protocol. words: flags or delta and initial value; b"cas"."""
+    if name not in BINARY_OPCODES:
+        return None
+    opcode, quiet = BINARY_OPCODES[name]
+    base = name[:-1] if quiet else name
+    if base == b"flush" and "flush_all" not in included:
+        return None
+    with_cas = b"cas" in words
+    numbers = [int(word) if word.isdigit() else 1 for word in words if word != b"cas"]
+    extras = _BINARY_EXTRAS.get(base)
+    numbers = [*numbers, 0, 0][: {b"incr": 2, b"decr": 2}.get(base, 1)]
+    if extras is not None and extras.size == 4:
+        numbers = []
+    stores = base in BINARY_STORAGE
+
+    def build(keys: List[bytes], size: int, exptime: int, opaque: int) -> Part:
+        key = keys[0] if keys else b""
+        more = extras.pack(*numbers, exptime & 0xFFFFFFFF) if extras is not None else b""
+        body = len(more) + len(key) + (size if stores else 0)
+        head = _REPLAY_HEADER.pack(
+            0x80, opcode, len(key), len(more), 0, 0, body, opaque & 0xFFFFFFFF, 0
+        )
+        if with_cas:
+            return Late(head[:16], more + key, key, True)
+        return head + more + key
+
+    form = Form(name.decode(), READ_NONE if name == b"quitq" else READ_BINARY, build)
+    form.end = b"" if stores else None
+    form.quiet = quiet
+    success = _binary_success(base)
+    missing = MISS if success == HIT else NOT_FOUND
+    form.words = {b"": success, b"\1": missing}
+    form.silent = MISS if success == HIT else success
+    form.key = success == HIT
+    return form
+
+
+# ---- What is counted ----
+
+
+class CommandStats:
+    """What is counted for one form of requests; those of a command are added up."""
+
+    __slots__ = (
+        "requests",
+        "operations",
+        "outcomes",
+        "recorded_outcomes",
+        "latencies",
+        "recorded_latencies",
+        "latency",
+        "recorded_latency",
+        "errors",
+    )
+
+    def __init__(self) -> None:
+        self.requests = 0  # sent
+        self.operations = 0
+        self.outcomes = [0] * len(OUTCOMES)
+        self.recorded_outcomes = [0] * len(OUTCOMES)  # of the requests that were sent
+        self.latencies: List[int] = []  # ns, not yet in the histogram
+        self.recorded_latencies: List[int] = []  # ticks
+        self.latency: Counter[int] = Counter()  # ticks -> how often
+        self.recorded_latency: Counter[int] = Counter()
+        self.errors: Dict[str, int] = {}
+
+    def fold(self) -> Counter[int]:
+        """Put what is new into the histograms; returns what is new of the latencies."""
+        new = to_histogram(self.latencies)
+        self.latencies.clear()
+        self.latency.update(new)
+        self.recorded_latency.update(round_to_3_digits(Counter(self.recorded_latencies)))
+        self.recorded_latencies.clear()
+        return new
+
+    def counts(self) -> Dict[str, Any]:
+        """As numbers that can be added up; histograms are {ticks: how often}."""
+        self.fold()
+        return {
+            "requests": self.requests,
+            "operations": self.operations,
+            "outcomes": name_outcomes(self.outcomes),
+            "recorded_outcomes": name_outcomes(self.recorded_outcomes),
+            "errors": self.errors,
+            "latency": self.latency,
+            "recorded_latency": self.recorded_latency,
+        }
+
+
+def to_histogram(nanoseconds: Iterable[int]) -> Counter[int]:
+    """Ticks rounded down to 3 digits -> how often. Such histograms add up exactly."""
+    return round_to_3_digits(Counter([ns // TICK_NS for ns in nanoseconds]))
+
+
+def name_outcomes(outcomes: Sequence[int]) -> Dict[str, int]:
+    """Counts by number of the outcome as counts by name."""
+    return {OUTCOMES[outcome]: count for outcome, count in enumerate(outcomes) if count}
+
+
+def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
+    """Add nested counts, however deep. Keys that are numbers may be text, as in JSON."""
+    for name, value in more.items():
+        name = str(name)
+        if isinstance(value, dict):
+            add_counts(total.setdefault(name, {}), value)
+        else:
+            total[name] = total.get(name, 0) + value
+
+
+# ---- Scheduling: what to send when ----
+
+# (tick, connection, place in the file, form, batch, key_position, key, value size, exptime,
+# outcome, latency). What happened to a connection stands between them as a row whose place
+# is FIRST or LAST and whose form is OPEN, RECV or CLOSE. Rows sort by time, and on one
+# connection in the order of the file, which is that of the requests.
+Row = Tuple[int, int, int, int, int, int, bytes, int, int, int, int]
+FIRST, LAST = -1, 1 << 62
+
+WINDOW_ROWS = 1 << 16  # rows that are put in order together, and so the memory it takes
+WINDOW_TICKS = 2 * TICKS_PER_SECOND  # or of this time, whichever is less
+PIECE_ROWS = 1024  # rows that are unpacked at a time
+STEP_ROWS = 128  # rows that are encoded at a time, so that no request waits for that
+
+
+class Share(NamedTuple):
+    """Which connections, or keys, are ours: number % parts == part."""
+
+    part: int
+    parts: int
+
+    def take(self, numbers: Iterable[int]) -> frozenset[int]:
+        """Those of these that are ours."""
+        part, parts = self
+        return frozenset(number for number in numbers if number % parts == part)
+
+
+def read_rows(reader: ProfileReader, share: Share, keys: KeyTexts) -> Iterator[List[Row]]:
+    """The rows of our connections, some at a time, in the order of the file.
+
+    An empty list ends each block, which is when they can be put in order.
+    """
+    events: List[Tuple[int, int, int, int]] = []
+    reader.connection_rows = events
+    place = 0
+    for block in reader.blocks():
+        yield take_connections(events, share)
+        keys.meet(block.key_hash, block.key_size)
+        for first in range(0, len(block.time), PIECE_ROWS):
+            piece = slice(first, first + PIECE_ROWS)
+            yield list(take_rows(block, piece, place + first, share, keys))
+        place += len(block.time)
+        yield []
+    yield take_connections(events, share)
+    yield []
+
+
+def take_rows(
+    block: Operations, piece: slice, place: int, share: Share, keys: KeyTexts
+) -> Iterator[Row]:
+    """Our rows in a piece of a block. place: of the first one in the file."""
+    connections, places = block.connection[piece], block.key[piece]
+    ours = share.take(set(connections))
+    picked = bytes(map(ours.__contains__, connections))
+    texts = keys.texts(block, set(compress(places, picked)))
+    rows = zip(
+        block.time[piece],
+        connections,
+        range(place, place + len(connections)),
+        block.form[piece],
+        block.batch[piece],
+        block.key_position[piece],
+        map(texts.get, places),
+        block.value_size[piece],
+        block.exptime[piece],
+        block.outcome[piece],
+        block.latency[piece],
+    )
+    return compress(rows, picked)
+
+
+def take_connections(events: List[Tuple[int, int, int, int]], share: Share) -> List[Row]:
+    """What happened to our connections, as rows; empties `events`."""
+    rows: List[Row] = [
+        (tick, number, LAST if kind == CLOSE else FIRST, kind, 0, 0, b"", 0, 0, 0, 0)
+        for tick, number, _port, kind in events
+        if number % share.parts == share.part
+    ]
+    events.clear()
+    return rows
+
+
+def in_order(blocks: Iterable[List[Row]]) -> Iterator[List[Row]]:
+    """Sort by time, in bounded memory: each list ends before the next one begins.
+
+    A profile holds rows in the order of their answers. One that was answered later than
+    the window is long comes too late; it goes out with the next rows, out of its time.
+    """
+    window: List[Row] = []
+    for rows in blocks:
+        window += rows
+        if rows or not window:
+            yield []  # time for others; they are put in order at the end of the block
+            continue
+        window.sort()
+        ready = max(
+            len(window) - WINDOW_ROWS, bisect.bisect(window, (window[-1][0] - WINDOW_TICKS,))
+        )
+        while 0 < ready < len(window) and window[ready - 1][:2] == window[ready][:2]:
+            ready -= 1  # what was sent together stays together
+        if ready > 0:
+            yield close_late(window, ready)
+            del window[:ready]
+        else:
+            yield []
+    yield close_late(window, len(window))
+
+
+def close_late(window: List[Row], ready: int) -> List[Row]:
+    """The first rows, but a connection is not closed while it still has some."""
+    rows = window[:ready]
+    closed = {row[1]: place for place, row in enumerate(rows) if row[2] == LAST}
+    if closed:
+        last = {row[1]: place for place, row in enumerate(rows) if row[1] in closed}
+        for number, place in sorted(closed.items(), key=lambda item: -item[1]):
+            if last[number] > place:  # a reset: what had come was read after it
+                rows.insert(last[number] + 1, rows[place])
+                del rows[place]
+    return rows
+
+
+# A request that is sent, and what is to come back: (form, keys, recorded outcomes, one a
+# key, recorded latency in ticks, opaque, key or b""). Plain, because there is one a request.
+Expect = Tuple[Form, int, Tuple[int, ...], int, int, bytes]
+
+
+class Batch:
+    """Requests that go out in one write."""
+
+    __slots__ = ("tick", "number", "kind", "parts", "expects", "late", "waits", "due_ns")
+
+    def __init__(self, tick: int, number: int, kind: int) -> None:
+        self.tick = tick  # of the recording, since the first pass began
+        self.number = number  # of the connection
+        self.kind = kind  # SEND; OPEN, RECV, CLOSE: what happens to the connection
+        self.parts: List[Part] = []
+        self.expects: List[Expect] = []
+        self.late = False  # has it a part that is Late?
+        self.waits = False  # did its client have all answers when it sent this?
+        self.due_ns = 0
+
+
+class Pace:
+    """When requests are due. speed 0: at once (`max`)."""
+
+    def __init__(self, speed: float, recorded_unix: float, start_unix: float) -> None:
+        self.speed = speed
+        self.recorded_unix = recorded_unix
+        self.start_ns = 0  # CLOCK_MONOTONIC: tick 0 of the first pass
+        self.start_unix = start_unix
+
+    def shift(self, exptime: int, tick: int, since_start: int) -> int:
+        """The Unix time as far from its request as it was when this was recorded.
+
+        tick: of the recording; since_start: ticks of the recording since the first pass.
+        """
+        recorded = self.recorded_unix + tick / TICKS_PER_SECOND
+        if self.speed:
+            now = self.start_unix + since_start / TICKS_PER_SECOND / self.speed
+        else:
+            now = time.time()
+        return max(int(exptime - recorded + now), RELATIVE_EXPTIME_MAX + 1)
+
+
+class Encoder:
+    """Rows in, batches out."""
+
+    def __init__(self, included: Iterable[str]) -> None:
+        self.forms: Dict[str, Optional[Form]] = {}
+        self.skipped: Counter[str] = Counter()  # command -> requests not to be replayed
+        self._included = frozenset(included)
+        self._values = Values()
+        self._opaque = 0
+        self._answered: Dict[int, int] = {}  # connection -> tick of its last answer
+
+    def form(self, text: str) -> Optional[Form]:
+        """The form of this text, made once."""
+        if text not in self.forms:
+            self.forms[text] = make_form(text, self._included)
+        return self.forms[text]
+
+    def batches(
+        self, rows: List[Row], forms: List[str], pace: Pace, offset: int
+    ) -> List[Batch]:
+        """Encode rows that are in order. offset: ticks to add to their times."""
+        done: List[Batch] = []
+        last: Dict[int, Batch] = {}  # connection -> its last batch in here
+        known: Dict[int, Optional[Form]] = {}
+        answered = self._answered
+        batch_tick = batch_number = -1
+        index, end = 0, len(rows)
+        while index < end:
+            tick, number, place, form_number, position, _, key, size, exptime, outcome, latency = (
+                rows[index]
+            )
+            index += 1
+            if place < 0 or place == LAST:
+                done.append(Batch(tick + offset, number, form_number))
+                batch_tick = -1
+                last.pop(number, None)
+                answered.pop(number, None)
+                continue
+            keys = [key] if key else []
+            outcomes: Tuple[int, ...] = (outcome,)
+            while index < end and rows[index][5] and rows[index][1] == number:
+                keys.append(rows[index][6])  # the other keys of this request
+                outcomes += (rows[index][9],)
+                index += 1
+            if form_number not in known:
+                known[form_number] = self.form(forms[form_number])
+            form = known[form_number]
+            if form is None:
+                self.skipped[forms[form_number].split(" ", 1)[0]] += 1
+                continue
+            if batch_tick != tick or batch_number != number:
+                before = last.get(number)
+                if position and before and len(before.expects) == position:
+                    batch = before  # it had begun in that read, and its value ended in this
+                else:
+                    batch = last[number] = Batch(tick + offset, number, SEND)
+                    batch.waits = answered.get(number, tick + 1) <= tick
+                    done.append(batch)
+                batch_tick, batch_number = tick, number
+            if latency:
+                answered[number] = tick + latency
+            if exptime > RELATIVE_EXPTIME_MAX:
+                exptime = pace.shift(exptime, tick, tick + offset)
+            self._opaque += 1
+            batch.expects.append(
+                (form, len(keys), outcomes, latency, self._opaque, key if form.key else b"")
+            )
+            if form.end is None:
+                size = 0
+            head = form.build(keys, 0 if size == NO_SIZE else size, exptime, self._opaque)
+            if form.end is None and not batch.parts and type(head) is bytes:
+                batch.parts.append(head)
+            else:
+                self._add(batch, form, head, size)
+        return done
+
+    def _add(self, batch: Batch, form: Form, head: Part, size: int) -> None:
+        """Put a request's bytes into a batch: what comes before its value, and that."""
+        parts = batch.parts
+        if type(head) is Late:
+            batch.late = True
+            if batch.expects[-1][2][0] == EXISTS:  # somebody else had changed the value
+                head = head._replace(wrong=True)
+            parts.append(head)
+        elif parts and type(parts[-1]) is bytes and len(parts[-1]) < SMALL_VALUE_MAX:
+            parts[-1] += head
+        else:
+            parts.append(head)
+        if form.end is not None:
+            value = self._values.parts(0 if size == NO_SIZE else size, form.end)
+            if len(value) == 1 and type(parts[-1]) is bytes and type(value[0]) is bytes:
+                parts[-1] += value[0]
+            else:
+                parts += value
+
+
+class Loops(NamedTuple):
+    """How often the profile is replayed: `times` 0 is without end."""
+
+    times: int
+    duration: float  # seconds of one pass in the recording
+
+
+class Timetable:
+    """All batches in the order of time, pass after pass.
+
+    A pass begins when the recording's time is over, at `max` right after the one before.
+    """
+
+    def __init__(
+        self, path: str, share: Share, encoder: Encoder, keys: KeyTexts, pace: Pace, loops: Loops
+    ) -> None:
+        self.out_of_time = 0  # batches that came too late to be put in order
+        self._path = path
+        self._share = share
+        self._encoder = encoder
+        self._keys = keys
+        self._pace = pace
+        self._loops = loops
+
+    def batches(self) -> Iterator[List[Batch]]:
+        """Some batches at a time, or none: then work was done that takes its time."""
+        passes = 0
+        while not self._loops.times or passes < self._loops.times:
+            offset = int(passes * self._loops.duration * TICKS_PER_SECOND)
+            found = False
+            for batches in self._one_pass(offset):
+                found = found or bool(batches)
+                yield batches
+            passes += 1
+            if not found:
+                return
+
+    def _one_pass(self, offset: int) -> Iterator[List[Batch]]:
+        """One pass. offset: ticks to add to its times."""
+        latest = 0
+        with ProfileReader(self._path) as reader:
+            for rows in in_order(read_rows(reader, self._share, self._keys)):
+                yield []
+                at = 0
+                while at < len(rows):
+                    end = min(at + STEP_ROWS, len(rows))
+                    while end < len(rows) and rows[end][:2] == rows[end - 1][:2]:
+                        end += 1
+                    batches = self._encoder.batches(rows[at:end], reader.forms, self._pace, offset)
+                    for batch in batches:
+                        if batch.tick < latest:
+                            self.out_of_time += 1
+                            batch.tick = latest
+                        latest = batch.tick
+                    yield batches
+                    at = end
+
+
+# ---- The engine: one process, its connections, their replies ----
+
+READ_BYTES = 1 << 15
+IOVECS_MAX = 512
+RETRY_NS = NS_PER_SECOND // 10  # between two attempts to connect
+SWEEP_NS = NS_PER_SECOND // 5
+SILENCE_NS = NS_PER_SECOND // 4  # after this time a quiet request stayed silent
+AHEAD_BATCHES = 2_000  # encoded before they are due
+STEP_NS = 200_000  # a step of the schedule takes about that long
+STOP_SLACK_NS = NS_PER_SECOND // 4  # what was due so shortly before the end is not missed
+TURN_BATCHES = 32  # in a row before replies are looked at again
+UNIQUES_MAX = 1 << 17  # CAS uniques remembered
+TOO_MANY = b"ERROR Too many open connections"
+
+TIMEOUT, CONNECTION, PROTOCOL = "timeout", "connection", "protocol"
+
+
+class ReplyError(Exception):
+    """The target sent what answers nothing that it was asked."""
+
+
+class ConnectionRefused(Exception):
+    """The target said that it has too many connections."""
+
+
+# A request that was sent: what is expected; when it should have gone, at `max` when it
+# did; when it did.
+Waiting = Tuple[Expect, int, int]
+
+
+class Link:
+    """One connection to the target: what waits to be sent, what waits for an answer."""
+
+    __slots__ = (
+        "number",
+        "socket",
+        "send",
+        "connected",
+        "queue",
+        "unsent",
+        "pending",
+        "waiting",
+        "last_ns",
+        "retry_ns",
+        "closing",
+        "quitting",
+        "rest",
+        "skip",
+        "hits",
+        "held",
+        "doubtful",
+        "uniques",
+    )
+
+    def __init__(self, number: int, uniques: Dict[bytes, int]) -> None:
+        self.number = number
+        self.socket: Optional[socket.socket] = None
+        self.send: Callable[[Part], int]  # of the socket
+        self.connected = False
+        self.queue: Deque[Batch] = deque()
+        self.unsent: List[Part] = []  # the rest of a write that the socket did not take
+        self.pending: Deque[Waiting] = deque()
+        self.waiting = 0  # of these, those that will surely be answered
+        self.last_ns = 0  # the last write
+        self.retry_ns = 0  # no attempt to connect before
+        self.closing = False
+        self.quitting = False  # `quit` was sent: the target will close
+        self.uniques = uniques
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was half read."""
+        self.rest = b""
+        self.skip = 0  # bytes of a value still to come
+        self.hits = 0  # of the retrieval that is being read
+        self.doubtful: Optional[Tuple[Form, int]] = None  # see _correct
+        self.held: Optional[Tuple[int, int]] = None  # (place in pending, outcome) after that
+        self.unsent = []
+
+    # -- replies --
+
+    def read(self, data: bytes, now_ns: int) -> None:
+        """Take in what the target sent. Raises ReplyError, ConnectionRefused."""
+        if self.rest:
+            data = self.rest + data
+            self.rest = b""
+        at, end = 0, len(data)
+        if self.skip:
+            at = min(self.skip, end)
+            self.skip -= at
+            if self.skip:
+                return
+            if self.held:
+                self._finish(*self.held, now_ns)
+        pending = self.pending
+        while at < end:
+            if not pending:
+                if data.startswith(TOO_MANY, at):
+                    raise ConnectionRefused
+                raise ReplyError
+            expect, due_ns, _ = pending[0]
+            form = expect[0]
+            kind = form.kind
+            if kind == READ_VALUES:
+                # Nearly every reply is a value that is all there, or none. At 3 us a
+                # request all in all, the calls below would cost another one.
+                if form.plain and not self.hits:
+                    hits, past = 0, at
+                    if data.startswith(b"VALUE ", at):
+                        hits, past = 1, end_of_value(data, at)
+                    if data.startswith(b"END\r\n", past):
+                        at = past + 5
+                        pending.popleft()
+                        self.waiting -= 1
+                        stats = form.stats
+                        stats.latencies.append(now_ns - due_ns)
+                        stats.outcomes[HIT] += hits
+                        stats.outcomes[MISS] += expect[1] - hits
+                        continue
+                at = self._read_values(data, at, now_ns)
+            elif kind == READ_BINARY:
+                at = self._read_binary(data, at, now_ns)
+            else:
+                at = self._read_line(data, at, kind, now_ns)
+            if at < 0:
+                return
+
+    def _keep(self, data: bytes, at: int) -> int:
+        """An incomplete line or header: wait for the rest."""
+        self.rest = data[at:]
+        if len(self.rest) > 65536:
+            raise ReplyError
+        return -1
+
+    def _skip_value(self, end: int, there: int) -> int:
+        """A value ends at `end`; wait for what is not there yet."""
+        self.skip = max(end - there, 0)
+        return end
+
+    def _read_values(self, data: bytes, at: int, now_ns: int) -> int:
+        """VALUE lines, each with its value, up to END. Returns where to go on, or -1."""
+        expect, due_ns, _ = self.pending[0]
+        form, keys = expect[:2]
+        hits = self.hits
+        there = len(data)
+        while at < there:
+            stop = data.find(b"\r\n", at)
+            if stop < 0:
+                self.hits = hits
+                return self._keep(data, at)
+            if data.startswith(b"VALUE ", at):
+                words = data[at:stop].split(b" ")
+                at = stop + 4 + value_length(words, 3)
+                hits += 1
+                if len(words) > 4:
+                    self._remember(words[1], words[4])
+                continue
+            if data[at:stop] != b"END":
+                self.hits = 0
+                return self._read_error(data[at:stop], 0, stop + 2, now_ns)
+            if hits > keys:
+                raise ReplyError
+            self.hits = 0
+            self.pending.popleft()
+            self.waiting -= 1
+            stats = form.stats
+            stats.latencies.append(now_ns - due_ns)
+            stats.outcomes[HIT] += hits
+            stats.outcomes[MISS] += keys - hits
+            return stop + 2
+        self.hits = hits
+        self.skip = at - there
+        return at
+
+    def _read_line(self, data: bytes, at: int, kind: int, now_ns: int) -> int:
+        """A reply of one line, or one line of a stream. Returns where to go on, or -1."""
+        stop = data.find(b"\n", at)
+        if stop < 0:
+            return self._keep(data, at)
+        line = data[at:stop].rstrip(b"\r")
+        form = self.pending[0][0][0]
+        start, at = at, stop + 1
+        if kind == READ_META:
+            return self._read_meta(line, start, at, len(data), now_ns)
+        word = line.split(b" ", 1)[0]
+        outcome = form.words.get(word)
+        if outcome is not None:
+            self._finish(0, outcome, now_ns)
+        elif form.name in ("incr", "decr") and word.isdigit():
+            self._finish(0, OK, now_ns)
+        elif kind != READ_STREAM or word in ERROR_WORDS:
+            return self._read_error(line, 0, at, now_ns)
+        return at
+
+    def _read_meta(self, line: bytes, start: int, at: int, there: int, now_ns: int) -> int:
+        """The line at `start`, which ends before `at`, while a meta request waits."""
+        words = line.split(b" ")
+        word = words[0]
+        if word in ERROR_WORDS:
+            return self._read_error(line, self._find_refused(), at, now_ns)
+        try:
+            place = self._find_answered(word, words)
+        except ReplyError:
+            self._correct(now_ns)
+            return start
+        form, _, _, _, _, key = self.pending[place][0]
+        if form.kind != READ_META:
+            for _ in range(place):
+                self.pass_silent()
+            return start  # to be read as an answer to that one
+        if form.key:
+            for flag in words[1:]:
+                if flag[:1] == b"c" and flag[1:].isdigit():
+                    self._remember(key, flag[1:])
+        outcome = form.words[word]
+        if word != b"VA":
+            self._finish(place, outcome, now_ns)
+            return at
+        end = at + value_length(words, 1) + 2
+        if end > there:
+            self.held = (place, outcome)
+        else:
+            self._finish(place, outcome, now_ns)
+        return self._skip_value(end, there)
+
+    def _find_answered(self, word: bytes, words: List[bytes]) -> int:
+        """The place in pending that a line answers. Quiet requests may be passed over."""
+        for place, (expect, _, _) in enumerate(self.pending):
+            form, _, outcomes, _, opaque, key = expect
+            if form.kind != READ_META and place:
+                return place
+            if word not in form.words:
+                if form.quiet:
+                    continue
+                break
+            if not form.quiet:
+                return place
+            if form.tag == b"O":
+                if b"O%d" % opaque in words:
+                    return place
+            elif form.tag == b"k":
+                if any(flag[:1] == b"k" and flag[1:] == key for flag in words[1:]):
+                    return place
+            elif form.words[word] != form.silent and (
+                outcomes[0] != form.silent or not self._next_takes(place, word)
+            ):
+                return place
+        raise ReplyError
+
+    def _correct(self, now_ns: int) -> None:
+        """This line answers a request behind one that must be answered, and was not.
+
+        So the last reply that was given to a quiet request by its key alone was for that
+        one. Raises ReplyError if there was none.
+        """
+        place = 0
+        while self.pending[place][0][0].quiet and place + 1 < len(self.pending):
+            place += 1
+        form = self.pending[place][0][0]
+        if self.doubtful is None or self.doubtful[1] not in form.words.values():
+            raise ReplyError
+        (quiet, outcome), self.doubtful = self.doubtful, None
+        quiet.stats.outcomes[outcome] -= 1
+        quiet.stats.outcomes[quiet.silent] += 1
+        self._finish(place, outcome, now_ns)
+
+    def _next_takes(self, place: int, word: bytes) -> bool:
+        """Could a later request be what this reply answers?"""
+        for later in range(place + 1, len(self.pending)):
+            form = self.pending[later][0][0]
+            if not form.quiet:
+                return word in form.words
+        return False
+
+    def _find_refused(self) -> int:
+        """Errors name no request: the first that was refused in the recording, if any is."""
+        for place, (expect, _, _) in enumerate(self.pending):
+            if expect[2][0] in ERRORS or not expect[0].quiet:
+                return place
+        return 0
+
+    def _read_error(self, line: bytes, place: int, at: int, now_ns: int) -> int:
+        if line.startswith(TOO_MANY):
+            raise ConnectionRefused
+        outcome = ERROR_WORDS.get(line.split(b" ", 1)[0])
+        if outcome is None:
+            raise ReplyError
+        self._finish(place, outcome, now_ns)
+        return at
+
+    def _read_binary(self, data: bytes, at: int, now_ns: int) -> int:
+        """A reply of the binary protocol. Returns where to go on, or -1."""
+        if len(data) - at < _REPLAY_HEADER.size:
+            return self._keep(data, at)
+        magic, _opcode, key_size, _, _, status, body, opaque, unique = (
+            _REPLAY_HEADER.unpack_from(data, at)
+        )
+        if magic != 0x81:
+            raise ReplyError
+        place = 0
+        while self.pending[place][0][4] & 0xFFFFFFFF != opaque:
+            if not self.pending[place][0][0].quiet or place + 1 == len(self.pending):
+                raise ReplyError
+            place += 1
+        form, _, _, _, _, key = self.pending[place][0]
+        end = at + _REPLAY_HEADER.size + body
+        if form.name == "stat" and status == 0 and key_size:
+            return self._skip_value(end, len(data))  # one of its lines
+        if status == 0:
+            outcome = form.words[b""]
+            if form.key:
+                self._remember(key, unique)
+        else:
+            outcome = form.words[b"\1"] if status == 1 else BINARY_STATUS.get(status, ERROR)
+        if end > len(data):
+            self.held = (place, outcome)
+        else:
+            self._finish(place, outcome, now_ns)
+        return self._skip_value(end, len(data))
+
+    def _finish(self, place: int, outcome: int, now_ns: int) -> None:
+        """The request at this place is answered; those before it stayed silent."""
+        self.held = None
+        for _ in range(place):
+            self.pass_silent()
+        (form, keys, *_), due_ns, _ = self.pending.popleft()
+        stats = form.stats
+        stats.latencies.append(now_ns - due_ns)
+        stats.outcomes[outcome] += keys or 1
+        if not form.quiet:
+            self.waiting -= 1
+        elif form.kind == READ_META and form.tag != b"O":
+            self.doubtful = (form, outcome)
+
+    def pass_silent(self) -> None:
+        """The first request stayed silent, which for a quiet one is an answer too."""
+        form = self.pending[0][0][0]
+        if not form.quiet:
+            raise ReplyError
+        self.pending.popleft()
+        form.stats.outcomes[form.silent] += 1
+
+    def _remember(self, key: bytes, unique: Any) -> None:
+        uniques = self.uniques
+        with contextlib.suppress(ValueError):
+            uniques[key] = int(unique)
+        if len(uniques) > UNIQUES_MAX:
+            del uniques[next(iter(uniques))]
+
+
+def end_of_value(data: bytes, at: int) -> int:
+    """Where the value that begins at data[at] with a VALUE line ends; the end if unclear."""
+    stop = data.find(b"\r\n", at)
+    digits = data[data.rfind(b" ", at, stop) + 1 : stop]
+    return stop + 4 + int(digits) if digits.isdigit() and len(digits) < 11 else len(data)
+
+
+def value_length(words: List[bytes], index: int) -> int:
+    """The length on a VALUE or VA line. Raises ReplyError."""
+    try:
+        length = int(words[index])
+    except (ValueError, IndexError):
+        raise ReplyError from None
+    if not 0 <= length <= VALUE_MAX:
+        raise ReplyError
+    return length
+
+
+class Target(NamedTuple):
+    """Where to replay to."""
+
+    family: int
+    address: Any
+    name: str
+
+    def open(self) -> socket.socket:
+        """A socket that is connecting. Raises OSError, MembenchError at the file limit."""
+        try:
+            link = socket.socket(self.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise file_limit_error() from None
+            raise
+        try:
+            if self.family != socket.AF_UNIX:
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link.connect(self.address)
+        except OSError as error:
+            if error.errno != errno.EINPROGRESS:
+                link.close()
+                raise
+        return link
+
+
+def file_limit_error() -> MembenchError:
+    """What to say when there are no more file descriptors."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else 0
+    return MembenchError(
+        f"too many connections: a process may have {limit:,} files open here (RLIMIT_NOFILE)",
+        "raise the limit (ulimit -n), use more --workers, or spread it with --shard",
+    )
+
+
+class Engine:
+    """Sends batches when they are due, reads replies, counts. One process, one epoll.
+
+    Open loop: no connection waits for another, and one waits for its own answers only
+    where its client had waited; latency counts from the moment that was due in any case.
+    Or, at pace.speed 0, a closed loop on each connection: a batch goes when all before it
+    is answered.
+    """
+
+    def __init__(
+        self, target: Target, feed: Iterator[List[Batch]], pace: Pace, timeout: float
+    ) -> None:
+        self.target = target
+        self.pace = pace
+        self.timeout_ns = int(timeout * NS_PER_SECOND)
+        self.links: Dict[int, Link] = {}  # connection number -> link
+        self.sent_batches = 0
+        self._sent: List[Expect] = []  # and not yet counted
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.connects = 0
+        self.failures: Counter[str] = Counter()  # of connections, by kind
+        self.unknown_uniques = 0
+        self.not_sent = 0  # requests that were due when it ended
+        self.lateness: List[int] = []  # ns, of writes, since the last report
+        self.stopped = False
+        self.fatal: Optional[MembenchError] = None
+        self._closed_loop = not pace.speed
+        self._feed = feed
+        self._exhausted = False
+        self._ready: Deque[Batch] = deque()  # in order of time
+        self._queued = 0  # batches in the queues of links
+        self._epoll = select.epoll()
+        self._by_fd: Dict[int, Link] = {}
+        self._retrying: Dict[int, Link] = {}  # links with a queue and no connection
+        self._runnable: Deque[Link] = deque()  # links that have had their turn
+        self._uniques: Dict[bytes, int] = {}
+        self._sweep_ns = 0
+
+    # -- the loop --
+
+    def prime(self) -> None:
+        """Encode what comes first, and connect what was connected when recording began."""
+        while not self._exhausted and len(self._ready) < AHEAD_BATCHES:
+            self._step()
+        deadline = time.monotonic_ns() + NS_PER_SECOND
+        for batch in self._ready:
+            if batch.kind == RECV:
+                self._connect(self._link(batch.number), time.monotonic_ns())
+        while not self.fatal and time.monotonic_ns() < deadline and any(
+            link.socket and not link.connected for link in self.links.values()
+        ):
+            self._poll(0.01)
+
+    def run(self, on_tick: Callable[[], bool]) -> None:
+        """Until all is sent and answered. on_tick is called often; False: stop."""
+        self._sweep_ns = time.monotonic_ns() + SWEEP_NS
+        while on_tick():
+            if self._closed_loop:
+                wait_ns = self._start_all()
+            else:
+                wait_ns = self._start_due()
+            if wait_ns is None:
+                break
+            self._poll(0 if self._runnable else wait_ns / NS_PER_SECOND)
+            now_ns = time.monotonic_ns()
+            if now_ns >= self._sweep_ns:
+                self._sweep(now_ns)
+            self._run_on()
+            if self.fatal:
+                return
+        else:
+            self.stopped = True
+
+    def finish(self, seconds: float, on_tick: Callable[[], bool]) -> None:
+        """Until all is sent and answered, or so long nothing came; then close all.
+
+        Once stopped, nothing more is sent, and answers have a second at most.
+        """
+        last_ns = time.monotonic_ns()
+        received = -1
+        self._drop_queues(last_ns if self.stopped or self.fatal else 0)
+        while not self.fatal and any(
+            link.pending or link.unsent or link.queue for link in self.links.values()
+        ):
+            self._poll(0.02)
+            now_ns = time.monotonic_ns()
+            if now_ns >= self._sweep_ns:
+                self._sweep(now_ns)
+            self._run_on()
+            if not self.stopped and not on_tick():
+                self.stopped = True
+                self._drop_queues(now_ns)
+                last_ns, seconds = now_ns, min(seconds, 1.0)
+            if self.bytes_received != received and not self.stopped:
+                received, last_ns = self.bytes_received, now_ns
+            elif now_ns - last_ns > seconds * NS_PER_SECOND:
+                break
+        self._drop_queues(time.monotonic_ns())
+        for link in list(self.links.values()):
+            if link.waiting:
+                self._fail(link, TIMEOUT, time.monotonic_ns())
+            self._close(link)
+
+    def _drop_queues(self, now_ns: int) -> None:
+        """Nothing more will be sent; count what should have been by now. now_ns 0: go on."""
+        if not now_ns:
+            return
+        now_ns -= STOP_SLACK_NS
+        batches = list(self._ready)
+        for link in self.links.values():
+            batches += link.queue
+            self._queued -= len(link.queue)
+            link.queue.clear()
+        self._ready.clear()
+        if not self.fatal:
+            passed = (now_ns - self.pace.start_ns) * self.pace.speed // TICK_NS
+            batches = [batch for batch in batches if self.pace.speed and batch.tick < passed]
+        self.not_sent += sum(len(batch.expects) for batch in batches)
+
+    def _run_on(self) -> None:
+        """Give those another turn that had more to send than one."""
+        for _ in range(len(self._runnable)):
+            self._send_queue(self._runnable.popleft(), time.monotonic_ns())
+
+    def _start_due(self) -> Optional[int]:
+        """Open loop: start what is due. Nanoseconds to the next, or None at the end."""
+        ready, ns_per_tick, start_ns = self._ready, TICK_NS / self.pace.speed, self.pace.start_ns
+        for _ in range(TURN_BATCHES):
+            if not ready:
+                break
+            batch = ready[0]
+            now_ns = time.monotonic_ns()
+            batch.due_ns = start_ns + int(batch.tick * ns_per_tick)
+            if batch.due_ns > now_ns:
+                break
+            ready.popleft()
+            self._start(batch, now_ns)
+        else:
+            return 0
+        if not ready and self._exhausted:
+            return None
+        wait_ns = ready[0].due_ns - now_ns if ready else 0
+        idle = not ready or wait_ns > STEP_NS
+        if idle and not self._exhausted and len(ready) < 2 * AHEAD_BATCHES:
+            self._step()
+            return 0
+        return min(max(wait_ns, 0), SWEEP_NS)
+
+    def _start_all(self) -> Optional[int]:
+        """Closed loop: give every connection what comes next. See _start_due."""
+        now_ns = time.monotonic_ns()
+        enough = max(AHEAD_BATCHES, 4 * len(self.links))
+        while self._queued < enough and not (self._exhausted and not self._ready):
+            if not self._ready:
+                self._step()
+            while self._ready:
+                self._start(self._ready.popleft(), now_ns)
+        if self._exhausted and not self._ready and not self._queued and self._is_quiet():
+            return None
+        return 0 if self._runnable else SWEEP_NS
+
+    def _is_quiet(self) -> bool:
+        return not any(link.queue or link.waiting or link.unsent for link in self.links.values())
+
+    def _step(self) -> None:
+        """A little of the schedule."""
+        try:
+            self._ready.extend(next(self._feed))
+        except StopIteration:
+            self._exhausted = True
+
+    def _poll(self, seconds: float) -> None:
+        """Wait for sockets, to the microsecond, and serve them."""
+        if seconds > 0:
+            # epoll's own timeout is in whole milliseconds.
+            select.select((self._epoll,), (), (), seconds)
+        for fd, events in self._epoll.poll(0, 1024):
+            link = self._by_fd.get(fd)
+            if link is None:
+                continue
+            try:
+                if events & select.EPOLLOUT:
+                    self._on_writable(link)
+                if events & ~select.EPOLLOUT and link.socket:
+                    self._on_readable(link)
+            except ReplyError:
+                self._fail(link, PROTOCOL, time.monotonic_ns())
+            except ConnectionRefused:
+                self._fail(link, CONNECTION, time.monotonic_ns(), refused=True)
+            except OSError:
+                self._fail(link, CONNECTION, time.monotonic_ns())
+
+    # -- connections --
+
+    def _link(self, number: int) -> Link:
+        link = self.links.get(number)
+        if link is None:
+            link = self.links[number] = Link(number, self._uniques)
+        return link
+
+    def _connect(self, link: Link, now_ns: int) -> None:
+        """Begin to connect."""
+        try:
+            link.socket = self.target.open()
+        except BlockingIOError:  # a Unix socket's backlog is full
+            link.retry_ns = now_ns + RETRY_NS
+            self._retrying[link.number] = link
+            return
+        except OSError:
+            self._fail(link, CONNECTION, now_ns)
+            return
+        except MembenchError as error:
+            self.fatal = error
+            self._fail(link, CONNECTION, now_ns)
+            return
+        self._retrying.pop(link.number, None)
+        link.send = link.socket.send
+        self._by_fd[link.socket.fileno()] = link
+        self._epoll.register(link.socket, select.EPOLLIN | select.EPOLLOUT)
+        link.last_ns = now_ns
+
+    def _on_writable(self, link: Link) -> None:
+        assert link.socket
+        if not link.connected:
+            number = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                raise OSError(number, os.strerror(number))
+            link.connected = True
+            self.connects += 1
+        if link.unsent:
+            parts, link.unsent = link.unsent, []
+            self._write(link, parts)
+        if not link.unsent:
+            self._epoll.modify(link.socket, select.EPOLLIN)
+            self._send_queue(link, time.monotonic_ns())
+
+    def _on_readable(self, link: Link) -> None:
+        assert link.socket
+        try:
+            data = link.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            if link.quitting or not (link.pending or link.queue):
+                self._disconnect(link)  # an idle connection may be closed
+                return
+            raise ConnectionResetError
+        self.bytes_received += len(data)
+        now_ns = time.monotonic_ns()
+        link.read(data, now_ns)
+        if not link.waiting:
+            if link.queue:
+                self._send_queue(link, now_ns)
+            elif link.closing and not (link.pending or link.unsent):
+                self._close(link)
+
+    def _disconnect(self, link: Link) -> None:
+        if link.socket:
+            self._by_fd.pop(link.socket.fileno(), None)
+            link.socket.close()
+        link.socket = None
+        link.connected = link.quitting = False
+        link.reset()
+
+    def _close(self, link: Link) -> None:
+        self._disconnect(link)
+        self._queued -= len(link.queue)
+        self._retrying.pop(link.number, None)
+        if self.links.get(link.number) is link:
+            del self.links[link.number]
+
+    def _fail(self, link: Link, kind: str, now_ns: int, refused: bool = False) -> None:
+        """A connection broke, or could not be made: what was sent on it is counted as `kind`."""
+        self.failures[kind] += 1
+        early = now_ns < (self.pace.start_ns or now_ns) + NS_PER_SECOND
+        if not self.connects and early and not refused:
+            self.fatal = self.fatal or MembenchError(
+                f"cannot connect to {printable(self.target.name)}",
+                "start the target first, and check its address",
+            )
+        reached = link.connected and not refused
+        self._disconnect(link)
+        for expect, _, _ in link.pending:
+            if not expect[0].quiet:
+                self._count_error(expect, kind)
+        link.pending.clear()
+        link.waiting = 0
+        link.retry_ns = now_ns if reached else now_ns + RETRY_NS
+        if kind == TIMEOUT and not self._closed_loop:
+            overdue = [batch for batch in link.queue if batch.due_ns < now_ns - self.timeout_ns]
+            self._drop(link, kind, len(overdue))
+        if not reached:
+            # At max the rest waits for another attempt; else its time is now.
+            self._drop(link, kind, 1 if self._closed_loop else len(link.queue))
+        if link.queue:
+            self._retrying[link.number] = link
+        elif link.closing:
+            self._close(link)
+
+    def _drop(self, link: Link, kind: str, batches: int) -> None:
+        """The first batches that wait here are not sent: there is no connection."""
+        for _ in range(min(batches, len(link.queue))):
+            self._queued -= 1
+            for expect in link.queue.popleft().expects:
+                self._count_error(expect, kind)
+
+    def _count_error(self, expect: Expect, kind: str) -> None:
+        errors = expect[0].stats.errors
+        errors[kind] = errors.get(kind, 0) + 1
+
+    def _sweep(self, now_ns: int) -> None:
+        """Time-outs, silence, attempts to connect."""
+        self._sweep_ns = now_ns + SWEEP_NS
+        oldest_ns = now_ns - self.timeout_ns
+        for link in list(self.links.values()):
+            if link.waiting:
+                if link.pending[0][2] < oldest_ns:
+                    self._fail(link, TIMEOUT, now_ns)
+            elif link.pending and link.last_ns < now_ns - SILENCE_NS:
+                while link.pending:
+                    link.pass_silent()
+            if link.socket and not link.connected and link.last_ns < oldest_ns:
+                self._fail(link, TIMEOUT, now_ns)
+            if link.closing and not (link.pending or link.queue or link.unsent):
+                self._close(link)
+        for link in list(self._retrying.values()):
+            if link.retry_ns <= now_ns and link.socket is None:
+                self._connect(link, now_ns)
+
+    # -- sending --
+
+    def _start(self, batch: Batch, now_ns: int) -> None:
+        """A batch is due, or something happens to a connection."""
+        link = self._link(batch.number)
+        if batch.kind == SEND:
+            if link.queue or not link.connected or link.unsent or self._must_wait(link, batch):
+                self._enqueue(link, batch, now_ns)
+            else:
+                self._send(link, batch, now_ns)
+            return
+        if batch.kind == CLOSE:
+            link.closing = True
+            if not (link.pending or link.queue or link.unsent):
+                self._close(link)
+            return
+        if batch.kind == OPEN and link.socket and not link.queue and not link.pending:
+            self._disconnect(link)  # that of the pass before
+        if link.socket is None and link.retry_ns <= now_ns:
+            self._connect(link, now_ns)
+
+    def _must_wait(self, link: Link, batch: Batch) -> bool:
+        """Behind unanswered requests: always in a closed loop, else where the client did."""
+        return link.waiting > 0 and (self._closed_loop or batch.waits or batch.late)
+
+    def _enqueue(self, link: Link, batch: Batch, now_ns: int) -> None:
+        link.queue.append(batch)
+        self._queued += 1
+        if link.socket is None:
+            if link.retry_ns <= now_ns:
+                self._connect(link, now_ns)
+            elif self._closed_loop:
+                self._retrying[link.number] = link
+            else:
+                self._drop(link, CONNECTION, len(link.queue))
+
+    def _send_queue(self, link: Link, now_ns: int) -> None:
+        """Send what waits on this connection and may go now."""
+        queue = link.queue
+        for _ in range(TURN_BATCHES):
+            if not queue or not link.connected or link.unsent:
+                break
+            if link.waiting and self._must_wait(link, queue[0]):
+                return
+            self._queued -= 1
+            self._send(link, queue.popleft(), now_ns)
+        else:
+            self._runnable.append(link)
+            return
+        if link.closing and not (link.pending or queue or link.unsent):
+            self._close(link)
+
+    def _send(self, link: Link, batch: Batch, now_ns: int) -> None:
+        """Write a batch, and note what is to come back."""
+        due_ns = batch.due_ns
+        if self._closed_loop:
+            due_ns = now_ns
+        else:
+            self.lateness.append(now_ns - due_ns)
+        pending = link.pending
+        for expect in batch.expects:
+            form = expect[0]
+            if form.kind == READ_NONE:
+                form.stats.outcomes[NONE] += expect[1] or 1
+                link.quitting = link.quitting or form.name in ("quit", "quitq", "shutdown")
+                continue
+            pending.append((expect, due_ns, now_ns))
+            if not form.quiet:
+                link.waiting += 1
+        self._sent += batch.expects
+        self.sent_batches += 1
+        link.last_ns = now_ns
+        parts = batch.parts
+        try:
+            if len(parts) == 1 and not batch.late:
+                part = parts[0]
+                sent = link.send(part)
+                self.bytes_sent += sent
+                if sent < len(part):
+                    self._keep_unsent(link, parts, sent)
+            else:
+                self._write(link, self._resolve(parts) if batch.late else parts)
+        except BlockingIOError:
+            self._keep_unsent(link, parts, 0)
+        except OSError:
+            self._fail(link, CONNECTION, now_ns)
+
+    def _resolve(self, parts: List[Part]) -> List[Part]:
+        """Put the CAS uniques in that are known by now."""
+        done: List[Part] = []
+        for part in parts:
+            if type(part) is Late:
+                unique = WRONG_UNIQUE if part.wrong else self._uniques.get(part.key)
+                if unique is None:
+                    self.unknown_uniques += 1
+                    unique = WRONG_UNIQUE
+                number = struct.pack(">Q", unique) if part.binary else b"%d" % unique
+                part = part.before + number + part.after
+            done.append(part)
+        return done
+
+    def _write(self, link: Link, parts: List[Part]) -> None:
+        """Hand parts to the socket; what it does not take stays in link.unsent."""
+        assert link.socket
+        try:
+            sent = link.socket.sendmsg(parts[:IOVECS_MAX])
+        except BlockingIOError:
+            sent = 0
+        self.bytes_sent += sent
+        self._keep_unsent(link, parts, sent)
+
+    def _keep_unsent(self, link: Link, parts: List[Part], sent: int) -> None:
+        """The socket took so many bytes of these parts: send the rest when it takes more."""
+        for index, part in enumerate(parts):
+            if sent < len(part):
+                assert link.socket
+                link.unsent = [memoryview(part)[sent:], *parts[index + 1 :]]
+                self._epoll.modify(link.socket, select.EPOLLIN | select.EPOLLOUT)
+                return
+            sent -= len(part)
+
+    # -- results --
+
+    def count_sent(self) -> None:
+        """Count what was sent since the last call; not done at once because that is slower."""
+        for form, keys, outcomes, latency, _, _ in self._sent:
+            stats = form.stats
+            stats.requests += 1
+            stats.operations += keys or 1
+            for outcome in outcomes:
+                stats.recorded_outcomes[outcome] += 1
+            if latency:
+                stats.recorded_latencies.append(latency)
+        self._sent.clear()
+
+    def counts(self, encoder: Encoder) -> Dict[str, Any]:
+        """All that was counted, as numbers that can be added up."""
+        self.count_sent()
+        commands: Dict[str, Any] = {}
+        for form in encoder.forms.values():
+            if form:
+                add_counts(commands.setdefault(form.name, {}), form.stats.counts())
+        return {
+            "commands": commands,
+            "writes": self.sent_batches,
+            "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
+            "connections": self.connects,
+            "connection_failures": dict(self.failures),
+            "unknown_uniques": self.unknown_uniques,
+            "not_sent": self.not_sent,
+            "skipped": dict(encoder.skipped),
+        }
+
+
+# ---- Preload: what a target must hold so that hits can hit ----
+
+PRELOAD_KEYS_MAX = 1_000_000  # looked at in one pass over the profile; bounds memory
+PRELOAD_UNKNOWN_BYTES = 10  # of a value whose size nothing tells; it can be counted with
+_SETTLED = -(1 << 40)  # nothing to preload, or no more to learn
+_HELD = frozenset((HIT, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
+_WRITERS = frozenset(("set", "add", "cas", "ms"))
+
+
+class Preload:
+    """Finds the keys that had a value before the profile's first request for them.
+
+    The first outcome that tells counts: a hit, a touch, a delete that found it. Sizes
+    come from the first hit, less what was appended before it. Keys are looked at in
+    slices of the hash space, as many passes as memory asks for.
+    """
+
+    def __init__(self, path: str, share: Share, keys: KeyTexts) -> None:
+        self._path = path
+        self._share = share
+        self._keys = keys
+
+    def items(self) -> Iterator[Tuple[bytes, int]]:
+        """(key, value size) of all that is to be stored."""
+        low, high = 0, 1 << 64
+        while low < 1 << 64:
+            found, high = self._scan(low, high)
+            for (key_hash, size), value_size in found.items():
+                if value_size != _SETTLED:
+                    length = value_size if value_size >= 0 else PRELOAD_UNKNOWN_BYTES
+                    yield self._keys.text(key_hash, size), length
+            low, high = high, min(high + (high - low), 1 << 64)
+
+    def _scan(self, low: int, high: int) -> Tuple[Dict[Tuple[int, int], int], int]:
+        """What is known of the keys with hashes from low up to `high`, which may shrink.
+
+        Values: the size; -1 - appended bytes where no size is known yet; _SETTLED.
+        """
+        found: Dict[Tuple[int, int], int] = {}
+        part, parts = self._share
+        with ProfileReader(self._path) as reader:
+            for block in reader.blocks():
+                self._keys.meet(block.key_hash, block.key_size)
+                verbs = [verb_of(form) for form in reader.forms]
+                pairs = list(zip(block.key_hash, block.key_size))
+                done = [
+                    not (low <= key_hash < high and key_hash % parts == part and size)
+                    or found.get((key_hash, size), -1) not in range(-VALUE_MAX, 0)
+                    for key_hash, size in pairs
+                ]
+                for key, form, outcome, size in zip(
+                    block.key, block.form, block.outcome, block.value_size
+                ):
+                    if not done[key]:
+                        state = preload_state(found.get(pairs[key]), verbs[form], outcome, size)
+                        if state is not None:
+                            found[pairs[key]] = state
+                            done[key] = state >= 0 or state == _SETTLED
+                while len(found) > PRELOAD_KEYS_MAX and high - low > 1:
+                    high = low + (high - low) // 2
+                    found = {pair: state for pair, state in found.items() if pair[0] < high}
+        return found, high
+
+
+def verb_of(form: str) -> str:
+    """What a form does to a value: set, add, append, get, other; binary and meta too."""
+    words = form.split(" ")
+    command = words[0]
+    if len(words) > 1 and words[1] == "binary":
+        command = command[:-1] if command.endswith("q") else command
+        if command in ("incr", "decr"):  # may create the value
+            return "set"
+    if command in ("mg", "ma") and any(word[0] == "N" for word in words[1:]):
+        return "set"
+    if command in ("get", "gets", "gat", "gats", "mg", "getk", "gatk"):
+        return "get"
+    if command == "ms":
+        modes = [word[1:].upper() for word in words if len(word) == 2 and word[0] == "M"]
+        return {"A": "append", "P": "append", "E": "add", "R": "other"}.get(
+            modes[0] if modes else "S", "set"
+        )
+    if command in ("append", "prepend"):
+        return "append"
+    return command if command in ("set", "add") else "other"
+
+
+def preload_state(known: Optional[int], verb: str, outcome: int, size: int) -> Optional[int]:
+    """The state of a key after one more request for it. None: nothing was learnt."""
+    if outcome in (UNANSWERED, LOST, *ERRORS):
+        return known
+    appended = -1 - known if known is not None else 0
+    if verb == "get":
+        if outcome == HIT:
+            return max(size - appended, 0) if size != NO_SIZE else -1 - appended
+        return _SETTLED if known is None else known
+    if outcome == NONE and verb in ("append", "other"):
+        return known
+    if verb == "append" and outcome == STORED:
+        return -1 - appended - size
+    if verb == "set" or (verb == "add" and outcome in (STORED, NONE)):
+        return _SETTLED if known is None else PRELOAD_UNKNOWN_BYTES
+    if known is not None:
+        return PRELOAD_UNKNOWN_BYTES if outcome in (DELETED, STORED) else known
+    if outcome in _HELD or outcome == STORED or (verb == "add" and outcome == NOT_STORED):
+        return PRELOAD_UNKNOWN_BYTES if outcome in (DELETED, STORED) else -1
+    return _SETTLED
+
+
+def store_all(
+    target: Target, items: Iterable[Tuple[bytes, int]], timeout: float
+) -> Tuple[int, int]:
+    """Store values for these keys. Returns how many were stored, and how many refused."""
+    values = Values()
+    stored = refused = 0
+    link = socket.socket(target.family, socket.SOCK_STREAM)
+    with link:
+        link.settimeout(timeout)
+        link.connect(target.address)
+        replies = link.makefile("rb")
+        items = iter(items)
+        while True:
+            batch = list(islice(items, 100))
+            if not batch:
+                return stored, refused
+            for key, size in batch:
+                link.sendall(b"set %b 0 0 %d\r\n" % (key, size))
+                for part in values.parts(size, b"\r\n"):
+                    link.sendall(part)
+            for _ in batch:
+                line = replies.readline(4096)
+                if line == b"STORED\r\n":
+                    stored += 1
+                elif line.startswith(b"SERVER_ERROR"):
+                    refused += 1
+                else:
+                    raise OSError(errno.EPROTO, f"it answered {printable(repr(line[:60]))}")
+
+
+# ---- Results ----
+
+REPLAY_PERCENTILES = (
+    ("p50", 0.5),
+    ("p90", 0.9),
+    ("p95", 0.95),
+    ("p99", 0.99),
+    ("p999", 0.999),
+)
+
+
+def describe_histogram(histogram: Dict[Any, int]) -> Optional[Dict[str, float]]:
+    """Percentiles in microseconds of a histogram {ticks: how often}, or None."""
+    ordered = sorted((int(ticks), count) for ticks, count in histogram.items())
+    total = sum(count for _, count in ordered)
+    if not total:
+        return None
+    found = {name: percentile(ordered, total, share) for name, share in REPLAY_PERCENTILES}
+    found["max"] = ordered[-1][0]
+    return {name: ticks * TICK_NS / 1000 for name, ticks in found.items()}
+
+
+def hits_and_misses(command: str, outcomes: Dict[str, int]) -> Tuple[int, int]:
+    """Hits and misses, as the command's own counters of memcached call them."""
+    name = command[:-1] if command.endswith("q") else command
+    if name not in HIT_OR_MISS_COMMANDS and name not in ("getk", "gatk"):
+        return 0, 0
+    hits = sum(outcomes.get(OUTCOMES[outcome], 0) for outcome in HIT_OUTCOMES)
+    return hits, sum(outcomes.get(OUTCOMES[outcome], 0) for outcome in MISS_OUTCOMES)
+
+
+def ratio(hits: int, misses: int) -> Optional[float]:
+    """The hit ratio, or None if there was nothing to hit."""
+    return hits / (hits + misses) if hits + misses else None
+
+
+def replay_report(about: Dict[str, Any], counts: Dict[str, Any]) -> Dict[str, Any]:
+    """What --stats-json holds. counts: as Engine.counts, added up over workers or shards."""
+    seconds = about["duration_seconds"]
+    commands: Dict[str, Any] = {}
+    gets = [0, 0, 0, 0]  # hits, misses, recorded hits, recorded misses
+    errors = Counter({TIMEOUT: 0, CONNECTION: 0, PROTOCOL: 0, "server": 0})
+    total: Dict[str, Any] = {}
+    for name, counted in sorted(
+        counts["commands"].items(), key=lambda item: -item[1]["operations"]
+    ):
+        outcomes, recorded = counted["outcomes"], counted["recorded_outcomes"]
+        found = (*hits_and_misses(name, outcomes), *hits_and_misses(name, recorded))
+        if name.rstrip("qk") in GET_COMMANDS or name in GET_COMMANDS:
+            gets = [a + b for a, b in zip(gets, found)]
+        own = Counter(counted["errors"])
+        own["server"] = sum(outcomes.get(OUTCOMES[error], 0) for error in ERRORS)
+        errors.update(own)
+        add_counts(total, {key: counted[key] for key in ("latency", "recorded_latency")})
+        if not counted["requests"] and not any(own.values()):
+            continue
+        commands[name] = {
+            "requests": counted["requests"],
+            "operations": counted["operations"],
+            "operations_per_second": rate(counted["operations"], seconds),
+            "hits": found[0],
+            "misses": found[1],
+            "hit_ratio": ratio(found[0], found[1]),
+            "recorded_hit_ratio": ratio(found[2], found[3]),
+            "outcomes": outcomes,
+            "recorded_outcomes": recorded,
+            "errors": dict(own),
+            "latency_us": describe_histogram(counted["latency"]),
+            "recorded_latency_us": describe_histogram(counted["recorded_latency"]),
+        }
+    operations = sum(command["operations"] for command in commands.values())
+    failed = sum(errors.values()) - errors["server"] + counts["not_sent"]
+    return {
+        **about,
+        "requests": sum(command["requests"] for command in commands.values()),
+        "operations": operations,
+        "operations_per_second": rate(operations, seconds),
+        "hits": gets[0],
+        "misses": gets[1],
+        "hit_ratio": ratio(gets[0], gets[1]),
+        "recorded_hit_ratio": ratio(gets[2], gets[3]),
+        "errors": dict(errors),
+        "failed_requests": failed,
+        "lateness_us": describe_histogram(counts["lateness"]),
+        "latency_us": describe_histogram(total.get("latency", {})),
+        "recorded_latency_us": describe_histogram(total.get("recorded_latency", {})),
+        "commands": commands,
+        "counts": counts,
+    }
+
+
+def rate(count: int, seconds: float) -> Optional[float]:
+    """How many a second."""
+    return round(count / seconds, 1) if seconds else None
+
+
+def merge_replays(paths: Sequence[str]) -> Dict[str, Any]:
+    """The results of several shards as one. Histograms add up, so percentiles are exact."""
+    counts: Dict[str, Any] = {}
+    abouts: List[Dict[str, Any]] = []
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                result = json.load(file)
+            if result.get("membench_replay") != 1:
+                raise ValueError
+            add_counts(counts, result["counts"])
+            abouts.append({key: result[key] for key in ABOUT})
+        except OSError as error:
+            raise MembenchError(
+                f"cannot read {printable(path)}: {error.strerror}", "check the name"
+            ) from None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise MembenchError(
+                f"{printable(path)} holds no results of a replay",
+                "make them with: membench.py replay ... --stats-json FILE",
+            ) from None
+    about = dict(abouts[0])
+    about["shards"] = [shard for each in abouts for shard in each["shards"]]
+    if len(set(about["shards"])) < len(about["shards"]):
+        raise MembenchError("a shard is there twice", "give each shard's results once")
+    ends = [each["started_unix"] + each["duration_seconds"] for each in abouts]
+    about["started_unix"] = min(each["started_unix"] for each in abouts)
+    about["duration_seconds"] = round(max(ends) - about["started_unix"], 3)
+    about["workers"] = sum(each["workers"] for each in abouts)
+    about["fatal"] = next((each["fatal"] for each in abouts if each["fatal"]), None)
+    return replay_report(about, counts)
+
+
+ABOUT = (
+    "membench_replay",
+    "profile",
+    "target",
+    "speed",
+    "shards",
+    "workers",
+    "started_unix",
+    "duration_seconds",
+    "fatal",
+    "recorded",
+)
+
+
+def render_replay(report: Dict[str, Any]) -> str:
+    """The results for people, 80 columns."""
+    lines = [f"{printable(report['profile'])} to {printable(report['target'])}"]
+    loop = (
+        "closed loop on each connection, latency from the moment of sending"
+        if report["speed"] == "max"
+        else "open loop, latency from the moment each request should have gone"
+    )
+    lines.append(f"  speed {report['speed']}: {loop}")
+    lines += ["", *render_replay_summary(report), ""]
+    lines.append("Command      operations        /s   hits recorded  errors: time conn prot serv")
+    for name, command in report["commands"].items():
+        errors = command["errors"]
+        lines.append(
+            f"{printable(name):<12} {command['operations']:>10,} "
+            f"{human_rate(command['operations_per_second']):>9} {percent(command['hit_ratio']):>6} "
+            f"{percent(command['recorded_hit_ratio']):>8}        "
+            + " ".join(
+                f"{errors.get(kind, 0):>4}" for kind in (TIMEOUT, CONNECTION, PROTOCOL, "server")
+            )
+        )
+    lines += ["", *render_replay_latency(report)]
+    return "\n".join(lines)
+
+
+def render_replay_summary(report: Dict[str, Any]) -> List[str]:
+    counts = report["counts"]
+    recorded = report["recorded"]
+    lines = [
+        f"Requests       {report['requests']:>12,}",
+        f"Operations     {report['operations']:>12,}   "
+        f"{human_rate(report['operations_per_second'])}/s, "
+        f"recorded {human_rate(recorded['operations_per_second'])}/s",
+        f"Hit ratio      {percent(report['hit_ratio']):>12}   "
+        f"recorded {percent(report['recorded_hit_ratio'])}",
+        f"Connections    {counts['connections']:>12,}   "
+        f"{sum(counts['connection_failures'].values()):,} failed",
+        f"Bytes          {human_bytes(counts['bytes_sent']):>12} sent, "
+        f"{human_bytes(counts['bytes_received'])} received",
+    ]
+    lateness = report["lateness_us"]
+    if lateness:
+        lines.append(
+            f"Sent late by   {lateness['p50']:>12,.1f} us p50, {lateness['p99']:,.1f} p99, "
+            f"{lateness['max']:,.1f} max"
+        )
+    if counts["skipped"]:
+        skipped = ", ".join(f"{printable(n)} {c:,}" for n, c in sorted(counts["skipped"].items()))
+        lines.append(f"Skipped        {skipped}")
+    for name, text in (
+        ("not_sent", "requests were due and not sent"),
+        ("unknown_uniques", "CAS requests without a unique that the target had given"),
+        ("out_of_time", "requests went out of their time: their answers took too long"),
+        ("shared_keys", "short keys may be equal to another"),
+        ("preload_refused", "values were refused by the target when it was filled"),
+    ):
+        if counts.get(name):
+            lines.append(f"Note           {counts[name]:,} {text}")
+    return lines
+
+
+def render_replay_latency(report: Dict[str, Any]) -> List[str]:
+    """Latency of each command, and below it that of the recorded server."""
+    names = ("p50", "p90", "p95", "p99", "p999", "max")
+    lines = ["Latency (us)      p50       p90       p95       p99     p99.9         max"]
+    rows = [*report["commands"].items(), ("all", report)]
+    for command_name, command in rows:
+        for title, found in (
+            (printable(command_name)[:11], command["latency_us"]),
+            ("  recorded", command["recorded_latency_us"]),
+        ):
+            if found:
+                numbers = "".join(f"{found[name]:>10,.1f}" for name in names[:-1])
+                lines.append(f"{title:<11}{numbers}{found['max']:>12,.1f}")
+    return lines
+
+
+def percent(share: Optional[float]) -> str:
+    """0.9876 -> 98.76%"""
+    return "-" if share is None else f"{share:.2%}"
+
+
+def human_rate(number: Optional[float]) -> str:
+    """12345.6 -> 12,346"""
+    return "-" if number is None else f"{number:,.0f}"
+
+
+# ---- Worker processes ----
+
+
+class Job(NamedTuple):
+    """What every worker needs to know."""
+
+    path: str
+    target: Target
+    speed: float  # 0: as fast as the target answers
+    loops: Loops
+    duration: Optional[float]
+    timeout: float
+    included: Tuple[str, ...]
+    share: Share  # of this machine
+    workers: int
+    recorded_unix: float
+    start_unix: float  # about when it will start
+
+
+class Worker:
+    """A process that replays its share; talks JSON lines over two pipes."""
+
+    def __init__(self, job: Job, index: int) -> None:
+        self.index = index
+        from_parent, self.to_worker = os.pipe()
+        self.from_worker, to_parent = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(self.to_worker)
+            os.close(self.from_worker)
+            status = 1
+            try:
+                run_worker(job, index, from_parent, to_parent)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(from_parent)
+        os.close(to_parent)
+        self.buffer = b""
+        self.ended = False
+        self.result: Optional[Dict[str, Any]] = None
+
+    def tell(self, text: str) -> None:
+        """Send a line to the worker."""
+        with contextlib.suppress(OSError):
+            os.write(self.to_worker, text.encode() + b"\n")
+
+    def messages(self) -> List[Dict[str, Any]]:
+        """What came from the worker; call when its pipe can be read."""
+        data = os.read(self.from_worker, 1 << 20)
+        if not data:
+            self.ended = True
+            return []
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Reap the process."""
+        os.close(self.to_worker)
+        os.close(self.from_worker)
+        os.waitpid(self.pid, 0)
+
+
+def run_worker(job: Job, index: int, commands: int, output: int) -> None:
+    """The worker's whole life. commands, output: file descriptors."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides, and tells
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(OSError):  # the kernel may else wake us 50 us late
+        with open("/proc/self/timerslack_ns", "w", encoding="ascii") as slack:
+            slack.write("1")
+    gc.freeze()
+    gc.disable()  # nothing here refers to itself; a collection would come at a bad moment
+
+    def send(message: Dict[str, Any]) -> None:
+        data = memoryview(json.dumps(message).encode() + b"\n")
+        while data:
+            data = data[os.write(output, data) :]
+
+    share = Share(job.share.part + job.share.parts * index, job.share.parts * job.workers)
+    keys = KeyTexts()
+    encoder = Encoder(job.included)
+    pace = Pace(job.speed, job.recorded_unix, job.start_unix)
+    timetable = Timetable(job.path, share, encoder, keys, pace, job.loops)
+    engine = Engine(job.target, timetable.batches(), pace, job.timeout)
+    fatal: Optional[MembenchError] = None
+    lateness: Counter[int] = Counter()
+    reporter = Reporter(engine, encoder, lateness, send, commands, job.duration)
+    try:
+        engine.prime()
+        send({"ready": True})
+        pace.start_ns = int(os.read(commands, 64) or b"0")
+        if pace.start_ns:
+            while time.monotonic_ns() < pace.start_ns and not reporter.stopping():
+                time.sleep(min(max((pace.start_ns - time.monotonic_ns()) / 1e9, 0), 0.05))
+            engine.run(reporter.tick)
+        wait = min(job.timeout, 1.0) if engine.stopped else job.timeout
+        engine.finish(wait, reporter.tick)
+        fatal = engine.fatal
+    except MembenchError as error:
+        fatal = error
+        engine.fatal = error
+        engine.finish(0, reporter.tick)
+    reporter.report()
+    counts = engine.counts(encoder)
+    counts["lateness"] = lateness
+    counts["out_of_time"] = timetable.out_of_time
+    counts["shared_keys"] = keys.shared if not index else 0
+    send({"result": counts, "fatal": fatal and [str(fatal), fatal.hint]})
+
+
+class Reporter:
+    """Tells the parent each second what was done in it; hears when it is over."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        encoder: Encoder,
+        lateness: Counter[int],
+        send: Callable[[Dict[str, Any]], None],
+        commands: int,
+        duration: Optional[float],
+    ) -> None:
+        self._engine = engine
+        self._encoder = encoder
+        self._lateness = lateness
+        self._send = send
+        self._commands = commands
+        self._duration_ns = int(duration * NS_PER_SECOND) if duration else 0
+        self._next_ns = 0
+        self._before = (0, 0, 0, 0)
+
+    def stopping(self) -> bool:
+        """Did the parent say so, or end?"""
+        return bool(select.select((self._commands,), (), (), 0)[0])
+
+    def tick(self) -> bool:
+        """Called at each turn of the engine's loop. False: stop."""
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._next_ns:
+            if self._next_ns:
+                self.report()
+            self._next_ns = now_ns + NS_PER_SECOND // 5
+            if self.stopping():
+                return False
+        started_ns = self._engine.pace.start_ns
+        return not self._duration_ns or now_ns - started_ns < self._duration_ns
+
+    def report(self) -> None:
+        """What was done since the last report."""
+        self._engine.count_sent()
+        forms = [form for form in self._encoder.forms.values() if form]
+        latency: Counter[int] = Counter()
+        operations = hits = misses = errors = 0
+        for form in forms:
+            stats = form.stats
+            latency.update(stats.fold())
+            operations += stats.operations
+            errors += sum(stats.errors.values()) + sum(stats.outcomes[kind] for kind in ERRORS)
+            hits += stats.outcomes[HIT]
+            misses += stats.outcomes[MISS]
+        lateness = to_histogram(self._engine.lateness)
+        self._engine.lateness.clear()
+        self._lateness.update(lateness)
+        now = (operations, hits, misses, errors)
+        new = [after - before for after, before in zip(now, self._before)]
+        self._before = now
+        names = ("operations", "hits", "misses", "errors")
+        self._send({**dict(zip(names, new)), "latency": latency, "lateness": lateness})
+
+
 # ==== Commands ========================================================================
 
 
@@ -6590,6 +8862,354 @@ def compare_command_line(options: argparse.Namespace) -> int:
     return 1 if different else 0
 
 
+# ---- replay ----
+
+
+class Survey(NamedTuple):
+    """What a profile says of itself, read without unpacking its operations."""
+
+    started_unix: float
+    duration: float
+    rows: int
+    connections: int
+    peak: int  # connections open at one time
+    complete: bool
+
+
+def survey(path: str, share: Share) -> Survey:
+    """Look through a profile quickly. Connections are those of the share."""
+    connections = current = peak = last_tick = 0
+    with ProfileReader(path) as reader:
+        events: List[Tuple[int, int, int, int]] = []
+        reader.connection_rows = events
+        for _ in chain(reader.blocks(decode=False), (None,)):
+            for tick, number, _port, kind in events:
+                last_tick = max(last_tick, tick)
+                if number % share.parts == share.part:
+                    connections += kind != CLOSE
+                    current += -1 if kind == CLOSE else 1
+                    peak = max(peak, current)
+            events.clear()
+        duration = reader.end.get("duration_seconds", last_tick / TICKS_PER_SECOND)
+        started = float(reader.header["started_unix"])
+        return Survey(started, duration, reader.rows, connections, peak, reader.complete)
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Send a profile's requests to a target, and report. 1 if one was not answered."""
+    if options.merge:
+        report = merge_replays(options.profile)
+        with ResultFile(options.stats_json) as file:
+            print_result(render_replay(report))
+            file.write(report)
+        return 1 if report["failed_requests"] else 0
+    path = options.profile[0]
+    found = survey(path, options.shard)
+    if not found.rows:
+        raise MembenchError(f"{printable(path)} holds no operations", "record some traffic first")
+    target = resolve_target(options.target)
+    job = make_job(options, path, target, found)
+    if options.dry_run:
+        print_result(render_plan(job, found, options.preload))
+        return 0
+    with ResultFile(options.stats_json) as file, Stop() as stop:
+        confirm(options, job, found)
+        raise_file_limit(math.ceil(found.peak / job.workers))
+        refused = preload(job, options.quiet) if options.preload else 0
+        report = replay_report(*run_workers(job, options, stop, refused, found))
+        file.write(report)
+        print_result(render_replay(report))
+    if report["fatal"]:
+        raise MembenchError(*report["fatal"])
+    return 1 if report["failed_requests"] else 0
+
+
+class ResultFile:
+    """--stats-json: opened before anything is sent, in place only when it is whole."""
+
+    def __init__(self, path: Optional[str]) -> None:
+        self._path = path
+        self._new = f"{path}.{os.getpid()}.new"
+
+    def __enter__(self) -> ResultFile:
+        if self._path:
+            try:
+                self._file = open(self._new, "x", encoding="utf-8")
+            except OSError as error:
+                raise self._error(error) from None
+        return self
+
+    def _error(self, error: OSError) -> MembenchError:
+        return MembenchError(
+            f"cannot write {printable(str(self._path))}: {error.strerror}", "choose another place"
+        )
+
+    def write(self, report: Dict[str, Any]) -> None:
+        """The whole result."""
+        if self._path:
+            try:
+                json.dump(report, self._file, indent=1)
+                self._file.close()
+                os.replace(self._new, self._path)
+            except OSError as error:
+                raise self._error(error) from None
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._path:
+            self._file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(self._new)
+
+
+def resolve_target(text: str) -> Target:
+    """HOST:PORT, [IPV6]:PORT or unix:PATH as an address. Raises MembenchError."""
+    if text.startswith("unix:"):
+        return Target(socket.AF_UNIX, text[5:], text)
+    host, _, port = text.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise MembenchError(
+            f"cannot find the host of {printable(text)}", "check the name"
+        ) from None
+    return Target(found[0][0], found[0][4], text)
+
+
+def make_job(
+    options: argparse.Namespace, path: str, target: Target, found: Survey
+) -> Job:
+    """The options as the workers need them."""
+    workers = options.workers or len(os.sched_getaffinity(0))
+    start_unix = options.start_at or time.time()
+    return Job(
+        path,
+        target,
+        options.speed,
+        Loops(options.loop_mode, found.duration),
+        options.duration,
+        options.timeout,
+        tuple(options.include),
+        options.shard,
+        max(min(workers, found.connections), 1),
+        found.started_unix,
+        start_unix,
+    )
+
+
+def confirm(options: argparse.Namespace, job: Job, found: Survey) -> None:
+    """Say what will be done; ask, unless --yes. Raises MembenchError if it is refused."""
+    what = (
+        f"replaying {printable(job.path)}: {found.connections:,} connections to "
+        f"{printable(job.target.name)}, whose items are written, changed and deleted"
+    )
+    if options.yes:
+        if not options.quiet:
+            say(what)
+        return
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+        raise MembenchError(
+            f"a replay writes to {printable(job.target.name)}, and nobody is here to agree",
+            "give --yes if that is wanted",
+        )
+    write_stderr(f"membench: {what}.\nGo on? [y/N] ")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise MembenchError("nothing was sent", "answer y, or give --yes")
+
+
+SPARE_FILES = 32  # what a worker has open besides its connections
+
+
+def raise_file_limit(connections: int) -> None:
+    """Let a process have as many connections. Raises MembenchError if it may not."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            with contextlib.suppress(OSError, ValueError):  # root may
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+                return
+            raise MembenchError(
+                f"{connections:,} connections a process are more than its limit of open "
+                f"files allows (RLIMIT_NOFILE, {hard:,})",
+                "raise it with ulimit -n, use more --workers, or spread it with --shard",
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def preload(job: Job, quiet: bool) -> int:
+    """Store what the recorded server held. Returns how many values were refused."""
+    items = Preload(job.path, job.share, KeyTexts()).items()
+    try:
+        stored, refused = store_all(job.target, items, job.timeout)
+    except OSError as error:
+        raise MembenchError(
+            f"cannot fill {printable(job.target.name)}: {error.strerror or error}",
+            "look at the target; nothing was replayed",
+        ) from None
+    if not quiet:
+        say(f"stored {stored:,} values that the recorded server held")
+    return refused
+
+
+def run_workers(
+    job: Job, options: argparse.Namespace, stop: Stop, refused: int, found: Survey
+) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """Start the workers, show how it goes, add up what they counted.
+
+    Returns what the result is about, and the counts. Always returns, whatever happens
+    to the target or to a worker.
+    """
+    workers = [Worker(job, index) for index in range(job.workers)]
+    live = LiveLine(options.quiet)
+    waiting = set(range(job.workers))
+    fatal: Optional[List[str]] = None
+    counts: Dict[str, Any] = {}
+    started_unix, stopped = 0.0, False
+    while not all(worker.ended for worker in workers):
+        if stop.requested and not stopped:
+            stopped = True
+            for worker in workers:
+                worker.tell("0")
+        open_pipes = {worker.from_worker: worker for worker in workers if not worker.ended}
+        for pipe in select.select(list(open_pipes), (), (), 0.1)[0]:
+            worker = open_pipes[pipe]
+            for message in worker.messages():
+                fatal = fatal or message.get("fatal")
+                if "result" in message:
+                    worker.result = message["result"]
+                    add_counts(counts, message["result"])
+                elif "ready" in message:
+                    waiting.discard(worker.index)
+                else:
+                    live.add(message)
+            if worker.ended:
+                waiting.discard(worker.index)
+        if not waiting and not started_unix and not stopped:
+            started_unix = max(options.start_at or 0, time.time() + 0.02)
+            if options.start_at and started_unix > options.start_at:
+                say(f"this begins {started_unix - options.start_at:.1f} s after --start-at")
+            start_ns = time.monotonic_ns() + int((started_unix - time.time()) * NS_PER_SECOND)
+            for worker in workers:
+                worker.tell(str(start_ns))
+        live.update()
+    live.clear()
+    seconds = max(time.time() - started_unix, 0) if started_unix else 0.0
+    for worker in workers:
+        worker.close()
+    if any(worker.result is None for worker in workers):
+        fatal = fatal or ["a worker process ended before its time", "its share is not counted"]
+    counts.setdefault("preload_refused", refused)
+    about = {
+        "membench_replay": 1,
+        "profile": job.path,
+        "target": job.target.name,
+        "speed": job.speed or "max",
+        "shards": [f"{job.share.part}/{job.share.parts}"],
+        "workers": job.workers,
+        "started_unix": started_unix,
+        "duration_seconds": round(seconds, 3),
+        "fatal": fatal,
+        "recorded": {
+            "duration_seconds": round(found.duration, 3),
+            "operations_per_second": rate(found.rows, found.duration),
+        },
+    }
+    return about, {**EMPTY_COUNTS, **counts}
+
+
+EMPTY_COUNTS: Dict[str, Any] = {
+    "commands": {},
+    "connections": 0,
+    "connection_failures": {},
+    "bytes_sent": 0,
+    "bytes_received": 0,
+    "not_sent": 0,
+    "skipped": {},
+    "lateness": {},
+}
+
+
+class LiveLine:
+    """A line each second on a terminal: what was done in it."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._live = sys.stderr is not None and sys.stderr.isatty() and not quiet
+        self._started = self._last = time.monotonic()
+        self._counts: Dict[str, Any] = {}
+
+    def add(self, message: Dict[str, Any]) -> None:
+        """A worker's report."""
+        add_counts(self._counts, message)
+
+    def update(self) -> None:
+        """Call often; writes once a second."""
+        now = time.monotonic()
+        seconds = now - self._last
+        if seconds < 1:
+            return
+        self._last = now
+        counts, self._counts = self._counts, {}
+        if not self._live:
+            return
+        latency = describe_histogram(counts.get("latency", {})) or {}
+        lateness = describe_histogram(counts.get("lateness", {})) or {}
+        line = (
+            f"{now - self._started:6.0f} s  {counts.get('operations', 0) / seconds:9,.0f} ops/s  "
+            f"p50 {latency.get('p50', 0):,.0f} us  p99 {latency.get('p99', 0):,.0f} us  "
+            f"hits {percent(ratio(counts.get('hits', 0), counts.get('misses', 0)))}  "
+            f"errors {counts.get('errors', 0):,}  late {lateness.get('p99', 0):,.0f} us"
+        )
+        width = shutil.get_terminal_size().columns - 1
+        write_stderr(f"{line[:width]}\n")
+
+    def clear(self) -> None:
+        """Nothing is left on the line."""
+
+
+def render_plan(job: Job, found: Survey, with_preload: bool) -> str:
+    """What a replay would send, how long it takes, what it needs: --dry-run."""
+    keys = KeyTexts()
+    encoder = Encoder(job.included)
+    pace = Pace(job.speed, job.recorded_unix, job.start_unix)
+    once = Loops(1, found.duration)
+    timetable = Timetable(job.path, job.share, encoder, keys, pace, once)
+    requests: Counter[str] = Counter()
+    sent_bytes = writes = 0
+    for batches in timetable.batches():
+        for batch in batches:
+            writes += batch.kind == SEND
+            requests.update(expect[0].name for expect in batch.expects)
+            for part in batch.parts:
+                late = type(part) is Late
+                sent_bytes += len(part.before) + len(part.after) + 8 if late else len(part)
+    seconds = found.duration / job.speed if job.speed else None
+    times = job.loops.times
+    passes = "without end" if not times else "once" if times == 1 else f"{times} times"
+    lines = [
+        f"{printable(job.path)} to {printable(job.target.name)}: nothing was sent",
+        f"  requests     {sum(requests.values()):,} in {writes:,} writes, "
+        f"{human_bytes(sent_bytes)}",
+        *(f"    {printable(name):<10} {count:,}" for name, count in requests.most_common()),
+        f"  connections  {found.connections:,}, {found.peak:,} at one time",
+        f"  a pass takes {human_seconds(seconds) if seconds else 'as long as the target needs'}"
+        f"; replayed {passes}",
+        f"  needs        {job.workers} processes, each with up to "
+        f"{math.ceil(found.peak / job.workers) + SPARE_FILES:,} open files",
+    ]
+    for name, count in sorted(encoder.skipped.items()):
+        lines.append(f"  skipped      {printable(name)} {count:,}")
+    if with_preload:
+        stored = [size for _, size in Preload(job.path, job.share, KeyTexts()).items()]
+        lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
+    if keys.shared:
+        lines.append(f"  short keys   {keys.shared:,} may be equal to another")
+    if not found.complete:
+        lines.append("  the profile was cut; what is whole is replayed")
+    return "\n".join(lines)
+
+
 # ---- The command line ----
 
 SOURCE_HINT = (
@@ -6612,6 +9232,7 @@ examples:
   membench.py analyze out.profile
   membench.py analyze --json out.profile | jq .hit_ratio
   membench.py compare before.profile after.profile
+  membench.py replay out.profile --target localhost:11212
   sudo membench.py check                       what works on this machine
 """
 
@@ -6649,6 +9270,7 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_record_arguments(commands)
     add_analyze_arguments(commands)
+    add_replay_arguments(commands)
     sub = commands.add_parser(
         "compare",
         help="tell whether two profiles describe the same traffic",
@@ -6674,6 +9296,8 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {printable(' '.join(rest))}")
     if options.command == "record":
         finish_record_options(parser, options)
+    if options.command == "replay":
+        finish_replay_options(parser, options)
     return options
 
 
@@ -6784,6 +9408,167 @@ def add_analyze_arguments(commands: Any) -> None:
         "--by-server", action="store_true", help="also tell the recorded servers apart"
     )
     sub.set_defaults(run=analyze_command)
+
+
+REPLAY_NOTES = """\
+Connections, order, pipelining, multi-gets, dialect, flags, exptimes and sizes are as
+recorded. Keys are made from the recorded hashes and are as long as the keys were;
+values are digits. At `--speed N` requests go at their moments whether or not earlier
+ones were answered, and latency counts from those moments. At `--speed max` each
+connection sends on when it has its answer.
+
+A target is written to. flush_all, shutdown and other commands that change the server
+itself are skipped and counted, unless --include names them.
+
+exit status: 0 if everything was sent and answered, 1 if not, 2 for wrong usage.
+
+examples:
+  membench.py replay out.profile --target localhost:11212
+  membench.py replay out.profile --target localhost:11212 --preload --speed max --yes
+  membench.py replay out.profile --target unix:/run/memcached.sock --speed 2.5
+  membench.py replay out.profile --target cache:11211 --dry-run
+  membench.py replay out.profile --target cache:11211 --loop-mode infinite --duration 60
+  membench.py replay out.profile --target cache:11211 --yes --shard 0/4 \\
+      --start-at 2027-01-01T12:00:00Z --stats-json shard0.json
+  membench.py replay --merge shard0.json shard1.json shard2.json shard3.json
+"""
+
+
+def add_replay_arguments(commands: Any) -> None:
+    """The options of `replay`."""
+    sub = commands.add_parser(
+        "replay",
+        help="send a profile's requests to another server",
+        description="Send the requests of a profile to another server, as they were recorded,\n"
+        "and report how it did beside the recorded one.",
+        epilog=REPLAY_NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = sub.add_argument
+    add("profile", nargs="+", metavar="PROFILE", help="a profile; with --merge, results")
+    add("--target", metavar="ADDRESS", help="HOST:PORT, [IPV6]:PORT or unix:PATH")
+    add(
+        "--speed",
+        type=replay_speed,
+        default=1.0,
+        metavar="N|max",
+        help="how many times as fast as recorded, or as fast as the target answers; default 1",
+    )
+    add(
+        "--loop-mode",
+        type=loop_mode,
+        default=1,
+        metavar="MODE",
+        help="once (default), times:N or infinite",
+    )
+    add("--duration", type=seconds, metavar="SECONDS", help="stop after this time")
+    add(
+        "--preload",
+        action="store_true",
+        help="first store what the recorded server must have held, so that hits can hit",
+    )
+    add(
+        "--workers",
+        type=number_within("number of processes", 1, 1024),
+        metavar="N",
+        help="processes; default: one for each CPU",
+    )
+    add(
+        "--timeout",
+        type=seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="give a request up, and its connection, after this time; default 5",
+    )
+    add(
+        "--include",
+        action="append",
+        default=[],
+        choices=sorted(GUARDED),
+        metavar="COMMAND",
+        help="replay this one too: " + ", ".join(sorted(GUARDED)) + "; may be repeated",
+    )
+    add(
+        "--shard",
+        type=shard,
+        default=Share(0, 1),
+        metavar="I/N",
+        help="of N machines this is number I, from 0: replay its share of the connections",
+    )
+    add(
+        "--start-at",
+        type=moment,
+        metavar="TIME",
+        help="begin at this moment: 2027-01-01T12:00:00Z, or Unix seconds",
+    )
+    add("--stats-json", metavar="FILE", help="write the results, with histograms, to FILE")
+    add("--merge", action="store_true", help="no replay: show the results of shards as one")
+    add("--dry-run", action="store_true", help="say what would be sent, and what it needs")
+    add("-y", "--yes", action="store_true", help="do not ask before writing to the target")
+    add("-q", "--quiet", action="store_true", help="results and errors only")
+    sub.set_defaults(run=replay)
+
+
+def finish_replay_options(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> None:
+    """What the options must be together."""
+    if options.merge:
+        if options.target:
+            parser.error("--merge sends nothing: leave --target out")
+        return
+    if len(options.profile) != 1 or options.profile == ["-"]:
+        parser.error("replay takes one profile, a file")
+    if not options.target:
+        parser.error("replay needs --target HOST:PORT or unix:PATH")
+    host, _, port = options.target.rpartition(":")
+    if not host or not (host == "unix" or (port.isdigit() and 0 < int(port) < 65536)):
+        parser.error(f"{printable(options.target)!r} is not HOST:PORT or unix:PATH")
+
+
+def replay_speed(text: str) -> float:
+    """An argparse type: a factor above 0; 0 for max."""
+    if text == "max":
+        return 0.0
+    with contextlib.suppress(ValueError):
+        if 0.001 <= float(text) <= 100_000:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{printable(text)!r} is not max or a number as 2.5")
+
+
+def loop_mode(text: str) -> int:
+    """An argparse type: how many passes; 0 without end."""
+    if text in ("once", "infinite"):
+        return 1 if text == "once" else 0
+    kind, _, number = text.partition(":")
+    if kind == "times" and number.isdigit() and int(number):
+        return int(number)
+    raise argparse.ArgumentTypeError(f"{printable(text)!r} is not once, times:N or infinite")
+
+
+def shard(text: str) -> Share:
+    """An argparse type: I/N, I from 0 to N - 1."""
+    index, _, count = text.partition("/")
+    if index.isdigit() and count.isdigit() and int(index) < int(count):
+        return Share(int(index), int(count))
+    raise argparse.ArgumentTypeError(f"{printable(text)!r} is not I/N with I from 0 to N-1")
+
+
+def moment(text: str) -> float:
+    """An argparse type: a Unix time, or an ISO time with Z or an offset."""
+    with contextlib.suppress(ValueError, OverflowError):
+        try:
+            at = float(text)
+        except ValueError:
+            found = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+            if found.tzinfo is None:
+                raise
+            at = found.timestamp()
+        if time.time() < at < time.time() + 366 * 86400:
+            return at
+    raise argparse.ArgumentTypeError(
+        f"{printable(text)!r} is not a time to come, as 2027-01-01T12:00:00Z or Unix seconds"
+    )
 
 
 def finish_record_options(

@@ -1,0 +1,929 @@
+"""Replaying: the same traffic reaches another server, and what goes wrong is told.
+
+The targets are real: memcached, and small servers that misbehave in one way each.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import pty
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import pytest
+from live import (
+    LOOPBACK,
+    MODULE,
+    Memcached,
+    Recorder,
+    exchange,
+    free_port,
+    read_rows,
+    require,
+    run,
+    wait_until,
+)
+
+import membench
+
+
+def replay(profile: Path, port: int, *options: str, status: int = 0) -> Dict[str, Any]:
+    """Replay to a port of this machine; the results."""
+    results = profile.with_suffix(".json")
+    done = run(
+        *("replay", str(profile), "--target", f"{LOOPBACK}:{port}", "--yes"),
+        *("--stats-json", str(results), *options),
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    result: Dict[str, Any] = json.loads(results.read_text())
+    return result
+
+
+# ---- Made profiles ----
+
+# (seconds, connection, form, outcome, batch, key or None, value size, exptime)
+Made = Tuple[float, int, bytes, int, int, Optional[bytes], int, int]
+HEADER = {"source": "ebpf:any", "hook": "sock", "host": "test", "ports": [11211]}
+NO = membench.NO_SIZE
+
+
+def make_profile(
+    path: Path,
+    rows: Sequence[Made],
+    seconds: float = 1.0,
+    events: Sequence[Tuple[float, int, int]] = (),
+    started_unix: float = 1_700_000_000.0,
+) -> Path:
+    """A profile of these operations. events: (seconds, connection, kind)."""
+    writer = membench.Matcher(lambda row: None, lambda *event: None, b"s" * 32)
+    opened = {row[1] for row in rows} - {event[1] for event in events}
+    with membench.ProfileWriter(str(path)) as profile:
+        profile.start({**HEADER, "started_unix": started_unix}, 0)
+        for number in sorted(opened):
+            profile.add_connection(0, number, 11211, membench.OPEN)
+        for at, number, kind in events:
+            profile.add_connection(int(at * 1e9), number, 11211, kind)
+        for at, number, form, outcome, batch, key, size, exptime in rows:
+            code = writer._encode_key(key) if key else 0
+            profile.add(
+                (int(at * 1e9), 50_000, number, form, outcome, batch, 0, code, size, exptime)
+            )
+            if profile.is_due():
+                profile.flush(membench.Ledger())
+        profile.finish(membench.Ledger(), {"duration_seconds": seconds})
+    return path
+
+
+def gets(count: int, connections: int = 1, seconds: float = 0.5) -> List[Made]:
+    """So many gets that hit, over this time."""
+    return [
+        (index * seconds / count, index % connections + 1, b"get", membench.HIT, 0, b"key", 10, 0)
+        for index in range(count)
+    ]
+
+
+# ---- The same traffic ----
+
+
+def client_traffic(server: Memcached, seed: int) -> None:
+    """Every dialect that has text, pipelined in whole writes, each answered before the next."""
+    chance = random.Random(seed)
+    with server.connect() as connection:
+        for turn in range(40):
+            key = b"%d:%d" % (seed, chance.randrange(30))
+            size = chance.choice((0, 1, 15, 100, 3000))
+            value = b"v" * size
+            commands = [
+                b"get %b old%d\r\n" % (key, seed),
+                b"get o%d %d missing %b\r\n" % (seed, seed, key),
+                b"gat 1000 %b %b\r\n" % (key, key),
+                b"set %b 32 0 %d\r\n%b\r\n" % (key, size, value),
+                b"set %b 0 5000 %d noreply\r\n%b\r\n" % (key, size, value),
+                b"add %b 7 0 %d\r\n%b\r\n" % (key, size, value),
+                b"append %b 0 0 3\r\nabc\r\n" % key,
+                b"delete %b\r\n" % key,
+                b"delete %b noreply\r\n" % key,
+                b"touch %b 6000\r\n" % key,
+                b"mg %b v s t k Oabc\r\n" % key,
+                b"mg %b k v q\r\n" % chance.choice((b"absent%d" % seed, b"s%d" % seed)),
+                b"mg %b T5000 v f\r\n" % key,
+                b"ms %b %d T3000 F3 O1\r\n%b\r\n" % (key, size, value),
+                b"ms %b %d ME q k\r\n%b\r\n" % (key, size, value),
+                b"mg %b b v k\r\n" % base64.b64encode(key),
+                b"md %b q O9\r\n" % key,
+                b"me %b\r\n" % key,
+                b"ma n%d N500 J7 v\r\n" % seed,
+                b"set c%d 0 0 2\r\n10\r\nincr c%d 5\r\ndecr c%d 2\r\nincr nothing 1\r\n"
+                % (seed, seed, seed),
+            ]
+            data = b"".join(chance.sample(commands, chance.randrange(1, 12)))
+            exchange(connection, data + b"mn\r\n", b"MN\r\n")
+            if turn % 10 == 0:
+                unique = exchange(connection, b"gets s%d\r\n" % seed, b"END\r\n").split()[4]
+                line = b"cas s%d 0 0 4 %b\r\nabcd\r\n"
+                assert exchange(connection, line % (seed, unique), b"\r\n") == b"STORED\r\n"
+                assert exchange(connection, line % (seed, unique), b"\r\n") == b"EXISTS\r\n"
+                cas = exchange(connection, b"mg s%d c\r\n" % seed, b"\r\n").split()[1]
+                line = b"ms s%d 4 C%b\r\nabcd\r\n" % (seed, cas[1:])
+                assert exchange(connection, line, b"\r\n") == b"HD\r\n"
+            time.sleep(0.002)
+
+
+def fill(server: Memcached) -> None:
+    """What the server holds before anybody records."""
+    with server.connect() as connection:
+        for seed in range(4):
+            for key, size in ((b"old%d", 300), (b"o%d", 20), (b"%d", 5), (b"s%d", 4)):
+                line = b"set " + key % seed + b" 0 0 %d\r\n" % size
+                exchange(connection, line + b"x" * size + b"\r\n", b"STORED\r\n")
+
+
+def record(output: Path, server: Memcached, action: Callable[[], Any]) -> Dict[str, Any]:
+    """Record what happens to a server meanwhile."""
+    with Recorder(output, "--port", str(server.port)) as recorder:
+        action()
+        return recorder.stop()
+
+
+def run_clients(server: Memcached) -> None:
+    """Several clients, one after the other: which request hits does not depend on luck."""
+    for seed in range(4):
+        client_traffic(server, seed)
+
+
+@pytest.mark.parametrize("speed", ["1", "max"])
+def test_a_replay_is_the_same_traffic(speed: str, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.profile", tmp_path / "b.profile"
+    with Memcached() as server:
+        fill(server)
+        record(first, server, lambda: run_clients(server))
+    with Memcached() as target:
+        # Filled before it is recorded, so that the recording holds the replay alone.
+        items = membench.Preload(str(first), membench.Share(0, 1), membench.KeyTexts()).items()
+        address = membench.Target(socket.AF_INET, (LOOPBACK, target.port), "")
+        assert membench.store_all(address, items, 5) == (16, 0)
+        exchange(target._control, b"get nothing\r\n", b"END\r\n")
+        report: Dict[str, Any] = {}
+        options = ("--speed", speed, "--workers", "1" if speed == "max" else "2")
+        record(second, target, lambda: report.update(replay(first, target.port, *options)))
+    done = run("compare", str(first), str(second))
+    assert done.returncode == 0, done.stdout
+    assert report["hit_ratio"] == report["recorded_hit_ratio"]
+    assert not any(report["errors"].values())
+    assert report["counts"]["skipped"] == {}
+    assert report["counts"]["unknown_uniques"] == 0
+
+
+def test_shards_and_workers_send_disjoint_shares(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.profile", tmp_path / "b.profile"
+    rows = gets(600, connections=30)
+    rows += [(0.2, n, b"set", membench.STORED, 0, b"%c" % (64 + n), 100, 60) for n in range(1, 31)]
+    make_profile(first, rows)
+    start = f"{time.time() + 8:.2f}"
+
+    with Memcached() as target, Recorder(second, "--port", str(target.port)) as recorder:
+        command = [sys.executable, str(MODULE), "replay", str(first), "--yes", "--start-at", start]
+        command += ["--target", f"{LOOPBACK}:{target.port}", "--workers", "2"]
+        shards = [
+            subprocess.Popen(
+                [*command, "--shard", f"{n}/3", "--stats-json", str(tmp_path / f"{n}.json")],
+                stdout=subprocess.DEVNULL,
+            )
+            for n in range(3)
+        ]
+        assert [shard.wait(30) for shard in shards] == [0, 0, 0]
+        recorder.stop()
+    results = [str(tmp_path / f"{n}.json") for n in range(3)]
+    merged_path = tmp_path / "all.json"
+    done = run("replay", "--merge", *results, "--stats-json", str(merged_path))
+    assert done.returncode == 0, done.stderr
+    merged = json.loads(merged_path.read_text())
+    assert merged["requests"] == 630
+    assert merged["counts"]["connections"] == 30
+    assert merged["shards"] == ["0/3", "1/3", "2/3"]
+    parts = [json.loads(Path(path).read_text()) for path in results]
+    assert sum(part["requests"] for part in parts) == 630
+    assert all(part["requests"] for part in parts)
+    starts = [part["started_unix"] for part in parts]
+    assert max(starts) - min(starts) < 0.001
+    # Short keys are numbered: each shard must have made the same of them.
+    assert {row[2] for row in read_rows(second)} == {1, 3}
+    report = run("compare", str(first), str(second)).stdout
+    assert "different keys                              31                          31  =" in report
+    assert "key popularity" in report and "key popularity      hottest 600                 hottest"
+
+
+def test_percentiles_of_merged_shards_are_exact(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    values = [int(chance.paretovariate(1) * 50_000) for _ in range(20_000)]
+    parts = [membench.to_histogram(values[n::3]) for n in range(3)]
+    total: Dict[str, Any] = {}
+    for part in parts:
+        membench.add_counts(total, json.loads(json.dumps(part)))
+    whole = membench.to_histogram(values)
+    assert membench.describe_histogram(total) == membench.describe_histogram(whole)
+    exact = sorted(values)
+    for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999)):
+        true_us = exact[int(len(exact) * share) - 1] / 1000
+        found = membench.describe_histogram(whole)
+        assert found and true_us * 0.99 - 0.1 <= found[name] <= true_us
+
+
+def test_results_that_do_not_belong_together(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(10))
+    with Memcached() as target:
+        replay(profile, target.port)
+    results = str(profile.with_suffix(".json"))
+    twice = run("replay", "--merge", results, results)
+    assert (twice.returncode, "twice" in twice.stderr) == (1, True)
+    other = run("replay", "--merge", str(profile))
+    assert (other.returncode, "holds no results" in other.stderr) == (1, True)
+
+
+# ---- Keys and values ----
+
+
+def test_keys_are_legal_as_long_and_different() -> None:
+    keys = membench.KeyTexts()
+    chance = random.Random(3)
+    for size in (1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 30, 250):
+        hashes = {chance.getrandbits(64) for _ in range(200 if size == 1 else 20_000)}
+        keys.meet(hashes, [size] * len(hashes))
+        texts = {keys.text(key_hash, size) for key_hash in hashes}
+        assert len(texts) == len(hashes), size
+        assert {len(text) for text in texts} == {size}
+        assert not any(byte <= 32 or byte == 127 for text in texts for byte in text)
+    assert keys.shared == 0
+    many = list(range(1 << 40, (1 << 40) + 300))  # more than there are keys of one byte
+    keys.meet(many, [1] * 300)
+    assert keys.shared == 300 - (222 - 200)
+    assert all(len(keys.text(key_hash, 1)) == 1 for key_hash in many)
+
+
+@pytest.mark.parametrize("size", [0, 1, 20, 21, 2048, 2049, 1 << 20, (1 << 20) + 1, 3_000_000])
+def test_values_have_their_size(size: int) -> None:
+    for end in (b"\r\n", b""):
+        value = b"".join(membench.Values().parts(size, end))
+        assert len(value) == size + len(end)
+        assert value[:size].isdigit() or not size
+
+
+# ---- Dialects ----
+
+BINARY = (
+    b"set binary 32",
+    b"setq binary",
+    b"add binary",
+    b"replace binary",
+    b"append binary",
+    b"prependq binary",
+    b"get binary",
+    b"getq binary",
+    b"getk binary",
+    b"getkq binary",
+    b"set binary 32 cas",
+    b"incr binary 5 10",
+    b"decrq binary 1 0",
+    b"touch binary",
+    b"gat binary",
+    b"gatq binary",
+    b"gatk binary",
+    b"gatkq binary",
+    b"delete binary",
+    b"noop binary",
+    b"version binary",
+    b"stat binary",
+)
+
+
+def binary_row(at: float, form: bytes, batch: int = 0, key: bytes = b"a key") -> Made:
+    """A row of the binary protocol; what it is for is in its form."""
+    name = form.split(b" ")[0]
+    keyless = name in (b"noop", b"version", b"stat")
+    stores = name.rstrip(b"q") in (b"set", b"add", b"replace", b"append", b"prepend")
+    counts = name.rstrip(b"q") in (b"incr", b"decr")
+    size = 10 if stores else NO
+    outcome = membench.STORED if stores else membench.OK
+    used = None if keyless else b"number" if counts else key
+    return (at, 1, form, outcome, batch, used, size, 1000)
+
+
+def test_the_binary_protocol(tmp_path: Path) -> None:
+    rows = [binary_row(0.01 * n, form) for n, form in enumerate(BINARY)]
+    # Quiet misses, quiet hits and quiet success, pipelined, and a noop behind them.
+    quiet = (b"getkq binary", b"setq binary", b"getq binary", b"getq binary", b"noop binary")
+    rows += [binary_row(0.5, form, n, b"another") for n, form in enumerate(quiet)]
+    rows += [(0.6, 1, b"sasl_auth binary", membench.OK, 0, None, NO, 0)]
+    rows += [(0.6, 1, b"flush binary", membench.OK, 0, None, NO, 0)]
+    rows += [(0.7, 1, b"quit binary", membench.NONE, 0, None, NO, 0)]
+    profile = make_profile(tmp_path / "a.profile", rows, events=[(0.8, 1, membench.CLOSE)])
+    with Memcached() as target:
+        before = target.stats()
+        report = replay(profile, target.port)
+        grown = target.stats() - before
+        options = ("--include", "flush_all", "--speed", "max")
+        included = replay(profile, target.port, *options)
+        assert target.stats()["cmd_flush"] == 1
+    outcomes = {name: command["outcomes"] for name, command in report["commands"].items()}
+    assert not any(report["errors"].values()), report["errors"]
+    assert report["counts"]["skipped"] == {"sasl_auth": 1, "flush": 1}
+    assert included["counts"]["skipped"] == {"sasl_auth": 1}
+    assert outcomes["getq"] == {"hit": 3}
+    assert outcomes["getkq"] == {"hit": 1, "miss": 1}
+    assert outcomes["add"] == {"exists": 1}
+    assert outcomes["set"] == {"stored": 2}
+    assert outcomes["incr"] == {"ok": 1}
+    assert outcomes["delete"] == {"deleted": 1}
+    assert grown["cmd_set"] == 8
+    assert grown["cas_hits"] == 1
+    assert grown["decr_hits"] == 1
+
+
+def test_cas_uniques_are_those_of_the_target(tmp_path: Path) -> None:
+    stored, exists = membench.STORED, membench.EXISTS
+    rows: List[Made] = [
+        (0.01, 1, b"set", stored, 0, b"k", 5, 0),
+        (0.02, 1, b"gets", membench.HIT, 0, b"k", 5, 0),
+        (0.02001, 1, b"cas", stored, 0, b"k", 5, 0),  # must wait for its gets
+        (0.03, 2, b"cas", exists, 0, b"k", 5, 0),
+        (0.04, 1, b"mg c", membench.HIT, 0, b"k", NO, 0),
+        (0.05, 1, b"ms C", stored, 0, b"k", 6, 0),
+        (0.06, 1, b"cas", membench.NOT_FOUND, 0, b"absent", 6, 0),
+        (0.07, 1, b"md C", exists, 0, b"k", NO, 0),
+    ]
+    profile = make_profile(tmp_path / "a.profile", rows)
+    with Memcached() as target:
+        before = target.stats()
+        report = replay(profile, target.port, "--workers", "1")
+        grown = target.stats() - before
+    for name, command in report["commands"].items():
+        assert command["outcomes"] == command["recorded_outcomes"], name
+    assert (grown["cas_hits"], grown["cas_badval"], grown["cas_misses"]) == (2, 1, 1)
+    assert report["counts"]["unknown_uniques"] == 1  # that of the absent key
+
+
+# ---- Timing ----
+
+
+def test_latency_counts_from_when_a_request_was_due(tmp_path: Path) -> None:
+    """A server that stops for a while cannot hide it: coordinated omission."""
+    profile = make_profile(tmp_path / "a.profile", gets(1000, connections=2, seconds=2.0), 2.0)
+    with Memcached() as target:
+        stopper = threading.Timer(1.2, os.kill, (target.process.pid, signal.SIGSTOP))
+        goer = threading.Timer(2.0, os.kill, (target.process.pid, signal.SIGCONT))
+        stopper.start()
+        goer.start()
+        report = replay(profile, target.port, "--workers", "1")
+        goer.join()
+    assert report["requests"] == 1000
+    latency = report["commands"]["get"]["latency_us"]
+    assert 300_000 < latency["max"] < 5_000_000
+    # Nearly all that were due meanwhile must show it, not only one a connection.
+    late = sum(
+        count
+        for ticks, count in report["counts"]["commands"]["get"]["latency"].items()
+        if int(ticks) > 500_000
+    )
+    assert late > 100
+    assert report["lateness_us"]["max"] > 300_000
+
+
+@pytest.mark.parametrize(("speed", "least", "most"), [("1", 1.95, 4), ("4", 0.48, 1.9)])
+def test_the_speed_is_that_asked_for(speed: str, least: float, most: float, tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(401, seconds=2.005), 2.0)
+    with Memcached() as target:
+        report = replay(profile, target.port, "--speed", speed)
+    assert report["requests"] == 401
+    assert least < report["duration_seconds"] < most
+    assert report["lateness_us"]["p50"] < 100_000
+
+
+def test_loops(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(100, 4, 0.2), 0.25)
+    with Memcached() as target:
+        before = target.stats()
+        report = replay(profile, target.port, "--loop-mode", "times:3")
+        grown = target.stats() - before
+        assert report["requests"] == grown["cmd_get"] == 300
+        assert grown["total_connections"] == 12
+        assert report["duration_seconds"] > 0.7
+        assert replay(profile, target.port, "--loop-mode", "times:3", "--speed", "max")[
+            "requests"
+        ] == 300
+        endless = replay(profile, target.port, "--loop-mode", "infinite", "--duration", "1")
+        assert 300 <= endless["requests"] <= 400
+        assert endless["duration_seconds"] < 5
+
+
+def test_connections_are_open_when_they_were(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.profile", tmp_path / "b.profile"
+    rows: List[Made] = [
+        (at, n, b"get", membench.MISS, 0, b"k", NO, 0) for n in range(1, 4) for at in (0.5, 0.6)
+    ]
+    rows.sort()
+    events = [
+        (0.0, 1, membench.RECV),
+        (0.2, 2, membench.OPEN),
+        (0.3, 4, membench.OPEN),  # never used
+        (0.4, 3, membench.OPEN),
+        (0.7, 2, membench.CLOSE),
+        (0.8, 4, membench.CLOSE),
+        (1.0, 3, membench.CLOSE),
+    ]
+    make_profile(first, rows, events=events)
+    with Memcached() as target:
+        before = target.stats()
+        record(second, target, lambda: replay(first, target.port))
+        assert (target.stats() - before)["total_connections"] == 4
+    found: List[Tuple[int, int, int]] = []
+    with membench.ProfileReader(str(second)) as reader:
+        reader.connection_rows = found_rows = []  # type: ignore[var-annotated]
+        for _ in reader.blocks():
+            pass
+        found = [(tick, number, kind) for tick, number, _, kind in found_rows]
+    opened = {number: tick for tick, number, kind in found if kind == membench.OPEN}
+    closed = {number: tick for tick, number, kind in found if kind == membench.CLOSE}
+    lives = sorted((closed[n] - opened[n]) / membench.TICKS_PER_SECOND for n in opened)
+    assert len(lives) == 4
+    for life, wanted in zip(lives, (0.5, 0.5, 0.6, 0.6)):
+        assert wanted - 0.1 < life < wanted + 1
+
+
+# ---- Targets that misbehave ----
+
+
+class Bad:
+    """A server that does one thing to each connection. A context manager."""
+
+    def __init__(self, serve: Callable[[socket.socket], None], port: int = 0) -> None:
+        self.serve = serve
+        self.listener = socket.create_server((LOOPBACK, port))
+        self.port = self.listener.getsockname()[1]
+        self.connections: List[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.connections.append(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self.serve(connection)
+
+    def __enter__(self) -> Bad:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for connection in self.connections:
+            connection.close()
+
+
+def say_nothing(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        pass
+
+
+def talk_rubbish(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def close_in_a_value(connection: socket.socket) -> None:
+    connection.recv(4096)
+    connection.sendall(b"VALUE key 0 1000\r\nonly this")
+    connection.close()
+
+
+def too_many_values(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        connection.sendall(b"VALUE key 0 1\r\na\r\nVALUE key 0 1\r\na\r\nEND\r\n")
+
+
+def endless_line(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"a" * 10_000)
+
+
+def reset(connection: socket.socket) -> None:
+    connection.recv(4096)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def answer_slowly(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        for byte in b"VALUE key 0 3\r\nabc\r\nEND\r\n":
+            time.sleep(0.005)
+            connection.sendall(bytes((byte,)))
+
+
+@pytest.mark.parametrize("speed", ["1", "max"])
+@pytest.mark.parametrize(
+    ("serve", "kind"),
+    [
+        (say_nothing, "timeout"),
+        (talk_rubbish, "protocol"),
+        (too_many_values, "protocol"),
+        (endless_line, "protocol"),
+        (close_in_a_value, "connection"),
+        (reset, "connection"),
+        (answer_slowly, None),
+    ],
+)
+def test_a_bad_target(
+    serve: Callable[[socket.socket], None], kind: Optional[str], speed: str, tmp_path: Path
+) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(12, connections=3, seconds=0.6))
+    with Bad(serve) as target:
+        report = replay(
+            *(profile, target.port, "--speed", speed),
+            *("--timeout", "0.5" if serve is say_nothing else "10"),
+            status=int(bool(kind)),
+        )
+    errors = {name: count for name, count in report["errors"].items() if count}
+    if kind is None:
+        assert errors == {}
+        assert report["hits"] == 12
+        return
+    assert set(errors) == {kind}
+    # Each request is counted once: as answered, as an error, or as not sent.
+    assert errors[kind] + report["counts"]["not_sent"] == 12
+    assert report["hits"] + report["misses"] == 0
+
+
+def test_no_target(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(10))
+    results = tmp_path / "results.json"
+    done = run(
+        *("replay", str(profile), "--target", f"{LOOPBACK}:{free_port()}", "--yes"),
+        *("--stats-json", str(results)),
+    )
+    assert done.returncode == 1
+    assert "cannot connect to" in done.stderr and "Traceback" not in done.stderr
+    assert json.loads(results.read_text())["hits"] == 0
+
+
+@pytest.mark.parametrize("speed", ["1", "max"])
+def test_a_target_goes_away_and_comes_back(speed: str, tmp_path: Path) -> None:
+    count = 2000 if speed == "1" else 300_000
+    profile = make_profile(tmp_path / "a.profile", gets(count, 4, 4.0), 4.0)
+    results = profile.with_suffix(".json")
+    port = free_port()
+    command = [sys.executable, str(MODULE), "replay", str(profile), "--yes", "--speed", speed]
+    command += ["--target", f"{LOOPBACK}:{port}", "--stats-json", str(results)]
+    with Memcached(port=port) as target:
+        before = target.stats()["cmd_get"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_until("requests", lambda: target.stats()["cmd_get"] > before + 100)
+    time.sleep(0.5)
+    with Memcached(port=port) as target:
+        wait_until("requests again", lambda: target.stats()["cmd_get"] > 100, 30)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and b"Traceback" not in errors
+    report = json.loads(results.read_text())
+    assert report["errors"]["connection"] > 0
+    assert report["errors"]["protocol"] == report["errors"]["timeout"] == 0
+    assert report["hits"] + report["misses"] + report["errors"]["connection"] == count
+
+
+def test_a_target_that_refuses_some_connections(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(300, connections=50))
+    with Memcached("-c", "20", "-t", "1") as target:
+        report = replay(profile, target.port, status=1)
+    assert report["errors"]["connection"] > 0
+    assert report["errors"]["protocol"] == report["errors"]["server"] == 0
+    assert report["misses"] > 0
+    assert report["misses"] + report["errors"]["connection"] + report["errors"]["timeout"] == 300
+
+
+def test_a_target_without_memory(tmp_path: Path) -> None:
+    rows: List[Made] = [
+        (n / 2000, 1, b"set", membench.STORED, 0, b"key%d" % n, 100_000, 0) for n in range(100)
+    ]
+    profile = make_profile(tmp_path / "a.profile", rows)
+    with Memcached("-m", "1", "-M", "-I", "512k") as target:
+        report = replay(profile, target.port)  # refused, but answered
+    assert report["errors"]["server"] > 0
+    assert report["commands"]["set"]["outcomes"]["server_error"] == report["errors"]["server"]
+    assert report["failed_requests"] == 0
+
+
+def test_ctrl_c_writes_the_results(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(60_000, 4, 60.0), 60.0)
+    results = tmp_path / "results.json"
+    with Memcached() as target:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, str(MODULE), "replay", str(profile), "--yes"),
+                *("--target", f"{LOOPBACK}:{target.port}", "--stats-json", str(results)),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        before = target.stats()["cmd_get"]
+        wait_until("requests", lambda: target.stats()["cmd_get"] > before + 100)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        output, errors = process.communicate(timeout=20)
+        received = target.stats()["cmd_get"]
+    assert b"Traceback" not in errors
+    report = json.loads(results.read_text())
+    assert 100 < report["requests"] == received < 60_000
+    assert b"Hit ratio" in output
+    assert process.returncode == (1 if report["failed_requests"] else 0)
+    assert not list(tmp_path.glob("*.new"))
+
+
+# ---- Limits ----
+
+
+def test_the_file_limit_is_named(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(400, connections=200))
+    limited = "ulimit -n 100; exec setpriv --bounding-set -sys_resource"
+    command = [sys.executable, str(MODULE), "replay", str(profile), "--yes", "--workers", "1"]
+    with Memcached() as target:
+        command += ["--target", f"{LOOPBACK}:{target.port}"]
+        done = subprocess.run(
+            ["bash", "-c", f'{limited} --inh-caps -all "$@"', "bash", *command],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "RLIMIT_NOFILE" in done.stderr and "100" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3 and "Traceback" not in done.stderr
+
+
+def test_a_thousand_connections(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(2000, connections=1000, seconds=1.0))
+    with Memcached("-c", "2000") as target:
+        before = target.stats()
+        report = replay(profile, target.port)
+        grown = target.stats() - before
+    assert not any(report["errors"].values())
+    assert report["counts"]["connections"] == grown["total_connections"] == 1000
+    assert grown["cmd_get"] == 2000
+
+
+def peak_memory_kib(pid: int) -> int:
+    """The most memory that a process has had so far."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    raise AssertionError("no VmHWM")
+
+
+def children(pid: int) -> List[int]:
+    """The processes that this one has started."""
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def measure_memory(profile: Path, port: int, rows: int) -> int:
+    """The most memory, in KiB, of a worker that replays so many rows."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "--workers", "1"),
+            *("--target", f"{LOOPBACK}:{port}", "--speed", "max"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    peak = 0
+    while process.poll() is None:
+        with contextlib.suppress(OSError, AssertionError):
+            peak = max([peak, *(peak_memory_kib(child) for child in children(process.pid))])
+        time.sleep(0.02)
+    assert process.returncode == 0
+    return peak
+
+
+def test_memory_does_not_grow_with_the_profile(tmp_path: Path) -> None:
+    def rows(count: int) -> Iterator[Made]:
+        for n in range(count):
+            key = b"key %d" % n  # each another
+            yield (n / 200_000, n % 20 + 1, b"set noreply", membench.NONE, 0, key, 10, 0)
+
+    small = make_profile(tmp_path / "small.profile", list(rows(140_000)))
+    large = make_profile(tmp_path / "large.profile", list(rows(700_000)), 4.0)
+    with Memcached() as target:
+        first = measure_memory(small, target.port, 140_000)
+        second = measure_memory(large, target.port, 700_000)
+    assert second < first * 1.25, (first, second)
+
+
+# ---- Preload ----
+
+
+def test_preload_stores_what_was_there(tmp_path: Path) -> None:
+    hit, stored = membench.HIT, membench.STORED
+    rows: List[Made] = [
+        (0.01, 1, b"get", hit, 0, b"was there", 123, 0),
+        (0.02, 1, b"get", membench.MISS, 0, b"was not", NO, 0),
+        (0.03, 1, b"set", stored, 0, b"written first", 50, 0),
+        (0.04, 1, b"get", hit, 0, b"written first", 50, 0),
+        (0.05, 1, b"append", stored, 0, b"appended to", 5, 0),
+        (0.06, 1, b"get", hit, 0, b"appended to", 25, 0),
+        (0.07, 1, b"incr 5", membench.OK, 0, b"counted with", NO, 0),
+        (0.08, 1, b"touch", membench.TOUCHED, 0, b"touched", NO, 60),
+        (0.09, 1, b"get", hit, 0, b"touched", 77, 0),
+        (0.10, 1, b"delete", membench.DELETED, 0, b"deleted", NO, 0),
+        (0.11, 1, b"add", membench.NOT_STORED, 0, b"not added", 9, 0),
+        (0.12, 1, b"add", stored, 0, b"added", 9, 0),
+        (0.13, 1, b"mg v", hit, 0, b"meta", 11, 0),
+        (0.14, 1, b"delete noreply", membench.NONE, 0, b"who knows", NO, 0),
+    ]
+    profile = make_profile(tmp_path / "a.profile", rows)
+    with Memcached() as target:
+        report = replay(profile, target.port, "--preload")
+    for name, command in report["commands"].items():
+        assert command["outcomes"] == command["recorded_outcomes"], name
+    assert report["hit_ratio"] == report["recorded_hit_ratio"]
+    sizes = dict(
+        (key, size)
+        for key, size in membench.Preload(
+            str(profile), membench.Share(0, 1), membench.KeyTexts()
+        ).items()
+    )
+    assert sorted(sizes.values()) == [10, 10, 10, 11, 20, 77, 123]
+
+
+def test_preload_in_slices_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: List[Made] = [
+        (n / 10_000, 1, b"get", membench.HIT, 0, b"key%d" % (n % 900), n % 900, 0)
+        for n in range(3000)
+    ]
+    profile = str(make_profile(tmp_path / "a.profile", rows))
+
+    def items() -> List[Tuple[bytes, int]]:
+        share = membench.Share(0, 1)
+        return sorted(membench.Preload(profile, share, membench.KeyTexts()).items())
+
+    whole = items()
+    monkeypatch.setattr(membench, "PRELOAD_KEYS_MAX", 100)
+    assert items() == whole
+    assert len(require(whole)) == 900
+
+
+# ---- The command ----
+
+
+def test_dry_run_sends_nothing(tmp_path: Path) -> None:
+    rows = [*gets(100, 5), (0.4, 1, b"flush_all", membench.OK, 0, None, NO, 0)]
+    profile = make_profile(tmp_path / "a.profile", rows, 2.0)
+    target = f"{LOOPBACK}:{free_port()}"  # nobody is there, and nobody is asked
+    done = run("replay", str(profile), "--target", target, "--dry-run", "--preload", "--speed", "2")
+    assert done.returncode == 0, done.stderr
+    for text in ("100 in 100 writes", "flush_all 1", "connections  5", "1s", "1 values"):
+        assert text in done.stdout, done.stdout
+
+
+def test_nobody_to_agree(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(10))
+    with Memcached() as target:
+        before = target.stats()
+        done = run("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}")
+        assert done.returncode == 1
+        assert "--yes" in done.stderr
+        grown = target.stats() - before
+    assert grown["total_connections"] == grown["cmd_get"] == 0
+
+
+@pytest.mark.parametrize(("answer", "sent"), [(b"y\n", 10), (b"n\n", 0), (b"\n", 0)])
+def test_a_terminal_is_asked(answer: bytes, sent: int, tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(10, seconds=1.5))
+    with Memcached() as target:
+        before = target.stats()
+        name = f"{LOOPBACK}:{target.port}"
+        pid, terminal = pty.fork()
+        if not pid:
+            os.execv(sys.executable, [sys.executable, str(MODULE), "replay", str(profile),
+                                      "--target", name])
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(terminal, 4096)
+        assert name.encode() in shown
+        os.write(terminal, answer)
+        with contextlib.suppress(OSError):
+            while True:
+                shown += os.read(terminal, 4096)
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
+        assert (target.stats() - before)["cmd_get"] == sent
+    assert os.waitstatus_to_exitcode(status) == (0 if sent else 1)
+    assert (b"ops/s" in shown) == bool(sent)  # the line of each second
+    assert (b"nothing was sent" in shown) != bool(sent)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("a.profile",),
+        ("a.profile", "--target", "nowhere"),
+        ("a.profile", "--target", "host:0"),
+        ("-", "--target", "host:1"),
+        ("a.profile", "b.profile", "--target", "host:1"),
+        ("a.profile", "--target", "host:1", "--speed", "0"),
+        ("a.profile", "--target", "host:1", "--speed", "fast"),
+        ("a.profile", "--target", "host:1", "--loop-mode", "times:0"),
+        ("a.profile", "--target", "host:1", "--shard", "2/2"),
+        ("a.profile", "--target", "host:1", "--start-at", "yesterday"),
+        ("a.profile", "--target", "host:1", "--start-at", "1000"),
+        ("a.profile", "--target", "host:1", "--include", "get"),
+        ("--merge", "a.json", "--target", "host:1"),
+    ],
+)
+def test_wrong_usage(arguments: Sequence[str]) -> None:
+    done = run("replay", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_replayed(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(10))
+    target = ("--target", f"{LOOPBACK}:1", "--yes")
+    empty = make_profile(tmp_path / "empty.profile", [])
+    done = run("replay", str(empty), *target)
+    assert (done.returncode, "no operations" in done.stderr) == (1, True)
+    done = run("replay", "/etc/passwd", *target)
+    assert (done.returncode, "is not a membench profile" in done.stderr) == (1, True)
+    done = run("replay", str(profile), *target, "--stats-json", str(tmp_path / "none" / "x"))
+    assert (done.returncode, "cannot write" in done.stderr) == (1, True)
+    done = run("replay", str(profile), "--target", f"unix:{tmp_path}/none", "--yes")
+    assert (done.returncode, "cannot connect" in done.stderr) == (1, True)
+    damaged = tmp_path / "cut.profile"
+    damaged.write_bytes(profile.read_bytes()[:-40])  # its end block is not whole
+    with Memcached() as server:
+        assert replay(damaged, server.port)["requests"] == 10
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(100, connections=5))
+    path = f"/tmp/membench-{os.getpid()}.socket"  # where "nobody" may make one
+    command = ["memcached", "-u", "nobody", "-s", path, "-a", "0777"]
+    process = subprocess.Popen(command)
+    try:
+        wait_until("the socket", lambda: os.path.exists(path))
+        results = tmp_path / "results.json"
+        done = run(
+            *("replay", str(profile), "--target", f"unix:{path}", "--yes"),
+            *("--stats-json", str(results)),
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(results.read_text())["misses"] == 100
+        assert max(len(line) for line in done.stdout.splitlines()[1:]) <= 80
+    finally:
+        process.kill()
+        process.wait(10)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def test_exptimes_that_are_moments_are_moved(tmp_path: Path) -> None:
+    moment = 1_700_000_000 + 1000
+    rows: List[Made] = [(0.01, 1, b"set", membench.STORED, 0, b"k" * 20, 5, moment)]
+    profile = make_profile(tmp_path / "a.profile", rows)
+    with Memcached() as target:
+        replay(profile, target.port)
+        with target.connect() as connection:
+            dump = exchange(connection, b"lru_crawler metadump all\r\n", b"END\r\n").decode()
+    expires = int(dump.split("exp=")[1].split(" ")[0])
+    assert 990 <= expires - time.time() <= 1001
+
+
+def test_commands_that_change_the_server_are_skipped(tmp_path: Path) -> None:
+    ok = membench.OK
+    forms = (b"flush_all", b"shutdown", b"verbosity 1", b"stats reset", b"watch fetchers")
+    rows: List[Made] = [(0.01, 1, b"invalid", membench.ERROR, 0, None, NO, 0)]
+    rows += [(0.02 + n / 100, 1, form, ok, 0, None, NO, 0) for n, form in enumerate(forms)]
+    rows += [(0.2, 1, b"stats", ok, 0, None, NO, 0), (0.3, 1, b"version", ok, 0, None, NO, 0)]
+    profile = make_profile(tmp_path / "a.profile", rows)
+    with Memcached() as target:
+        report = replay(profile, target.port)
+        skipped = dict.fromkeys(("invalid", "flush_all", "shutdown", "verbosity", "stats"), 1)
+        assert report["counts"]["skipped"] == {**skipped, "watch": 1}
+        assert target.stats()["cmd_flush"] == 0
+        report = replay(profile, target.port, "--include", "flush_all", "--speed", "max")
+        assert "flush_all" not in report["counts"]["skipped"]
+        assert target.stats()["cmd_flush"] == 1
+    assert report["commands"]["flush_all"]["outcomes"] == {"ok": 1}
