@@ -225,6 +225,7 @@ struct {
  * position and length; a per-CPU value may have 32 KiB at most.
  */
 #define EVENT_ROOM 8192
+#define VECTORS_FIRST 4 /* iovecs that are read at once; most calls have no more */
 #define HEADER_MAX 512 /* a command line with a key of 250 bytes fits */
 
 struct Scratch {
@@ -233,6 +234,8 @@ struct Scratch {
 	__u64 table;      /* the iovec array */
 	__u64 vector;     /* the next entry */
 	__u64 vectors;    /* entries; 0 for a plain buffer */
+	__u64 known;      /* the first of them, as many as stand in `first` */
+	struct user_iovec first[VECTORS_FIRST];
 	__u32 left;       /* bytes that the call moved and that are still to be seen */
 	__u32 value_left; /* bytes of a value that are still to be passed over */
 	__u32 peek;       /* this read may start with a storage command */
@@ -556,8 +559,10 @@ static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 
 	if (scratch->vector >= scratch->vectors)
 		return 0;
-	if (bpf_probe_read_user(&iov, sizeof(iov),
-				(void *)(scratch->table + scratch->vector * sizeof(iov))))
+	if (scratch->vector < scratch->known)
+		iov = scratch->first[scratch->vector & (VECTORS_FIRST - 1)];
+	else if (bpf_probe_read_user(&iov, sizeof(iov),
+				     (void *)(scratch->table + scratch->vector * sizeof(iov))))
 		return 0;
 	scratch->vector++;
 	scratch->base = iov.base;
@@ -690,6 +695,7 @@ static __noinline int capture(struct Call *call)
 	scratch->table = call->address;
 	scratch->vector = 0;
 	scratch->vectors = 0;
+	scratch->known = 0;
 	scratch->left = moved;
 	scratch->value_left = 0;
 	scratch->peek = 0;
@@ -729,6 +735,15 @@ static __noinline int capture(struct Call *call)
 		scratch->skipped = moved;
 	}
 
+	if (scratch->vectors) {
+		__u32 known = scratch->vectors < VECTORS_FIRST ? scratch->vectors : VECTORS_FIRST;
+		__u32 size = known * sizeof(scratch->first[0]);
+
+		asm volatile("" : "+r"(size));
+		if (size <= sizeof(scratch->first) &&
+		    !bpf_probe_read_user(scratch->first, size, (void *)scratch->table))
+			scratch->known = known;
+	}
 	if (!settings.client && moved >= VALUE_MIN) {
 		rest = bpf_map_lookup_elem(&values, &key);
 		if (rest && rest->next == call->offset)
