@@ -6777,7 +6777,7 @@ IOVECS_MAX = 512
 RETRY_NS = NS_PER_SECOND // 10  # between two attempts to connect
 SWEEP_NS = NS_PER_SECOND // 5
 SILENCE_NS = NS_PER_SECOND // 4  # after this time a quiet request stayed silent
-AHEAD_BATCHES = 2_000  # encoded before they are due
+AHEAD_BATCHES = 4_000  # encoded before they are due
 STEP_NS = 200_000  # a step of the schedule takes about that long
 STOP_SLACK_NS = NS_PER_SECOND // 4  # what was due so shortly before the end is not missed
 TURN_BATCHES = 32  # in a row before replies are looked at again
@@ -7316,8 +7316,10 @@ class Engine:
         if not ready and self._exhausted:
             return None
         wait_ns = ready[0].due_ns - now_ns if ready else 0
-        idle = not ready or wait_ns > STEP_NS
-        if idle and not self._exhausted and len(ready) < 2 * AHEAD_BATCHES:
+        # Looking ahead costs time; it is taken where nothing is due, and in time: what is
+        # ready must last while a whole block is unpacked.
+        enough = 2 * AHEAD_BATCHES if wait_ns > STEP_NS else AHEAD_BATCHES
+        if not self._exhausted and (not ready or (wait_ns > 0 and len(ready) < enough)):
             self._step()
             return 0
         return min(max(wait_ns, 0), SWEEP_NS)

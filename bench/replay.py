@@ -81,7 +81,7 @@ def make_profile(
             at = 1_000_000 + int(batch * depth * step_ns)
             number = batch % connections + 1
             add((at, 20_000, number, form, outcome, position, 0, code, VALUE_BYTES, 0))
-            if not place % 65536:
+            if not (place + 1) % min(int(rate), 65536):  # as a recorder does, each second
                 profile.flush(ledger)
         profile.finish(ledger, {"duration_seconds": operations / rate})
     return path
