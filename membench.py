@@ -3593,7 +3593,8 @@ class Connection:
             self.batch_time_ns = time_ns
             self.batch_position = 0
             seen = sent == self.send_next and self._matcher.reads  # a client may write on unread
-            if seen and self.queue and self.queue[0].quiet:
+            within = self.requests.skip or self.requests.partial  # then it had not read all
+            if seen and not within and self.queue and self.queue[0].quiet:
                 self._end_silence(time_ns)
         begins = new_read
         if not self._matcher.reads:
@@ -4202,6 +4203,11 @@ class Connection:
         if outcome is None or outcome == silent_outcome(request):
             return False
         asked = {flag[:1] for flag in rest}
+        if outcome == EXISTS or (command == b"ms" and outcome == NOT_FOUND):
+            if b"C" not in asked:  # a comparison only can end so
+                return False
+        if command == b"ms" and outcome == NOT_STORED and b"M" not in asked:
+            return False
         given = {flag[:1] for flag in words[2 if word == b"VA" else 1 :]}
         if b"k" in asked:
             key = next((w[1:] for w in words[1:] if w[:1] == b"k"), None)

@@ -368,6 +368,12 @@ SYNTHETIC: List[Tuple[str, str, str, List[Tuple[Any, ...]]]] = [
      "OK\nVA 1 s1\nx\nMN\n",
      [("ms T", "stored", "k", 5), ("ms T q", "stored", "k", 1), ("mg s v", "hit", "k", 1),
       ("mn", "ok")]),
+    ("a quiet ms before one that is not found", "ms k 1 q\nx\nmd k2\nversion\n",
+     "NF\nVERSION 1\n",
+     [("ms q", "stored", "k", 1), ("md", "not_found", "k2"), ("version", "ok")]),
+    ("a quiet add before one that is not stored", "ms k 1 q ME\nx\nms k2 1 C5\ny\nversion\n",
+     "NF\nVERSION 1\n",
+     [("ms q ME", "stored", "k", 1), ("ms C", "not_found", "k2", 1), ("version", "ok")]),
     ("a dump since 1.6.43", "lru_crawler mgdump all\nget k\n", "OK\nmg a\nmg b\nEN\nEND\n",
      [("lru_crawler mgdump all", "ok"), ("get", "miss", "k")]),
     ("an empty dump", "lru_crawler metadump all\nget k\n", "END\nEND\n",
@@ -482,6 +488,15 @@ def test_forms_hold_nothing_of_keys_or_tokens(line: str) -> None:
 
 
 # ---- The lives of connections ----
+
+
+def test_a_long_value_behind_a_quiet_request() -> None:
+    """While the server waits for the rest of it, the reply to the first may wait as well."""
+    wire = Wire().open().recv(b"mg sg.1 v q k\r\nset sg.2 0 0 500\r\n" + b"x" * 100)
+    wire.time_ns += 10**9
+    wire.recv(b"x" * 400 + b"\r\n").send("VA 1 ksg.1\nx\nSTORED\n").close()
+    rows = [expect("mg v q k", "hit", "sg.1", 1), expect("set", "stored", "sg.2", 500)]
+    assert readable(match(wire.segments).rows) == rows
 
 
 def test_what_is_not_answered_is_unanswered() -> None:
