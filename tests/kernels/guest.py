@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What runs on each kernel: record a real memcached with each hook, and compare with `stats`.
 
-    guest.py HOOK[,HOOK]... [--no-meta]
+    guest.py HOOK[,HOOK]... [--old-meta]
 
 The hooks are those that this kernel must have, the best one first; "packet" is the source
 that needs none. A line is printed for each; matrix.py reads them. As /init of a virtual
@@ -77,20 +77,20 @@ def classic(chance: random.Random, key: bytes, value: bytes, quiet: bytes) -> Li
     ]
 
 
-def meta(chance: random.Random, key: bytes, value: bytes) -> List[bytes]:
-    """Requests of the meta protocol, as memcached 1.6.10 and later have it."""
-    size = len(value)
+def meta(chance: random.Random, key: bytes, value: bytes, old: bool) -> List[bytes]:
+    """Requests of the meta protocol; old: as memcached 1.6.6 to 1.6.9 have it."""
+    size = (b"S%d" if old else b"%d") % len(value)
     return [
         b"mg %s v s t k O%d\r\n" % (key, chance.randrange(1000)),
         b"mg %s v q k\r\n" % key,
-        b"ms %s %d T30 F3\r\n%s\r\n" % (key, size, value),
-        b"ms %s %d q\r\n%s\r\n" % (key, size, value),
-        b"md %s O%d\r\n" % (key, chance.randrange(1000)),
+        b"ms %s %s T30 F3\r\n%s\r\n" % (key, size, value),
+        b"ms %s %s q\r\n%s\r\n" % (key, size, value),
+        b"md %s\r\n" % key,
         b"mn\r\n",
     ]
 
 
-def pipeline(chance: random.Random, with_meta: bool) -> bytes:
+def pipeline(chance: random.Random, old_meta: bool) -> bytes:
     """Some requests at once. Values look like commands, and must not be taken for some."""
     requests = [b"set count 0 0 4\r\n1000\r\n"]
     for _ in range(chance.randrange(1, 100)):
@@ -98,8 +98,7 @@ def pipeline(chance: random.Random, with_meta: bool) -> bytes:
         (size,) = chance.choices(SIZES, WEIGHTS)
         value = (b"set key-1 0 0 4000\r\nget key-1 key-2\r\nEND\r\n" * (size // 20 + 1))[:size]
         choices = classic(chance, key, value, chance.choice((b"", b"", b" noreply")))
-        if with_meta:
-            choices += meta(chance, key, value)
+        choices += meta(chance, key, value, old_meta)
         requests.append(chance.choice(choices))
     return b"".join(requests)
 
@@ -117,24 +116,24 @@ def compare_and_swap(connection: socket.socket, key: bytes) -> None:
     exchange(connection, b"cas %s 0 0 3 %s\r\nnew\r\n" % (key, unique), b"STORED\r\n")
 
 
-def converse(server: Memcached, seed: int, with_meta: bool) -> None:
+def converse(server: Memcached, seed: int, old_meta: bool) -> None:
     """One client: pipelines, each sent in pieces, while the answers are read."""
     chance = random.Random(seed)
     with server.connect() as connection, ThreadPoolExecutor(1) as pool:
         last = exchange(connection, b"version\r\n", b"\r\n")
         for _ in range(PIPELINES):
             answers = pool.submit(read_until, connection, last)
-            for piece in pieces(chance, pipeline(chance, with_meta) + b"version\r\n"):
+            for piece in pieces(chance, pipeline(chance, old_meta) + b"version\r\n"):
                 connection.sendall(piece)
             answers.result()
             compare_and_swap(connection, b"own-%d" % seed)
 
 
-def run_clients(server: Memcached, with_meta: bool) -> None:
+def run_clients(server: Memcached, old_meta: bool) -> None:
     """All connections at once; raises what any of them raised."""
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         seeds = range(CONNECTIONS)
-        list(pool.map(lambda seed: converse(server, seed, with_meta), seeds))
+        list(pool.map(lambda seed: converse(server, seed, old_meta), seeds))
 
 
 # ---- The checks ----
@@ -147,14 +146,14 @@ RECORDINGS: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
 }
 
 
-def check_hook(hook: str, with_meta: bool, folder: Path) -> str:
+def check_hook(hook: str, old_meta: bool, folder: Path) -> str:
     """Record with this hook, compare with the server; what was equal, in a line."""
     output = folder / f"{hook}.profile"
     source, name, options = RECORDINGS[hook]
     with Memcached("-t", "4") as server:
         before = server.stats()
         with Recorder(output, "--port", str(server.port), *options, source=source) as recorder:
-            run_clients(server, with_meta)
+            run_clients(server, old_meta)
             report = recorder.stop()
         # Not before the end: packets of a connection that was there, one command and its
         # answer only, prove nothing, and would rightly count as lost.
@@ -200,7 +199,7 @@ def describe_machine() -> str:
     )
 
 
-def check_all(hooks: List[str], with_meta: bool) -> None:
+def check_all(hooks: List[str], old_meta: bool) -> None:
     """Print a line for each hook: the verdict, the hook, what was equal or not."""
     print("MACHINE", describe_machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -208,7 +207,7 @@ def check_all(hooks: List[str], with_meta: bool) -> None:
             try:
                 if hook == hooks[0]:
                     check_choice(hook)
-                print("PASS", hook, check_hook(hook, with_meta, Path(folder)), flush=True)
+                print("PASS", hook, check_hook(hook, old_meta, Path(folder)), flush=True)
             except Exception as error:
                 traceback.print_exc()
                 print(run("check").stdout)
@@ -257,9 +256,9 @@ def power_off() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("hooks", type=lambda text: text.split(","))
-    parser.add_argument("--no-meta", action="store_true")
+    parser.add_argument("--old-meta", action="store_true")
     options = parser.parse_args()
-    check_all(options.hooks, not options.no_meta)
+    check_all(options.hooks, options.old_meta)
 
 
 if __name__ == "__main__":

@@ -67,12 +67,12 @@ class Machine(NamedTuple):
     architecture: str
     kernel: str
     libbpf: str
-    meta: bool = True  # does its memcached have today's meta protocol?
+    old_meta: bool = False  # does its memcached have the meta protocol of 1.6.6 to 1.6.9?
 
 
 MACHINES = (
     # Its memcached, 1.6.9, has an older meta protocol.
-    Machine("Debian 11", "bullseye", "amd64", "5.10", "libbpf0", meta=False),
+    Machine("Debian 11", "bullseye", "amd64", "5.10", "libbpf0", old_meta=True),
     Machine("Debian 12", "bookworm", "amd64", "6.1", "libbpf1"),
     Machine("Debian 13", "trixie", "amd64", "6.12", "libbpf1"),
     Machine("Debian 13", "trixie", "arm64", "6.12", "libbpf1"),
@@ -165,16 +165,16 @@ def make_initramfs(root: Path, folder: Path) -> Path:
 # ---- Running guest.py ----
 
 
-def guest_arguments(kernel: str, meta: bool) -> List[str]:
+def guest_arguments(kernel: str, old_meta: bool) -> List[str]:
     """guest.py's command line."""
-    return [",".join(hooks_of(kernel)), *([] if meta else ["--no-meta"])]
+    return [",".join(hooks_of(kernel)), *(["--old-meta"] if old_meta else [])]
 
 
 def boot(machine: Machine, root: Path) -> List[str]:
     """All that the machine writes to its console until it is off."""
     with tempfile.TemporaryDirectory() as folder:
         initramfs = make_initramfs(root / "root.cpio", Path(folder))
-        arguments = guest_arguments(machine.kernel, machine.meta)
+        arguments = guest_arguments(machine.kernel, machine.old_meta)
         architecture = ARCHITECTURES[machine.architecture]
         # panic=-1 is at once, and -no-reboot makes an end of it.
         words = [f"console={architecture.console}", "panic=-1", "quiet", "--", *arguments]
@@ -234,7 +234,7 @@ def judge(name: str, kernel: str, lines: List[str], seconds: float) -> Tuple[int
 
 def check_here(kernel: str) -> List[str]:
     """The same on this machine, without another one in between."""
-    command = [sys.executable, str(GUEST), *guest_arguments(kernel, meta=True)]
+    command = [sys.executable, str(GUEST), *guest_arguments(kernel, old_meta=False)]
     return run_for(command, HERE_SECONDS)
 
 
