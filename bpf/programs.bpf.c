@@ -241,6 +241,7 @@ struct Scratch {
 	__u32 peek;       /* this read may start with a storage command */
 	__u32 last_at;    /* where the last whole iovec stands in event.data ... */
 	__u32 last_len;   /* ... and its length; 0 if there is none */
+	__u32 prev_len;   /* the same of the iovec before it */
 	__u32 at;         /* where the next byte goes in event.data */
 	__u32 run_at;     /* where the current run's header stands */
 	__u32 captured;   /* in the current run */
@@ -409,7 +410,8 @@ static __always_inline void submit(struct Scratch *scratch, struct Counters *cou
  *     read must be one for commands: memcached (1.6 and later) reads these into
  *     an empty buffer of 16 KiB, asking for that many bytes, while it asks for
  *     just the rest of a value, and reads it straight into the item.
- *   - An iovec after one that is exactly a VALUE or VA line.
+ *   - An iovec after one that is exactly a VALUE or VA line, or after those of the
+ *     header and the flags of a binary reply.
  *   - The rest of such a value in later calls.
  * All else is copied whole, values included, and everything on the client side,
  * where none of this is certain. The parser knows the true place of each value:
@@ -473,6 +475,28 @@ static __always_inline __u32 find(struct Scratch *scratch, const __u8 *line, __u
 	return *(volatile __u32 *)&scratch->found;
 }
 
+/* The same of the binary protocol, where it is 24 bytes, extras and a key. */
+#define BINARY_HEADER 24
+#define BINARY_REQUEST 0x80
+#define BINARY_RESPONSE 0x81
+/* set, add, replace, append, prepend, and their quiet forms */
+#define BINARY_STORES ((1ULL << 0x01) | (1ULL << 0x02) | (1ULL << 0x03) | (1ULL << 0x0e) |  \
+		       (1ULL << 0x0f) | (1ULL << 0x11) | (1ULL << 0x12) | (1ULL << 0x13) |  \
+		       (1ULL << 0x19) | (1ULL << 0x1a))
+
+static __always_inline __u64 read_binary_header(const __u8 *head, __u32 direction, __u32 len)
+{
+	__u32 before = BINARY_HEADER + head[4] + (head[2] << 8 | head[3]);
+	__u32 body = head[8] << 24 | head[9] << 16 | head[10] << 8 | head[11];
+
+	if (direction == DIRECTION_RECV &&
+	    (head[1] > 63 || !(BINARY_STORES >> head[1] & 1)))
+		return 0;
+	if (before > len || body > VALUE_MAX || body + BINARY_HEADER < before)
+		return 0;
+	return (__u64)before << 32 | (body + BINARY_HEADER - before);
+}
+
 /* The line at event.data[at]: its length with the newline in the upper half, its
  * value's with the newline in the lower; 0 where it is no such header. */
 __noinline __u64 read_header(__u32 direction, __u32 at, __u32 len)
@@ -486,6 +510,8 @@ __noinline __u64 read_header(__u32 direction, __u32 at, __u32 len)
 	asm volatile("" : "+r"(at));
 	at &= 2 * EVENT_ROOM - 1;
 	const __u8 *line = scratch->event.data + at;
+	if (line[0] == (direction == DIRECTION_RECV ? BINARY_REQUEST : BINARY_RESPONSE))
+		return read_binary_header(line, direction, len);
 	form = header_form(line, direction);
 	if (!form)
 		return 0;
@@ -569,10 +595,17 @@ static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 	scratch->room = iov.len;
 	if (!settings.client && direction == DIRECTION_SEND && scratch->last_len &&
 	    iov.len >= VALUE_MIN && !scratch->value_left) {
-		__u64 header = read_header(direction, scratch->last_at, scratch->last_len);
-		if (header >> 32 == scratch->last_len && (__u32)header >= iov.len)
+		__u32 at = scratch->last_at, len = scratch->last_len;
+		/* The flags of a binary reply stand in an iovec of their own. */
+		if (scratch->prev_len == BINARY_HEADER && at >= BINARY_HEADER && len == 4) {
+			at -= BINARY_HEADER;
+			len += BINARY_HEADER;
+		}
+		__u64 header = read_header(direction, at, len);
+		if (header >> 32 == len && (__u32)header >= iov.len)
 			scratch->value_left = (__u32)header;
 	}
+	scratch->prev_len = scratch->last_len;
 	scratch->last_len = 0;
 	return 1;
 }
@@ -696,6 +729,7 @@ static __noinline int capture(struct Call *call)
 	scratch->vector = 0;
 	scratch->vectors = 0;
 	scratch->known = 0;
+	scratch->prev_len = 0;
 	scratch->left = moved;
 	scratch->value_left = 0;
 	scratch->peek = 0;

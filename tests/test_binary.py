@@ -369,7 +369,7 @@ def run_bmemcached(server: Memcached) -> None:
         client.get_multi([f"{key}:{n}" for n in range(8)])
         client.add(key, "x")
         client.replace(key, "y")
-        client.incr("number", 5, default=10)
+        client.incr("number", 5, default=1)
         client.decr("number", 2, default=10)
         value, cas = client.gets(key)
         assert value == "y"
