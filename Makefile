@@ -4,14 +4,19 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+FUZZ_VENV := .venv-fuzz
+FUZZ_READY := $(FUZZ_VENV)/.ready
+FUZZ_SECONDS ?= 60
 
 # Package names. One of apt may be a pattern: libbpf0 is Debian 11, libbpf1 is later.
 APT_RUN := python3 libbpf[01] memcached libmemcached-tools
 DNF_RUN := python3 libbpf memcached libmemcached-awesome-tools
 APT_BPF := clang llvm libbpf-dev linux-libc-dev
 DNF_BPF := clang llvm libbpf-devel kernel-headers
-APT_TEST := bpftool iproute2 python3-venv tcpdump tshark util-linux
-DNF_TEST := bpftool iproute tcpdump wireshark-cli util-linux
+APT_TEST := bpftool iproute2 openssl python3-venv tcpdump tshark util-linux
+DNF_TEST := bpftool iproute openssl tcpdump wireshark-cli util-linux
+APT_KERNELS := cpio debian-archive-keyring mmdebstrap qemu-system-arm qemu-system-x86
+DNF_KERNELS := cpio debian-keyring mmdebstrap qemu-system-aarch64-core qemu-system-x86-core
 
 # $(call install,APT PACKAGES,DNF PACKAGES): install those that are missing. Without root
 # that is an error only if something is missing. No service is started or stopped here;
@@ -38,8 +43,8 @@ fi
 endef
 
 .NOTPARALLEL:
-.PHONY: help demo test bench lint rebuild-bpf check-bpf deps-run deps-bpf deps-test clean
-.PHONY: packages-test root
+.PHONY: help demo test test-kernels test-pythons fuzz bench lint rebuild-bpf check-bpf
+.PHONY: deps-run deps-bpf deps-test packages-test root clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
@@ -48,8 +53,27 @@ help: ## list the targets
 demo: root deps-run ## as root: record a memcached of its own for some seconds, and analyze
 	@PYTHON="$(PYTHON)" bench/demo.sh
 
-test: root deps-test lint check-bpf ## as root: everything that CI runs
+test: root deps-test lint check-bpf ## as root: all tests and checks
 	$(VENV)/bin/python -m pytest tests
+
+test-kernels: root deps-run ## as root: record on Linux 5.10 to 6.12, and on arm64, under qemu
+	$(call install,$(APT_KERNELS),$(DNF_KERNELS))
+	$(PYTHON) tests/kernels/matrix.py
+
+test-pythons: root packages-test ## as root: what needs no kernel, on Python 3.9 to 3.13
+	$(PYTHON) tests/pythons.py
+
+fuzz: $(FUZZ_READY) ## look for input that breaks a reader, FUZZ_SECONDS for each (x86-64)
+	@for target in requests responses matcher packets captures profiles blocks; do \
+	    echo "fuzzing $$target"; \
+	    $(FUZZ_VENV)/bin/python tests/fuzz/run.py $$target -max_total_time=$(FUZZ_SECONDS) \
+	        -verbosity=0 || exit 1; \
+	done
+
+$(FUZZ_READY): tests/fuzz/requirements.txt
+	$(PYTHON) -m venv --clear $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump; replay
 	$(PYTHON) bench/record.py
@@ -84,7 +108,7 @@ $(READY): tests/requirements.txt
 	@touch $@
 
 clean: ## remove .venv and caches; profiles stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(FUZZ_VENV) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 root:

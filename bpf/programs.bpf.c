@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * membench's kernel programs: what crosses the sockets of a memcached server.
+ * membench's kernel programs: what crosses the sockets of memcached's servers, or
+ * of its clients.
  *
  * One object holds two families of hooks. The loader takes the first that the
  * running kernel accepts, and leaves the other unloaded.
@@ -10,7 +11,8 @@
  *     tp_btf/sock_send_length   bytes were copied from a writer to its socket
  *     They fire for sockets only, after the copy, in the task that called. The
  *     buffer's address is still in that task's saved registers, so nothing has
- *     to be remembered from the start of the call.
+ *     to be remembered from the start of the call. Unix sockets are known here
+ *     only.
  *
  *   syscalls  (kernel 5.8 and later)
  *     tracepoint/syscalls/sys_enter_{read,readv,recvfrom,recvmsg,
@@ -20,7 +22,11 @@
  *       one program for the eight: now the bytes moved are known, and in memory
  *
  *   both
- *     tp_btf/inet_sock_set_state  connections that open and close
+ *     tp_btf/inet_sock_set_state  TCP connections that open and close
+ *
+ * All that follows speaks of a server: it receives requests and sends responses.
+ * On the client side (settings.client) the watched port is the peer's, and a hook
+ * turns directions and sequence numbers round, so that RECV stays a request.
  *
  * Each hook ends in capture(), which turns one finished call into events on the
  * ring. Whatever a call moved is in an event, or counted in `counters`. TCP
@@ -41,8 +47,12 @@ char LICENSE[] SEC("license") = "GPL";
 
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_UNIX 1
+#define SOCK_STREAM 1
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
 #define TCP_CLOSE 7
 #define IPPROTO_MPTCP 262
@@ -74,9 +84,16 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 } CORE;
 
+struct net_device { int ifindex; } CORE;
+struct dst_entry { struct net_device *dev; } CORE;
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
+	__u16 sk_type;
+	struct dst_entry *sk_dst_cache;
+	struct socket *sk_socket;
 } CORE;
 
 /* The interface that a connection's packets come in by: in struct sock since
@@ -94,9 +111,15 @@ struct file;
 struct fdtable { unsigned int max_fds; struct file **fd; } CORE;
 struct files_struct { struct fdtable *fdt; } CORE;
 struct task_struct { struct files_struct *files; } CORE;
-struct inode { unsigned short i_mode; } CORE;
+struct inode { unsigned short i_mode; unsigned long i_ino; } CORE;
 struct file { struct inode *f_inode; void *private_data; } CORE;
-struct socket { struct sock *sk; } CORE;
+struct socket { struct file *file; struct sock *sk; } CORE;
+struct socket_alloc { struct inode vfs_inode; } CORE;
+
+#define UNIX_PATH_MAX 108
+struct sockaddr_un { unsigned short sun_family; char sun_path[UNIX_PATH_MAX]; } CORE;
+struct unix_address { int len; struct sockaddr_un name[0]; } CORE;
+struct unix_sock { struct unix_address *addr; struct sock *peer; } CORE;
 
 struct pt_regs___x86 { unsigned long orig_ax, di, si, dx; } CORE;
 struct pt_regs___arm64 { __u64 regs[31]; int syscallno; } CORE;
@@ -111,9 +134,13 @@ struct user_msghdr { __u64 name; __u32 namelen; __u32 pad; __u64 iov; __u64 iovl
 
 const volatile struct Settings {
 	__u8 ports[65536 / 8]; /* a bit for each local port that is watched */
-	__u32 ifindex;         /* 0: any interface, in any network namespace */
-	__u32 netns;           /* with ifindex: the inode of its network namespace */
+	__u32 ifindex;         /* 0: any interface; else netns is set too */
+	__u32 netns;           /* 0: any network namespace; else its inode */
 	__u32 wakeup_bytes;    /* wake the reader when this much is waiting */
+	__u32 pid;             /* 0: any process; else that alone */
+	__u32 client;          /* 1: the ports, and the path, are those of the peer */
+	__u32 unix_len;        /* 0: TCP; else Unix sockets: the length of their address ... */
+	__u8 unix_path[112];   /* ... and its path, then zeros; abstract ones begin with one */
 } settings = {};
 
 /* ---- Events: the one record on the ring ---- */
@@ -128,14 +155,16 @@ enum {
 struct SocketDataEvent {
 	__u64 time_ns;      /* CLOCK_MONOTONIC, when the call had moved its bytes */
 	__u64 sock_id;      /* the same for one connection as long as it lives */
+	__u16 dport;        /* the client's port */
+	__u16 pad;
+	__u32 pid;          /* the process that moved the bytes; TCP's OPEN, CLOSE: 0 */
 	__u32 offset;       /* TCP sequence number of the first byte */
 	__u32 data_len;     /* bytes of the stream that this event stands for */
 	__u32 captured_len; /* how many of them are in data */
-	__u16 sport;        /* local port */
-	__u16 dport;        /* peer's port */
+	__u32 send_offset;  /* of what this socket received: its next byte to be sent */
+	__u16 sport;        /* the server's port */
 	__u8 direction;
-	__u8 pad[3];
-	__u32 send_offset;  /* RECV: sequence number of the next byte to be sent */
+	__u8 pad2[5];
 	__u8 data[];        /* RECV, SEND: runs, each a struct Run and its bytes */
 };
 
@@ -145,11 +174,11 @@ struct Run {
 };
 
 struct Endpoints {
-	__u32 unread_len;   /* bytes that have come in and were not read yet */
+	__u32 inode;        /* Unix: of the socket; 0 if it is not known */
 	__u16 family;
 	__u8 pad[2];
-	__u8 local[16];     /* address; IPv4 in the first 4 bytes */
-	__u8 remote[16];
+	__u8 server[16];    /* TCP: address; IPv4 in the first 4 bytes */
+	__u8 client[16];
 };
 
 /* ---- Maps ---- */
@@ -170,10 +199,16 @@ struct Counters {
 	__u64 faulted_bytes;    /* user memory could not be read */
 	__u64 unreadable_calls; /* io_uring, splice, recvmmsg, ... */
 	__u64 unreadable_bytes;
+	__u64 udp_datagrams;    /* to or from a watched port; in none of the above */
+	__u64 udp_bytes;
+	__u64 pad[4];           /* no two CPUs write to one cache line, nor to its neighbour */
 };
 
+/* One a CPU, but no per-CPU map: this one can be mapped into the reader's memory,
+ * which can then do without the right to ask for it. The loader sets the size. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct Counters);
@@ -190,6 +225,7 @@ struct {
  * position and length; a per-CPU value may have 32 KiB at most.
  */
 #define EVENT_ROOM 8192
+#define VECTORS_FIRST 4 /* iovecs that are read at once; most calls have no more */
 #define HEADER_MAX 512 /* a command line with a key of 250 bytes fits */
 
 struct Scratch {
@@ -198,11 +234,14 @@ struct Scratch {
 	__u64 table;      /* the iovec array */
 	__u64 vector;     /* the next entry */
 	__u64 vectors;    /* entries; 0 for a plain buffer */
+	__u64 known;      /* the first of them, as many as stand in `first` */
+	struct user_iovec first[VECTORS_FIRST];
 	__u32 left;       /* bytes that the call moved and that are still to be seen */
 	__u32 value_left; /* bytes of a value that are still to be passed over */
 	__u32 peek;       /* this read may start with a storage command */
 	__u32 last_at;    /* where the last whole iovec stands in event.data ... */
 	__u32 last_len;   /* ... and its length; 0 if there is none */
+	__u32 prev_len;   /* the same of the iovec before it */
 	__u32 at;         /* where the next byte goes in event.data */
 	__u32 run_at;     /* where the current run's header stands */
 	__u32 captured;   /* in the current run */
@@ -241,7 +280,7 @@ struct {
 } values SEC(".maps");
 
 /* One finished call. */
-enum { BUFFER_PLAIN, BUFFER_VECTOR, BUFFER_MESSAGE, BUFFER_UNREADABLE };
+enum { BUFFER_PLAIN, BUFFER_VECTOR, BUFFER_MESSAGE, BUFFER_UNREADABLE, BUFFER_DATAGRAM };
 
 struct Call {
 	__u64 sock_id;
@@ -265,7 +304,35 @@ struct {
 	__type(value, struct Call);
 } pending_calls SEC(".maps");
 
+/* Unix sockets have no sequence numbers: they are counted here. It goes with the
+ * socket, so that another one at the same address begins anew. */
+struct UnixStream { __u32 offset; __u32 send_offset; };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct UnixStream);
+} unix_streams SEC(".maps");
+
 /* ---- Filter ---- */
+
+static __always_inline __u32 current_pid(void)
+{
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
+static __always_inline int process_watched(void)
+{
+	return !settings.pid || current_pid() == settings.pid;
+}
+
+/* Is this direction of a socket, DIRECTION_RECV or DIRECTION_SEND, that of the
+ * requests or of the responses? */
+static __always_inline __u32 as_server_sees(__u32 direction)
+{
+	return settings.client ? !direction : direction;
+}
 
 static __always_inline int port_watched(__u16 port)
 {
@@ -287,23 +354,26 @@ static __always_inline int interface_watched(const struct sock *sk)
 	const struct sock___rx_dst *rx = (const void *)sk;
 	int ifindex = 0;
 
+	if (settings.netns &&
+	    BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) != settings.netns)
+		return 0;
 	if (!settings.ifindex)
 		return 1;
 	if (bpf_core_field_exists(rx->sk_rx_dst_ifindex))
 		ifindex = BPF_CORE_READ(rx, sk_rx_dst_ifindex);
 	else
 		ifindex = BPF_CORE_READ((const struct inet_sock *)sk, rx_dst_ifindex);
-	/* An ifindex is only unique within its network namespace. */
-	return ifindex == settings.ifindex &&
-	       BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == settings.netns;
+	if (ifindex <= 0 && settings.client) /* nothing has come in yet */
+		ifindex = BPF_CORE_READ(sk, sk_dst_cache, dev, ifindex);
+	return ifindex == settings.ifindex;
 }
 
 /* ---- Ring ---- */
 
 static __always_inline struct Counters *get_counters(void)
 {
-	__u32 zero = 0;
-	return bpf_map_lookup_elem(&counters, &zero);
+	__u32 cpu = bpf_get_smp_processor_id();
+	return bpf_map_lookup_elem(&counters, &cpu);
 }
 
 /*
@@ -340,11 +410,12 @@ static __always_inline void submit(struct Scratch *scratch, struct Counters *cou
  *     read must be one for commands: memcached (1.6 and later) reads these into
  *     an empty buffer of 16 KiB, asking for that many bytes, while it asks for
  *     just the rest of a value, and reads it straight into the item.
- *   - An iovec after one that is exactly a VALUE or VA line.
+ *   - An iovec after one that is exactly a VALUE or VA line, or after those of the
+ *     header and the flags of a binary reply.
  *   - The rest of such a value in later calls.
- * All else is copied whole, values included. The parser knows the true place of
- * each value: should these rules ever pass over anything else, it reports that
- * as lost.
+ * All else is copied whole, values included, and everything on the client side,
+ * where none of this is certain. The parser knows the true place of each value:
+ * should these rules ever pass over anything else, it reports that as lost.
  */
 #define COMMAND_READ 16384
 #define VALUE_MIN 512     /* smaller ones cost more to find than to copy */
@@ -404,6 +475,28 @@ static __always_inline __u32 find(struct Scratch *scratch, const __u8 *line, __u
 	return *(volatile __u32 *)&scratch->found;
 }
 
+/* The same of the binary protocol, where it is 24 bytes, extras and a key. */
+#define BINARY_HEADER 24
+#define BINARY_REQUEST 0x80
+#define BINARY_RESPONSE 0x81
+/* set, add, replace, append, prepend, and their quiet forms */
+#define BINARY_STORES ((1ULL << 0x01) | (1ULL << 0x02) | (1ULL << 0x03) | (1ULL << 0x0e) |  \
+		       (1ULL << 0x0f) | (1ULL << 0x11) | (1ULL << 0x12) | (1ULL << 0x13) |  \
+		       (1ULL << 0x19) | (1ULL << 0x1a))
+
+static __always_inline __u64 read_binary_header(const __u8 *head, __u32 direction, __u32 len)
+{
+	__u32 before = BINARY_HEADER + head[4] + (head[2] << 8 | head[3]);
+	__u32 body = head[8] << 24 | head[9] << 16 | head[10] << 8 | head[11];
+
+	if (direction == DIRECTION_RECV &&
+	    (head[1] > 63 || !(BINARY_STORES >> head[1] & 1)))
+		return 0;
+	if (before > len || body > VALUE_MAX || body + BINARY_HEADER < before)
+		return 0;
+	return (__u64)before << 32 | (body + BINARY_HEADER - before);
+}
+
 /* The line at event.data[at]: its length with the newline in the upper half, its
  * value's with the newline in the lower; 0 where it is no such header. */
 __noinline __u64 read_header(__u32 direction, __u32 at, __u32 len)
@@ -417,6 +510,8 @@ __noinline __u64 read_header(__u32 direction, __u32 at, __u32 len)
 	asm volatile("" : "+r"(at));
 	at &= 2 * EVENT_ROOM - 1;
 	const __u8 *line = scratch->event.data + at;
+	if (line[0] == (direction == DIRECTION_RECV ? BINARY_REQUEST : BINARY_RESPONSE))
+		return read_binary_header(line, direction, len);
 	form = header_form(line, direction);
 	if (!form)
 		return 0;
@@ -490,18 +585,27 @@ static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 
 	if (scratch->vector >= scratch->vectors)
 		return 0;
-	if (bpf_probe_read_user(&iov, sizeof(iov),
-				(void *)(scratch->table + scratch->vector * sizeof(iov))))
+	if (scratch->vector < scratch->known)
+		iov = scratch->first[scratch->vector & (VECTORS_FIRST - 1)];
+	else if (bpf_probe_read_user(&iov, sizeof(iov),
+				     (void *)(scratch->table + scratch->vector * sizeof(iov))))
 		return 0;
 	scratch->vector++;
 	scratch->base = iov.base;
 	scratch->room = iov.len;
-	if (direction == DIRECTION_SEND && scratch->last_len && iov.len >= VALUE_MIN &&
-	    !scratch->value_left) {
-		__u64 header = read_header(direction, scratch->last_at, scratch->last_len);
-		if (header >> 32 == scratch->last_len && (__u32)header >= iov.len)
+	if (!settings.client && direction == DIRECTION_SEND && scratch->last_len &&
+	    iov.len >= VALUE_MIN && !scratch->value_left) {
+		__u32 at = scratch->last_at, len = scratch->last_len;
+		/* The flags of a binary reply stand in an iovec of their own. */
+		if (scratch->prev_len == BINARY_HEADER && at >= BINARY_HEADER && len == 4) {
+			at -= BINARY_HEADER;
+			len += BINARY_HEADER;
+		}
+		__u64 header = read_header(direction, at, len);
+		if (header >> 32 == len && (__u32)header >= iov.len)
 			scratch->value_left = (__u32)header;
 	}
+	scratch->prev_len = scratch->last_len;
 	scratch->last_len = 0;
 	return 1;
 }
@@ -574,6 +678,26 @@ taken:
 	return 1;
 }
 
+/* The usual read, of a few bytes from one buffer, without taking steps. Returns 0 if
+ * its memory could not be read. */
+static __always_inline int capture_small(struct Scratch *scratch, struct Counters *count,
+					 __u32 moved)
+{
+	struct Run *run = (struct Run *)scratch->event.data;
+	__u32 len = moved;
+
+	asm volatile("" : "+r"(len));
+	len &= VALUE_MIN - 1;
+	if (bpf_probe_read_user(run + 1, len, (void *)scratch->base))
+		return 0;
+	run->captured_len = len;
+	run->skipped_len = 0;
+	scratch->event.data_len = scratch->event.captured_len = len;
+	scratch->at = sizeof(*run) + len;
+	submit(scratch, count);
+	return 1;
+}
+
 /* 1,024 iovecs are the most that a call can have; a plain buffer of 8 MiB needs as
  * many steps. */
 #define STEPS_MAX 1088
@@ -596,6 +720,7 @@ static __noinline int capture(struct Call *call)
 	scratch->event.captured_len = 0;
 	scratch->event.sport = call->sport;
 	scratch->event.dport = call->dport;
+	scratch->event.pid = current_pid();
 	scratch->event.direction = call->direction;
 	scratch->event.send_offset = call->send_offset;
 	scratch->base = call->address;
@@ -603,6 +728,8 @@ static __noinline int capture(struct Call *call)
 	scratch->table = call->address;
 	scratch->vector = 0;
 	scratch->vectors = 0;
+	scratch->known = 0;
+	scratch->prev_len = 0;
 	scratch->left = moved;
 	scratch->value_left = 0;
 	scratch->peek = 0;
@@ -619,6 +746,9 @@ static __noinline int capture(struct Call *call)
 		count->send_calls++;
 		count->send_bytes += moved;
 	}
+	if (call->shape == BUFFER_PLAIN && moved < VALUE_MIN &&
+	    capture_small(scratch, count, moved))
+		return 0;
 	switch (call->shape) {
 	case BUFFER_PLAIN:
 		scratch->room = moved;
@@ -639,7 +769,16 @@ static __noinline int capture(struct Call *call)
 		scratch->skipped = moved;
 	}
 
-	if (moved >= VALUE_MIN) {
+	if (scratch->vectors) {
+		__u32 known = scratch->vectors < VECTORS_FIRST ? scratch->vectors : VECTORS_FIRST;
+		__u32 size = known * sizeof(scratch->first[0]);
+
+		asm volatile("" : "+r"(size));
+		if (size <= sizeof(scratch->first) &&
+		    !bpf_probe_read_user(scratch->first, size, (void *)scratch->table))
+			scratch->known = known;
+	}
+	if (!settings.client && moved >= VALUE_MIN) {
 		rest = bpf_map_lookup_elem(&values, &key);
 		if (rest && rest->next == call->offset)
 			scratch->value_left = rest->end - rest->next;
@@ -649,7 +788,7 @@ static __noinline int capture(struct Call *call)
 	}
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < STEPS_MAX; i++)
-		if (!step(call->direction))
+		if (!scratch->left || !step(call->direction))
 			break;
 	if (scratch->left) {
 		/* The array or the header that names the buffers could not be read. */
@@ -668,34 +807,49 @@ static __noinline int capture(struct Call *call)
 	return 0;
 }
 
-/* ---- Hooks: sock family ---- */
+/* ---- Connections that begin and end ---- */
 
-static __always_inline struct sock *sock_of_fd(__u32 fd)
+struct StateEvent { struct SocketDataEvent event; struct Endpoints ends; };
+
+/* A record to be filled in and submitted, or NULL. */
+static __always_inline struct StateEvent *begin_state_event(__u32 direction)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files, *file = NULL;
-	struct socket *socket;
-	struct inode *inode;
+	struct StateEvent *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+	struct Counters *count = get_counters();
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
+	if (!count || !record) {
+		if (count)
+			count->dropped_events++;
+		if (record)
+			bpf_ringbuf_discard(record, 0);
 		return NULL;
-	files = BPF_CORE_READ(table, fd);
-	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
-		return NULL;
-	inode = BPF_CORE_READ(file, f_inode);
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->event.time_ns = bpf_ktime_get_ns();
+	record->event.direction = direction;
+	count->events++;
+	return record;
 }
+
+/* ---- Hooks: sock family ---- */
 
 /*
  * Which system call moves these bytes, through which memory? io_uring may work for
  * a socket at the end of any call of its task, so the call must be one that names
- * this very socket.
+ * this very socket: the file of its descriptor is the socket's.
  */
-static __always_inline void find_buffer(struct Call *call)
+static __always_inline int names_socket(__u32 fd, const struct sock *sk)
+{
+	struct task_struct *task = (void *)bpf_get_current_task_btf();
+	struct fdtable *table = task->files->fdt;
+	struct file *file = NULL;
+
+	return fd < table->max_fds &&
+	       !bpf_probe_read_kernel(&file, sizeof(file), table->fd + fd) &&
+	       file && file == sk->sk_socket->file;
+}
+
+static __always_inline void find_buffer(struct Call *call, const struct sock *sk)
 {
 	__u32 fd;
 	void *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
@@ -734,7 +888,7 @@ static __always_inline void find_buffer(struct Call *call)
 			break;
 		}
 	}
-	if (call->shape != BUFFER_UNREADABLE && (__u64)sock_of_fd(fd) != call->sock_id)
+	if (call->shape != BUFFER_UNREADABLE && !names_socket(fd, sk))
 		call->shape = BUFFER_UNREADABLE;
 }
 
@@ -753,32 +907,45 @@ static __always_inline void count_unreadable(__u32 direction, __u32 moved)
 		count->send_bytes += moved;
 }
 
-static __always_inline int moved_by_socket(struct sock *sk, int ret, int flags, __u32 direction)
+static __always_inline void count_datagram(__u32 moved)
 {
+	struct Counters *count = get_counters();
+
+	if (!count)
+		return;
+	count->udp_datagrams++;
+	count->udp_bytes += moved;
+}
+
+static __always_inline int moved_by_inet(struct sock *sk, int ret, int flags, __u32 direction)
+{
+	__u16 peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
 	struct Call call = {};
 	struct tcp_sock *tcp;
 	__u16 port;
 
-	if (ret <= 0 || !sk)
+	if (settings.client && !port_watched(peer_port))
 		return 0;
 	port = local_port(sk, sk->__sk_common.skc_num);
-	if (!port_watched(port))
+	if (!settings.client && !port_watched(port))
 		return 0;
 	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return 0; /* the stream did not move */
-	if (!interface_watched(sk))
+	if (!process_watched() || !interface_watched(sk))
 		return 0;
+	call.direction = as_server_sees(direction);
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp) {
 		if (sk->sk_protocol == IPPROTO_MPTCP)
-			count_unreadable(direction, ret);
+			count_unreadable(call.direction, ret);
+		else if (sk->sk_protocol == IPPROTO_UDP)
+			count_datagram(ret);
 		return 0;
 	}
 	call.sock_id = (__u64)sk;
-	call.direction = direction;
 	call.moved = ret;
-	call.sport = port;
-	call.dport = bpf_ntohs(sk->__sk_common.skc_dport);
+	call.sport = settings.client ? peer_port : port;
+	call.dport = settings.client ? port : peer_port;
 	if (direction == DIRECTION_RECV) {
 		call.offset = tcp->copied_seq - ret;
 		/* Reading the last bytes also consumes a FIN behind them. */
@@ -788,42 +955,179 @@ static __always_inline int moved_by_socket(struct sock *sk, int ret, int flags, 
 	} else {
 		call.offset = tcp->write_seq - ret;
 	}
-	find_buffer(&call);
+	find_buffer(&call, sk);
 	if (flags & MSG_TRUNC)
 		call.shape = BUFFER_UNREADABLE; /* thrown away, not copied */
 	return capture(&call);
 }
 
+/* A server's socket has the address that its listener was bound to. */
+static __always_inline int path_watched(struct unix_sock *unix_sk)
+{
+	struct unix_sock *server = unix_sk;
+	struct unix_address *address;
+	__u64 path[sizeof(settings.unix_path) / 8] = {};
+	const volatile __u64 *wanted = (const volatile __u64 *)settings.unix_path;
+	__u32 len = settings.unix_len;
+
+	if (settings.client) {
+		server = (struct unix_sock *)BPF_CORE_READ(unix_sk, peer);
+		address = BPF_CORE_READ(server, addr);
+	} else {
+		address = unix_sk->addr;
+	}
+	if (!address || BPF_CORE_READ(address, len) != len)
+		return 0;
+	len -= sizeof(unsigned short);
+	if (len > UNIX_PATH_MAX || bpf_probe_read_kernel(path, len, address->name[0].sun_path))
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < sizeof(path) / 8; i++)
+		if (path[i] != wanted[i])
+			return 0;
+	return 1;
+}
+
+static __always_inline void tell_unix_state(struct sock *sk, __u64 cookie, __u32 direction,
+					    struct UnixStream *stream)
+{
+	struct StateEvent *record = begin_state_event(direction);
+
+	if (!record)
+		return;
+	record->event.sock_id = cookie;
+	record->event.pid = current_pid();
+	record->event.offset = stream->offset;
+	record->event.send_offset = stream->send_offset;
+	record->ends.family = AF_UNIX;
+	record->ends.inode = BPF_CORE_READ((struct socket_alloc *)sk->sk_socket, vfs_inode.i_ino);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+static __noinline int moved_by_unix(struct sock *sk, int ret, int flags, __u32 direction)
+{
+	struct unix_sock *unix_sk = bpf_skc_to_unix_sock(sk);
+	struct Call call = {};
+	struct UnixStream *stream;
+
+	if (!unix_sk || !path_watched(unix_sk) || sk->sk_type != SOCK_STREAM)
+		return 0;
+	if ((flags & MSG_PEEK) || !process_watched())
+		return 0;
+	call.sock_id = bpf_get_socket_cookie(sk);
+	stream = bpf_sk_storage_get(&unix_streams, sk, 0, 0);
+	if (!ret) { /* the end of what the peer sent */
+		if (direction == DIRECTION_RECV && stream)
+			tell_unix_state(sk, call.sock_id, DIRECTION_CLOSE, stream);
+		return 0;
+	}
+	call.direction = as_server_sees(direction);
+	if (!stream) {
+		stream = bpf_sk_storage_get(&unix_streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!stream) {
+			count_unreadable(call.direction, ret);
+			return 0;
+		}
+		/* Did it begin now, or was it only seen now? The reader finds out. */
+		tell_unix_state(sk, call.sock_id, DIRECTION_OPEN, stream);
+	}
+	call.moved = ret;
+	if (call.direction == DIRECTION_RECV) {
+		call.offset = stream->offset;
+		call.send_offset = stream->send_offset;
+		stream->offset += ret;
+	} else {
+		call.offset = stream->send_offset;
+		call.send_offset = stream->offset;
+		stream->send_offset += ret;
+	}
+	find_buffer(&call, sk);
+	if (flags & MSG_TRUNC)
+		call.shape = BUFFER_UNREADABLE;
+	return capture(&call);
+}
+
+static __always_inline int moved(struct sock *sk, int ret, int flags, __u32 direction)
+{
+	__u16 family;
+
+	if (ret < 0 || !sk)
+		return 0;
+	family = sk->__sk_common.skc_family;
+	if (settings.unix_len)
+		return family == AF_UNIX ? moved_by_unix(sk, ret, flags, direction) : 0;
+	if (!ret || (family != AF_INET && family != AF_INET6))
+		return 0;
+	return moved_by_inet(sk, ret, flags, direction);
+}
+
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(sock_recv_length, struct sock *sk, int ret, int flags)
 {
-	return moved_by_socket(sk, ret, flags, DIRECTION_RECV);
+	return moved(sk, ret, flags, DIRECTION_RECV);
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sock_send_length, struct sock *sk, int ret, int flags)
 {
-	return moved_by_socket(sk, ret, 0, DIRECTION_SEND);
+	return moved(sk, ret, 0, DIRECTION_SEND);
 }
 
 /* ---- Hooks: syscalls family ---- */
 
+static __always_inline struct sock *sock_of_fd(__u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files, *file = NULL;
+	struct socket *socket;
+	struct inode *inode;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
+		return NULL;
+	inode = BPF_CORE_READ(file, f_inode);
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
 #define HOW(shape, direction) ((shape) | (direction) << 8)
+
+static __always_inline __u16 own_port(const struct sock *sk)
+{
+	return local_port(sk, BPF_CORE_READ(sk, __sk_common.skc_num));
+}
+
+static __always_inline __u16 peer_port(const struct sock *sk)
+{
+	return bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+}
 
 static __noinline int enter(struct sys_enter *ctx, __u32 flags, __u32 how)
 {
-	struct sock *sk = sock_of_fd(ctx->args[0]);
-	struct Call call = {};
 	__u64 thread = bpf_get_current_pid_tgid();
-	__u16 family;
+	struct Call call = {};
+	__u16 family, protocol;
+	struct sock *sk;
 
+	if (!process_watched())
+		return 0;
+	sk = sock_of_fd(ctx->args[0]);
 	if (!sk)
 		return 0;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	call.sport = local_port(sk, BPF_CORE_READ(sk, __sk_common.skc_num));
-	if (!port_watched(call.sport) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	call.sport = settings.client ? peer_port(sk) : own_port(sk);
+	if (!port_watched(call.sport))
+		return 0;
+	call.dport = settings.client ? own_port(sk) : peer_port(sk);
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
 		return 0;
 	if ((flags & (MSG_PEEK | MSG_ERRQUEUE)) || !interface_watched(sk))
 		return 0;
@@ -832,8 +1136,9 @@ static __noinline int enter(struct sys_enter *ctx, __u32 flags, __u32 how)
 	call.address = ctx->args[1];
 	call.count = ctx->args[2];
 	call.shape = flags & MSG_TRUNC ? BUFFER_UNREADABLE : how & 255;
-	call.direction = how >> 8;
-	call.dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (protocol == IPPROTO_UDP)
+		call.shape = BUFFER_DATAGRAM;
+	call.direction = as_server_sees(how >> 8);
 	if (bpf_map_update_elem(&pending_calls, &thread, &call, BPF_ANY)) {
 		struct Counters *count = get_counters();
 		if (count)
@@ -876,7 +1181,11 @@ int sys_exit(struct sys_exit *ctx)
 
 	struct tcp_sock *tcp = (void *)call.sock_id;
 	call.moved = ctx->ret;
-	if (call.direction == DIRECTION_RECV) {
+	if (call.shape == BUFFER_DATAGRAM) {
+		count_datagram(call.moved);
+		return 0;
+	}
+	if (call.direction == as_server_sees(DIRECTION_RECV)) {
 		__u32 copied_seq = BPF_CORE_READ(tcp, copied_seq);
 		call.offset = copied_seq - call.moved;
 		if ((BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_flags) >> SOCK_DONE & 1) &&
@@ -889,26 +1198,40 @@ int sys_exit(struct sys_exit *ctx)
 	return capture(&call);
 }
 
-/* ---- Hook: connections ---- */
+/* ---- Hook: TCP connections ---- */
+
+static __always_inline void copy_addresses(const struct sock *sk, __u8 *local, __u8 *remote)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
+		BPF_CORE_READ_INTO((__be32 *)local, sk, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__be32 *)remote, sk, __sk_common.skc_daddr);
+	} else {
+		BPF_CORE_READ_INTO((struct in6_addr *)local, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)remote, sk, __sk_common.skc_v6_daddr);
+	}
+}
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 {
-	struct { struct SocketDataEvent event; struct Endpoints ends; } *record;
+	int before = settings.client ? TCP_SYN_SENT : TCP_SYN_RECV;
 	struct tcp_sock *tcp = (void *)sk;
-	struct Counters *count = get_counters();
-	__u16 port = local_port(sk, BPF_CORE_READ(sk, __sk_common.skc_num));
+	struct StateEvent *record;
+	__u16 port, peer;
 	__u32 direction;
 
-	if (new_state == TCP_ESTABLISHED && old_state == TCP_SYN_RECV)
+	if (new_state == TCP_ESTABLISHED && old_state == before)
 		direction = DIRECTION_OPEN;
-	else if (new_state == TCP_CLOSE && old_state != TCP_SYN_RECV)
+	else if (new_state == TCP_CLOSE && old_state != before)
 		direction = DIRECTION_CLOSE;
 	else
 		return 0;
-	if (!port_watched(port) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || !count)
+	port = own_port(sk);
+	peer = peer_port(sk);
+	if (!port_watched(settings.client ? peer : port) ||
+	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	if (!BPF_CORE_READ(sk, __sk_common.skc_dport) || !interface_watched(sk))
+	if (!peer || !interface_watched(sk))
 		return 0; /* a listening socket has no peer */
 
 	struct ValueKey key = {.sock_id = (__u64)sk, .direction = DIRECTION_RECV};
@@ -916,31 +1239,24 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 	key.direction = DIRECTION_SEND;
 	bpf_map_delete_elem(&values, &key);
 
-	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
-	if (!record) {
-		count->dropped_events++;
+	record = begin_state_event(direction);
+	if (!record)
 		return 0;
-	}
-	__builtin_memset(record, 0, sizeof(*record));
-	record->event.time_ns = bpf_ktime_get_ns();
 	record->event.sock_id = (__u64)sk;
-	record->event.offset = BPF_CORE_READ(tcp, copied_seq);
-	record->event.sport = port;
-	record->event.dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	record->event.direction = direction;
-	record->event.send_offset = BPF_CORE_READ(tcp, write_seq);
-	record->ends.unread_len = BPF_CORE_READ(tcp, rcv_nxt) - record->event.offset;
 	record->ends.family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if (record->ends.family == AF_INET) {
-		BPF_CORE_READ_INTO((__be32 *)record->ends.local, sk, __sk_common.skc_rcv_saddr);
-		BPF_CORE_READ_INTO((__be32 *)record->ends.remote, sk, __sk_common.skc_daddr);
+	if (settings.client) {
+		record->event.sport = peer;
+		record->event.dport = port;
+		record->event.offset = BPF_CORE_READ(tcp, write_seq);
+		record->event.send_offset = BPF_CORE_READ(tcp, copied_seq);
+		copy_addresses(sk, record->ends.client, record->ends.server);
 	} else {
-		BPF_CORE_READ_INTO((struct in6_addr *)record->ends.local, sk,
-				   __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO((struct in6_addr *)record->ends.remote, sk,
-				   __sk_common.skc_v6_daddr);
+		record->event.sport = port;
+		record->event.dport = peer;
+		record->event.offset = BPF_CORE_READ(tcp, copied_seq);
+		record->event.send_offset = BPF_CORE_READ(tcp, write_seq);
+		copy_addresses(sk, record->ends.server, record->ends.client);
 	}
-	count->events++;
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -47,6 +47,11 @@ class Memcached:
         command = [find_memcached(), "-u", "nobody", "-U", "0", "-l", listen]
         self.process = subprocess.Popen([*command, "-p", str(self.port), *options])
 
+    @property
+    def address(self) -> Any:
+        """As clients take it."""
+        return self.listen, self.port
+
     def __enter__(self) -> Memcached:
         # The first connection is kept for the statistics: one more would be counted by
         # another thread of the server, some time later.
@@ -70,6 +75,11 @@ class Memcached:
         connection = socket.create_connection((self.listen, self.port), 20)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
+
+    def renew_control(self) -> None:
+        """Ask for statistics over a new connection from now on, which a recorder sees whole."""
+        self._control.close()
+        self._control = self.connect()
 
     def stats(self) -> Counter[str]:
         """The server's own counters, over one connection that stays open."""
@@ -122,14 +132,22 @@ class Recorder:
     """`membench.py record` in the background. A context manager; stop() ends it."""
 
     def __init__(
-        self, output: Path, *options: str, source: str = "ebpf:any", module: Path = MODULE
+        self,
+        output: Path,
+        *options: str,
+        source: str = "ebpf:any",
+        module: Path = MODULE,
+        command: Sequence[str] = (),
+        cwd: Optional[Path] = None,
     ) -> None:
+        """command: what runs membench.py, and membench.py; this Python and `module`."""
         self.output = output
         self.errors: List[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, str(module), "record", source, str(output), *options],
+            [*(command or (sys.executable, str(module))), "record", source, str(output), *options],
             stderr=subprocess.PIPE,
             text=True,
+            cwd=cwd,
         )
 
     def __enter__(self) -> Recorder:
@@ -198,6 +216,9 @@ def counters(profile: Path) -> Counter[str]:
     counted: Counter[str] = Counter()
     for form, outcome, _, _ in read_rows(profile):
         command, *flags = form.split(" ")
+        if flags[:1] == ["binary"]:
+            count_binary(counted, command, flags, outcome)
+            continue
         modes = [flag[1:].upper() for flag in flags if flag[0] == "M"]
         has_cas = command == "cas" or (command == "ms" and "C" in flags)
         if command in STORAGE and outcome != "server_error":
@@ -227,6 +248,28 @@ def counters(profile: Path) -> Counter[str]:
         elif command == "flush_all":
             counted["cmd_flush"] += 1
     return counted
+
+
+def count_binary(counted: Counter[str], command: str, flags: List[str], outcome: str) -> None:
+    """The same for the binary protocol."""
+    name = command.rstrip("qk")
+    hit = "hits" if outcome in ("hit", "touched", "deleted", "ok") else "misses"
+    if name == "get":
+        counted["cmd_get"] += 1
+        counted[f"get_{hit}"] += 1
+    elif name in ("gat", "touch"):
+        counted["cmd_touch"] += 1
+        counted[f"touch_{hit}"] += 1
+    elif name in ("delete", "incr", "decr"):
+        if outcome != "stored":  # made anew
+            counted[f"{name}_{hit}"] += 1
+    elif name in STORAGE and outcome != "server_error":
+        counted["cmd_set"] += 1
+        if flags[-1] == "cas":
+            kinds = {"stored": "cas_hits", "exists": "cas_badval", "not_found": "cas_misses"}
+            counted[kinds[outcome]] += 1
+    elif name == "flush":
+        counted["cmd_flush"] += 1
 
 
 COMPARED = (

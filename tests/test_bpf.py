@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import json
+import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import pytest
 from live import ROOT, Memcached, exchange, membench
@@ -53,11 +55,16 @@ def test_python_layout_is_the_kernels(layout: Any) -> None:
 
 
 def test_the_fast_unpackers_agree_with_the_layout() -> None:
-    event = membench.SocketDataEvent(1, 2, 3, 4, 5, 6, 7, 1, send_offset=8)
-    run = membench.Run(9, 10)
-    unpacked = membench._EVENT_AND_RUN.unpack(bytes(event) + bytes(run))
-    assert unpacked == (1, 2, 3, 4, 5, 6, 7, 1, 8, 9, 10)
-    assert membench._EVENT.size == ctypes.sizeof(event)
+    event = membench.SocketDataEvent(1, 2, dport=3, pid=4, sport=9, direction=1)
+    event.offset, event.data_len, event.captured_len, event.send_offset = range(5, 9)
+    run = membench.Run(10, 11)
+    header = (99).to_bytes(4, "little") + bytes(4)
+    unpacked = membench._RECORD.unpack(header + bytes(event) + bytes(run))
+    assert unpacked == (99, 1, 2, 3 | 4 << 32, 5, 6, 7, 8, 9, 1, 10, 11)
+    assert len(header) == membench.RECORD_HEADER_BYTES
+    ends = membench.Endpoints(1, 2)
+    ends.server[:2], ends.client[:2] = b"34", b"56"
+    assert membench._ENDPOINTS.unpack(bytes(ends)) == (1, 2, b"34" + bytes(14), b"56" + bytes(14))
 
 
 def test_embedded_object_is_the_committed_one() -> None:
@@ -142,3 +149,58 @@ def test_small_values_and_lines_are_copied_whole(hook: str) -> None:
     assert b"".join(segment[7] for segment in data) == (
         line + b"END\r\n" + request + b"STORED\r\n"
     )
+
+
+def stream_of(segments: List[Any]) -> List[Tuple[Any, ...]]:
+    """Byte by byte: (kind, connection, sequence number, the byte or -1 if it is not there)."""
+    seen: List[Tuple[Any, ...]] = []
+    for kind, time_ns, sock_id, port, peer_port, offset, length, data, mark in segments:
+        hole = length - len(data)
+        at = mark if kind == membench.SEND and mark >= 0 else len(data)
+        values = [*data[:at], *[-1] * hole, *data[at:]]
+        assert len(values) == length
+        for place, value in enumerate(values):
+            where = (offset + place) % 2**32
+            seen.append((kind, time_ns, sock_id, port, peer_port, where, value))
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_events_are_taken_apart_whatever_their_runs(seed: int) -> None:
+    """Of one run, of two or of several, left out or not; and cut anywhere, without loss."""
+    rng = random.Random(seed)
+    batch, expected, ends = b"", [], [0]
+    for number in range(60):
+        kind = rng.choice((membench.RECV, membench.SEND))
+        runs = [
+            (rng.randbytes(rng.choice((0, 1, 5, 30))), rng.choice((0, 0, 1, 40)))
+            for _ in range(rng.choice((1, 1, 2, 2, 3, 5)))
+        ]
+        data = b"".join(bytes(membench.Run(len(text), left)) + text for text, left in runs)
+        values = [value for text, left in runs for value in (*text, *[-1] * left)]
+        offset = rng.randrange(2**32 - 20, 2**32)
+        captured = sum(len(text) for text, _ in runs)
+        event = membench.SocketDataEvent(number, 7, dport=50000, sport=11211, direction=kind)
+        event.offset, event.data_len, event.captured_len = offset, len(values), captured
+        event.send_offset = 3
+        record = bytes(event) + data
+        flags = rng.choice((0, 0, 0, membench.RECORD_DISCARDED))
+        batch += struct.pack("<II", len(record) | flags, 9) + record + bytes(-len(record) % 8)
+        ends.append(len(batch))
+        if not flags:
+            expected += [
+                (kind, number, 7, 11211, 50000, (offset + place) % 2**32, value)
+                for place, value in enumerate(values)
+            ]
+    segments, used = membench.parse_events(batch)
+    assert used == len(batch)
+    assert stream_of(segments) == expected
+    for cut in rng.sample(range(len(batch)), 100):
+        first, used = membench.parse_events(batch[:cut])
+        assert used == max(end for end in ends if end <= cut)
+        second, _ = membench.parse_events(batch[used:])
+        assert first + second == segments
+    busy = ends[30]
+    stopped = bytearray(batch)
+    stopped[busy + 3] |= 0x80
+    assert membench.parse_events(bytes(stopped))[1] == busy

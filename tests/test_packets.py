@@ -140,7 +140,7 @@ def test_joining_in_the_middle(style: str, count: int, tmp_path: Path) -> None:
     whole = tmp_path / "whole.profile"
     salt = ("--salt", "00" * 16)
     with Watched() as server:
-        options = ("--port", str(server.port), *salt)
+        options = ("--port", str(server.port), *salt, "--nice", "0")  # the whole must be whole
         with Recorder(whole, *options, source="packet:lo") as recorder:
             client = subprocess.Popen(
                 [sys.executable, "-c", CLIENT, LOOPBACK, str(server.port), style, str(count)],
@@ -492,6 +492,6 @@ def test_random_bytes_are_no_packets() -> None:
         data = bytes([chance.choice((0x45, 0x46, 0x60))]) + chance.randbytes(chance.randrange(90))
         if chance.random() < 0.7 and len(data) > 24:
             data = data[:9] + b"\6" + data[10:22] + struct.pack(">H", 11211) + data[24:]
-        reassembler.add(number, data, 0, len(data), len(data))
+        reassembler.add(data, [(number, 0, len(data), len(data))])
     reassembler.finish()
     assert reassembler.take() is not None

@@ -1061,6 +1061,7 @@ def test_ledgers_of_several_profiles_are_one() -> None:
         "resyncs": 7,
         "unmatched_responses": 9,
         "coverage": 0.99,
+        **dict.fromkeys(("tls_connections", "tls_bytes", "udp_datagrams", "udp_bytes"), 0),
     }
     assert sum_ledgers([])["coverage"] == 1.0
 
