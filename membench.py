@@ -30,8 +30,8 @@ What it costs: a few hundred nanoseconds in the server's thread for each read an
 each write on a watched socket, and a few microseconds of another CPU for each
 operation. docs/performance.md has the measurements.
 
-What it cannot see: UDP, which is only counted; and inside TLS, the binary protocol, and
-what a server moves by calls that name no memory (io_uring, splice): that is counted as lost.
+What it cannot see: UDP, which is only counted; inside TLS, and what a server moves by calls
+that name no memory (io_uring, splice): that is counted as lost.
 """
 
 from __future__ import annotations
