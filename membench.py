@@ -8443,6 +8443,8 @@ def record(options: argparse.Namespace) -> int:
                 source.server,
             )
             status = Status(matcher, profile, source, options.quiet)
+            gc.freeze()  # nearly nothing that a recording makes is in a cycle: look seldom
+            gc.set_threshold(100_000)
             if not options.quiet:
                 what = f"{source.name} with the {source.hook} hook, {watched.why}"
                 say(f"recording {what}; Ctrl-C ends it")
