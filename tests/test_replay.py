@@ -34,6 +34,7 @@ from live import (
     run,
     wait_until,
 )
+from test_binary import run_bmemcached
 
 import membench
 
@@ -184,6 +185,18 @@ def test_a_replay_is_the_same_traffic(speed: str, tmp_path: Path) -> None:
     assert not any(report["errors"].values())
     assert report["counts"]["skipped"] == {}
     assert report["counts"]["unknown_uniques"] == 0
+
+
+def test_a_binary_replay_is_the_same_traffic(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.profile", tmp_path / "b.profile"
+    with Memcached() as server:
+        record(first, server, lambda: run_bmemcached(server))
+    with Memcached() as target:
+        report: Dict[str, Any] = {}
+        record(second, target, lambda: report.update(replay(first, target.port)))
+    done = run("compare", str(first), str(second))
+    assert done.returncode == 0, done.stdout
+    assert not sum(report["errors"][kind] for kind in ("timeout", "connection", "protocol"))
 
 
 def test_shards_and_workers_send_disjoint_shares(tmp_path: Path) -> None:
