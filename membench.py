@@ -1726,7 +1726,11 @@ class Reassembler:
         received, sent = flow.opening
         flow.opening = None
         flow.client.next, flow.server.next = received, sent
-        self._emit(OPEN, flow, received, sent)
+        key = flow.keys[0]  # the client's address, the server's, both ports
+        size = (len(key) - 4) // 2
+        family = socket.AF_INET if size == 4 else socket.AF_INET6
+        ends = _ENDPOINTS.pack(0, family, key[size : 2 * size], key[:size])
+        self._emit(OPEN, flow, received, sent, ends)
 
     def _end(self, flow: Flow) -> None:
         """The connection ends here. Nothing more fills its holes."""

@@ -114,6 +114,7 @@ def test_ipv6(tmp_path: Path) -> None:
             after = server.stats()
             report = recorder.stop()
     assert_exact(before, after, report, output)
+    assert [one["address"] for one in report["servers"]] == [f"[::1]:{server.port}"]
 
 
 def test_big_values(tmp_path: Path) -> None:
