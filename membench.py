@@ -2970,6 +2970,7 @@ class KnownRequest:
     __slots__ = (
         *("form", "reply", "keys", "codes", "value_size", "exptime", "read_length"),
         *("replies", "code", "hit_head", "hit_head_length", "hit_length", "hit_size"),
+        *("is_get", "tail"),
     )
 
     LINE_MAX = 512  # bytes; longer ones are not worth remembering
@@ -2986,8 +2987,10 @@ class KnownRequest:
         # The replies of one line, and their outcomes; none if there are several keys.
         self.replies = KNOWN_REPLIES[request.form.split(b" ", 1)[0]] if len(codes) == 1 else {}
         self.code = codes[0]
-        # The latest reply to a get of one key that hit: its VALUE line, and the length of all.
-        # The same one is likely to come again.
+        self.is_get = request.reply == REPLY_VALUES or request.form[:2] == b"mg"
+        # The latest reply to a get of one key that hit: its VALUE or VA line, what comes behind
+        # the value, and the length of all. The same one is likely to come again.
+        self.tail = b"END\r\n" if request.reply == REPLY_VALUES else b""
         self.hit_length = -1
         self.hit_head = b""
 
@@ -2998,14 +3001,20 @@ class KnownRequest:
         """Is a segment the whole reply to a get of one key, and not a miss? Remembers it."""
         newline = data.find(b"\n") + 1
         words = data[: newline - 2].split(b" ")
-        if len(words) < 4 or words[0] != b"VALUE" or len(self.codes) != 1:
+        if not newline or not self.is_get or len(self.codes) != 1 or len(words) < 2:
             return False
-        if words[1] != self.keys[0] or not (words[2].isdigit() and words[3].isdigit()):
+        digits = words[1]
+        if self.tail:
+            if len(words) < 4 or words[1] != self.keys[0] or not words[2].isdigit():
+                return False
+            digits = words[3]
+        if words[0] != (b"VALUE" if self.tail else b"VA") or not digits.isdigit():
             return False
-        size = int(words[3]) if len(words[3]) <= 10 else 0
-        if newline + size + 7 != length or data[-5:] != b"END\r\n":
+        size = int(digits) if len(digits) <= 10 else 0
+        whole = newline + size + 2 + len(self.tail)
+        if whole != length or not data.endswith(self.tail):
             return False
-        if len(data) != length and not len(data) == newline + 5 == mark + 5:
+        if len(data) != length and not self.has_no_value(newline, data, mark):
             return False
         self.hit_head = data[:newline]
         self.hit_head_length = newline
@@ -3013,13 +3022,23 @@ class KnownRequest:
         self.hit_size = size
         return True
 
+    def has_no_value(self, head_length: int, data: bytes, mark: int) -> bool:
+        """Is what is missing of such a reply the value with its line end, and nothing else?"""
+        hole_at = len(data) if mark < 0 else mark
+        return len(data) == head_length + len(self.tail) and hole_at == head_length
+
 
 def known_request(line: bytes, encode: Callable[[bytes], int]) -> Optional[KnownRequest]:
     """The request of a whole line, with its line end; None if it is not of a common kind."""
     if not 0 < len(line) <= KnownRequest.LINE_MAX:
         return None
     request, _ = parse_request(line[: -2 if line[-2:-1] == b"\r" else -1])
-    if request.reply not in (REPLY_LINE, REPLY_VALUES) or not request.keys:
+    if not request.keys or request.quiet or request.body is not None:
+        return None
+    if request.reply == REPLY_META:  # with an opaque it would be another line each time
+        if request.form[:2] not in (b"mg", b"ms", b"md") or request.opaque:
+            return None
+    elif request.reply not in (REPLY_LINE, REPLY_VALUES):
         return None  # not answered, answered in many ways, or invalid
     return KnownRequest(line, request, [encode(key) for key in request.keys])
 
@@ -3038,6 +3057,14 @@ KNOWN_REPLIES: Dict[bytes, Dict[bytes, int]] = {
     **{command: _MISS_REPLIES for command in (b"get", b"gets", b"gat", b"gats")},
     b"delete": {b"DELETED\r\n": DELETED, b"NOT_FOUND\r\n": NOT_FOUND},
     b"touch": {b"TOUCHED\r\n": TOUCHED, b"NOT_FOUND\r\n": NOT_FOUND},
+    b"mg": {b"EN\r\n": MISS, b"HD\r\n": HIT},
+    b"ms": {
+        b"HD\r\n": STORED,
+        b"NS\r\n": NOT_STORED,
+        b"EX\r\n": EXISTS,
+        b"NF\r\n": NOT_FOUND,
+    },
+    b"md": {b"HD\r\n": DELETED, b"NF\r\n": NOT_FOUND, b"EX\r\n": EXISTS},
     b"incr": _COUNT_REPLIES,
     b"decr": _COUNT_REPLIES,
 }
@@ -3872,8 +3899,8 @@ class Connection:
             sizes = None
             if outcome is None and newline:
                 newline, outcome, sizes = known_values(known[0][0], text, position, newline)
-            if outcome is None:
-                break
+            if outcome is None or before + hole_at < newline < before + hole_at + hole:
+                break  # in the latter case what is not there is more than the value
             matcher.emit_known(self, known.popleft(), outcome, sizes, time_ns)
             position = newline
         rest: Optional[Tuple[bytes, int, int]] = None
@@ -4249,9 +4276,11 @@ def known_values(
         number = text[position:newline].rstrip().isdigit()
         return newline, OK if number and request.form[:4] in (b"incr", b"decr") else None, None
     end = position + request.hit_length
-    if request.hit_head and text.startswith(request.hit_head, position):
-        if text[end - 5 : end] == b"END\r\n":
+    if request.hit_head and text.startswith(request.hit_head, position) and end <= len(text):
+        if text[end - len(request.tail) : end] == request.tail:
             return end, HIT, {0: request.hit_size}
+    if request.reply == REPLY_META:
+        return known_meta(request, text, position, newline)
     keys, index = request.keys, 0
     sizes: Dict[int, int] = {}
     while True:
@@ -4272,6 +4301,22 @@ def known_values(
         newline = text.find(b"\n", position) + 1
         if not newline:
             return 0, None, None
+
+
+def known_meta(
+    request: KnownRequest, text: bytes, position: int, newline: int
+) -> Tuple[int, Optional[int], Optional[Dict[int, int]]]:
+    """The same for a meta command: a line with flags, or a value."""
+    words = text[position : newline - 2].split(b" ")
+    outcome = META_OUTCOMES[request.form[:2]].get(words[0])
+    if words[0] != b"VA" or outcome is None:
+        return newline, outcome, None
+    try:
+        size = _value_size(words, 1)
+    except ProtocolError:
+        return newline, None, None
+    end = newline + size + 2
+    return (end, outcome, {0: size}) if end <= len(text) else (0, None, None)
 
 
 def behind(data: bytes, hole_at: int, hole: int, taken: int) -> Tuple[bytes, int, int]:
@@ -4428,10 +4473,10 @@ class Matcher:
                             if (
                                 length == request.hit_length
                                 and data.startswith(request.hit_head)
-                                and data.endswith(b"END\r\n")
+                                and data.endswith(request.tail)
                                 and (
                                     len(data) == length
-                                    or len(data) == request.hit_head_length + 5 == mark + 5
+                                    or request.has_no_value(request.hit_head_length, data, mark)
                                 )
                             ) or request.is_hit(data, length, mark):
                                 outcome = HIT
@@ -4439,8 +4484,9 @@ class Matcher:
                                 hits += 1
                         elif len(data) != length:
                             outcome = None
-                        elif outcome == MISS:
-                            misses += 1
+                        elif request.is_get:
+                            hits += outcome == HIT
+                            misses += outcome == MISS
                         if outcome is not None:
                             waiting.popleft()
                             found.send_next = (offset + length) & 0xFFFFFFFF
@@ -4626,7 +4672,7 @@ class Matcher:
         """The same for one of Connection.known. sizes: see known_values."""
         request, asked_ns, batch = known
         latency_ns = max(time_ns - asked_ns, 0) if time_ns else 0
-        is_get = request.reply == REPLY_VALUES
+        is_get = request.is_get
         size, result = request.value_size, outcome
         for position, code in enumerate(request.codes):
             if sizes is not None:

@@ -1032,6 +1032,11 @@ def common_request(rng: random.Random) -> Tuple[bytes, bytes]:
             (b"incr %b 5\r\n" % key, rng.choice((b"15\r\n", b"7  \r\n", b"NOT_FOUND\r\n"))),
             (b"touch %b 30\r\n" % key, b"TOUCHED\r\n"),
             (b"mg %b v\r\n" % key, b"VA %d\r\n%b\r\n" % (size, value)),
+            (b"mg %b s v t k\r\n" % key, b"VA %d s1 t-1 kx\r\n%b\r\n" % (size, value)),
+            (b"mg %b v\r\n" % key, rng.choice((b"EN\r\n", b"HD\r\n", b"HD c5\r\n"))),
+            (b"ms %b %d T9\r\n%b\r\n" % (key, size, value), rng.choice((b"HD\r\n", b"NS\r\n"))),
+            (b"md %b\r\n" % key, rng.choice((b"HD\r\n", b"NF\r\n", b"HD Ox\r\n"))),
+            (b"ms %b S%d\r\n%b\r\n" % (key, size, value), b"OK\r\n"),
             (b"mg %b v q\r\nmn\r\n" % key, b"MN\r\n"),
             (b"version\r\n", b"VERSION 1.6.18\r\n"),
             (b"nonsense\r\n", b"ERROR\r\n"),
@@ -1050,7 +1055,8 @@ def common_stream(rng: random.Random) -> List[Segment]:
     for _ in range(rng.randint(1, 40)):
         turn = [common_request(rng) for _ in range(rng.choice((1, 1, 1, 2, 5, 20)))]
         if usual:  # then for long stretches nothing but the common kinds
-            turn = [one for one in turn if one[0][:3] in (b"get", b"set", b"del", b"inc")][:5]
+            common = (b"get", b"set", b"del", b"mg ", b"ms ")
+            turn = [one for one in turn if one[0][:3] in common][:5]
         for kind in (RECV, SEND):
             data = b"".join(one[kind] for one in turn)
             for piece in pieces(kind, data, len(turn)) if data else ():
