@@ -39,9 +39,13 @@ HOOKS = ("sock", "syscalls")
 
 def run_memcaslap(server: Memcached, *options: str) -> None:
     """libmemcached's load generator, until it has made all its requests."""
-    address = f"{LOOPBACK}:{server.port}"
+    run_memcaslap_at(server.port, *options)
+
+
+def run_memcaslap_at(port: int, *options: str) -> None:
+    """The same, of whatever listens there."""
     subprocess.run(
-        ["memcaslap", "-s", address, "-T", "2", "-c", "16", "-x", "20000", *options],
+        ["memcaslap", "-s", f"{LOOPBACK}:{port}", "-T", "2", "-c", "16", "-x", "20000", *options],
         check=True,
         stdout=subprocess.DEVNULL,
         timeout=60,
