@@ -13,8 +13,10 @@ APT_RUN := python3 libbpf[01] memcached libmemcached-tools
 DNF_RUN := python3 libbpf memcached libmemcached-awesome-tools
 APT_BPF := clang llvm libbpf-dev linux-libc-dev
 DNF_BPF := clang llvm libbpf-devel kernel-headers
-APT_TEST := bpftool iproute2 openssl python3-venv tcpdump tshark util-linux
-DNF_TEST := bpftool iproute openssl tcpdump wireshark-cli util-linux
+APT_TEST := bpftool iproute2 libsasl2-modules nutcracker openssl python3-pylibmc python3-venv \
+    sasl2-bin tcpdump tshark util-linux
+DNF_TEST := bpftool cyrus-sasl cyrus-sasl-plain iproute openssl python3-pylibmc tcpdump twemproxy \
+    wireshark-cli util-linux
 APT_KERNELS := cpio debian-archive-keyring mmdebstrap qemu-system-arm qemu-system-x86
 DNF_KERNELS := cpio debian-keyring mmdebstrap qemu-system-aarch64-core qemu-system-x86-core
 

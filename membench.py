@@ -3753,16 +3753,20 @@ class Connection:
         """No more will come: what still waits was not answered."""
         self._parse_all()
         if self.state == IN_STEP:
+            answered = True  # behind what was not, silence proves nothing: was it run at all?
             while self.queue:
                 request = self.queue.popleft()
                 if not request.time_ns:
                     self._uncount(self.requests.unfinished_bytes())
-                elif request.quiet:
-                    self._matcher.emit(self, request, silent_outcome(request), 0)
-                elif request.reply == REPLY_NONE or request.form.startswith(b"shutdown"):
-                    self._matcher.emit(self, request, NONE, 0)
-                else:
-                    self._matcher.emit(self, request, UNANSWERED, 0)
+                    continue
+                outcome = UNANSWERED
+                silent = request.quiet or request.reply == REPLY_NONE
+                if silent or request.form.startswith(b"shutdown"):
+                    outcome = silent_outcome(request)
+                if outcome != NONE and not answered:
+                    outcome = UNANSWERED
+                answered = answered and outcome != UNANSWERED
+                self._matcher.emit(self, request, outcome, 0)
         else:
             self._matcher.ledger.lost_bytes += self.tentative_bytes
             self.queue.clear()

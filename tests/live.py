@@ -204,6 +204,15 @@ def read_rows(profile: Path) -> List[Row]:
     return rows
 
 
+def columns_of(profile: Path) -> bytes:
+    """All columns of a profile, unpacked, and its forms."""
+    columns = b""
+    with membench.ProfileReader(str(profile)) as reader:
+        for block in reader.blocks():
+            columns += b"".join(bytes(getattr(block, name)) for name in block.__slots__)
+        return columns + "".join(reader.forms).encode()
+
+
 STORAGE = ("set", "add", "replace", "append", "prepend", "cas", "ms")
 
 

@@ -29,6 +29,7 @@ VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 # tshark, which is not written in Python.
 NEEDS_KERNEL = (
     "test_bpf.py",
+    "test_clients.py",
     "test_packets.py",
     "test_record.py",
     "test_safety.py",

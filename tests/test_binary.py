@@ -289,6 +289,24 @@ def test_text_on_a_binary_connection_and_binary_in_text(transcript: Transcript) 
     assert result.ledger.lost_bytes == len("get a\r\n")
 
 
+def test_silence_behind_what_was_not_answered(transcript: Transcript) -> None:
+    """The server ends a connection that it cannot write to, and runs nothing more of it."""
+    first = transcript.exchange[0]
+    loud, quiet = touched("touch", b"a", 50), message("deleteq", b"a")
+    wire = Wire().open().move(RECV, first[0]).move(SEND, first[1])
+    wire.move(RECV, quiet + loud + quiet + message("quitq"))
+    rows = readable(match(wire.close().segments).rows)
+    assert [row[:2] for row in rows[2:]] == [
+        ("deleteq binary", "deleted"),
+        ("touch binary", "unanswered"),
+        ("deleteq binary", "unanswered"),
+        ("quitq binary", "none"),
+    ]
+    meta = Wire().open().recv("mn\n").send("MN\n").recv("mn\nmd a q\n").close()
+    rows = match(meta.segments).rows
+    assert [OUTCOMES[row[4]] for row in rows] == ["ok", "unanswered", "unanswered"]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_mutations_never_raise(transcript: Transcript, seed: int) -> None:
     rng = random.Random(seed)

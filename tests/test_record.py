@@ -22,6 +22,7 @@ from live import (
     Recorder,
     assert_exact,
     assert_nothing_lost,
+    columns_of,
     counters,
     exchange,
     free_port,
@@ -39,9 +40,13 @@ HOOKS = ("sock", "syscalls")
 
 def run_memcaslap(server: Memcached, *options: str) -> None:
     """libmemcached's load generator, until it has made all its requests."""
-    address = f"{LOOPBACK}:{server.port}"
+    run_memcaslap_at(server.port, *options)
+
+
+def run_memcaslap_at(port: int, *options: str) -> None:
+    """The same, of whatever listens there."""
     subprocess.run(
-        ["memcaslap", "-s", address, "-T", "2", "-c", "16", "-x", "20000", *options],
+        ["memcaslap", "-s", f"{LOOPBACK}:{port}", "-T", "2", "-c", "16", "-x", "20000", *options],
         check=True,
         stdout=subprocess.DEVNULL,
         timeout=60,
@@ -493,13 +498,9 @@ def test_memory_and_files_hold_nothing_of_the_traffic(tmp_path: Path) -> None:
                     exchange(connection, b"stats %s\r\n" % secret, b"ERROR\r\n")
                     exchange(connection, b"mg %s O%s\r\n" % (secret, secret[:30]), b"\r\n")
             recorder.stop()
-    columns = b""
-    with membench.ProfileReader(str(output)) as reader:
-        for block in reader.blocks():
-            columns += b"".join(bytes(getattr(block, name)) for name in block.__slots__)
-        columns += "".join(reader.forms).encode()
     report = run("analyze", str(output)).stdout + run("analyze", "--json", str(output)).stdout
-    everything = output.read_bytes() + columns + report.encode() + "".join(recorder.errors).encode()
+    messages = report + "".join(recorder.errors)
+    everything = output.read_bytes() + columns_of(output) + messages.encode()
     for secret in secrets:
         for part in (secret, secret[9:], secret[::-1], secret[9:][::-1]):
             assert part not in everything
