@@ -30,9 +30,14 @@ VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 NEEDS_KERNEL = (
     "test_bpf.py",
     "test_clients.py",
+    "test_faults.py",
+    "test_hostile.py",
     "test_packets.py",
+    "test_privilege.py",
     "test_record.py",
+    "test_replay.py",
     "test_safety.py",
+    "test_sockets.py",
     "test_tshark.py",
 )
 PACKAGES = ("pytest", "pymemcache", "python-binary-memcached")
