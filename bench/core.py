@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""What the recorder's Python costs an operation: sudo bench/core.py
+
+A real recording is kept in memory as batches of the ring; its steps are timed apart, with
+the CPU time of the thread: taking the batches, parse_events, Matcher.process with and
+without its fast path, packing and writing the columns. Beside them the floor: draining as
+much of the same traffic with a callback that does nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+from unittest import mock
+
+from tools import (
+    Figure,
+    Server,
+    Values,
+    alternate,
+    main,
+    make_profile,
+    membench,
+    replay,
+    rounds,
+)
+
+DEPTHS = (1, 16, 100)
+RING_MIB = 256
+
+FLOOR = "floor: empty callback"
+
+
+def timed(work: Callable[[], Any], operations: int) -> Tuple[float, Any]:
+    """Nanoseconds of CPU an operation, and the result."""
+    begin = time.thread_time_ns()
+    result = work()
+    return (time.thread_time_ns() - begin) / operations, result
+
+
+@contextlib.contextmanager
+def filled_ring(server: Server, profile: Path) -> Iterator[membench.EbpfSource]:
+    """A source whose ring holds the traffic of one replay."""
+    with membench.EbpfSource([server.port], ring_mib=RING_MIB) as source:
+        replay(profile, server.port, "--speed", "max", "--workers", "1")
+        source.stop()
+        assert not source.counters()["dropped_events"], "the ring is too small for this"
+        yield source
+
+
+def empty_callback(source: membench.EbpfSource) -> None:
+    """Drain the ring, and do nothing with it."""
+    libbpf = membench.Libbpf()
+    callback = membench._SampleFunction(lambda _context, _data, _size: 0)
+    ring = libbpf.ring_new(source._object.map_fd("events"), callback, None, None)
+    try:
+        libbpf.ring_consume(ring)
+    finally:
+        libbpf.ring_free(ring)
+
+
+def take_all(source: membench.EbpfSource) -> Tuple[int, List[bytes]]:
+    """Drain the ring as the recorder does. Nanoseconds for that alone, and the batches."""
+    spent = 0
+    batches: List[bytes] = []
+    while True:
+        begin = time.thread_time_ns()
+        batch = source._ring.read(0)
+        spent += time.thread_time_ns() - begin
+        if not batch:
+            return spent, batches
+        _, used = membench.parse_events(batch)
+        source._ring.take(used)
+        batches.append(batch)
+
+
+def drain_in_turn(
+    source: membench.EbpfSource, operations: int, times: int
+) -> Tuple[Dict[str, List[float]], List[bytes]]:
+    """The floor and our way, on the same ring: its records stay when they are taken, so with
+    the reader's position put back they are there again."""
+    first = source._ring._consumer[0]
+    batches: List[bytes] = []
+
+    def floor() -> Values:
+        source._ring._consumer[0] = first
+        return {FLOOR: timed(lambda: empty_callback(source), operations)[0]}
+
+    def ours() -> Values:
+        nonlocal batches
+        source._ring._consumer[0] = first
+        spent, batches = take_all(source)
+        return {"drain": spent / operations}
+
+    found = alternate({"floor": floor, "ours": ours}, times)
+    return {**found["floor"], **found["ours"]}, batches
+
+
+def match(batches: List[List[Any]], output: Path) -> Tuple[Any, Any]:
+    """A matcher that has seen them, and the profile that has its rows."""
+    profile = membench.ProfileWriter(str(output), force=True)
+    profile.start({"source": "ebpf:any", "ports": [1], "started_unix": time.time()}, 0)
+    matcher = membench.Matcher(profile.add, profile.add_connection, b"12345678")
+    for segments in batches:
+        matcher.process(segments)
+    return matcher, profile
+
+
+def measure_depth(
+    server: Server, folder: Path, depth: int, count: int, times: int
+) -> Dict[str, List[float]]:
+    """All steps at one depth: name -> nanoseconds an operation."""
+    profile = make_profile(folder / f"depth{depth}.profile", count, 100_000, depth)
+    replay(profile, server.port, "--preload", "--speed", "max")
+    with filled_ring(server, profile) as source:
+        drained, raw = drain_in_turn(source, count, times)
+    segments: List[List[Any]] = []
+    output = folder / "core.profile"
+
+    def steps(line_max: int) -> Dict[str, float]:
+        nonlocal segments
+        found: Dict[str, float] = {}
+        found["parse_events"], segments = timed(
+            lambda: [membench.parse_events(batch)[0] for batch in raw], count
+        )
+        with mock.patch.object(membench.KnownRequest, "LINE_MAX", line_max):
+            name = "Matcher.process" if line_max else "Matcher.process, all parsed"
+            found[name], (matcher, writer) = timed(lambda: match(segments, output), count)
+        with writer:
+            assert matcher.operations >= count, (matcher.operations, count)
+            found["profile's columns"], _ = timed(lambda: writer.flush(matcher.ledger), count)
+        return found
+
+    line_max = membench.KnownRequest.LINE_MAX
+    runs = {"fast": lambda: steps(line_max), "plain": lambda: steps(0)}
+    found = alternate(runs, times)
+    fast = found["fast"]
+    total = [sum(values) for values in zip(drained["drain"], *fast.values())]
+    fast["Matcher.process, all parsed"] = found["plain"]["Matcher.process, all parsed"]
+    return {
+        **drained,
+        **fast,
+        "drain to columns": total,
+    }
+
+
+def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
+    """CPU of the recorder's steps, in ns an operation, with responses."""
+    count = 20_000 if options.quick else 40_000
+    figures = []
+    with Server("-t", "1") as server:
+        for depth in DEPTHS:
+            found = measure_depth(server, folder, depth, count, rounds(options, 3))
+            floor = statistics.median(found[FLOOR])
+            for name, values in found.items():
+                ratios = [value / floor for value in values] if name != FLOOR else []
+                figures.append(
+                    Figure(
+                        "recorder's Python",
+                        f"depth {depth}: {name}",
+                        "ns/operation",
+                        values,
+                        "floor" if ratios else "",
+                        ratios,
+                    )
+                )
+    return figures
+
+
+SECTIONS = {"core": measure}
+
+if __name__ == "__main__":
+    main(SECTIONS, __doc__)
