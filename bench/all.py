@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import analysis
 import completeness
@@ -48,7 +48,7 @@ def machine() -> Dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "cpus": len(tools.CPUS),
-        "kernel": platform.release(),
+        "kernel": ".".join(map(str, tools.membench.kernel_release())),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "memcached": memcached.stdout.strip().split()[-1],
@@ -64,19 +64,38 @@ def markdown(results: Dict[str, Any]) -> str:
         f"Python {about['python']}, memcached {about['memcached']}; load before the run "
         f"{about['load_before']:.2f}."
     ]
-    section = ""
+    sections: Dict[str, List[Dict[str, Any]]] = {}
     for item in results["figures"]:
-        if item["section"] != section:
-            section = item["section"]
-            lines += ["", f"### {section[0].upper()}{section[1:]}", ""]
-            lines += ["| what | measured | unit | ratio | to |", "|---|---|---|---|---|"]
-        ratio = item.get("ratio", {"values": [], "to": ""})
-        figure = tools.Figure(
-            *(section, item["name"], item["unit"], item["values"]),
-            *(ratio["to"], ratio["values"]),
-        )
-        lines.append(f"| {' | '.join(figure.line())} |")
+        sections.setdefault(item["section"], []).append(item)
+    for section, items in sections.items():
+        beside = " / ".join(dict.fromkeys(i["ratio"]["to"] for i in items if "ratio" in i))
+        lines += ["", f"### {section[0].upper()}{section[1:]}", ""]
+        lines += [f"`x` is the ratio to: {beside}.", ""] if beside else []
+        lines += table(items)
     return "\n".join(lines)
+
+
+COLUMNS_MAX = 3  # variants side by side; more of them stand one below the other
+
+
+def table(items: List[Dict[str, Any]]) -> List[str]:
+    """One section."""
+    cells = {(item["name"], item["variant"]): cell(item) for item in items}
+    names = {item["name"]: f"{item['name']}, {item['unit']}".rstrip(", ") for item in items}
+    variants = {item["variant"]: item["variant"] for item in items}
+    transposed = len(variants) > COLUMNS_MAX
+    rows, columns = (variants, names) if transposed else (names, variants)
+    lines = [f"| | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
+    for row, title in rows.items():
+        keys = [(column, row) if transposed else (row, column) for column in columns]
+        lines.append(f"| {title} | {' | '.join(cells.get(key, '') for key in keys)} |")
+    return lines
+
+
+def cell(item: Dict[str, Any]) -> str:
+    """Median and extremes, and the same of the ratio."""
+    text = tools.spread(item["values"])
+    return f"{text}; x {tools.spread(item['ratio']['values'])}" if "ratio" in item else text
 
 
 def main() -> None:

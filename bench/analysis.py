@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import re
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 from tools import (
     MEMBENCH,
@@ -36,8 +38,8 @@ from tools import (
 MILLION = 1_000_000
 VALUE_BYTES = [16, 32, 64, 100, 200, 300, 500, 800, 1200, 4000]
 AWK = (
-    '{ commands[$3]++; outcomes[$3, $4]++; keys[$5]++; sizes[$6]++ }'
-    ' END { for (key in keys) n++; for (command in commands) print command, commands[command], n }'
+    "{ commands[$3]++; outcomes[$3, $4]++; keys[$5]++; sizes[$6]++ }"
+    " END { for (key in keys) n++; for (command in commands) print command, commands[command], n }"
 )
 
 
@@ -78,9 +80,7 @@ def measure_analysis(options: argparse.Namespace, folder: Path) -> List[Figure]:
     csv = folder / "all.csv"
     for size in sizes:
         count = size * unit
-        profile = make_profile(
-            folder / "all.profile", count, 100_000, 1, value_bytes=VALUE_BYTES
-        )
+        profile = make_profile(folder / "all.profile", count, 100_000, 1, value_bytes=VALUE_BYTES)
         if size == 1:
             write_csv(profile, csv)
 
@@ -98,13 +98,34 @@ def measure_analysis(options: argparse.Namespace, folder: Path) -> List[Figure]:
             base = found["awk"][name]
             for variant, values in found.items():
                 ratios = [v / b for v, b in zip(values[name], base)] if variant != "awk" else []
-                label = f"{name}, {count / MILLION:g} million: {variant}"
+                label = f"{name}, {count / MILLION:g} million"
                 beside = "awk" if ratios else ""
                 figures.append(
-                    Figure("analysis", label, unit_name, values[name], beside, ratios)
+                    Figure("analysis", label, variant, unit_name, values[name], beside, ratios)
                 )
         profile.unlink()
     return figures
+
+
+def entropy_bytes(profile: Path) -> float:
+    """What the columns of a profile need, each value by itself, and each key's hash once."""
+    columns: Dict[str, Counter[int]] = {}
+    key_sizes: Dict[int, int] = {}
+    with membench.ProfileReader(str(profile)) as reader:
+        for block in reader.blocks():
+            key_sizes.update(zip(block.key_hash, block.key_size))
+            found = {name: getattr(block, name) for name, _ in membench.COLUMNS}
+            found["key"] = [block.key_hash[key] for key in block.key]
+            found["time"] = [b - a for a, b in zip(block.time, block.time[1:])]
+            for name, values in found.items():
+                columns.setdefault(name, Counter()).update(values)
+    columns["key size"] = Counter(key_sizes.values())
+    bits = sum(
+        -count * math.log2(count / sum(values.values()))
+        for values in columns.values()
+        for count in values.values()
+    )
+    return bits / 8 + 8 * len(key_sizes)
 
 
 def measure_size(options: argparse.Namespace, folder: Path) -> List[Figure]:
@@ -113,7 +134,7 @@ def measure_size(options: argparse.Namespace, folder: Path) -> List[Figure]:
     load = make_profile(
         folder / "load.profile",
         *(options.rate // 2 * seconds, options.rate // 2),
-        keys=options.rate * seconds // 8,
+        keys=100_000,
         value_bytes=VALUE_BYTES,
     )
     output, capture = folder / "all.profile", folder / "all.pcap"
@@ -131,9 +152,11 @@ def measure_size(options: argparse.Namespace, folder: Path) -> List[Figure]:
     subprocess.run(["gzip", "-k", str(capture)], check=True)
     packed = Path(f"{capture}.gz").stat().st_size
     sizes = {"pcap": raw, "pcap, gzip": packed, "profile": output.stat().st_size}
+    sizes["entropy of its columns"] = entropy_bytes(output)
     return [
         Figure(
-            "profile",
+            "size",
+            "size",
             name,
             "bytes/operation",
             [size / operations],

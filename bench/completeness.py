@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
         runs["tcpdump -w, depth 1"] = lambda: dump_one(server, folder, count)
         found = alternate(runs, rounds(options, 2))
     return [
-        Figure("completeness", f"{name}: {variant}", unit, values[name])
+        Figure("completeness", name, variant, unit, values[name])
         for name, unit in UNITS.items()
         for variant, values in found.items()
         if name in values

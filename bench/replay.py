@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """How well membench replays: bench/replay.py
 
-    timing       how late requests are sent at --speed 1 of 5,000 operations/s, and the
-                 rate at --speed 4
-    throughput   operations/s at --speed max over 50 connections, at depth 1 and 16,
-                 beside memcaslap with as many connections and the same mix (9 gets to 1
-                 set, keys of 64 bytes, values of 1 KB), in turn, and the CPU of both
-    connections  10,000 connections, each used (--full only)
-    memory       the most memory of a worker on a profile of 50 million operations, of
-                 which some seconds are replayed (--full only)
+timing       how late requests are sent at --speed 1 of 5,000 operations/s, and the
+             rate at --speed 4
+throughput   operations/s at --speed max over 50 connections, at depth 1 and 16,
+             beside memcaslap with as many connections and the same mix (9 gets to 1
+             set, keys of 64 bytes, values of 1 KB), in turn, and the CPU of both
+connections  10,000 connections, each used (--full only)
+memory       the most memory of a worker on a profile of 50 million operations, of
+             which some seconds are replayed (--full only)
 """
 
 from __future__ import annotations
@@ -53,17 +53,15 @@ def measure_timing(options: argparse.Namespace, folder: Path) -> List[Figure]:
             rate, wanted = report["operations_per_second"], 5000 * speed
             figures.append(
                 Figure(
-                    *("replay, timing", f"{label}: rate", "operations/s", [rate]),
-                    *(f"{wanted:,}", [rate / wanted]),
+                    *("replay, timing", "rate", label, "operations/s", [rate]),
+                    *("the rate asked for", [rate / wanted]),
                 )
             )
             for name, key in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p999"), ("max", "max")):
                 late = report["lateness_us"][key]
-                figures.append(
-                    Figure("replay, timing", f"{label}: late by {name}", "us", [late])
-                )
+                figures.append(Figure("replay, timing", f"late by {name}", label, "us", [late]))
             cost = cpu / report["operations"] * 1e6
-            figures.append(Figure("replay, timing", f"{label}: CPU", "us/operation", [cost]))
+            figures.append(Figure("replay, timing", "CPU", label, "us/operation", [cost]))
     return figures
 
 
@@ -102,10 +100,10 @@ def measure_connections(options: argparse.Namespace, folder: Path) -> List[Figur
     late = report["lateness_us"]
     opened = report["counts"]["connections"]
     return [
-        Figure("replay, connections", "connections", "", [opened]),
-        Figure("replay, connections", "failed requests", "", [report["failed_requests"]]),
-        Figure("replay, connections", "late by p50", "us", [late["p50"]]),
-        Figure("replay, connections", "late by p99", "us", [late["p99"]]),
+        Figure("replay, connections", "connections", "replay", "", [opened]),
+        Figure("replay, connections", "failed requests", "replay", "", [report["failed_requests"]]),
+        Figure("replay, connections", "late by p50", "replay", "us", [late["p50"]]),
+        Figure("replay, connections", "late by p99", "replay", "us", [late["p99"]]),
     ]
 
 
@@ -133,7 +131,7 @@ def measure_memory(options: argparse.Namespace, folder: Path) -> List[Figure]:
         finally:
             process.kill()
             process.wait()
-    return [Figure("replay, memory", "a worker's most", "MiB", [peak])]
+    return [Figure("replay, memory", "a worker's most", "replay", "MiB", [peak])]
 
 
 SECTIONS = {

@@ -94,9 +94,7 @@ def measure_load(
     names = [NOTHING, *RECORDERS, "tcpdump -w", "tshark"]
     with Server("-t", "1", cpu=SERVER_CPU) as server:
         load = load_of(server)
-        runs = {
-            name: (lambda name=name: measure_one(name, server, folder, load)) for name in names
-        }
+        runs = {name: (lambda name=name: measure_one(name, server, folder, load)) for name in names}
         found = alternate(runs, rounds(options, times))
     base = found[NOTHING]["busy CPU of the machine"]
     for values in list(found.values())[1:]:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from tools import LOOPBACK, MEMBENCH, Figure, Server, Values, alternate, main, rounds
+from tools import LOOPBACK, MEMBENCH, Figure, Server, Values, alternate, compared, main, rounds
 
 
 def seconds_of(command: List[str]) -> float:
@@ -68,12 +68,7 @@ def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
             },
             rounds(options, 7),
         )
-    base = found["python3 -c pass"]["--help"]
-    figures = [Figure("start", "python3 -c pass", "ms", base)]
-    for name, values in found["membench"].items():
-        ratios = [value / b for value, b in zip(values, base)]
-        figures.append(Figure("start", name, "ms", values, "python3 -c pass", ratios))
-    return figures
+    return compared("start", found, dict.fromkeys(found["membench"], "ms"), "python3 -c pass")
 
 
 SECTIONS = {"start": measure}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import json
 import os
 import random
@@ -40,25 +41,22 @@ SERVER_CPU, LOAD_CPU = CPUS[0], CPUS[-1]
 
 
 class Figure(NamedTuple):
-    """One line of the table: what was measured in all rounds."""
+    """One cell of a table: what was measured in all rounds."""
 
     section: str
-    name: str
+    name: str  # of the quantity
+    variant: str  # of what
     unit: str
     values: List[float]
-    beside: str = ""  # what the ratios are to
+    beside: str = ""  # the variant that the ratios are to
     ratios: Sequence[float] = ()  # of the same round, so that both saw the same machine
-
-    def line(self) -> List[str]:
-        """The cells of its row in the table."""
-        ratio = spread(self.ratios) if self.ratios else ""
-        return [self.name, spread(self.values), self.unit, ratio, self.beside]
 
     def as_json(self) -> Dict[str, Any]:
         """All of it, with the median and the extremes."""
         found: Dict[str, Any] = {
             "section": self.section,
             "name": self.name,
+            "variant": self.variant,
             "unit": self.unit,
             "values": self.values,
             **summary(self.values),
@@ -116,9 +114,8 @@ def compared(
             ratios: List[float] = []
             if base and variant != beside and all(base):
                 ratios = [value / b for value, b in zip(values[name], base)]
-            label = f"{name}: {variant}"
             against = beside if ratios else ""
-            figures.append(Figure(section, label, unit, values[name], against, ratios))
+            figures.append(Figure(section, name, variant, unit, values[name], against, ratios))
     return figures
 
 
@@ -210,10 +207,12 @@ def make_profile(
 ) -> Path:
     """A profile of 9 gets to 1 set: batches of `depth`, the connections in turn.
 
-    A key keeps its size of value, one of value_bytes.
+    Of the keys the n-th is asked for 1/n as often as the first (Zipf). A key keeps its size
+    of value, one of value_bytes.
     """
     chance = random.Random(1)
     codes = [chance.getrandbits(64) << 16 | KEY_BYTES for _ in range(keys)]
+    weights = list(itertools.accumulate(1 / rank for rank in range(1, keys + 1)))
     sizes = {code: chance.choice(value_bytes) for code in codes}
     with membench.ProfileWriter(str(path)) as profile:
         header = {"source": "ebpf:any", "hook": "sock", "host": "bench", "ports": [11211]}
@@ -226,7 +225,7 @@ def make_profile(
         for first in range(0, operations, block):
             places = range(first, min(first + block, operations))
             count = len(places)
-            chosen = chance.choices(codes, k=count)
+            chosen = chance.choices(codes, cum_weights=weights, k=count)
             forms = chance.choices((b"get", b"set"), (9, 1), k=count)
             columns = (
                 [1_000_000 + int(place // depth * depth * step_ns) for place in places],
@@ -397,9 +396,9 @@ Measure = Callable[[argparse.Namespace, Path], List[Figure]]
 def show(figures: List[Figure]) -> None:
     """For the terminal."""
     for figure in figures:
-        name, values, unit, ratio, beside = figure.line()
-        against = f"   {ratio} of {beside}" if ratio else ""
-        print(f"  {name:<44} {values:>34} {unit}{against}", flush=True)
+        name = f"{figure.name}: {figure.variant}"
+        against = f"   {spread(figure.ratios)} of {figure.beside}" if figure.ratios else ""
+        print(f"  {name:<58} {spread(figure.values):>30} {figure.unit}{against}", flush=True)
 
 
 def run(sections: Dict[str, Measure], options: argparse.Namespace) -> List[Figure]:
