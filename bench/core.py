@@ -33,6 +33,7 @@ DEPTHS = (1, 16, 100)
 RING_MIB = 256
 
 FLOOR = "floor: empty callback"
+SEGMENTS = "reads and writes of the server"
 
 
 def timed(work: Callable[[], Any], operations: int) -> Tuple[float, Any]:
@@ -150,7 +151,8 @@ def measure_depth(
     fast = found["fast"]
     total = [sum(values) for values in zip(drained["drain"], *fast.values())]
     slow = {"Matcher.process, all parsed": found["plain"]["Matcher.process"]}
-    return {**drained, **fast, "all four": total, **slow}
+    segments = sum(len(membench.parse_events(batch)[0]) for batch in raw) / count
+    return {SEGMENTS: [segments], **drained, **fast, "all four": total, **slow}
 
 
 def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
@@ -162,13 +164,15 @@ def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
             found = measure_depth(server, folder, depth, count, rounds(options, 3))
             floor = statistics.median(found[FLOOR])
             for name, values in found.items():
-                ratios = [value / floor for value in values] if name != FLOOR else []
+                ratios = (
+                    [value / floor for value in values] if name not in (FLOOR, SEGMENTS) else []
+                )
                 figures.append(
                     Figure(
                         "recorder's Python",
                         name,
                         f"depth {depth}",
-                        "ns/operation",
+                        "1/operation" if name == SEGMENTS else "ns/operation",
                         values,
                         FLOOR if ratios else "",
                         ratios,

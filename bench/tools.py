@@ -132,10 +132,11 @@ def cpu_ns(pid: int) -> int:
 
 
 def busy_ns() -> int:
-    """Busy time of all CPUs so far, in ticks of the kernel."""
+    """Of two readings the difference is the busy time of all CPUs between them."""
+    # What is not idle: the kernel measures idle time, but only samples what is busy.
     words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
-    user, nice, system, _idle, _iowait, irq, softirq = map(int, words[1:8])
-    return (user + nice + system + irq + softirq) * TICK_NS
+    idle, iowait, _irq, _softirq, steal = map(int, words[4:9])
+    return (os.cpu_count() or 1) * time.monotonic_ns() - (idle + iowait + steal) * TICK_NS
 
 
 def children_cpu_ns() -> int:
