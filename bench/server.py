@@ -138,7 +138,7 @@ def measure_saturated(options: argparse.Namespace, folder: Path) -> List[Figure]
 
         return load
 
-    return measure_load("server, saturated", options, folder, load_of, 3)
+    return measure_load("server, saturated", options, folder, load_of, 2)
 
 
 SECTIONS = {"held": measure_held, "saturated": measure_saturated}
