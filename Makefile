@@ -75,7 +75,7 @@ $(FUZZ_READY): tests/fuzz/requirements.txt
 	$(FUZZ_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-bench: root deps-test ## as root: all that it costs and how fast it is, beside other tools
+bench: root packages-test ## as root: all that it costs and how fast it is, beside other tools
 	$(PYTHON) bench/all.py $(BENCH)
 
 lint: $(READY) ## ruff, and mypy --strict

@@ -111,7 +111,7 @@ def main() -> None:
         return
     missing = [name for name in NEEDED if not shutil.which(name)]
     if missing:
-        parser.error(f"missing: {' '.join(missing)} (sudo make deps-test)")
+        parser.error(f"missing: {' '.join(missing)} (sudo make packages-test)")
     results: Dict[str, Any] = {"machine": machine()}
     wanted = {name: SECTIONS[name] for name in options.section or SECTIONS}
     figures = tools.run(wanted, options)

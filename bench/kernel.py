@@ -137,7 +137,7 @@ def measure_calls(options: argparse.Namespace, folder: Path) -> List[Figure]:
     """System calls that have nothing to do with memcached, while a recorder waits."""
     compiler = shutil.which("cc") or shutil.which("clang") or shutil.which("gcc")
     if not compiler:
-        sys.exit("no C compiler: sudo make deps-test")
+        sys.exit("no C compiler: sudo make packages-test")
     source, program = folder / "calls.c", folder / "calls"
     source.write_text(CALLS)
     subprocess.run([compiler, "-O2", "-o", str(program), str(source)], check=True)

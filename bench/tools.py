@@ -272,7 +272,7 @@ def drive(
 ) -> Tuple[float, float]:
     """memcaslap as fast as it goes: operations per second, and its CPU seconds."""
     slap = shutil.which("memcaslap") or shutil.which("memaslap")
-    assert slap, "memcaslap is missing: sudo make deps-test"
+    assert slap, "memcaslap is missing: sudo make packages-test"
     before = children_cpu_ns()
     command = [slap, "-s", f"{LOOPBACK}:{port}", "-T", str(threads), "-c", str(connections)]
     if cpu is not None:
