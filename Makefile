@@ -77,10 +77,8 @@ $(FUZZ_READY): tests/fuzz/requirements.txt
 	$(FUZZ_VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-bench: root deps-test ## as root: what recording costs; packets beside tshark and tcpdump; replay
-	$(PYTHON) bench/record.py
-	$(PYTHON) bench/packets.py
-	$(PYTHON) bench/replay.py
+bench: root packages-test ## as root: all that it costs and how fast it is, beside other tools
+	$(PYTHON) bench/all.py $(BENCH)
 
 lint: $(READY) ## ruff, and mypy --strict
 	$(VENV)/bin/ruff check --no-cache

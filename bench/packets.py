@@ -1,72 +1,39 @@
 #!/usr/bin/env python3
-"""How fast packets are read, measured on this machine: sudo bench/packets.py
+"""How fast capture files are read: sudo bench/packets.py
 
-Files: a capture of memcaslap's traffic, repeated until it is large, is read by membench
-and by tshark with its memcache dissector, in turn; packets per second of each and their
-ratio, as medians (lowest to highest). Live: memcaslap at full speed, recorded by membench
-(packet:lo) and by tcpdump with the same buffer, in turn; packets lost by each. Needs
-memcached, memcaslap, tcpdump and tshark. Nothing but loopback is used.
+A capture of memcaslap's traffic, repeated until it is large, is read by membench and by
+tshark with its memcache dissector, in turn. What is lost live, bench/completeness.py says.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
-import signal
-import statistics
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
-from record import ROOT, drive, start_server
+from tools import (
+    MEMBENCH,
+    Figure,
+    Server,
+    Values,
+    alternate,
+    analyze,
+    compared,
+    drive,
+    main,
+    rounds,
+    tcpdump,
+)
 
-MEMBENCH = (sys.executable, str(ROOT / "membench.py"))
-BUFFER_MIB = 64  # membench's default for packets
 SPARE_BYTES = 512 << 20  # that stay free on the disk
 GAP_US = 1_000_000  # between the copies of a capture
 LOWEST_PORT = 1024
-
-
-class Tcpdump:
-    """`tcpdump -w` on loopback."""
-
-    def __init__(self, path: Path, port: int) -> None:
-        self.path = path
-        self.process = subprocess.Popen(
-            [
-                *("tcpdump", "-B", str(BUFFER_MIB << 10), "-i", "lo", "-w", str(path)),
-                *("-Z", "root", "ip", "and", "tcp", "port", str(port)),
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stderr
-        assert any("listening" in line for line in self.process.stderr), "no tcpdump"
-
-    def stop(self) -> Tuple[int, int]:
-        """Packets captured, packets dropped by the kernel."""
-        time.sleep(1.2)  # it reads what the kernel has buffered once a second
-        size = -1
-        while size != self.path.stat().st_size:
-            size = self.path.stat().st_size
-            time.sleep(0.3)
-        self.process.terminate()
-        _, errors = self.process.communicate(timeout=60)
-        found = [
-            re.search(rf"^(\d+) packets? {what}", errors, re.MULTILINE)
-            for what in ("captured", "dropped by kernel")
-        ]
-        captured, dropped = (int(match[1]) for match in found if match)
-        return captured, dropped
-
-
-# ---- Files ----
 
 
 class Capture(NamedTuple):
@@ -153,149 +120,51 @@ def time_tshark(path: Path, port: int) -> Tuple[float, int]:
     return spent, int(found[1])
 
 
-def analyze(profile: Path) -> Dict[str, Any]:
-    """What `analyze --json` prints."""
-    done = subprocess.run(
-        [*MEMBENCH, "analyze", "--json", str(profile)], check=True, capture_output=True
-    )
-    report: Dict[str, Any] = json.loads(done.stdout)
-    return report
+def capture_of(port: int, path: Path, operations: int) -> Capture:
+    """A capture of memcaslap's traffic, whole."""
+    with tcpdump(port, path) as tool:
+        drive(port, operations)
+        tool.settle()
+        _, words = tool.stop()
+    assert re.search(r"\b0 packets dropped by kernel", words), words
+    return read_capture(path, port)
 
 
-def measure_files(port: int, folder: Path, packets: int, rounds: int) -> None:
-    """Read the same file in turn."""
-    small = folder / "small.pcap"
-    tcpdump = Tcpdump(small, port)
-    try:
-        drive(port, min(20_000, packets // 4))
-        _, dropped = tcpdump.stop()
-    finally:
-        tcpdump.process.kill()
-        tcpdump.process.wait()
-    assert not dropped, f"tcpdump dropped {dropped} packets of the capture to repeat"
-    capture = read_capture(small, port)
+def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
+    """A capture file of gets and sets, values of 1 KB: `record FILE` beside tshark -z io,stat."""
+    packets = 20_000 if options.quick else 150_000
+    small, large = folder / "small.pcap", folder / "large.pcap"
+    with Server("-t", "1") as server:
+        port = server.port
+        capture = capture_of(port, small, min(20_000, packets // 4))
     copies = -(-packets // len(capture.records))  # rounded up
-    size = len(capture.data) * copies
-    free = shutil.disk_usage(folder).free
+    size, free = len(capture.data) * copies, shutil.disk_usage(folder).free
     if free < size + SPARE_BYTES:
         sys.exit(
             f"{folder} has {free >> 20:,} MiB free; the capture file needs {size >> 20:,} MiB and "
-            f"{SPARE_BYTES >> 20} MiB are to stay free: use --packets, or TMPDIR"
+            f"{SPARE_BYTES >> 20} MiB are to stay free: set TMPDIR"
         )
-    large = folder / "large.pcap"
     repeat(capture, copies, large, port)
     count = len(capture.records) * copies
     _, once = time_membench(small, port)
-    print(
-        f"capture file: {count:,} packets, {size >> 20:,} MiB, {once['operations'] * copies:,} "
-        f"operations on {capture.clients * copies:,} connections"
-    )
-    ours, theirs = [], []
-    for _ in range(rounds):
+
+    def ours() -> Values:
         spent, report = time_membench(large, port)
         # Whoever reads only a part of it is fast.
         assert report["operations"] == once["operations"] * copies, report["operations"]
         assert report["loss"]["coverage"] == 1.0, report["loss"]
-        ours.append(count / spent)
+        return {"speed": count / spent}
+
+    def theirs() -> Values:
         spent, counted = time_tshark(large, port)
         assert counted == count, counted
-        theirs.append(count / spent)
-    large.unlink()
-    print(f"  membench  {spread(ours)} packets/s")
-    print(f"  tshark    {spread(theirs)} packets/s")
-    ratios = [our / their for our, their in zip(ours, theirs)]
-    print(f"  ratio     {spread(ratios, '.2f')}")
+        return {"speed": count / spent}
+
+    found = alternate({"record": ours, "tshark": theirs}, rounds(options, 3))
+    return compared("capture files", found, {"speed": "packets/s"}, "tshark")
 
 
-def spread(values: List[float], form: str = ",.0f") -> str:
-    """The median, and between what the values lie."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
-
-
-# ---- Live ----
-
-
-def drive_for(port: int, seconds: int) -> float:
-    """Operations per second that memcaslap reaches in that time."""
-    done = subprocess.run(
-        ["memcaslap", "-s", f"127.0.0.1:{port}", "-T", "2", "-c", "16", "-t", f"{seconds}s"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=seconds + 60,
-    )
-    found = re.search(r"TPS: (\d+)", done.stdout)
-    assert found, done.stdout
-    return float(found[1])
-
-
-def record_live(port: int, folder: Path, seconds: int) -> str:
-    """One run under membench."""
-    output = folder / "live.profile"
-    process = subprocess.Popen(
-        [
-            *(*MEMBENCH, "record", "packet:lo", str(output), "--port", str(port), "--force"),
-            *("--ring-size", str(BUFFER_MIB)),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr
-        assert any("recording" in line for line in process.stderr), "no recording"
-        rate = drive_for(port, seconds)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0, errors
-    lost = analyze(output)["loss"]["events_lost"]
-    line = errors.strip().splitlines()[-1].partition("membench: ")[2]
-    return f"{lost:,} packets lost at {rate:,.0f} operations/s; {line}"
-
-
-def dump_live(port: int, folder: Path, seconds: int) -> str:
-    """One run under tcpdump."""
-    path = folder / "live.pcap"
-    tcpdump = Tcpdump(path, port)
-    try:
-        rate = drive_for(port, seconds)
-        captured, dropped = tcpdump.stop()
-    finally:
-        tcpdump.process.kill()
-        tcpdump.process.wait()
-    path.unlink()
-    return f"{dropped:,} packets lost at {rate:,.0f} operations/s; {captured:,} captured"
-
-
-def measure_live(port: int, folder: Path, seconds: int, rounds: int) -> None:
-    """Record in turn."""
-    print(f"live: memcaslap for {seconds} s, buffers of {BUFFER_MIB} MiB")
-    for _ in range(rounds):
-        print(f"  packet:lo  {record_live(port, folder, seconds)}")
-        print(f"  tcpdump    {dump_live(port, folder, seconds)}")
-
-
-def main(arguments: Optional[List[str]] = None) -> None:
-    """Measure files, then live packets."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--packets", type=int, default=1_000_000, help="of the capture file")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="of each live run")
-    parser.add_argument("--skip-live", action="store_true")
-    options = parser.parse_args(arguments)
-    server, port = start_server()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            measure_files(port, Path(folder), options.packets, options.rounds)
-            if not options.skip_live:
-                measure_live(port, Path(folder), options.seconds, options.rounds)
-    finally:
-        server.kill()
-        server.wait()
-
+SECTIONS = {"packets": measure}
 
 if __name__ == "__main__":
-    main()
+    main(SECTIONS, __doc__)
