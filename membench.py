@@ -103,7 +103,7 @@ KEY_MAX = 250  # memcached's limit for a key
 LINE_MAX = 1 << 20  # a longer command line is not followed; bounds memory per connection
 VALUE_MAX = (1 << 31) - 3  # memcached's own limit for the length on a command line
 PENDING_MAX = 65536  # requests without an answer on one connection
-PENDING_BYTES = 128  # that one of them takes, about
+PENDING_BYTES = 384  # that one of them takes at the most, about
 NO_SIZE = 0xFFFFFFFF  # the value size of an operation that moved no value
 
 
@@ -554,6 +554,20 @@ class BpfObject:
             raise LibbpfError("mmap", error.errno or errno.EINVAL) from None
 
 
+def common_length(first: bytes, second: bytes) -> int:
+    """How many bytes of the two, of one length, are the same from the beginning."""
+    if first == second:
+        return len(first)
+    low, high = 0, len(first)  # the same up to low, and not up to high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 # Before each record on the ring: its size, with these flags, and four more bytes.
 RECORD_HEADER_BYTES = 8
 RECORD_BUSY, RECORD_DISCARDED = 1 << 31, 1 << 30
@@ -607,8 +621,13 @@ class RingBuffer:
         begin = data - RECORD_HEADER_BYTES
         try:
             if self.ORDERED:
-                there = self._producer[0] - self._consumer[0]
-                self._batch += ctypes.string_at(begin, min(there, self.BATCH_BYTES))
+                self._before = self._consumer[0]
+                size = min(self._producer[0] - self._before, self.BATCH_BYTES)
+                # A copy is not made in order, so its headers can be newer than its data. A
+                # second one is newer than all headers of the first.
+                first = ctypes.string_at(begin, size)
+                second = ctypes.string_at(begin, size)
+                self._batch += second[: common_length(first, second)]
                 return -errno.ECANCELED
             self._batch += ctypes.string_at(begin, RECORD_HEADER_BYTES + (size + 7 & ~7))
             return -errno.ECANCELED if len(self._batch) >= self.BATCH_BYTES else 0
@@ -622,7 +641,6 @@ class RingBuffer:
         The last ones may not be complete; they come again. So take() must be told how many
         bytes were used.
         """
-        self._before = self._consumer[0]
         self._call(self._libbpf.ring_poll, self._ring, timeout_ms)
         if not self._batch:
             # Submitted without a wake-up: there, but poll does not see it.
@@ -1046,20 +1064,25 @@ class ClientOrder:
     """Puts a client's responses behind the requests that had been written before them.
 
     A client may read in one thread while another is still in the call that wrote: then the
-    response is told of first.
+    response is told of first. Requests that were not seen at all are not waited for longer
+    than WAIT_NS, nor for more than WAITING_MAX responses of a connection.
     """
+
+    WAIT_NS = NS_PER_SECOND
+    WAITING_MAX = 1024
 
     def __init__(self) -> None:
         self._next: Dict[int, int] = {}  # sock_id -> the next byte of requests
         self._held: Dict[int, List[Segment]] = {}
 
-    def sort(self, segments: List[Segment]) -> List[Segment]:
+    def sort(self, segments: List[Segment], now_ns: int) -> List[Segment]:
         """The segments that may go on now."""
         kept: List[Segment] = []
         for segment in segments:
             kind, sock_id = segment[0], segment[2]
             if kind == SEND:
-                expected = self._next.get(sock_id, segment[8])
+                # Without a mark (bytes are missing) it has no place of its own.
+                expected = self._next.get(sock_id, segment[8]) if segment[8] >= 0 else segment[8]
                 behind = (segment[8] - expected) & 0xFFFFFFFF
                 if sock_id in self._held or 0 < behind < 1 << 31:
                     self._held.setdefault(sock_id, []).append(segment)
@@ -1081,12 +1104,19 @@ class ClientOrder:
                 else:
                     self._next.pop(sock_id, None)
             kept.append(segment)
+        for sock_id, held in list(self._held.items()):
+            if held[0][1] < now_ns - self.WAIT_NS or len(held) > self.WAITING_MAX:
+                kept += self._held.pop(sock_id)
+                self._next.pop(sock_id, None)  # begin anew with what comes next
         return kept
 
     def _release(self, sock_id: int, end: int) -> List[Segment]:
         held = self._held.pop(sock_id)
         ready = 0
-        while ready < len(held) and (held[ready][8] - end) & 0xFFFFFFFF not in range(1, 1 << 31):
+        while ready < len(held):
+            mark = held[ready][8] if held[ready][0] == SEND else -1
+            if mark >= 0 and 0 < (mark - end) & 0xFFFFFFFF < 1 << 31:
+                break
             ready += 1
         if held[ready:]:
             self._held[sock_id] = held[ready:]
@@ -1316,12 +1346,12 @@ class EbpfSource:
             self._ring.take(used)
             if self._unix:
                 segments = self._unix.sort(segments, self.now())
-            if not segments:
-                return self._order.finish() if self._order and self._stopped else segments
+            if not segments and self._stopped:
+                return self._order.finish() if self._order else segments
             if self._openings:
                 segments = self._openings.sort(segments)
             if self._order:
-                segments = self._order.sort(segments)
+                segments = self._order.sort(segments, self.now())
             if segments or not self._stopped:
                 return segments
 
@@ -1605,6 +1635,7 @@ class Reassembler:
                         length = stop - payload
                         half.next = (number + length) & WRAP
                         flow = half.flow
+                        flow.time_ns = now
                         append(
                             (
                                 half.kind,
@@ -3544,7 +3575,6 @@ class Connection:
     step. One whose requests and replies are all alike stays out of step.
     """
 
-    SILENCE_NS = NS_PER_SECOND // 4
     SYNC_TURNS = 4
     SYNC_SHIFTS = 4
     REPLIES_MAX = 4096  # lines of one reply that are looked at as evidence
@@ -3626,7 +3656,7 @@ class Connection:
             seen = sent == self.send_next and self._matcher.reads  # a client may write on unread
             within = self.requests.skip or self.requests.partial  # then it had not read all
             if seen and not within and self.queue and self.queue[0].quiet:
-                self._end_silence(time_ns)
+                self._end_silence()
         begins = new_read
         if not self._matcher.reads:
             begins = self.answered
@@ -3683,6 +3713,7 @@ class Connection:
         """What is half read, half written or waiting must not add up over the connections."""
         waiting = len(self.queue if self.known is None else self.known)
         held_bytes = len(self.requests.partial) + len(self.responses.partial)
+        held_bytes += len(self.known_reply)
         if not self._matcher.hold(self, held_bytes + waiting * PENDING_BYTES):
             self._parse_all()
             self.fall_out_of_step()
@@ -3699,6 +3730,7 @@ class Connection:
         if self.known is not None:
             rest = self._answer_known(time_ns, length, data, mark)
             if rest is None:
+                self._keep_within_budget()
                 return
             data, length, mark = rest
             self._parse_all()
@@ -3753,7 +3785,14 @@ class Connection:
         """No more will come: what still waits was not answered."""
         self._parse_all()
         if self.state == IN_STEP:
-            answered = True  # behind what was not, silence proves nothing: was it run at all?
+            half_bytes = self.responses.unfinished_bytes()
+            self._uncount(half_bytes)
+            self.responses = ResponseParser()
+            # Silence proves nothing unless all that was sent was seen; nor behind a request
+            # that was not answered: was it run at all?
+            sent = self.final[1] if self.final and self.send_next is not None else -1
+            unseen = (sent - (self.send_next or 0)) & 0xFFFFFFFF
+            answered = sent >= 0 and unseen <= 1 and not half_bytes  # a FIN counts for one
             while self.queue:
                 request = self.queue.popleft()
                 if not request.time_ns:
@@ -3862,6 +3901,8 @@ class Connection:
                 reader.body_bytes = request.read_length
                 following = length
             position = following
+        if batch != self.batch_position:
+            reader.fresh = self.binary = False
         self.batch_position = batch
         rest: Optional[Tuple[bytes, int]] = None
         half = position < length == end and not newline
@@ -4054,13 +4095,14 @@ class Connection:
                 break
             self._matcher.emit(self, queue.popleft(), NONE, 0)
 
-    def _end_silence(self, time_ns: int) -> None:
-        """We saw all that the server sent: what was quiet for so long stayed silent.
+    def _end_silence(self) -> None:
+        """The server reads on, and we saw all that it sent: what was quiet stayed silent.
 
-        Without this, a client that only ever sends quiet requests would never be counted.
+        Else a later reply could be given to it, and a client that only ever sends quiet
+        requests would never be counted.
         """
-        queue, before = self.queue, time_ns - self.SILENCE_NS
-        while self.state == IN_STEP and queue and queue[0].quiet and 0 < queue[0].time_ns < before:
+        queue = self.queue
+        while self.state == IN_STEP and queue and queue[0].quiet and queue[0].time_ns:
             silent = queue.popleft()
             self._matcher.emit(self, silent, silent_outcome(silent), 0)
 
@@ -4097,6 +4139,7 @@ class Connection:
             matcher.ledger.understood_bytes -= tentative
             self.tentative_bytes = tentative
             self.state = TENTATIVE
+            self.binary = None
         self.fall_out_of_step()
 
     def _answer(self, response: Response, time_ns: int) -> bool:
@@ -4458,7 +4501,7 @@ class Matcher:
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
         connections, known_requests, sink = self.connections, self.known_requests, self._sink
-        responses = self.responses
+        responses, held = self.responses, self._held
         understood = hits = misses = operations = 0
         for kind, time_ns, sock_id, port, peer, offset, length, data, mark in segments:
             found = connections.get(sock_id)
@@ -4493,6 +4536,8 @@ class Matcher:
                             misses += outcome == MISS
                         if outcome is not None:
                             waiting.popleft()
+                            if held and not waiting:
+                                self.hold(found, 0)
                             found.send_next = (offset + length) & 0xFFFFFFFF
                             found.answered = True
                             understood += length
@@ -4521,14 +4566,20 @@ class Matcher:
                     and offset == found.recv_next
                     and not found.known
                     and time_ns != found.batch_time_ns
-                    and responses
                 ):
                     request = known_requests.get(data)
                     if request is None:  # then perhaps its value follows, or it is new
                         line = data[: data.find(b"\n") + 1]
                         request = known_requests.get(line) or self.learn(line)
-                    if request is not None and request.read_length == length:
-                        found.known.append([request, time_ns, 0])  # type: ignore[union-attr]
+                    if (
+                        request is not None
+                        and request.read_length == length
+                        and (responses or len(request.codes) == 1)
+                    ):
+                        if responses:
+                            found.known.append([request, time_ns, 0])  # type: ignore[union-attr]
+                        else:
+                            self.emit_known(found, (request, time_ns, 0), NONE, None, 0)
                         found.recv_next = (offset + length) & 0xFFFFFFFF
                         found.batch_time_ns = time_ns
                         found.batch_position = 1
@@ -4715,7 +4766,7 @@ class Matcher:
     def learn(self, line: bytes) -> Optional[KnownRequest]:
         """A line that is not among the known ones: is it of a common kind?"""
         request = known_request(line, self._code_of)
-        if request:
+        if request and len(request.codes) == 1:  # several keys seldom come again together
             if len(self.known_requests) >= self.KNOWN_MAX:
                 self.known_requests.clear()
             self.known_requests[line] = request

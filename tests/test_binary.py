@@ -26,6 +26,7 @@ from test_protocol import (
     check_incomplete,
     code_of,
     match,
+    move_pieces,
     pieces_of,
     random_pieces,
     remove,
@@ -186,8 +187,7 @@ def play(transcript: Transcript, split: Any = None) -> Wire:
     wire = Wire().open()
     for turn in transcript.exchange:
         for kind in (RECV, SEND):
-            for piece in split(kind, turn[kind], 2) if split else [turn[kind]]:
-                wire.move(kind, piece)
+            move_pieces(wire, kind, split(kind, turn[kind], 2) if split else [turn[kind]])
     return wire.close()
 
 
@@ -219,8 +219,8 @@ def test_single_bytes(transcript: Transcript) -> None:
     for turn in small(transcript):
         for kind in (RECV, SEND):
             whole.move(kind, turn[kind])
-            for at in range(len(turn[kind])):
-                wire.move(kind, turn[kind][at : at + 1])
+            pieces = [turn[kind][at : at + 1] for at in range(len(turn[kind]))]
+            move_pieces(wire, kind, pieces)
     one, two = match(wire.close().segments), match(whole.close().segments)
     assert readable(one.rows) == readable(two.rows)
     assert one.ledger.lost_bytes == 0

@@ -107,9 +107,20 @@ def play(transcript: Transcript, split: Splitter = whole) -> Wire:
     requests = iter(transcript.requests)
     for sender, data in transcript.exchange:
         count = next(requests) if sender == CLIENT else 0
-        for piece in split(KIND[sender], data, count):
-            wire.move(KIND[sender], piece)
+        move_pieces(wire, KIND[sender], split(KIND[sender], data, count))
     return wire.close()
+
+
+def move_pieces(wire: Wire, kind: int, pieces: Iterable[bytes]) -> None:
+    """What was one write, in pieces.
+
+    A real server would have answered some of it before it read the rest, so how much it had
+    sent by then is not told.
+    """
+    for place, piece in enumerate(pieces):
+        wire.move(kind, piece)
+        if place and kind == RECV:
+            wire.segments[-1] = (*wire.segments[-1][:8], -1)
 
 
 class Result(NamedTuple):
@@ -497,6 +508,46 @@ def test_a_long_value_behind_a_quiet_request() -> None:
     wire.recv(b"x" * 400 + b"\r\n").send("VA 1 ksg.1\nx\nSTORED\n").close()
     rows = [expect("mg v q k", "hit", "sg.1", 1), expect("set", "stored", "sg.2", 500)]
     assert readable(match(wire.segments).rows) == rows
+
+
+def test_a_quiet_request_does_not_get_the_answer_to_a_later_one() -> None:
+    """That the server reads on tells that it is done with what it had read."""
+    wire = Wire().open().recv("mg sg.1 v q\n").recv("mg sg.2 v q\n").send("VA 1\nx\n").close()
+    rows = [expect("mg v q", "miss", "sg.1"), expect("mg v q", "hit", "sg.2", 1)]
+    assert readable(match(wire.segments).rows) == rows
+
+
+def test_silence_proves_nothing_where_not_all_was_seen() -> None:
+    """Of a quiet request's reply a part was seen, or none of it: it is not known."""
+    wire = Wire().open().recv("mg sg.1 v q\n").send("VA 600\n" + "x" * 600 + "\n").close()
+    whole, half = wire.segments, list(wire.segments)
+    half[-2] = (*half[-2][:6], 100, half[-2][7][:100], -1)
+    for segments in (half, [*whole[:-2], whole[-1]], whole[:2]):
+        result = match(segments)
+        assert [row.outcome for row in readable(result.rows)] == ["unanswered"]
+        assert result.ledger.understood_bytes + result.ledger.lost_bytes >= 13
+
+
+def test_what_looks_binary_behind_a_common_request() -> None:
+    """A connection's first byte chooses its protocol, and no later one."""
+    for odd in (b"\x80garbage\r\n", b"\x16\x03\x01\x00\x20zz\r\n"):
+        wire = Wire().open().move(RECV, b"get sg.1\r\n" + odd).send("END\nERROR\n")
+        wire.recv("get sg.2\n").send("END\n").close()
+        rows = [expect("get", "miss", "sg.1"), expect("invalid", "error"),
+                expect("get", "miss", "sg.2")]
+        assert readable(match(wire.segments).rows) == rows
+
+
+def test_what_was_answered_is_not_held_against_a_connection() -> None:
+    rows: List[Operation] = []
+    matcher = Matcher(rows.append, lambda *_: None, SECRET)
+    for number in range(1000):
+        wire = Wire(number + 1).open().recv("get k1\n" * 600).send("END\n" * 600)
+        matcher.process(wire.recv("get k1\n" * 100).segments)
+        for _ in range(100):
+            matcher.process(wire.send("END\n").segments[-1:])
+    assert not matcher._held and not matcher._held_total
+    assert len(rows) == 700_000 and matcher.ledger.resyncs == 0
 
 
 def test_what_is_not_answered_is_unanswered() -> None:
@@ -1059,8 +1110,7 @@ def common_stream(rng: random.Random) -> List[Segment]:
             turn = [one for one in turn if one[0][:3] in common][:5]
         for kind in (RECV, SEND):
             data = b"".join(one[kind] for one in turn)
-            for piece in pieces(kind, data, len(turn)) if data else ():
-                wire.move(kind, piece)
+            move_pieces(wire, kind, pieces(kind, data, len(turn)) if data else ())
     segments = wire.close().segments
     if rng.random() < 0.3:
         kind = rng.choice((RECV, SEND))
