@@ -1395,6 +1395,13 @@ def missing_capabilities() -> List[str]:
     return [name for name, bit in wanted.items() if not effective >> bit & 1]
 
 
+def how_to_get_rights() -> str:
+    """What to do about missing capabilities."""
+    if os.geteuid() == 0:  # root of a container, most likely
+        return "this root lacks them: give them to the container, or run it outside"
+    return "run it again with sudo"
+
+
 def require_bpf() -> None:
     """Raise SourceError with what to do, unless this machine can run BPF programs."""
     if sys.platform != "linux" or kernel_release() < (5, 8):
@@ -1406,7 +1413,7 @@ def require_bpf() -> None:
     if missing:
         raise SourceError(
             f"recording with eBPF needs root (missing: {', '.join(missing)})",
-            "run it again with sudo",
+            how_to_get_rights(),
         )
     if not os.path.exists("/sys/kernel/btf/vmlinux"):
         raise SourceError(
@@ -2706,7 +2713,7 @@ def require_packets() -> None:
         )
     if not effective_capabilities() >> CAP_NET_RAW & 1:
         raise SourceError(
-            "capturing packets needs root (missing: CAP_NET_RAW)", "run it again with sudo"
+            "capturing packets needs root (missing: CAP_NET_RAW)", how_to_get_rights()
         )
 
 
@@ -5525,8 +5532,10 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
     profiles = []
     ledgers = []
     connections = opened = 0
-    duration = 0.0
+    spans: List[Tuple[float, float]] = []
     key_spaces = set()
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise ProfileError("a profile is named twice", "name each once: it would count twice")
     for path in paths:
         with ProfileReader(path) as reader:
             header = reader.header
@@ -5538,7 +5547,7 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
                 analysis.add_servers(block, counts, host, reader)
                 last_tick = max(last_tick, block.time[-1])
             seconds = reader.end.get("duration_seconds", last_tick / TICKS_PER_SECOND)
-            duration = max(duration, seconds)
+            spans.append((started_at, started_at + seconds))
             for number, count in Counter(reader.server_of).items():
                 server = reader.servers[number]
                 if number:
@@ -5563,6 +5572,7 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
                     "key_space": header.get("key_space"),
                 }
             )
+    duration = covered_seconds(spans)
     report = build_report(analysis, duration)
     report["profiles"] = profiles
     report["servers"] = report_servers(analysis, duration)
@@ -5571,6 +5581,15 @@ def analyze_into(analysis: Analysis, paths: Sequence[str]) -> Dict[str, Any]:
     report["keys"]["comparable"] = len(key_spaces) <= 1
     report["loss"] = sum_ledgers(ledgers)
     return report
+
+
+def covered_seconds(spans: List[Tuple[float, float]]) -> float:
+    """How long at least one of the recordings (begin, end) was under way."""
+    seconds, reached = 0.0, -math.inf
+    for begin, end in sorted(spans):
+        seconds += max(end - max(begin, reached), 0.0)
+        reached = max(reached, end)
+    return seconds
 
 
 def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
@@ -5889,6 +5908,8 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
         lines.append(printable(f"  {where}{source}{side}"))
         if not profile["complete"]:
             lines.append("  CUT: the end is missing; this is all up to the last whole block.")
+    if report["loss"]["coverage"] < 0.99:
+        lines.append("  INCOMPLETE: much was not seen; all counts are too low. See Coverage below.")
     return lines
 
 
@@ -6052,7 +6073,10 @@ def render_timeline(report: Dict[str, Any]) -> List[str]:
 
 def render_loss(report: Dict[str, Any]) -> List[str]:
     loss = report["loss"]
-    lines = ["", f"Coverage  {loss_line(loss)}"]
+    line = loss_line(loss)
+    if not loss["bytes_seen"] and not all(profile["complete"] for profile in report["profiles"]):
+        line = "not known: the file was cut before it was told"
+    lines = ["", f"Coverage  {line}"]
     if not all(profile["responses"] for profile in report["profiles"]):
         lines.append("  Responses were not recorded: no outcomes, no latency.")
     return lines + [f"  {line}" for line in unseen_lines(loss)]
@@ -9005,7 +9029,11 @@ def survey(path: str, share: Share) -> Survey:
                     current += -1 if kind == CLOSE else 1
                     peak = max(peak, current)
             events.clear()
-        duration = reader.end.get("duration_seconds", last_tick / TICKS_PER_SECOND)
+        duration = reader.end.get("duration_seconds", 0.0)
+        if not reader.end:  # cut: it lasted as long as anything is told of
+            with ProfileReader(path) as again:
+                last_tick = max([last_tick, *(block.time[-1] for block in again.blocks())])
+            duration = last_tick / TICKS_PER_SECOND
         started = float(reader.header["started_unix"])
         return Survey(started, duration, reader.rows, connections, peak, reader.complete)
 
@@ -9469,7 +9497,8 @@ def add_record_arguments(commands: Any) -> None:
         "--salt",
         type=hex_secret,
         metavar="HEX",
-        help="secret for the key hashes, 8 to 64 bytes, to compare keys across profiles",
+        help="secret for the key hashes, to compare keys across profiles: 16 to 128 hexadecimal "
+        "digits",
     )
     sub.add_argument(
         "--hook",

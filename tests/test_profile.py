@@ -940,9 +940,19 @@ def test_the_report_counts_what_is_in_the_profile(path: Path, seed: int) -> None
     assert report["ttl_seconds"]["expired"] == ttls.count(-1)
     assert report["ttl_seconds"]["set"]["count"] == sum(ttl > 0 for ttl in ttls)
     assert report["ttl_seconds"]["set"]["min"] == 60
-    twice = membench.analyze([str(path), str(path)])
+    other = path.with_suffix(".copy")
+    other.write_bytes(path.read_bytes())
+    twice = membench.analyze([str(path), str(other)])
     assert (twice["operations"], twice["hits"]) == (2 * len(rows), 2 * gets["hit"])
     assert twice["keys"]["unique"] == len(keys)
+    with pytest.raises(ProfileError, match="twice"):
+        membench.analyze([str(path), str(path)])
+
+
+def test_rates_are_those_of_the_time_that_was_recorded() -> None:
+    assert membench.covered_seconds([]) == 0
+    assert membench.covered_seconds([(10, 16), (20, 24)]) == 10  # one after the other
+    assert membench.covered_seconds([(20, 24), (10, 16), (12, 18), (13, 14)]) == 12
 
 
 def test_percentile_is_the_smallest_value_that_enough_do_not_exceed() -> None:
