@@ -9390,7 +9390,7 @@ CAP_NET_RAW for packets.
 
 cost: some hundred nanoseconds of the server's time for each read and each
 write, and some microseconds of another CPU for each operation. --no-responses
-takes about two thirds of both, but there is no outcome, no hit ratio and no latency then.
+takes about two thirds of that, but tells no outcome, no hit ratio, no latency.
 """
 
 
