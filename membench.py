@@ -81,7 +81,6 @@ from typing import (
     Sequence,
     Set,
     Tuple,
-    Union,
 )
 
 try:
@@ -3233,7 +3232,7 @@ class ResponseParser(LineReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.value: Optional[Response] = None  # a VA line whose data is being skipped
+        self.value: Optional[Response] = None  # a VA line, or a binary reply, being skipped
 
     def feed(self, data: bytes) -> List[Response]:
         """What became complete in this data. VALUE is given before its data, VA after."""
@@ -3345,47 +3344,41 @@ def is_count(opcode: int) -> bool:
     return BINARY_NAMES.get(opcode) in BINARY_COUNTS
 
 
-class BinaryParser(LineReader):
-    """What both directions of the binary protocol share: whole headers, and bodies counted off."""
-
-    __slots__ = ()
-
-    def next_message(
-        self, magic: int, data: bytes, position: int
-    ) -> Optional[Tuple[Tuple[Any, ...], int]]:
-        """(header, where its key ends) of the message at data[position]; its value is to be
-        skipped. None if it is not there up to the key: the beginning is kept. Raises
-        ProtocolError.
-        """
-        left = len(data) - position
-        if left >= _BINARY_HEADER.size:
-            header = _BINARY_HEADER.unpack_from(data, position)
-            received, opcode, key_size, extras_size, _, body_size, _, _ = header
-            value_size = body_size - key_size - extras_size
-            if received != magic or not value_size >= 0 or body_size > VALUE_MAX:
-                raise ProtocolError("not the binary protocol")
-            if magic == BINARY_RESPONSE and body_size == 8 and is_count(opcode):
-                value_size = 0  # a number; see counted_from_nothing()
-            before_value = _BINARY_HEADER.size + body_size - value_size
-            if left >= before_value:
-                self.body_bytes = _BINARY_HEADER.size + body_size
-                self.skip = value_size
-                return header, position + before_value
-        elif left and data[position] != magic:
+def next_message(
+    reader: LineReader, magic: int, data: bytes, position: int
+) -> Optional[Tuple[Tuple[Any, ...], int]]:
+    """(header, where its key ends) of the message at data[position]; its value is to be
+    skipped. None if it is not there up to the key: the beginning is kept. Raises
+    ProtocolError.
+    """
+    left = len(data) - position
+    if left >= _BINARY_HEADER.size:
+        header = _BINARY_HEADER.unpack_from(data, position)
+        received, opcode, key_size, extras_size, _, body_size, _, _ = header
+        value_size = body_size - key_size - extras_size
+        if received != magic or not value_size >= 0 or body_size > VALUE_MAX:
             raise ProtocolError("not the binary protocol")
-        self.partial += data[position:]
-        return None
+        if magic == BINARY_RESPONSE and body_size == 8 and is_count(opcode):
+            value_size = 0  # a number; see counted_from_nothing()
+        before_value = _BINARY_HEADER.size + body_size - value_size
+        if left >= before_value:
+            reader.body_bytes = _BINARY_HEADER.size + body_size
+            reader.skip = value_size
+            return header, position + before_value
+    elif left and data[position] != magic:
+        raise ProtocolError("not the binary protocol")
+    reader.partial += data[position:]
+    return None
 
 
-class BinaryRequestParser(BinaryParser):
+class BinaryRequestParser(RequestParser):
     """The requests of one connection in the binary protocol, in order. See RequestParser."""
 
-    __slots__ = ("fresh", "storing")
+    __slots__ = ()
 
     def __init__(self) -> None:
         super().__init__()
         self.fresh = False
-        self.storing: Optional[Request] = None
 
     def feed(self, data: bytes, time_ns: int) -> List[Request]:
         """See RequestParser.feed."""
@@ -3398,7 +3391,7 @@ class BinaryRequestParser(BinaryParser):
             data = bytes(self.partial) + data
             self.partial.clear()
         while position < len(data):
-            found = self.next_message(BINARY_REQUEST, data, position)
+            found = next_message(self, BINARY_REQUEST, data, position)
             if not found:
                 break
             header, key_end = found
@@ -3411,28 +3404,11 @@ class BinaryRequestParser(BinaryParser):
             position = key_end + taken
         return requests
 
-    def gap(self, length: int, time_ns: int) -> bool:
-        """See RequestParser.gap."""
-        if length > self.skip:
-            return False
-        self._pass_over(length, time_ns)
-        return True
 
-    def _pass_over(self, length: int, time_ns: int) -> None:
-        self.skip -= length
-        if not self.skip and self.storing:
-            self.storing.time_ns = time_ns
-            self.storing = None
-
-
-class BinaryResponseParser(BinaryParser):
+class BinaryResponseParser(ResponseParser):
     """The replies of one connection in the binary protocol, in order. See ResponseParser."""
 
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.value: Optional[Response] = None  # a message whose value is being skipped
+    __slots__ = ()
 
     def feed(self, data: bytes) -> List[Response]:
         """What became complete in this data."""
@@ -3445,7 +3421,7 @@ class BinaryResponseParser(BinaryParser):
             data = bytes(self.partial) + data
             self.partial.clear()
         while position < len(data):
-            found = self.next_message(BINARY_RESPONSE, data, position)
+            found = next_message(self, BINARY_RESPONSE, data, position)
             if not found:
                 break
             header, key_end = found
@@ -3458,19 +3434,6 @@ class BinaryResponseParser(BinaryParser):
             self._pass_over(taken, responses)
             position = key_end + taken
         return responses
-
-    def gap(self, length: int, responses: List[Response]) -> bool:
-        """See ResponseParser.gap."""
-        if length > self.skip:
-            return False
-        self._pass_over(length, responses)
-        return True
-
-    def _pass_over(self, length: int, responses: List[Response]) -> None:
-        self.skip -= length
-        if not self.skip and self.value:
-            responses.append(self.value)
-            self.value = None
 
 
 # ==== Matching ========================================================================
@@ -3620,8 +3583,8 @@ class Connection:
         self.number = number
         self.peer = peer  # see Segment
         self.named = False  # is it known which server it belongs to?
-        self.requests: Union[RequestParser, BinaryRequestParser] = RequestParser()
-        self.responses: Union[ResponseParser, BinaryResponseParser] = ResponseParser()
+        self.requests = RequestParser()
+        self.responses = ResponseParser()
         self.binary: Optional[bool] = None  # which protocol it speaks, if that is certain
         self.queue: Deque[Request] = deque()
         self.state = state
