@@ -276,7 +276,7 @@ def count_binary(counted: Counter[str], command: str, flags: List[str], outcome:
         counted["cmd_set"] += 1
         if flags[-1] == "cas":
             kinds = {"stored": "cas_hits", "exists": "cas_badval", "not_found": "cas_misses"}
-            counted[kinds[outcome]] += 1
+            counted[kinds.get(outcome, "other")] += 1
     elif name == "flush":
         counted["cmd_flush"] += 1
 
