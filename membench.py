@@ -7764,7 +7764,6 @@ PRELOAD_KEYS_MAX = 1_000_000  # looked at in one pass over the profile; bounds m
 PRELOAD_UNKNOWN_BYTES = 10  # of a value whose size nothing tells; it can be counted with
 _SETTLED = -(1 << 40)  # nothing to preload, or no more to learn
 _HELD = frozenset((HIT, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
-_WRITERS = frozenset(("set", "add", "cas", "ms"))
 
 
 class Preload:
