@@ -432,7 +432,7 @@ def test_loops(tmp_path: Path) -> None:
         grown = target.stats() - before
         assert report["requests"] == grown["cmd_get"] == 300
         assert grown["total_connections"] == 12
-        assert report["duration_seconds"] > 0.7
+        assert report["duration_seconds"] > 0.69  # the last is due at 2 * 0.25 + 0.198
         assert replay(profile, target.port, "--loop-mode", "times:3", "--speed", "max")[
             "requests"
         ] == 300
