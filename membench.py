@@ -140,12 +140,10 @@ class TlsError(ProtocolError):
 RECV, SEND, OPEN, CLOSE = range(4)
 SERVED = 4  # profile only: it came out which server a connection belongs to
 
-# (kind, time_ns, sock_id, port, peer, offset, length, data, mark)
+# (kind, time_ns, sock, offset, length, data, mark)
 #   kind       RECV, SEND; OPEN, CLOSE: the connection began or ended
 #   time_ns    CLOCK_MONOTONIC
-#   sock_id    the same for one connection as long as it lives
-#   peer       the client's port; in the upper 32 bits the process that moved the bytes,
-#              if the source knows it
+#   sock       whose bytes, packed as SOCK says; mostly it is only looked up
 #   offset     TCP sequence number of the first byte (modulo 2**32)
 #   length     bytes of the stream that this segment stands for; length - len(data) of
 #              them are not there
@@ -157,7 +155,12 @@ SERVED = 4  # profile only: it came out which server a connection belongs to
 #   peer reset the connection: bytes that had arrived may still be read.
 # A plain tuple: there is one for each read and write of the server, and any class
 # costs more to make than the bytes in it to parse.
-Segment = Tuple[int, int, int, int, int, int, int, bytes, int]
+Segment = Tuple[int, int, bytes, int, int, bytes, int]
+
+# sock_id, the same for one connection as long as it lives; the process that moved the bytes, 0
+# if the source does not know it; the client's port; the server's port.
+SOCK = struct.Struct("<QIHH")
+SOCK_ID_BYTES = 8
 
 
 class ServerName(NamedTuple):
@@ -698,8 +701,11 @@ class Source(Protocol):
     def stop(self) -> None:
         """See nothing new. What was seen before can still be read."""
 
-    def server(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
-        """Whom a connection belongs to, from a segment of it; None: not known (yet)."""
+    def server(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
+        """Whom a connection belongs to, from a segment of it; None: not known (yet).
+
+        port, the server's; pid and peer: see SOCK; ends: a struct Endpoints, or empty.
+        """
 
     def counters(self) -> Dict[str, int]:
         """What the source itself counted since the start, by name; bytes and events."""
@@ -729,23 +735,16 @@ class SocketDataEvent(ctypes.Structure):
     _fields_ = [
         ("time_ns", ctypes.c_uint64),
         ("sock_id", ctypes.c_uint64),
-        ("dport", ctypes.c_uint16),
-        ("pad", ctypes.c_uint16),
         ("pid", ctypes.c_uint32),
+        ("dport", ctypes.c_uint16),
+        ("sport", ctypes.c_uint16),
         ("offset", ctypes.c_uint32),
         ("data_len", ctypes.c_uint32),
+        ("mark", ctypes.c_int64),
         ("captured_len", ctypes.c_uint32),
-        ("send_offset", ctypes.c_uint32),
-        ("sport", ctypes.c_uint16),
         ("direction", ctypes.c_uint8),
-        ("pad2", ctypes.c_uint8 * 5),
+        ("pad", ctypes.c_uint8 * 3),
     ]
-
-
-class Run(ctypes.Structure):
-    """Begins each run of a SocketDataEvent's data: bytes captured, then bytes skipped."""
-
-    _fields_ = [("captured_len", ctypes.c_uint32), ("skipped_len", ctypes.c_uint32)]
 
 
 class Endpoints(ctypes.Structure):
@@ -780,11 +779,9 @@ class Counters(ctypes.Structure):
     ]
 
 
-# Struct.unpack_from is twice as fast as the same through the ctypes structures.
-_RUN = struct.Struct("<II")
-# The ring's own header, its first half (see RECORD_BUSY); the event, of which dport, pad and
-# pid are taken as one number, a Segment's peer; and its first run.
-_RECORD = struct.Struct("<I4xQQQIIIIHB5xII")
+# Struct.unpack_from is twice as fast as the same through the ctypes structures. This is the
+# first half of the ring's own header, then the event, whose four names of a socket are one SOCK.
+_RECORD = struct.Struct("<I4xQ16sIIq4xB3x")
 _ENDPOINTS = struct.Struct("<IH2x16s16s")
 
 
@@ -792,58 +789,20 @@ def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
     """Ring records, each a SocketDataEvent, as segments; and how many bytes they were."""
     segments: List[Segment] = []
     append = segments.append
-    unpack, first = _RECORD.unpack_from, _RECORD.size
+    unpack, data_at, behind = _RECORD.unpack_from, _RECORD.size, len(batch)
     position, last = 0, len(batch) - _RECORD.size
     while position <= last:
-        # fmt: off
-        (size, time_ns, sock_id, peer, offset, length, captured,
-         sent, sport, kind, run, skipped) = unpack(batch, position)
-        # fmt: on
-        end = position + RECORD_HEADER_BYTES + (size & RECORD_SIZE)
-        following = end + 7 & ~7
-        if size & RECORD_BUSY or following > len(batch):
-            break
-        if size & RECORD_DISCARDED:
-            position = following
+        size, time_ns, sock, offset, length, mark, kind = unpack(batch, position)
+        end = position + RECORD_HEADER_BYTES + size
+        if end > behind:  # with flags it is far behind
+            end = position + RECORD_HEADER_BYTES + (size & RECORD_SIZE)
+            if size & RECORD_BUSY or end > behind:
+                break
+            position = end + 7 & ~7  # discarded
             continue
-        data_at = position + first
-        position = following
-        if kind > SEND:
-            ends = batch[data_at - _RUN.size : end]
-            append((kind, time_ns, sock_id, sport, peer, offset, sent, ends, -1))
-        elif run == captured:
-            data = batch[data_at : data_at + run]
-            # With nothing missing, SEND has no need of its mark; see ClientOrder.
-            mark = sent if kind == RECV or run == length else -1
-            append((kind, time_ns, sock_id, sport, peer, offset, length, data, mark))
-        else:
-            behind = data_at + run
-            two_runs = behind + _RUN.size + captured - run == end
-            if kind == SEND and two_runs and skipped == length - captured:
-                # A reply, its value left out, and what is behind it.
-                data = batch[data_at:behind] + batch[behind + _RUN.size : end]
-                append((kind, time_ns, sock_id, sport, peer, offset, length, data, run))
-                continue
-            head = (kind, time_ns, sock_id, sport, peer)
-            mark = sent if kind == RECV else -1
-            segments += parse_runs(head, offset, batch[data_at - _RUN.size : end], mark)
+        append((kind, time_ns, sock, offset, length, batch[position + data_at : end], mark))
+        position = end + 7 & ~7
     return segments, position
-
-
-def parse_runs(
-    head: Tuple[int, int, int, int, int], offset: int, data: bytes, mark: int
-) -> List[Segment]:
-    """The segments of an event of several runs."""
-    segments: List[Segment] = []
-    position = 0
-    while position < len(data):
-        captured, skipped = _RUN.unpack_from(data, position)
-        begin = position + _RUN.size
-        position = begin + captured
-        length = captured + skipped
-        segments.append((*head, offset, length, data[begin:position], mark))
-        offset = (offset + length) & 0xFFFFFFFF
-    return segments
 
 
 # ---- Whose sockets are they? ----
@@ -957,11 +916,10 @@ class ServerNames:
         with contextlib.suppress(OSError):
             self._can_look = os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
 
-    def find(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+    def find(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
         """See Source.server."""
-        pid = peer >> 32
         if self._client:
-            address = self._remote(port, peer & 0xFFFF, pid, ends)
+            address = self._remote(port, peer, pid, ends)
             return ServerName(address, "", 0) if address else None
         if not pid:
             return None
@@ -1021,7 +979,7 @@ class UnixConnections:
 
     def __init__(self, there_before: Set[int]) -> None:
         self._there_before = there_before
-        self._open: Dict[int, Tuple[int, int]] = {}  # sock_id -> (inode, peer)
+        self._open: Dict[int, Tuple[int, int, bytes]] = {}  # sock_id -> (inode, pid, sock)
         self._listed: Set[int] = set()  # inodes that could be seen at the last check
         self._gone: List[int] = []  # sock_ids that could not any more
         self._checked_at = time.monotonic()
@@ -1030,14 +988,16 @@ class UnixConnections:
         """The same without the openings that were none, with the closings that were missing."""
         kept = []
         for segment in segments:
-            kind, _, sock_id, _, peer, _, _, data, _ = segment
-            if kind == OPEN:
-                inode = _ENDPOINTS.unpack_from(data)[0]
-                self._open[sock_id] = inode, peer
-                if inode in self._there_before:
-                    continue
-            elif kind == CLOSE:
-                self._open.pop(sock_id, None)
+            kind, sock = segment[0], segment[2]
+            if kind >= OPEN:
+                sock_id, pid, _, _ = SOCK.unpack(sock)
+                if kind == CLOSE:
+                    self._open.pop(sock_id, None)
+                else:
+                    inode = _ENDPOINTS.unpack_from(segment[5])[0]
+                    self._open[sock_id] = inode, pid, sock
+                    if inode in self._there_before:
+                        continue
             kept.append(segment)
         if time.monotonic() - self._checked_at > self.CHECK_SECONDS:
             kept += self._check(now_ns)
@@ -1049,12 +1009,12 @@ class UnixConnections:
         closed: List[Segment] = []
         for sock_id in self._gone:
             if sock_id in self._open:
-                _, peer = self._open.pop(sock_id)
-                closed.append((CLOSE, now_ns, sock_id, 0, peer, -1, 0, b"", -1))
+                _, _, sock = self._open.pop(sock_id)
+                closed.append((CLOSE, now_ns, sock, -1, 0, b"", -1))
         if self._open:
-            there = unix_inodes({peer >> 32 for _, peer in self._open.values()})
+            there = unix_inodes({pid for _, pid, _ in self._open.values()})
             gone = self._listed - there
-            self._gone = [sock_id for sock_id, (inode, _) in self._open.items() if inode in gone]
+            self._gone = [sock_id for sock_id, (inode, *_) in self._open.items() if inode in gone]
             self._listed = there | gone
         return closed
 
@@ -1071,24 +1031,25 @@ class ClientOrder:
     WAITING_MAX = 1024
 
     def __init__(self) -> None:
-        self._next: Dict[int, int] = {}  # sock_id -> the next byte of requests
-        self._held: Dict[int, List[Segment]] = {}
+        self._next: Dict[bytes, int] = {}  # sock_id, packed -> the next byte of requests
+        self._held: Dict[bytes, List[Segment]] = {}
 
     def sort(self, segments: List[Segment], now_ns: int) -> List[Segment]:
         """The segments that may go on now."""
         kept: List[Segment] = []
         for segment in segments:
-            kind, sock_id = segment[0], segment[2]
+            kind, _, sock, offset, length, _, mark = segment
+            sock_id = sock[:SOCK_ID_BYTES]
             if kind == SEND:
                 # Without a mark (bytes are missing) it has no place of its own.
-                expected = self._next.get(sock_id, segment[8]) if segment[8] >= 0 else segment[8]
-                behind = (segment[8] - expected) & 0xFFFFFFFF
+                expected = self._next.get(sock_id, mark) if mark >= 0 else mark
+                behind = (mark - expected) & 0xFFFFFFFF
                 if sock_id in self._held or 0 < behind < 1 << 31:
                     self._held.setdefault(sock_id, []).append(segment)
                     continue
             elif kind == RECV:
                 kept.append(segment)
-                end = (segment[5] + segment[6]) & 0xFFFFFFFF
+                end = (offset + length) & 0xFFFFFFFF
                 self._next[sock_id] = end
                 if sock_id in self._held:
                     kept += self._release(sock_id, end)
@@ -1096,7 +1057,7 @@ class ClientOrder:
             else:  # CLOSE too may come before the last call has returned
                 if kind == OPEN:
                     kept += self._held.pop(sock_id, ())
-                    self._next[sock_id] = segment[5]
+                    self._next[sock_id] = offset
                 elif sock_id in self._held:
                     self._held[sock_id].append(segment)
                     continue
@@ -1109,11 +1070,11 @@ class ClientOrder:
                 self._next.pop(sock_id, None)  # begin anew with what comes next
         return kept
 
-    def _release(self, sock_id: int, end: int) -> List[Segment]:
+    def _release(self, sock_id: bytes, end: int) -> List[Segment]:
         held = self._held.pop(sock_id)
         ready = 0
         while ready < len(held):
-            mark = held[ready][8] if held[ready][0] == SEND else -1
+            mark = held[ready][6] if held[ready][0] == SEND else -1
             if mark >= 0 and 0 < (mark - end) & 0xFFFFFFFF < 1 << 31:
                 break
             ready += 1
@@ -1134,13 +1095,13 @@ class HeldOpenings:
     """
 
     def __init__(self) -> None:
-        self._held: Dict[int, Segment] = {}
+        self._held: Dict[bytes, Segment] = {}
 
     def sort(self, segments: List[Segment]) -> List[Segment]:
         """The segments of the process alone."""
         kept = []
         for segment in segments:
-            kind, sock_id = segment[0], segment[2]
+            kind, sock_id = segment[0], segment[2][:SOCK_ID_BYTES]
             if kind == OPEN:
                 self._held[sock_id] = segment
                 continue
@@ -1359,9 +1320,9 @@ class EbpfSource:
         self._object.detach()
         self._stopped = True
 
-    def server(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+    def server(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
         """See Source.server."""
-        return self._names.find(port, peer, ends)
+        return self._names.find(port, pid, peer, ends)
 
     def counters(self) -> Dict[str, int]:
         """See Source.counters; the fields of struct Counters, of all CPUs."""
@@ -1559,14 +1520,12 @@ class Flow:
     """One TCP connection."""
 
     __slots__ = (
-        *("sock_id", "port", "peer_port", "keys", "client", "server", "time_ns"),
+        *("sock", "keys", "client", "server", "time_ns"),
         *("client_isn", "opening", "ended", "strange"),
     )
 
-    def __init__(self, sock_id: int, port: int, peer_port: int) -> None:
-        self.sock_id = sock_id
-        self.port = port
-        self.peer_port = peer_port
+    def __init__(self, sock: bytes) -> None:
+        self.sock = sock  # see Segment
         self.keys: Tuple[bytes, bytes] = (b"", b"")  # of client's and of server's packets
         self.client = Half(RECV)
         self.server = Half(SEND)
@@ -1642,19 +1601,8 @@ class Reassembler:
                         half.next = (number + length) & WRAP
                         flow = half.flow
                         flow.time_ns = now
-                        append(
-                            (
-                                half.kind,
-                                now,
-                                flow.sock_id,
-                                flow.port,
-                                flow.peer_port,
-                                number,
-                                length,
-                                data[payload : stop if stop < end else end],
-                                -1,
-                            )
-                        )
+                        carried = data[payload : stop if stop < end else end]
+                        append((half.kind, now, flow.sock, number, length, carried, -1))
                     continue
             self.time_ns = now
             self._add(data, ip, end, wire_end)
@@ -1738,7 +1686,7 @@ class Reassembler:
         back = key[size : 2 * size] + key[:size] + key[-2:] + key[-4:-2]
         peer_port, port = struct.unpack(">HH", key[-4:] if to_server else back[-4:])
         self._last_id += 1
-        flow = Flow(self._last_id, port, peer_port)
+        flow = Flow(SOCK.pack(self._last_id, 0, peer_port, port))
         half = flow.client if to_server else flow.server
         flow.keys = (key, back) if to_server else (back, key)
         flow.time_ns = self.time_ns
@@ -1781,9 +1729,7 @@ class Reassembler:
             self._emit(CLOSE, flow, max(flow.client.next, 0), max(flow.server.next, 0))
 
     def _emit(self, kind: int, flow: Flow, offset: int, length: int, data: bytes = b"") -> None:
-        self.segments.append(
-            (kind, self.time_ns, flow.sock_id, flow.port, flow.peer_port, offset, length, data, -1)
-        )
+        self.segments.append((kind, self.time_ns, flow.sock, offset, length, data, -1))
 
     # -- what is not plainly the next data --
 
@@ -2257,7 +2203,7 @@ class CaptureSource:
             self._over = True
             self._reassembler.finish()
 
-    def server(self, port: int, _peer: int, ends: bytes) -> Optional[ServerName]:
+    def server(self, port: int, _pid: int, _peer: int, ends: bytes) -> Optional[ServerName]:
         """See Source.server; packets tell the address alone."""
         return server_of_packets(port, ends)
 
@@ -2333,7 +2279,7 @@ class CaptureSource:
 def count_bytes(segments: Iterable[Segment], totals: List[int]) -> None:
     """Add the bytes received and sent to the two totals."""
     for kind in (RECV, SEND):
-        totals[kind] += sum([segment[6] for segment in segments if segment[0] == kind])
+        totals[kind] += sum([segment[4] for segment in segments if segment[0] == kind])
 
 
 def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
@@ -2652,7 +2598,7 @@ class PacketSource:
             self._attach(struct.pack("=HBBI", RET, 0, 0, 0))
             time.sleep(4 * self.RETIRE_MS / 1000)
 
-    def server(self, port: int, _peer: int, ends: bytes) -> Optional[ServerName]:
+    def server(self, port: int, _pid: int, _peer: int, ends: bytes) -> Optional[ServerName]:
         """See Source.server; packets tell the address alone."""
         return server_of_packets(port, ends)
 
@@ -3006,7 +2952,7 @@ class KnownRequest:
 
     __slots__ = (
         *("form", "reply", "keys", "codes", "value_size", "exptime", "read_length"),
-        *("replies", "code", "hit_head", "hit_head_length", "hit_length", "hit_size"),
+        *("replies", "code", "hit_head", "hit_bare", "hit_mark", "hit_length", "hit_size"),
         *("is_get", "tail"),
     )
 
@@ -3031,7 +2977,8 @@ class KnownRequest:
         self.hit_length = -1
         self.hit_head = b""
 
-    hit_head_length: int
+    hit_bare: bytes  # the same without the value, and
+    hit_mark: int  # the Segment's mark then
     hit_size: int
 
     def is_hit(self, data: bytes, length: int, mark: int) -> bool:
@@ -3051,18 +2998,13 @@ class KnownRequest:
         whole = newline + size + 2 + len(self.tail)
         if whole != length or not data.endswith(self.tail):
             return False
-        if len(data) != length and not self.has_no_value(newline, data, mark):
-            return False
-        self.hit_head = data[:newline]
-        self.hit_head_length = newline
+        bare, bare_mark = data[:newline] + self.tail, newline if self.tail else -1
+        if len(data) != length and (data, mark) != (bare, bare_mark):
+            return False  # the value with its line end may be missing, but nothing else
+        self.hit_head, self.hit_bare, self.hit_mark = data[:newline], bare, bare_mark
         self.hit_length = length
         self.hit_size = size
         return True
-
-    def has_no_value(self, head_length: int, data: bytes, mark: int) -> bool:
-        """Is what is missing of such a reply the value with its line end, and nothing else?"""
-        hole_at = len(data) if mark < 0 else mark
-        return len(data) == head_length + len(self.tail) and hole_at == head_length
 
 
 def known_request(line: bytes, encode: Callable[[bytes], int]) -> Optional[KnownRequest]:
@@ -3551,7 +3493,7 @@ class Connection:
 
     __slots__ = (
         "number",
-        "peer",
+        "sock",
         "named",
         "requests",
         "responses",
@@ -3578,10 +3520,10 @@ class Connection:
         "_matcher",
     )
 
-    def __init__(self, matcher: Matcher, number: int, state: int, peer: int = 0) -> None:
+    def __init__(self, matcher: Matcher, number: int, state: int, sock: bytes = b"") -> None:
         self._matcher = matcher
         self.number = number
-        self.peer = peer  # see Segment
+        self.sock = sock  # see Segment
         self.named = False  # is it known which server it belongs to?
         self.requests = RequestParser()
         self.responses = ResponseParser()
@@ -3599,8 +3541,8 @@ class Connection:
         self.ended = False
         self.final: Optional[Tuple[int, int]] = None  # see Matcher._close
         # While all that waits is of a common kind it waits here and not in the queue, as
-        # [request, time_ns or 0 if it is not whole yet, batch_position]. See _ask_known.
-        self.known: Optional[Deque[List[Any]]] = None
+        # (request, time_ns or 0 if it is not whole yet, batch_position). See _ask_known.
+        self.known: Optional[Deque[Tuple[KnownRequest, int, int]]] = None
         self.known_reply = b""  # the beginning of a reply to the first of them
         self.reads_whole = False  # known, and no request is half read
         self.writes_whole = False  # known, and no reply is half written
@@ -3845,7 +3787,7 @@ class Connection:
             position = min(reader.skip, length)
             reader.skip -= position
             if not reader.skip:
-                known[-1][1] = time_ns
+                known[-1] = (known[-1][0], time_ns, known[-1][2])
         elif reader.partial:
             before = len(reader.partial)
             data, length = bytes(reader.partial) + data, length + before
@@ -3863,10 +3805,9 @@ class Connection:
             following = position + request.read_length
             if end < following < length:  # the same
                 break
-            known.append([request, time_ns, batch])
+            known.append((request, time_ns if following <= length else 0, batch))
             batch += 1
             if following > length:  # its value goes on in the next read
-                known[-1][1] = 0
                 reader.skip = following - length
                 reader.body_bytes = request.read_length
                 following = length
@@ -4442,10 +4383,11 @@ class Matcher:
         secret: bytes,
         responses: bool = True,
         reads: bool = True,
-        server: Callable[[int, int, bytes], Optional[ServerName]] = lambda *_: None,
+        server: Callable[[int, int, int, bytes], Optional[ServerName]] = lambda *_: None,
     ) -> None:
         self.ledger = Ledger()
-        self.connections: Dict[int, Connection] = {}
+        self.connections: Dict[bytes, Connection] = {}  # by sock_id, packed
+        self._by_sock: Dict[bytes, Connection] = {}  # the same by all of sock, as it was last
         self.open_count = 0
         self.total_count = 0
         self.opened_count = 0
@@ -4464,20 +4406,17 @@ class Matcher:
         self.known_requests: Dict[bytes, KnownRequest] = {}  # by their lines
         self._held: Dict[Connection, int] = {}  # see hold()
         self._held_total = 0
-        self._ended: Deque[Tuple[int, Connection]] = deque()
-        self._closed_now: List[Tuple[int, Connection, int, int]] = []
-        self._closed_before: List[Tuple[int, Connection, int, int]] = []
+        self._ended: Deque[Connection] = deque()
+        self._closed_now: List[Tuple[Connection, int]] = []
+        self._closed_before: List[Tuple[Connection, int]] = []
 
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
-        connections, known_requests, sink = self.connections, self.known_requests, self._sink
+        by_sock, known_requests, sink = self._by_sock, self.known_requests, self._sink
         responses, held = self.responses, self._held
         understood = hits = misses = operations = 0
-        for kind, time_ns, sock_id, port, peer, offset, length, data, mark in segments:
-            found = connections.get(sock_id)
-            if found is not None and found.peer != peer:
-                if not self._is_same(found, time_ns, port, peer):
-                    found = None  # its memory was used again, and we missed when
+        for kind, time_ns, sock, offset, length, data, mark in segments:
+            found = by_sock.get(sock) or self._find(sock, time_ns)
             # The two common cases first, and written out: see Connection.known.
             if kind == SEND:
                 if found is not None and found.writes_whole and offset == found.send_next:
@@ -4489,11 +4428,13 @@ class Matcher:
                         if outcome is None:
                             if (
                                 length == request.hit_length
-                                and data.startswith(request.hit_head)
-                                and data.endswith(request.tail)
                                 and (
-                                    len(data) == length
-                                    or request.has_no_value(request.hit_head_length, data, mark)
+                                    (data == request.hit_bare and mark == request.hit_mark)
+                                    or (
+                                        len(data) == length
+                                        and data.startswith(request.hit_head)
+                                        and data.endswith(request.tail)
+                                    )
                                 )
                             ) or request.is_hit(data, length, mark):
                                 outcome = HIT
@@ -4527,7 +4468,7 @@ class Matcher:
                                 )
                             )
                             continue
-                found = found or self._add(sock_id, time_ns, port, peer, OUT_OF_STEP)
+                found = found or self._add(sock, time_ns, OUT_OF_STEP)
                 found.send(time_ns, offset, length, data, mark)
             elif kind == RECV:
                 if (
@@ -4537,34 +4478,34 @@ class Matcher:
                     and not found.known
                     and time_ns != found.batch_time_ns
                 ):
-                    request = known_requests.get(data)
-                    if request is None:  # then perhaps its value follows, or it is new
+                    asked = known_requests.get(data)
+                    if asked is None:  # then perhaps its value follows, or it is new
                         line = data[: data.find(b"\n") + 1]
-                        request = known_requests.get(line) or self.learn(line)
+                        asked = known_requests.get(line) or self.learn(line)
                     if (
-                        request is not None
-                        and request.read_length == length
-                        and (responses or len(request.codes) == 1)
+                        asked is not None
+                        and asked.read_length == length
+                        and (responses or len(asked.codes) == 1)
                     ):
                         if responses:
-                            found.known.append([request, time_ns, 0])  # type: ignore[union-attr]
+                            found.known.append((asked, time_ns, 0))  # type: ignore[union-attr]
                         else:
-                            self.emit_known(found, (request, time_ns, 0), NONE, None, 0)
+                            self.emit_known(found, (asked, time_ns, 0), NONE, None, 0)
                         found.recv_next = (offset + length) & 0xFFFFFFFF
                         found.batch_time_ns = time_ns
                         found.batch_position = 1
                         found.answered = False
                         understood += length
                         continue
-                found = found or self._add(sock_id, time_ns, port, peer, OUT_OF_STEP)
+                found = found or self._add(sock, time_ns, OUT_OF_STEP)
                 found.receive(time_ns, offset, length, data, mark)
             elif kind == OPEN:
-                found = self._add(sock_id, time_ns, port, peer, IN_STEP, data)
+                found = self._add(sock, time_ns, IN_STEP, data)
                 found.recv_next = offset
                 found.send_next = length
             elif found is not None and not found.ended:
                 found.final = (offset, length) if offset >= 0 else None
-                self._closed_now.append((sock_id, found, time_ns, port))
+                self._closed_now.append((found, time_ns))
         self.ledger.understood_bytes += understood
         self.operations += operations
         self.hits += hits
@@ -4575,49 +4516,62 @@ class Matcher:
             self._close(*closed)
         self._closed_before, self._closed_now = self._closed_now, []
 
-    def _is_same(self, connection: Connection, time_ns: int, port: int, peer: int) -> bool:
-        """Another process, or the first: is it the same connection still?"""
-        if (connection.peer ^ peer) & 0xFFFFFFFF:
-            return False
-        if peer >> 32:
-            connection.peer = peer
-        if peer >> 32 and not connection.named:  # when it opened, nobody had it yet
-            connection.named = True
-            server = self._server(port, peer, b"")
-            if server:
-                self._on_connection(time_ns, connection.number, port, SERVED, server)
-        return True
+    def _find(self, sock: bytes, time_ns: int) -> Optional[Connection]:
+        """A connection whose sock is another than when it was seen last, if it is the same."""
+        connection = self.connections.get(sock[:SOCK_ID_BYTES])
+        if connection is None:
+            return None
+        _, pid, peer, port = SOCK.unpack(sock)
+        if SOCK.unpack(connection.sock)[2:] != (peer, port):
+            return None  # its memory was used again, and we missed when
+        if pid:  # another process has it, or the first
+            self._by_sock.pop(connection.sock, None)
+            self._by_sock[sock] = connection
+            connection.sock = sock
+            if not connection.named:
+                connection.named = True
+                server = self._server(port, pid, peer, b"")
+                if server:
+                    self._on_connection(time_ns, connection.number, port, SERVED, server)
+        return connection
 
-    def _add(
-        self, sock_id: int, time_ns: int, port: int, peer: int, state: int, ends: bytes = b""
-    ) -> Connection:
-        old = self.connections.get(sock_id)
+    def _add(self, sock: bytes, time_ns: int, state: int, ends: bytes = b"") -> Connection:
+        _, pid, peer, port = SOCK.unpack(sock)
+        old = self.connections.get(sock[:SOCK_ID_BYTES])
         if old:
-            self._close(sock_id, old, time_ns, port)
+            self._close(old, time_ns)
+            self._remove(old)
         self.total_count += 1
         self.opened_count += state == IN_STEP
         self.open_count += 1
-        connection = Connection(self, self.total_count, state, peer)
-        self.connections[sock_id] = connection
+        connection = Connection(self, self.total_count, state, sock)
+        self.connections[sock[:SOCK_ID_BYTES]] = self._by_sock[sock] = connection
         kind = OPEN if state == IN_STEP else RECV
-        server = self._server(port, peer, ends)
+        server = self._server(port, pid, peer, ends)
         connection.named = server is not None
         self._on_connection(time_ns, connection.number, port, kind, server)
         return connection
 
-    def _close(self, sock_id: int, connection: Connection, time_ns: int, port: int) -> None:
+    def _remove(self, connection: Connection) -> None:
+        """Unless another one has its place by now."""
+        sock = connection.sock
+        for place, name in ((self.connections, sock[:SOCK_ID_BYTES]), (self._by_sock, sock)):
+            if place.get(name) is connection:
+                del place[name]
+
+    def _close(self, connection: Connection, time_ns: int) -> None:
         if connection.ended:
             return
         connection.close()
         self.open_count -= 1
+        port = SOCK.unpack(connection.sock)[3]
         self._on_connection(time_ns, connection.number, port, CLOSE, None)
         # Bytes that came before a reset may be read after it: keep its place a while.
-        self._ended.append((sock_id, connection))
+        self._ended.append(connection)
         if len(self._ended) > self.ENDED_MAX:
-            oldest_id, oldest = self._ended.popleft()
+            oldest = self._ended.popleft()
             self._forget(oldest)
-            if self.connections.get(oldest_id) is oldest:
-                del self.connections[oldest_id]
+            self._remove(oldest)
 
     def _forget(self, connection: Connection) -> None:
         """Count what a closed connection moved and no segment told of."""
@@ -4632,7 +4586,7 @@ class Matcher:
 
     def finish(self) -> None:
         """The recording ends: nothing more will be answered."""
-        for _, connection in self._ended:
+        for connection in self._ended:
             self._forget(connection)
         self._ended.clear()
         for connection in self.connections.values():
@@ -8658,7 +8612,7 @@ def open_ebpf(
     )
     for server in watched.servers:
         for port in server.ports:  # learns their names while it may look into them
-            source.server(port, server.pid << 32, b"")
+            source.server(port, server.pid, 0, b"")
     return source
 
 
@@ -9790,452 +9744,444 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "63780988671262248758e433b482651ea7142fa8a1eac988c848e940b18836fa"
+BPF_SOURCE_SHA256 = "ad14df3da3a9fe9eb02615d7ed2340f37abe355649431bf10995300ff6d5a145"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-c-ri}3w&G0edjv_NdTlM5+WrEdfA|!phU}*EZeYU*_3VCa3kA{UO^h$Bur8QqX%h{vcSmM&`H`LS$E5{-
-ULn4mUf&JN!yg0dSh%?H)6YKi%qk;Oq=bpiMz`t>0P$TZP_$!xLr5g|IGa7VCF|aqU_w=&*xs@WBHu#%$#}r=RY(5d7Q
-)dbsl-hS5YC%uR{D#6sh>jf2!!(!T;YuA$#v$T#|G-
-s{Jmn*Vp3}LdDa&@eSpF<z?+2@Cot8($Z2G68R~i!@tJv>%<;)eYHx6ak@4KDm;E(rt<+#r&5Te`zU^&=7#<H`pmW&FF
-kqp)PZf<JsM>H8hwq_>g$eG`r4`^dS+*(zHYBl*OLLi=B+v(JACWKeKNlRA?l~={qNhQ(|t!kmt$R^NpT+~BU3ywp#AG
-!)YmGCHcZ##%UXVWx3AXWgWA21k`Kw}xSV~0<I&j?M~><1&PtW9j;c!i+~*(A`Q7}0_CHM+q3h!ZG+#N)*O0#cOO}6gV
-3o@EsmcvvP;%vVkyO_<(W|Z%;v8M8h0gCY+q4``R{q1%2-izxrF7TwYpzVFbgRYpmvp$lT{`JJ_cu#2E3eWsl}gV1T-
-B56xsz4jT{@z|S918jTsonc>!b3&FLiRd)qd$-&FMbE>3(}jb4(1W>n1VG<rq=^{|(CVXG{H}nE#WN-
-&`8y_ybkNd^A@c;`slI^L%sV%_^Ofm0w@#bK?0U#mnP4!14S?$j4WglFsvA@#O11-
-^S1XK0N<rD97(E4LNe0UOMZ@@k^XuHS^`AUd4Xq-
-&XOd^n=np!0B)1^uNgIoAh3V^uECPG3iY$op;jvd{I7uV!F+hA&&oZP`=#Ku#?_rIDV7fE1bSb?`8Hk=}mI_rhLC#Oy4
-Ts$;w|`lIg$7{n2G^PotH(9gbG%c7D7{>u<Ht{YY<nR$Y^o`YPL{47anwr><4pFMj^8&flv#TVB8Sns%o6nz()c{nAoJ
-G2G=lxF0#m?f5kJgOqI<?h5zA4QcKNKV;f>K*{s+JGlSherjj6PyC2(E?>~@pYi{lO0RCj<l`@N|K4j@w=2xYPX7h<+;
-KnWgZsk<&fhc7n)qu(y9yr^chPkhl~+oxp^wK0;u#trs;YJVPF8<^N&44ufA=c8SMw-
-k+?%WWRlasq^~r08syCmMUr0Fe+sFBSJIk+`<#&yIH~RxBpO?A3Req3PKbNn9<=5+`*BfHJ@UdR_-
-0?2?DIN#*A5quSKHYCic}Puv{C>`Fi>Zf)m)vo7aoIS#c$IPXN}$M6pL=VsZ=Am3=W#lqt$}s^`*i+T?~>2I;MoCcd>&
-@GHX8p4Etf_;PA5O02gct0U)Sw`$MZ{39WMF)X<cvpd~cMw$;5Zr;ojI~ub-4ZEQg6-mglEc`WdhNRaka~Y`^U#o=-
-LgW%Y<d5v^Da?JPHzXL619|BX<E7q3iG_HmOX;xqD*`FX#xe{=<nC3S-
-ia6MmYX7=lRnQ~ugG<s3#m9N6`m*HiG##k>Kwy}J<9lz>x<=Pv)?8OsQ^^oCu$U{A7epR^k#N`cW2QDnruZ0!pS5ZH&^
-Lg$^Uk$RJ`n8^|tNKq)znL5!(t6_is+RXN`hgP_$C<<WI;^Tw9BTOk<|uQmBmZ~!^mriKugt;~koVaBn3nr)-
-CoD`w=?VVRSRv0p03c(kBw+Ut%3FW%1gr22U&huZ!*NCpO{}V<(DNIdqwjJ@voe6czU#+%k`2@_Y&LfV{DIJ+7&F>Zjx
-(4N)RV&qPl;s&>d#-nQ<-
-0iXH0uY2S9G@X6s(J)Ziu>T+^Elfxg>^~2+1v#&zgudlLwn;d=4(@WLQ(!jai($gol3CF*g<}g(y{4aCADf`=blGn+~3
-dddQ$7VI&vwN7`Sx#o2@lzyZdVJ{$%j04Nw<nhKlh12~HU6jB-wVfb{f!nKpf@n;$gOw%2fcJPk9+y6u=H|W#YIPNO@2
-+hW*%nb-
-t5!*dAU`)fByX(?!%fl{~V{ci}N$A`{6pzUGwFv>0h4G;YM_S(EEwmCA(ffQ&}bc#}*3zQCDsze6?85<$jU%WgRn&7f-
-`@@eGU?Bkp+NjRV6x4s3J#`AfU_`8zLjI2ccMO}pi~^99d-
-Q~l4Knc{r&W~vuCeWZ%re3!{zn#;rU)EaGneE!3(yp0^Myr26=pDyobd|FYI{?fI9`(@d0%MxF@drtQkY?ob07W=y)HD
-1(k`_=U@)}s5FhUdBbjWI{=bssf)_M+48Rg0}odB$GW={8qr0ViM5^?hY0m*?l*dS1u<7q$~KKR0&GMZR8Xa{EW4*T2E
-`y=f<AJSnyhoj;=|CjUmhJ8LSH{GWWD<M}wZvt7?|IvLP&9^Zy1z<q-
-Id(J1<+s#I<>w~OcMh|rUH+%9Oa@z6bad({Ty?av0vv+q+%QalA*LoRmt*+14*j~Hz9$g=o-
-ox$gJu`eQ@O7H6dA?4mYuFF{c(N{{>$S>B&$wUIYABwnxL23|r$b)2ZI<2I5Gp?|Ny%KPESBdP>$$N{>2asjxVC6LZ=M
-_bERRd?(N`1C71qD2jgM7UJV_q!zLeAocbe^@i+q*w%5)nxT%%k+@0Lr(Q)!p0cV*=|AsSg8x?JljL(Y8gYUK)Er(Df*
-KI^#wmWS+j#RB(V(?$I>@-X?kp8Nz?m>;*Eb@+8Pf8*72-8JfYv1GXxy>k6<N!lrYvE;joJ=0vV-
-6`*zP4D#zZI7MVsN3mfe*Pk_bD8lY>~r%Gu5!8IK+%4dP5&8Qe|WB`xbCU!p31Lid#c5hquDD*?OQ0vNh_WzH7?ZsnBs
-kX$&L4qmVUf)|CSeD$D4`oS9N@Hy?KpV_x<H1zv?$~o<8{^vK+ryreCe%dRXJhE4;#dly1-0Zg-
-{nx8&10A5XRXwC1GXeBI{dOWV!0Vx|4*V#)M${!VfGsb)Lmt;e@fw+m<|$*rvCzM_7{OQrLfqWvV(G4|4m<$S&2S6DC0
-%Okj+-
-mb^DPw4SF`MkC(dN=C!GWNVS3@&Zd<GPtQB|ok0htE{&3N`bmvF9VD<+okS@A6Sz&*btoSFxSS`zOb%sh?8oQmprtdVF
-l=d6HaDtK@uCS?%TWF=N-TJ+g6{?VGPIo4?EX*p*K)Q#?~8=JRGf^ry5rO?GbElDjT&ed}K9#C9#uiVk-
-^9O_{GjW~8#^7+lMjxn<=y_prPV~iPlk=H>?yq9?0u2`Pyi+`Q}?|8rL`#Qc_E$`%qB3?MTLUqYM>E@$3$K})QwzoN7o
-VQ5+*k!)zdC|c0dY$4-
-bAfq3^OR#h8oROAuUCYwjJk3hY5odxl+*n(=Zo#=W_LaOQnPj+dq4Z{)b>&DLqqJJ;p+rnqkN6<mD^48xHo@La^~lHKQ
-_wOw6mUI@_W+E=dAgQT9^4%E$1sExV}@YH>FqBJTz#{4<)N{;Te9O*LBBuKH9+R6PH?y{KA|cy-
-&Eas!p$0Kg|8lBm8`?+kZ*@o|XDrqt~}D{~XR6-{-
-_{>dTbx(of`<%sj!Tt_{5IqceKxAv15(2J_elg3J2D8SW1wR=Ov6e`D+=p3gLgnCF-
-5`de3V6UX1cdJ+<@|3+c2n~gmK?RtF&yT`R$51V;gob~8McV5{%#Otmm{(4;=o)4U^;rRkzKh5h-
-uhnS1F!JqVJ=y8=D?4PYH?*u?+8uf53|#t{*5B8RU081Yt%BwKlCGc6RIFDW<Vx2^&H8fE>_5C;_XAJ0RPjCq?<1S_k)
-5L~=UPWz$@g<R@%foqPx<+=_lKPIv~@mhm=)!ncKWR=W5s#?eO1Nt1j!_?({g>7_G#7~nt9#(GPfr=oJseSfgdip&+B}
-S{anmhU%J%F>myIU=&lRxe6eJD$>b>S_cZ8rPL|);r*wVPaX-
-+zTaSZYd?m)g1sDelD;Ni>#R0B=Ew^<QI>D9HzuvFZ`yy9T96qS`C5rX(b?z5uoN>U63srosq4#5%mF=(e^8QNA_3f{i
-{g^`$|5f){OgP+cS+>vees`bcHE(^E<tX%i&R7fVyEI0<aY^mF3|w~fXN>#lhL4){HrNm0{`vBq!da&^`;Rg|U$Do$jp
-J-TrTIF<*A!oS_?qBr7w4b*wU2aYyX!siCELz0_Q$1-+|Tkn_0mROPh$J#(ni;QGj`{tjZ=Kh@pY1~S-
-wszmF&0HuZ_6#?KRGPyVN>TW<~2rnX-0xrqudEPKRF?+{XQxR@5=GPo&kUIDh#-`T0wxq@Azhf9jd_-ah+}DBRA#I&qf
-cm73fTULM~Bg}XfLrdwPmTJ7Y^<U7FfTSxP_A!z?HKBJ%EN?2du@{HXURs|l@%f4dE{=Z+c^>!e6KkrX#J@V!UJa10sw
-4R;x{SR+`yrkA!ekje2662RychrXFWj>!^`XOUSUQU-A|8RZsua<B<e6Jc$Vp<<-
-yGrV#SvP*Ia(VxH#@Zi08RYS;=Fha=1YUQ>sZ#x3!irbM_koi8?Gww!fr+clBRu`o0Zs%SXRc(s2>PpVl=tWL`5<Fw+W
-oSg8~pB)Jw7+rR5;^%`T2K+vo7EJiL-jYF~IvWpJ-pP+$$`(pAg}<B&T&E=d33sU)K3B`8De?W4;d8PLF85%;UpYW!&8
--Z;w0c-D4H5-F_)#+9mgcwb7;P(vO<As2{9fS3YXaWw4%9+|FF->|1-~-
-laMDSuLlrUyZUo@vbuZl5po|>$@C#+SuEd*7H91dfwk&&-
-1eNJTK$@=S%BD?mo(T;mlj59?G1LtlzEu1Md1pQQsqM4{^Ka_?FE}18a48z5SUma~1P;$6h_Np6#sOE_b|YD&2oC8*g6
-H_1MdDu-l>0`wyzJ>h&LQzp{np+QM>eVY%|Y-
-lZ0nE88iTT3D_vEY}v6YfI3XN1AzzEnk`B$Oe{gjoD8F`K|}~ZYU$)nzh2#qa>HNcLU4$8J6<~kn@HglbkoSJM94FZ1m
-imw+WbY8k|ql|Cw`E9&`BKk7zqA$>U{`^LLro>+3$q;SL*nU)yiJcaM7OJil!1k4pYcOV4}RzALWJ>iO+hfY(7PxL(=r
-8>=wug4!M&WBu9Tdr;hJ_2Z`lJa6UeYrK9qxUIPV;F$;{!YjJl5Z#^ndZJnv_#G-xSe&R_@2n#awv-qzXv)yd?k9M@S}
-pc*c}zbVgz|)(@|4Se(zmGGPx*r4KS=p=IploecSt`zQ(33<TAus3BANPsJ#T7p^sbuc!S?g})$>)}^S3z9Z}6V?S@mV
-=)r<>cYvBCBZmpk5w#U9Stmn~VO+l}GQnU>tE7SKA#%^W3Kf&ut=KR;#)4Cmbc3q3l%eSp($(Q1u-
-KN%eD@up6^V3E7k@Mhp{nOG?wfOBHsdSpnIV)bL3F~tGeo))3W8BXVB<sr96>Hh9s1dFmsZV+u`_7Edmsw7)Ru#`5^i?
-fCht?eYCu<*YX{i|RKdSw}fq|eqp1sL=(d#vO|7rO=*4RsY4u{u=F7i1sb^hb#q8(xUrMueqV?BDV#XV2gT%q^52Ksco
-C#!0l{W|a5*-H1lUg3STs;igdq_4p_KUJ<ACf{a0qvi{8-^}-
-iOZM}ooMu1cEVsiaINv8Lt5~nUykxKM6!+nNr}Vx`i=HQ3`iZF}d)>#3SLMPN=M`V%eO0rc*W~W!tw6rlyKnS^lJm(Ql
--V~j`+F}fm73or_nG~^+poUgw}Nt9*M8rdj_*46`>v6WS)W*GJ&e6{ec|7Hz3F<v`g*E``{Vt(yk>kd=Ymf9+<95=#;-
-4%_kLK73!C(K66EocuLH>r-aqIU{))G<e|8M!SGnt&Uyb?V&N-?}kuvkD=W$;3VCi)w?w68Hysyc2-
-`FeM?#;PQw#U4AE5C<zhR-dY*{IhMF1=g#=e-}%{k~Zr-
-~7CA_hX+9dFOrAzND|(SvOB|{XWI#*vxvgc|KWT_IKx2Xcx|uwhM!37fyp+SOB~5gliXqo?O3Oc-vdF3wLw<-
-tVl#745=lunP;WT?qLv+Jzg+*o9ll*oFJSE)281V%p6QezfK-
-?K^)@+esB&u<y)vT15i%KEZPNiyyr;`*dc7_UWQ)pS~aL(;(ZYA6V(RHe;VIzDfI3=leL@`^|yU{&qg{Y?uCIrA+5bV3
-*dj9m;lTpzg<GkFtGZ&Rx7}*0ajlqk;dA+oLJAM}u$C9?h{m8oZW0TIb9QupG<Qy|=mZ2(MhXak;kP`MN(?a@VcFj=bj
-j^p!I9+5cI)a#?=ZUP<mZcBLNIi+1E~|39@Or>@hEociBtM?Tdua#g#iXh%*tcG`;VNLY6%j)y<_7VXF<mTbLGzC5+ej
-ts8EjvT&*9r+B}k&j-N9qHMR&x8HQ?->|-
-@ythDJF@pZvyPp&`5D)KeAD(`;4RvFZ+RW?$87HfuG8KtyAJr{w)cWdZ_VBlODnSXo<V!>fBc`Z_pW0-
-^8ZbHue?3?CqJ^!;Td~N`tR~Bx3lbU6;}y2#^*Y&72jB6#0%$JVY)Km73Htu#~YvTD&g$&Ci?xN>(%Rbv;MX_=UK-pqK
->^fR>AvGY_}Hsr&(y<GfQs!=l;vHf2UWRKlT32X&vwH1@wu!WKzeQeEEC&Tt=fl_&oL*K9|hzQ<?YLPFAe(#$Vm;^UKo
-DUsXO2iL14H?7zzQ1Bb*)#&uj5O1}I$movIzdn#YT?s$#gr@-
-fupVjg(<KO1A*%$lHQn`5DeLDU8JGj4ESFviv^Mrg!`$)(4)COK>3GzA%=f~SeY+fGUycM5G*TieiIbQAg{8gSe`6`b4
-%jGj|^>54in`YDR@VVGE!II~Ak_T8HxL@k!_e9Nib<DYb<1h6^y4=*n-
-$(K7s0eWXq59$7`uUrh^oNeT_kFHXFY~45Z=couz{#4G&jYU(kD1SU?+IORJin^rG2f>sJFhhM-_L>lXZD?VT*mjg8uq
-Ppp8P{k9vyF{9DF|dWW`^rb7bDWb;b9zegvRA&y;x|X$9$)p1;hOoxi+MvVFe6@B5p1<$vLPz4dwJe983Y-
-}Jol>hZnBdF8KiIsty~<(cBRy&^eZZ}=6~OZj=_%RIlCUvk%@_&Xd>o~wP&q|&Ni^Zd2Kzxi`@*Y_Qpb;6vd(|WSb*sB
-$Ao-Sn0)4fkz{XE^J|1IaEF4fL1+2?qY{2s-!b5bv}z10HedDx!4bh^0SSa*%~@rKnOneP!4`z0-
-Rb6%?ad$#&R6lXrJ%XQ{MQD>Z8N&2Pq*qq~9NjtxKJln5Y?y*m~<u>DqoR-Hdy$EnWF!1slynnY_J^xyn@4}R_zl3dfJ
-nx397A(gPu^c}h{V|n4{9~$*H!sIH$T8-
-~(ad}Q#5*t7UPhiFkY}WfJVPbyw{qw7&`x`}>xj7VyYaj6yYaj6yYaj6yYaj6yYaj6yYaj6yYaj6yYaj6yYaj6yYaj6y
-Yaj6yYaj6yYaj6yYaj6yYaj6yYaj66XI9CTfuK&2r;)t|J(kM=k4R;@A9YqVnxJ5ePBzy8zIcQ98Ned4(n6x&NKW6O_h
-^8^TMA<Qg1Nc%y9*sV8SO)Ez37Z=vpPur^wGb@~g}0?}D1}5A*#v{d-jCGgi~|?-
-<|D(Z478US__R?;~{oZocoJ`)B#ShwlHG&}a9@EA*KZc|Sq-AK`q<FRo0041S6I<kvg+Q={rjFZ^1Rl!H2;`GumK)i-
-FXxg7sa=yR>I9P%$<)p9xhgAQ6BvYwOjX(}V@O;(t7<?4f@l1Ga|oTo-BPir|(-
-{iELA?*!i;<b)C`ZkqIyZCn)_{~y%FTX<kE&4~Yt&%eMu2tXvVAXd;MX|o?_<ox68sw6#XLnhzJ56}H9x&nQdOzRGj2$
-!K>Auf|r~6?Op6;KkU|p?r%N67znPO3WRz+E+roG9uH*)@8V_A-Kop0v+%R1k}`TvL(c6|iozO9T*t#;>=e;w@SD^wj;
-&D<}<FIE)gI9XAY<EJe-{+cDnFH{ue_}i8orObA5S$?0-
-GLBO&{*dn{>HbgnewyyT$@g<~|82gPnf)H$N9g|V`M!hh7x})YN`FUN#ZUJ^AIC4ho5T0hRq{Nr5K$KRX8F#R3{Qe+@f
-G#jE_<7=Saw^6JFWU__i6oWXI(JQ-
-f8Kd=?|pbq)yaxUl2F>6vaM9%JYb?*bklX75kxgTm6vfZ={@Mza>u|cG3OQ6kh(7=0t@qV;jr=v~FlYc@p)kzE^L91)*
-%M!klF+?QS`$*9G6>)8F=#zkf#exAOf5e1hNR6XL@x-
-=JL{`uz;wOP&1%U$Gs0$_n#YpDt&FWhdn<|4otmKGQz<e!5JaeP!H3<;r;f^8R<L)z^is{&%z0|8D0zd`Tx*e;c&LJIb
-`h8Y_$(w+fa%+GE%;u}mL*chmpAX36)Pmh9#%`C@r)FEgIpX_e<LF3)$kJO`mX_m(M7*a~C!@A7jm-?j2;bYA{E-
-7b;WLsp+yVdeEcE3X}#*MH!=-Y*<uWOdLQ-
-%TIV#`3Au?<3YdD7=Agwa*HFN&lU&x`)d6|8kx7k6UG}fw1>c=lT<LePFE)`!>4&y|r5B<r(^~(EVfl%%7~)IxhwFExw
-oi*k958N$zKUNcZpHF-QKnKKZG8DTCE?|2W69p6{g`chG$o%jwp2I!?)V(!I1ldZgOZ{o7flN9g`2%k=m<`7Wt0Op@<q
-T?}huAt+@q#`mh9Tj$zm|APIF6=kC8|Ch-9xNCCy-bw#^X`K!e;(lZwgn7ccmwIy`T-
-2$1!^QUgXjqpq!f93LKk+WUK*q>Va+rU;q3ABZ!?~K>zh${EY$(Qg=cZ!*4{y?TqMbMSml!)Y6`$?eRD8B!i_*m^DX;L
-BqV8|oQq=uDd@tqplQ$LHLFy)5H}W^c_cF}LO~pEUmhWYqRo<*+A~VuN_xy=p5!UWvI#Ajsk@m`ckzyI&7SVs_-
-Y%p3v&zp|VLnXvryz{{Q?9v4u^*d?6lI&I`xNwJ1J=F#v)4ykiqF22?v4LbE&7|p_Op+cX=?|z>b7>)3OgwKi>+F&GLE
-lpE%vX*p6}qXrjFai>{k8vAjU;$nfXhkFaMtTpK<!nSpAUgf6q3Z#{GPKNE>VF&wRhrDu3$^oj3X0w?lu&#4dl@x)(ft
-nrHiW2>vS_H16*x>P@Nq9&Xk79V_Gi3j1Fw<G*pY_J3~~|DR?5_m%PgTlRmxjQ>0KX#WqC@xRReKV`{7{)K~`ZMwe0E3
-EHZ+w}J~WPRVJ|0F|D&g1TCbNaOk%)^H`Eg986hdjRRRy{xK(gsr9&y>;GwRh>~f3`RdDu1K*GH*WC9eWJ=ef_7t)t?a
-kQAe@<gEZ*!XVt{&!^_)_d}pF?Sck9TG12r_|C!u>f%~Oza2P4)|NC%Jr~a1ivusQK<6+0Hbk+hs&TZu^w4sk#c4cR0v
-EM&R_i49JapIBx3i|sO^}p!aCAGg?ys!Bc`rk~a%1>2>3i79&+TIr2H`j43{I^ci2Um!{=rnp!;o0atbpIOPkJJ74JB{
-sLA^s=bzoh!ziqiIEq_mwW`;=;JRMh_xm!bY4)t@Nw^6RSVael>2$(dhYRdbmGR+xLN`v<K1wGXMdRh;|^o{+NGY`K53
-sBhHSo*xz6-
-G`4JJ^aq@V~_k~XZP`Uc6D}lliP(m4u}iqM+Q!x@9&G89Xx+p{ZBlQJbPA*4ECPs9_SOvzP{o9krB~5c!A;>NhOE+Mc=
-@1fA8qP;CXRw@Y()8F?j0KNI!Y@pYQ87_hTcyDw?6e;Zf12{!a<sw!fI5&ew%~cNCpQQZn4=7^QJ8neOgCKRP_nKO)Zb
-kBMiKXD{@NAxdK4{ON8P_lW3!mO_k(2V~azherhE>RI+uw@;6a($gwi+Ev|Z*S_Jwp`rf1ZjQsC_B@rmaCX$A3+IRXlY
-Pmj&-
-QaPmIH_A8|v;$jwVkJC(mip?nB8wD#%dxsk6z`EJB&jW4*)4(cYAJIyurWh6e}FiBTDuc$TC(ILsF+_W8k!=f$ak;gL~
-sw*S<qmO;0=9qR8tBhDsAM!S=v`g*qiycinpe^%X)<M4&^(yuo;G<so}Drw}*fGnXnMY-tHq7yRD;=)M(aQ6UJWUr8q9
-;1ryAAOK~I#rm_fph)c=cz2D3^Kfm-^8j@P4?}VH5n^bWN#`tEOQ`8;3Gl{<0v6#LOs@bp44JM3V-1IU|&B8{oKIWF{-
-2CXZwdm@7V#F`iK@4J$_Oa{%xcQ>gH%a3FUl$dQ_&M1v4T}oF7OZ8>PBAM>!ctcaNxhsSL@!?iBrx;@vwcAKH8C(D0zD
-t-VhVo!Z+=**{NtIXiH^Kcd=2#Cj&G6gT2&eOp93BuC916{l6y==+hggQJl{#n6$Rk$ne6&2T>n?0ke$>y{dEc5v{_g`
-w{Lv;F6yJH0}-MRv-^TPgg&sYtYiJz6!&+`X&)$;hEYk!Ue`q6Z&2+WEloM;?Eyo31A#_eJi1<gvp?-
-%0fL6P?G7NA4~<9P4`gv16UB6k~GaT;$oov&qqcv;EPnTPe`iJ;Ph0$<bDsd~!6h^H5}eWOt<VWaneYyN^Ep_@j|qR7r
-XV&yS4Cg2y7emB0=~IG?xNtJG?*RFlXalFvaSl&1&##weVW=euH0M((*Mvj0HjIn8$|-
-gk%LeeKF2=JCEKi}CcI8XT4>a)IKVhac=bN@=N(2cD$6sJh+n#&O$|My6L2+|He%CPF_Q#l9ya_eSoxE%MxRk(MZ@ckK
-A%B*VzP_eM+*s@>LBt{~3cy;2|KW2)5mMou0+a-
-y^Q(ZdPPZ4c!C9xhm`rzcURg{>ST6@?1_9Hmg|>08Xx2gQ4@TF7Iak3HBLxg=_e>NN0Vq~%cL;^1%}-
-O6H+Y$>jDvWT&R98!8m?j@~@8n1n=RPftmxpzm65^-DD-MZ6L2i4b5j0436aP9CaRhf-
-}^L<hFYKzF+wnYZoBD*5HT1f;_6Dc<lZk#HMha&9<^&QDe-
-|g9>3amm>UlTd61D&T3T6(fxh&f!DMlqn;1eZX|jmjS_#vq$U>yt)a15#L)Csn)b5UD$kaxq$E#Zb@HTKWm&+)LTq)xJ
-wbK#H{Mu3fEMmcD`01EV9lFnmvK$OA5p>O|O^;y8cd+|&KTwnmy7FC*$F&U>=v!Vj=^-
-xp~o;joqt6cv<{*b~`L5<7MF!br+A-QJ-Kl#=ZKPWO*?kDMForY^XbOp8GpefpxU*XSe7;7MI1#e_YiYNRTN*ALU^WA{
-vYIFyNyd%3QS28;{6qY)aZBD;0pPf<i|*Vbt1zK&v*dD0Kva<4r;+PN_9R#0n5v_rD9%oILcBA8MHE2z$!lZ!p2vr(cr
-WrI^WOXSb42aHD71`VedlLMn<xUmKd)9uq2PIW(Xp?`QRx>MU=ZIS!C9_l`NfA`^&haWl8{ovu_hg-dlAEcvdQo5C^Nm
-GP@_w)~*f;uzGWAb!Qge+EhH?sF)@=X5)w%%ws@Up!}Wnd2tDAZ0%hBiZhRl30oqeB-
-)i^bdNW}{8U*%nc@VXN+zl?LB(uWOs`*>iBYm(Jmyl0&Z){PLRBhWXVWF{xMym(!1B(SXW3>X;n0E5mC}R1qVi{X@3#C
-HrXUhBjAgx%RH^yo97}+=?nGEo`ql^jx)-
-t?JWtGF6Eo?<odUmbvPr2cNYip=|Yc;e#|%oTL%>@uSDOA9~~{*<;>dQKQU_2n~q?eNNw^<^y(f<EVBUAyUGv%I@etJ3
->-
-p&7&Um>HcnIx=O1)x|4#n*^jhYm7=3`D_PD+<aj;!>|S|mdr2v>msS=nWYZS3y)N6#Rg4emU92mfwRmP1M=h&_2dGCLl
-TQ?DvN!=MnlYZInf%CPT?2{YAPu~?gfj;}prbQpy<Md|$7;hK$mIT@evZ00Z@{pp4%VcBBWX2O0*5DSiV~$vXi>01(`t
-M@iA!~>DIp0tLfMblbygHf$&4?r3f*o?wI5M4O1+&kqDqCZ8imTtec*q$>wgfNR*4E#>D(JB6-
-Jbnz%7R&@}Yyaw;34scz&*u7u}r<Nj-
-5#ljXe@Ia;Qg%D1v~ij~bXC>*ff8}V8z=2Jxj#>%qi^`vaM)iRXqb!tW~4p2>47U<pXQ%O@1M%FTh@^eC|eP+;94b+Ow
-8uzgGDK{(RfzR}MPQADTp|cKCsw$O^-BP+Lr4+n&y~6e><G}_h+oauArA54~k-8(0O4Y3n-
-LgEHAHs%2sVI+o4lPrzQq6RkzH>iCUaE3o=ta2|ExP4?Zj<UAP3yHlwW3CepB_z#Q8Ic)Pu;rAU5?(;i0eA~_`^~3rGZ
-GdA?Xp>J#wZ^jrL^p>l<wdX&I3tbuI0Ba6i+kazJLn$eHfm!E@&Z<wBBFx6#4g!L#ySEg90akA%>h>`f^cQ7c(G_ugZ@
--F<RNQ{4?y-
-bOsqi<I(?CNb)2R;1*uTESDE{W{RIcUUnI6eH{Ie!Bm*{pw;bZmPA_p}~=n0l9EU(R9ldtWgr$9o_1=_Pg8fK0xz3m8x
-vdXKuOID)ZiAmW-;K!B?$z@fg9AC=<(}$l-
-^&PdxTWf;t4XT1$<oTZWIy3Q)pVWoxr+Eo%2hSzBaHP%T6`z7`eVBad|+mm0gw@eVRcWHI(DyM5ms5z_tPZYfx{{LhaL
-rbeQrN~Xl$TAYN*Rp^LZZ>1+My%$SdG&fr0bKMu!0$N|xOYbU6T(UQz{w#9q?#Q$K!vm)VXj&P$FccXbjNGwz-
-+sCNK~vPo({eFlM4AK1h<qe6axpm+*?p@wPxUe*(;Io03PXK`8895*R&Df2|9x_{991&e8M#w-
-tWsjPi5eEu*+D9`Dub$`QnDfiwdTv}x%>3xZcECtB|h-
-@(a!Fp)S*P9dfkqtJ0SH>H^f%m5+!TF9Tc9g7*4A;H6T|A`qQEqj558iybTDI!u26TD`k^nc=XuA-CdoXZ;Lz^k++>kk
-G}mx=Lxkm$>l0WJVXP9Tm!i<JWL6656Sfc)rDFC-1P&w#$W~S9zCs|Q60EZZC-!yve~M-
-n*q7ZaEiu5&z(A;R!~0@!+AMDR8@D!-R;_dbp<ZPx~$^*N9D6^k@F*a2V^bEw&TXyD$bA4f2PNhp;RjEC~dA2-
-8pu5ck8N>9UoMh_pB65@8EEMH>vztnqH;{Mn*@X!)a-
-Sz(cKi2}<3|<yNO;!)d9O_ymj9JVXOoyR!FP?P!(F?)>0rN=~a&$&m<^Q%?ILW7Oni<0_l#)fISIW>k|Z8<}od#qol=z
-kZr36(5&Aa{p;ekcaH2yXiX6+b@h%y%jN&f>n|1c5r!D!A<18NK0{=ba%1qmCNhY<?XfRP?6+Fx84(>OaF*#WRCU@amO
-mPYjm)i9F$a~(i%M{H*30dM%A_%JY}{Y>7w!a_~YG=b{&79%gmn5Vj5dwxCf@Djm!N!Lro1erZgkmvn`iGad@~}^<Q53
-%Rj+^&4XSVdcTrqLw6h?r7&J9FUszt&_+O_cW`KcM#GW*XM`NO&!<Pl#o>X`e&tf5pX4<YvW0qw$Y}DOpw3)HCfnuhEZ
-CBRn(pnW*E#n118?ho@bSkw)rNtx_8`hboC;?~P4}!!+;WRdZokQywbyF0=jEQttxfCU{?l@a*cjSUO-
-7Tl@<+R+R}?!+<w=HJR9X8n9nuxK<13rbiH9B{qx8gMviTgo|48RS!O>9HlaAdX28RbucPG=LZ$OL;h`#jIx*Q6B%f0*
-nTl}YF4Jr4&frDI1vR?J>v+)|Sy!7gic_yul;fn)uZODzDVlQSiIehMp144q?p*}xo5?6jCfAV}+`;)qI_m#+r9ZqdcL
-56Jq{ZHEYVjnMMUGn0buzb@z@nDzL7VX_;ry-h+XS)S*f2r!0?{`Z8#VD-
-@)Lx3uiBn`pjd(Gh>eH)KyY=OeN<yxIQ6ReXQTtH$-
-qU@f#b@RI&u;bqLy^Z$9654OaCB<p|5V=yvDbT^k{de8_m+Fv+gmiEUkgk=&-4$U?>`&eDWmsRza+G_nOIKAwd_-Ut$G
-MQ;6<f!Bn?}YGi`!<GYMU`gM#N35@@v5dTuwCmJ+Q+8Aa!l=cG8)<Iz)nas*Q2>@{1OV>wA{>G;tTk3G=pbp~ahl!NVP
-YIyMC`AG6&a;!~`yb;~$*p@6$2ctV>bgjCC-KvWzG2ye_mrwXC-
-<3}IO7*o~XJ)!uYBX{@mL~(WVU!%!jaa*?nir$PWVfk91-
-Eh|8@UyNbUt>x^JrAwwi$VK9Xb5SV{Nb*+!kqX6?)c}8oVfU(j%iZm*|badbRR13q)RWk=-
-<PHU|WFilu?#^Y%rkawsd-
-#@KSBwXC^Hk*H>@<UV+cnnje7q^@dM^<b@UzVSz`XO}f|*N~FI+f;j@@=;j(N!7@Av!C1AwMMI5WsL7>*=o6&%QC9xBW
-1!-8$MWa1?p;@fR0gj0Mg`F&f-
-+JK8G?iJn(FilusRwsZnmrQrEHa6LP}TeNH|)ARTmeVD_Z~lG>|qa`XIH_ahHIdR*E6@>bdhvOZPcP$oG$W7hN!3|ke0
->RP-t`ZKN8s=~D=DLSZme5DirmD_sKHYF2|IwcQ19k-{A#rRrVuW1+BvDx+^$8PrS-MRG&CTuiElg}3i<<b)g<8Mmhg>
-NYi;$&S**_HCr<Ga$EYfq4`I!)C=)14n>R&@xB#vU%3GR5vf88XV(m@!4a{ZFo7T0)(gIy2Jh8RR@DEgQDv`J`pT<K41
-Xq)_{Bza1rbsFaw@8G#E!eX>dDGXl=(z_!Rv-MPvW1LUA<`|xA$Y%NZP%p|AgYSSEd0C{!=gUqwmDD$j0%;-J9lH-
-j1c<-~PhUJOCYox-#OhOv3HKY~m^tLB4)pH}KSCFU-RZNq}OY+gqW5*6Z+<CP`_dAKIA^sXk>M%M%bzi=Oa(@wosh)Ut
-B}qJMr*X9^E0Kz{ct!`WkqQUWsc5*aqR2<CT|*{RF_~-BkegC^V3g)Y@>K2!&60`-
-g3BgK4`{1OZQHYpV+j!}L#WkV*WJxcl?|U|r+rGd<l-=)y}7%iNKAYbz{J-
-_F<ql)F!3o3Ra*{+^qzy$iMF`CXt5+_DS=EQwG3k{DtkQw*C0$%2aD4N(^Go(yFB^w@X^DMdS@1}?_JjUx=pUt-
-p#gG7|?|39cr`uTMsTX#hn$8VmZtP8Llup=6<V+zT|>PYsnQ6p-
-)4&OClw5Y!*mbORt5Lc*2`Zlqlj=gF~s+iFTeVm6;2enUtgKuG;YFZ<-
-MC&7p`o5vPe~lFlk0KWI)sN6z$1L++Bb=EXBe&2159poR$FyZlfOAMxhKct)Yj()kfR5pYA7Nww^WBNI;JRgV;1>kM1T
-5XR!<-0-3xCgKF@D;;P^m&)E{C=pY6(U!=Yqnez<qFafhH_mEPiSsv(0L+xE>_dD&#9Irpc7-7-
-KKr!H**<6D_`t3<h+_HaYNt2zRyz(kgP=5zbx(PZa|EdT83TEmb5CU7)sGZ-
-M+J*<^2rHan6t73Tkb4%r`u~OdDQA0i9UI{IM-xuZF9y2ua>xzUS5~{+}?q~XAinZe!Lp8f)tNpEjz{L7Nq#JwOVN%`7
-61=zmgUHni6MGm-
-|^7!~>H$Ll;?o`c788b6W1c<w5RtgA^l`vZpw8+`E?@|J3L6^wNkHnhbx>q0#}ZL8;}c=UY^0UGXJ!P*rTJdwk0jUR|$
-pmQFVY`#_woR??u+a<-
-Fx8HS7;8YaAgss|`SdA;Rc`QnUhdv?csmGfo#A?mi&Vw{P<)lTjXuGtM}nbyFf=kjjASyMk0dEoI!A3glogKCssenL&<
-Q=Ju&M@Ml4#q*rSBRb`d8R40=lE=z0kUj%eV)!m|;;lrr+5^3O!zrRGiiUc=u`7)FJ*6IUK(CShd;8VP7V1`o-
-&5)koeW)a_H647{a?mVoHM(p*Q65Y9GA4VQ3I)y#&hoN#u>)<l1G<UeCQaS)<@`c)7~vl=<9Rb*7*jq^5}*vxqh?6UCP
-T@<t`DR%tH6z**@d1UOnl*s8Q-
-8vG*?1^2My<4|H`Od#9S7$+x!*%J#$h<V7YMhxG3}cKq=DM;<vA?^LI3y|ksj_i~X}fy*9$;K<|0I^73b4lR2tsodF;Q
-Y&YD<}gW#mA%r7gS-bU*SE@@r?6MrU}>$@n;TM0S6d;wwl(eTAcH0C_GIrZH`zq>r%Rb=<n+5}-
-yf4=S1(=4t=nGxMw9(Q0W~{0=_|fb;OVvs-707D2krfPB?tD@=EhatFwhNKg_R-gg!=|)>O0)W-
-keN#_tO^!&Qd*gpX)zIHCpstmNC5oD{ogg<!}Sr!gG#FEPGqQeXjJG058n>zLC9edRctgu@*fnJK5$r2TwLIbH=w{o!J
-K8l}~3O)@#j$-TA&O$%;$PhY96!zZpJ<#=6;_?H}O-g_dx&XuwggTa?Ip-&F-
-Na#dljyu{ZlFIYRcMu~OdN{WHc`Nh=#?-
-Wk^8oBWFxq)H>;`g8)d%XJ{hu_wDqKh7Nj&7D&dw}De*WP<I8<O^0HvE`=e_B1OZ_l{rj68pP_r`>jz0Oc_H05=??4fo
-pcuQTL*j1ZfavA8@aT55W-
-lnL0_FZ_4QpF*CS|hhcVo#b=q0Z}Jcpmnk@balXWFTLgAC`8OswV5*KC8H`t`cz8+mu==9Vl*}K+EB}m;RneOkgUw8=5
-`zD<M)4e0;YUJEyE?j9e1)H3oT-
-K<&~?hi>^|{e|=1ab>!dauVt#d^PpG#WRE4Pc68I`sFF%?ykef<KDZ<CAU;%+&tgr?9hCG@<a2gy(VpS40xYDK;yl8JD
-^`z9gr`L=-hbKNv?bLn73Y4_4A9#NgBk>tI786nAsfDn_;E4#^F?$_u{GAAEn-
-H@XSCzE3f`efT!SO{|pY({91;O?zF!oAPo>Tz7@w=YEje~>T?$T@|E7m;Hk*P6q%lql`%4+M)X^`bXT7nMRZEuJ8YWF<
-ls7UDK+lc+tf?zhac|jez@~^H>n`0-
-|^1Y;v}k=M7hyZ3v1c%T6(#xOvkK~u~q@E)(@M&?owIlft!!Fqkrjrd%IU8Eg%&c>{SOytz$lIk!Meh=$-
-w&YD2%(9Qo1Vh38#*0lIYNVcB_^IIeY)M;v+NfzHQ{b&6x$$q99?T&Od{!hRD~nBGr#U8XQSqu5K<D*b<WP@Qf#JJ8#I
-exzT08`yl-<_-RL_Awz+j|=g7P=8~op|bdGEcvOP@qqsJZn##6N96Z))(9~wzpu4Xh<_o!XR}R+pOfF4TU-
-2|kNiu{om-21j{bemV)-ZP-`-
-l}_sDM=TKt^+rqS*q%kO6XipBC9Prf}xe!u+In#J<lo&V9|pO)X&X)E#zGT(O<d4j*uBg_5<e@JN^-
-S3oN{+SJ^ZzD<`pnn_Ms+0^32Z`I6%`e9M)AX;Vy-FmQzbIw95K!Myll*)1udynqzL_L>eHE2!F`&vP`F7&!Hv%HV+*K
-vNLljisZZgmN>G?_U&w>9G^FJg1hFn18Exws}+TvS@3l`r;Jj49^#BHwx#H_^!iRUbCA)aThtrlYIR6r~+?<Eer8W4*X
-uO$vv6nPhM$m0FP;fi8>eu^(r;mW&%`4ss#T@I*ks@neJ;GePhR^kbZ{lr=3&lBJN<$(I0uHp5>Ig7Ut=b8T>;)=6DQD
-FWX8Q+{=%rG}m!wOvXt8d`iEI-m^a|k#L90hI%jseGkyMTLuQ@}&OY2Xa-
-1n?yAG;jfU26z^D9(Vy*ezD8uAaEEs0^AN91C9fC0VjZafQNw7z!~5P;4JVYa1MA1I1fAxTmYT{o&}x*UI1Ri`lteZ2M
-z;AfTO_ez%k$s;4a_<a0++`I1M}woB^Hy&H_&Y=YXex^T5-
-<Gr+UJ^USvpuL=jnBJ&~Q=IufCfm_3yi9^g!5${M*f6V+L;+nJ6A2a_J@wT?0h%$dec5RWMXs?Fx5&V0YtH{>y9SMjb<
-~GUnzYOyu#G!WTuPv@2&M}`O4s->?loj7Lif<a?pM~-
-)GXIK<@1CFt`imSO4*A{m!+tmY4(2ZsH^hS?!8}8}Ge+gJ*hidV{+}}bCxRklaXs;*-_7ro-<3xJ@-
-qYZnfJT$Sn#{@kbi){jz1hI%Hw8|M>OEdr#;}-cZ~UFQk89eK@n$uh`1&dR5qh+FJ%I*y_5~O`Y;)A?WJkv=PADW*Q-
-Ur;vn%XJU_?$Ihp=kwK8NS&(gJFj_NPyh7U9UEnU}tFeoC-
-4K*}gPmumH?;*bX#h{2WpC#U!4T=tn*AvH?KTh28$)M=6xS6<zd75}_j_RNJyTmt5lDwF2A{+bGS4bZ$-
-bg&j+(YdD9@%%y?;~y`Wi2pYAzn|)I?Md0GW=%hpPBz&a)jDH^SV`3KimE4L)3<M5(h2bM;x;FPU5h|4--
-c$_7k@=4-mJtQGaZ)pEv>B!~8koa69#{%)dumdw}{^i+2-GGA~MABzZ9JsiW}sP=8tD*7pqaz2qNzBPeDq-bg&p{2t=^
->7ZD!;tx~&!CK3{tE*9SA<3VT9}~^ih)Aug@6lRU-($64uhzQy-
-c#%9d#cve_cS~|UhC?6j=4bjX`sUAA^f!Ezmxn67W;{3nE#GAl&=x97W;|km}^&4{LvaQZ}C>*1&jT}i_8azTck3qDzc
-wA$owwi=mC<a#WlnU=1&kGxTi++SiG4yW${+xG=v{#{;$NVNckp#bIc9(LacePMocqrBW{k9d@K$T&oJLB{g04*EDjOR
-F()K<)hN9&yq;KoY~Aqv#375{MjT=OG;#EJjfh(Qe)5koe?!JkjU{gJ2I2&BYXhZ6jVo>W?<W6Q<|O$y4pDtE|2%R1Xp
-Q<qH-<M6hb+E{IBM~2#O)Rbh-1uOAr4dH?O^^s@y*nD;})+aPB3qzN%z_hQhhS-CtmaA8Zl&XfH=(@C*DepIb(4RahCa
-Ki5tF7^=+}Ac#8SgWPH^4r<wl)@%lNcU*_-
-0{CtP>n>o0KY^E1##UgWrxZwvi>O=g7{lsDBUgF9{k{9zu;!s_!h%tYJxcLo|kHxEr<Mr-
-%)K%|}M~QlOJWAEO<IzyPJ07L$-SKF=-
-W`uJ_3n5xQSXj7xq5fJngaiPy*qx*Fn^B9v*j}NuNF5F&(%Z!%KR1buU<>?W&U&G+Re4<k1H8&A`UgU{t@PIqa4p_MLY
-AJMrj|_ijD?r{A;fjaps?p;Sbb`1ap#j?>)6*$l{+MPFw6J&H!hbe~UOwo%vLQr9ThWiURW=lYeNUR?ISgm$;#;R?J)M
-CthH#Xd-zXr}Bolza*|t)QYgh8;GM8Zzb-qI6~ZI@jb)|ivz?xA*;R8;FD&)Nd9YR@X0X0K)imaR!mszC(c^DnK;KhO}
-vf<t10H!iPw(Siahh*%kt3RHN(7Wt!)1!k5I9_g=BjRx$=|lwtt9u7d;<(k?MbqH9mi`R;^J=J|e%(pI9UR)A~=mre}@
-lu{cOD#5~nZ`RiLFa?D={OZ}@B(-yBME-?QUaZRvV%vk;h$bZ)I-%kE>%>Rzk^N+3(^USXkH$JyUEHJ-
-8ykjmTLXEC}m^rqc+TV9Vq6_>J;GY5>Vjd<Ald!Y!{3P?o$iI$+KLwn(*iSs)=-
-L+x%+uTD_wv_>V3X!=6W>|2MueJN|1kJRo80)?Eq_1xcUXLgcnHF$neW{}@z<>p6TmqLKgB#u{sB^^Y2bpz+lgl^_7l%
-GS^7qmH_!a*JLG(NjryZpc6!0Ju73nL2H`uH|CIb|Hm?y~zzOCzWPZlih;ev6!|dNl@n_bEEbt`rLE`WWYs3`ufaDjc{
-1!J5FF^d^bw&Tx<R4-FM`}O5<JF>_`RIBY4-
-(ZPW^oO1kHv2zPJ#ar^RH6;{_Gl&Vg3V|ze%cJiyMgZ>%iV+uHHrAV^n{@v&`R+>5W#4P&1UT*$p2BZf|y<Pr>sO&Bgq
-!ru<Dachd8#U!nW}&oVzld=qs(^UR-<{!?qjqQ$$3<sTN1{O|@@Kh+{^@jBv;^=^LR%%?U;dD46W{Kvt60yt~&L&TF-d
-VWeT$NUxI&}6lkve-{N&FtSu|8mu09@1Z6zKi@<|9Z9hV^lT=na>b6<w>8y&|a8-Q-
-*)FT66&?;Q1blZzfJ#>?fXt_;bu}$oMXkzH9(}+2Hy|f!moAo2WfZSBv<DVtx9lKD(Izd^6Q&p4vC_Uz30HWg4$6ZXix
-E*F|YOqrqv&;s)Xj^Lr`1ni$m|^KR+?WorMHe<S(lnI9tmonNQ+56{ms56kCi@SC@I9q|JA2RE{PMC|`6_4gZHc||rB^
-Rt@r6Wv%$e+{J{gYaF<Uz73C;5r1H-ssMs$2Yq3=Lzu7Zgl6*Q_Rh+)c@09ooC)gyy-
-h@)Ly5mKlyiHs#b|P<_{C^ty?ALH@frxg^lj~U;eR9XFS;C&i|v#zf1A$4y_XH7Ke#r7C%JX0siq#Zuz=4x#jPH^i!MM
-@{ez_*2|)+L>9tNGB>qTQQB9DoW&c6r<e~Dw;Wg{@)mC(o@RbGaU`}%6f6!C&oY0Mc;h`JU*_K=zNv%c%ltLsn;%>y7A
-#&*yvY0y(m%dR{eeHj>xqM#U3)FG*|pEY%$xSn^~fp_W$qx})<yMU@h0LJ^Eu)j$EiLn-
-a;H_{$=8DVwLE!I7HmT{3XdxtP&~aKiVhf^Q**=#cPPu%zr1tkFFBq%&YcOeZR0uOfYXDZc0)8Y_{gt<5VA;-
-TBuv^8pIqoTmC<evCNu9MuQ&)5LXIlDEZv;?Neb*S5I+9pIm0enH0fDwWUTt;Crv*8J_uG~ZzUJ@UWnt2E!R_$J~UbJc
-B>UV-KtmcO6;r-
-2L1n<#u}n)J(JpIrR8N%L*QYYJ38<|D+NbEFRz2Z>`A2Z%eEKS{jhJ5>J`HxYL+|6jy6&#w{*i`NnNFn?Q?Cse2YR-
-76?h&O+o>fhqE#N!Ztg88NcROgFS|I7!8H@!jakGY$8ZB?C^VZL-
-g{=K3)F>A%wK=I8%{PWBcGW^;)5xQCPUl51Fbt1yN{&u;3TqmN;_Ypr3trP7QZzk@rI7l3~o)6ITUCbXQZfdI&J<P8Vh
-Yr+<w8iU*v&?@?TpOzsd1i43>DxVZV%p+$#087D5zkm0Af9F3O&sYUd04!ic;4bLu{;o>)-
-Q=S#_L4T;yZ{#%s(&lbEHm$E#68Tv3L)0yT$v6JFNH`DZUi**NN9WLHc5GGjZDD9mL}nZzRrG93ajySKUeV-
-&d#p?w?^lah`c2ari9Bi}?ZKwL>Hi<`i*#x=t)u>?2-
-eeqP2uUZ?&TmSI0}koj}OyFW<svUneH#NtiFQReT+{A5U87S|DXKzs@2#+VS5FOWQ#<HV~cNPn20kp3@{zO=ag*DUk<$
--il~R?IQ~LQJ;DS~1W3Tg0)~YsG@a8;KX0|CV@*Tuk3u<a*-
-ZR(C%qy4Bs!iEVZFb2_%V`#JHg?tV^ctGk~wwAJ0uNpE%cbH=y2`#BR^-
-Tj=&t?qu!4Djq$cmHN_tGiz#wt@Y(&6+<?)~PdON+0Fl!@Jxd;>>$Hs89QHgGg+%)@KS0VuHE9L$3EWh#d2;69>09i12
-n^?<Zd0)*#xMj~=4%2O8A6h+#i*V!NBa9_Gfw(q3s0<G@)6Kgs+!`LDjGK}-
-SXnbY!b@EvIo1?Jx%Zho*q%z*zQ#4mOf{Ts<Y1RS>5PaI)hl6<^DM44~CpY$<7^0jyiamr#p@i_B1@!Gxyk+IlEoZSKC
-Xa05a52UC*EN&z&fd35e><&vGdO~7uN3nkWRKJm(?s{Bor@J24wbQlldUm?&ap|3|y*JKWkmY@y%E$ae;x*rC5R(=+5a
-*b;K0r3te1n){e&+*nKej>4Gk=75n_SG@rTOK9Qh%v`+U45kv0bix9^VD?on5YdKE(XD6yNF@>c4hb^Odhtf6lz>9%}!
-ybz+iv7jfWq>ff1fC$5^K{(F}@znk0T&IcF4KNw|ue3P^nLL$Wcnk;`+NJN<bfVeIg5?#z29;Ec^LLw1$%ij}q%Rdx_^
-}MKC{t4!No25NcFY?Uy5^o6Ciy7vhB;K;QUd&p&k$3^(kF>h=)79$cFVX7eFV*TkKh)~xFWc(YPp;LipQ%>2er8+U`k8
-BW>qqS7`6jXNdo+GAe~5VF0*(L7uS)&_jsKQ^nEcbs-ym*SB>RwgH`PZtOZvUrZ7;dqZu^*Gej9~f`$_7*m<NelCL6@G
-#p{U+%pWJ-
-`3kjfi#HR`G5>qw<{Y&b=D(EB|9XQ6?s4TC+T;31fTI?#BW`E@IE^2^DeBMnxbn;IaphOo<H~Plk1M~~J+Ax~_PFvBZL
-a)+ZLa)6ZLa(xZLa*HZLa*<+g$m@+Fbd?+g$l|wYl;bYJ>Iz{u$tjHdlVxHdlUmh;M=U4QfxTqam>f{*hbQe(I$19tep
-j^G_2uw1-
-4H^ABj=6@6m0h*`XzxQkiNtLo3L7Cp>kH_82`)gs0GY2wwRtHluWzrIQCH?J0Hi`Nj3Gs}5S^K+|3#^MIz3Ff~f4vnuC
-S&J))V|%&3Cp$klwOVvA-
-$&f^>S__UcnxtEb5e4CwMbapK%CkO^~3!9&2oQ~@@sJ=vA7l1i<p<le@EMD5n_Hj+0~Ku)go;1F5)Qj&qSoXvs$z>|66
-H?-
-$UiIcnfg{^EZg^>7epid>?TS_@^wcB~Dx1Nt|WgL3Zz!2Um+pi=)Ij=46W;KUa%9^Gn1H3#&ze`OCz0$3tSqVn6X5^Jh
-Bc{%A-
-nFmEQiv*wAAdKba`y<oL3PF(#;NWI^n?8vopo)S`L{+)GP@Q;9h)cCKXdB}LkJNN%5#0?(|iMYjn;x6XDCSH>XdG7&8t
-|jiV_$J~E<ky_@zl-eNRWF3RbNd&G*QV;dbNb3IK3lI|Xt4dwx%xu0)cbnx+`Qyw;%J4tZxgF<_iZ{V+<lpNg}ZN)0RJ
-8<em}*ZX8tVsM?YBaox?Z#COJ5#KV|u^C;w?+bB_KAs;E$=Ud&s(o_GPuW6sr^@&tWue$6?0`MjT=H|ONdF9H7MT>M9f
->n7^GbMTV=#N$5KPM!3*c52S&jvG@De%j~Stp%Suu9$Q2Yd4S`k*)X6#hZPgIiI@^WX`>N<7%b5uhRkkaqv$7_f)$3K<
-3=K*#{c0boYU>mF_-}IhStsfo33mbFSR%`^*EIbLD0q$D9lI+Gmx!?-
-K(y=fKVL@hW#8sHe)^2g*SF<{Y=#*I5LAb8gz(CjvI-rp-
-Q(ITvl@)lprnUq97vyxO(Pd#YW#+?<nEcKIafBlGLT!B^_NbJK5ZlJc$>lgu?Vj<5Rldhgt{<N&cbH*M_Te6?!_7vLQC
-OtotV&sV#4x;Zy(?DVMLwad-
-9X>XmF`Mu;H{wlR6=HHY&Q!la>HxTEn@C_6`Z}Dp4X)F9{3UAI$t9`aF*L&xtm0eSy_QZTU*(J@h^<vKA7UFq}8;H%h>
-ZggrbM<1;;#=jRr$CVp5C<)OoH%6hJ;Y&)1H=*Le<RcTPQ7;y`#%wHny>fHVM|_1+!1i?ta!k+vw8xqoi!A2?W}abwX@
-7QZewR<0<N7k5peCSY{0d%%(-
-r3XXOH}on_8V8#~LKn>Kb<BIw##<{Y)Lvr<9V&Pu~MZ*z{?*jW=n*UmEMq<@7t^lH6#PFivuu{kGg+QUN7Z4Uy@8Jly{
-rahQ*(W*VfN&lI@Lh(0uQGGFgTbB2Dy>|}U<Sz^Hn{&^`4m9VUjU6~u<Jy7KHLe|4sB!JUnHtv)H0Pp?oi|tG+JTGUFK
-S&oFjVW>f$g=f9T=;1?Lc!5+Sq|zwXPkQsI~0CH|o7}(#j4b9%6pIMIOm)@XkdmJFu!jy@NVo*?~_IS6_bfcA&BQqG0!
-RfZZ1dyRQrEz698P<B-
-1zu=}RK?wba?ZxQ?j*nMHJ`yyZ`wS(Ok1G}yR?7lAWPk`Mw1a@B<?7m5``*L9C<$()e_sxObHxK1mgz^Zm`@%lAJW=p(
-FJl)PJFN@sx&+vDJz&SB!HydTJ1zru+$7j>1+Ytv9cb(_0d`an?6z>F8-
-Eo1+rh4jfnC=Dc3m9ox&+vD<B*>W*l}6lNwDk6*@ecAn+Ha_aIw<0>q21H#lUXs0J|;+{!`#T4P2;l?Yg-
-t*N!vq+Zj791a@2m?6@e{aWSyty1<T0fF0KZc3cYVxHQ;t<6y^S!HzTU&lx+;yg%oyuR?rbu;bdnj_UwBt_$qA9<b9=V
-Al<SU6%$s&e)AFQGeRJQ1888CpkhqVR6Gk(XKRh)1=?En~Ys)>?UJJ8oSBZk;ZN^cBHYJ=KQYRWb8;|H!b*GyUEy*#%>
-Z|HyOLi*iFW+GIrBcz_pw50oQJt4!CyHOquuTjNLRJaP5+Iu$y9FH+6vB6bHL00d|_P>x}*xJI>fm=KVNhH)Vsa-INEr
-ZUN$747zrc0J|v&c2gMarU=+gQLvlZ!7hq{-
-P8sCi5k~#O4Yb_Q>MnXn<i>pyUEyv#%?lpps}0sHLe|Ge|tl{SF(+GZKLxI4(WbDa=6j?7KhqLmAtvp`6h=NFC|ABoo{
-ofbMBJ2H#*<wQ2QN{qm9nDI+UCxw>3K7>`?7ba(kotcE|0Odq1&wu+g*Q)Vcm6jh-E+&h-<QTfdX*;TyUdJ-
-h8c68oQM^z61jBd+Od^w!t@hS-
-;C^uBX((=F8Ro^ABLb0K*x@q)!|#ETYhCN_4NWIwT4pF2vtGu`NY_d>2;uYRu4v)knQ^s4bj&u)|KCpPPMrk%A{xb3V1
->@2f>XWE%ruQTl|RpGWXvtB3LSu?e>i3+#fne{p|uFX`yz9RFNWd0`_Jv&XZpEv||jj_vqNdC<)QvCoMJFIOl$uryN*<
-F$wh*J=s`EJDt@(+Hp(X+b@XDoh<c*5di#CeF%tj~Q;uGddCdUlxMS?l=#J#W_I)cpOGM$b<Brc6KA=&i>|ZYGX{-
-DAEh(Qqs2_Y{>6c*x>giPIK05F5Ko^#l1v&+bzD?3WwWH*hXm?dpNM<o9M8z4_0J#NnzYuU$xPAU5-
-tuMuzC+~j@FX4Ty^CT(x>zCYvHPr^MvKMic!nVBCf!1Ig3oeu<Ieh@43J(ve6KQ%|zc=Hv*31Fl5&)+Tk^Cs{6Fp}32X
-JLMkgZaf2%!l$YUz!I0f))R56u$sHGwak}B!7QLlh-
-Z`M|{QS{q%ec<_}#ke@H|8<1l}i0{=Yt7l7^ghnz3i>(G8{9oozn=6&vbVbSN#7b2kdQJ5dZfIGn6AA;x8Fh9ruPr&n8
-m@iCKy7Pruh~Iqg#Mu9Fm@jm}{GbOo1@i^-{gA(s^%-yS)}2EKseK%8^5!2;5c?8M-uFD7KPb-
-+H+l07<=@lftwVd~PhdU}gZY42XEy0|!F<5XAI$j%Gk-AW8_fK{oNqAm2Xnr`tUH_Y4Q3tL?9ZEZVY5GP<_l(jzQgbC&
-zt#z*`GJ_gYQZI(I(HnH$P+FhYm@5yvh5XhT*)$&BSKiSe+MpuF13K)p;>uW6!_)kbGaa$+PD(lE<68bzS3c)^$HayfM
-?{eP6?HyTxJR1UzrnZT~Cr%`Y^0>$Zl|7H=WW!1HFEcJsaRJXNDNUw9|+o{1)JejvG-xB%g2fEQrCV7`~}3*^84lTF_I
-;5EtFrn2__e<uHplT;qyw8dfKNqF9T|DygrD*r1@p8aol+Ttz5Gw{4w_w~xd{5A@|N4_jrQ{-
-l1^Zg4GJ`CIe>$K*375Y3ylV`7+@zs25Zl4_6)(Funzh}3R&(f2b&~GuBh2pfuGtBaxCbdUN*}Y)-llrLd$r+wwe-
-l2umh{5n9^yyo`nh!+Kl3xq+;-
-M!{?vMok2qmHzX1NRX4gO74Dm4=|HyjHPi^4x5WkbIUuMn|zl+NwKh0OLSd}NN(=$9C*6}SePZK|3`7aPZWpT%LA%5P<
-Pny~I7l3Dp|D|1DJ2a>7XZh^V>Hpyt&GM|1<dzmrpZF7Wz3XNkE81NDM4RiMAltXcDu0UE<adbKq&LoN%0FQ}uj+?v&7
->vY4rVVu%%;B5%qBf~_Qcj#dG^HCS9#XN*4K_(U44~jL+tX(vmx)c!ppN8TY0W#>t$ZJdL-ABZM~B=o2_@!=CJij+8DN
-8$u&n?ucj(py%JTfUdb`r)+@P2XzP_6lWo0{W1g+&at!IV_0X^VpWu3vdxPD!oC9w7c4kx0ser2&>42*j;{jJMCIYTrO
-a@%NkZUxyUUUUrz32(LdXWjbdLjE%yS#Eu!qyYHH)ZRI+>5gHWVXiD6S;R}>xtYuvh_sn?c5~Ps~3)*Oo5&Zfu4+mp5#
-DJr0r_!Nf+oz59o>18(UAppeG5?lMLud7wE~j->qk9i`ex%<9F+M*6-
-Hyyx*<oMZa6mvfk}_&IR0h&IjCjo(s73+z$0Dpq_(J&k?BScBp5$)@9eTT<fyyS+4z5%l1;?wuh+CZ9iF`+kO^&t{mka
-hs|>CD^(^VT>X&WI<@s9T;b}|T!mZy1nAEM=#R{Ytv>?vrwjB)ew)$OAGw!d>rWK)XUOmB{{rYw4EhoI?X*X&`W9TDCc
-knm*A71(1i5j2{qy@c|I8n~Ph9g?DSXS^)~b&U`_!D-{(Y6*(-
-8ibg4(?R;TI~kdj#C~vU?PgezaP<PlEe84lgPpo`80bgS(I8S%h@uw|u4hT$StoLyo_r+I7Fe<w`;Lb)0Sn(%r=APDB1
-DIsPET^C5QcfppJuJRxvD#o-sh{qvm9A#lH)>uVm|zsK&g;Qq(#KJItjH?w;N+=o~W(SYlIg7Y~A;j1~HVF-Uq4a=w2b
-)Vw;YOitKALID5;Qj?4rwi^4CZ08}`)ZCyZs*v)zhrm$%`^M=YbJhhzr^u(Ks=pXkMdh!_U{`Ue;V8?Sq@on|0c_M8r(
-l&>Ji)%EaxobCvVyXxDRnW)8PK+TrT-7Ap7@rc9-
-AKa`cMjvjFb*aem}Cq8#~ix!S?~r;Oady`9sY1^17d_6YghVcG?_k8=F^P^tc~YMI*;)!O*Xfcs~ww0joZD^%=0^$wjH
-pSXT@)adYO=$HN}pxtM{{Rf<G3i^{n>^=_ee^ja6XTkk{201+RS0kMNIP?Q?&JT*BiPH^3_@DE0JP^K`^Mn1;lqnbV4_
-i2&vq9HA#qozA{3D$I9JqhSr`_}5{y8pJJM=$MBL_(L7EU(-{nGomT-
-g5vIGzH;^QY`S0pSmE{5{~ln&l9MbkipP;Qk#We{i4XbkpFz!>9Fgc4Ki~QPh9`GW|cH>dUXrL^=IWm3E&1_boNreF*g
-Vdjai^cEWG@wR;@&_I6G;1MXj`)b1Ui&)?wi^Pq>9g4%rw!heL*EkO7`=6o(f_%mGI2<Y=p4j%^5eV@a(gFgH=ho6Rca
--9Dzi03fJ(*y1=b3Buv&%f*A@`7IdfXll8`S~!%69M;iEVp@Z{|d*S2luaWKF1;5C9bawxL;)V$(mCAaB!L1A9BCi!Q;
-4Te@X8D=V5%WW_S5*F#Gp`s?zS?;&FKn++W~vWMQ4_-euxn3-
-!X|X&A!)8;(ET?7III$3Fq?TR40dxc{yxFS!4E9@lc~!7k$PT^m5(IR0?hb$^)i(+=VPiO2UI2>%W)Zx+J;qmeVXXN^6
--(RKd=V;^oTr4O}b<}Y<+-0RD@hswA&mT_NO#=W_Wdw7}KcdPXY)-3cVFI8#xDd-
-O$s?_dt;GPI*_jZWq2kgE8{p7#(Yj+&?zi8~SZLWJA*Q5Nlj5EF)`*sV=6WLy!1NRp>{^=IieVE<lw_Kcl(%5O>ejn@Y
-1h_wM>|SvHbB-
-r*GxST`F6JTp(_F3)g#S+*Pdwtf|BA7nA^bPFU35VBJ2;*maQ{nVSA%;emn#SEKWpYGAkWWnc=;^|``5<#6x&Ma=kmst
-QgYs?);#QAm0!E3!2Kgt+8yoTk5y}Tw2SVo)b3%>=T$Wv9^Ajh@yy}4&-
-u*2c>OyZe;4TaK#=nf;dgL&Y>#O!ZyN1Y4v*t?ttl_KKhEh!VF=s8`HzBpW;y&UjN{#$pCJhU0oE(|jRyPoW!49|KVtv
-hV11Yc_fN6jPCz_&7<~ixZ*zN`1NUtlzx-
-x{V}G)HVVCRP!}%Wv_gmO~u@&;e=}toUcbfGaaQ^|9OMWB4k%L*+YIEIxhVvPQbRRR}A)Xkgn}hJbV8+=!FfZf$6d?R_
-obDXt=Vp$70o=zqez{*{|6b$p)3>_rpJsUqaQ`=)pFG5K-
-mEWydx7IGfcrODJ`)iCc4H5KdoP!F3f!OMbmzhSYxJ+tTAv)}_VGJHe)HlcufH<g<@pL7-h|8YqaWh%?Pk7b;$wI7ys-
-@am2xi*Y8ejjXPlofn<8f2>#$0<*vVws|4HRuG}>pl9iQ<@_hRQ@^7ARqkAQM@sdQ_Xh2N&)uUqE+f^x54=Kj~pJ+#by
-mx{k}nfpH~_qEI1zo_DAUgmyLg%5*$N%I{pR~pJyqvTK=k8&)Zk8$`cg#SgKbT1kwM&dDR-
-Q~aXeu~X=7S9QNR>AO}%l#RPza`_Vas4}L-T209-T3BKxzEpYmDIA%MCyzD-
-{kUs$o0>yai5=B3;9{+avWH!ciGtIhK(I>coMj4W0C*6)ZdM6`Q*1T?eeEKx&A#jL;M!YbA#iNVtKzU-6F0$5-
-o1{N#NjCw?5)qAwBR9Z+HE3J6w+J1bG4HEdIV}AXfZcyP*DeLHtqo`E=9`A8B>t8)|j^+l3pSS$C;rw_t_qKLc#m1wDN
-N?x}?Ez-ArKuvzc(^a*&T+ReXN*E9aX8rMHl>y{@9<xN9*1(dG<EU<jQ8Q?IKcM-
-S%<(~&0hw_G@ygfnJf4askPe}ZqWn12|y%&Jv6>k2gK;9FTZhT>=zZ8Uzf&8-|?-
-a;)s>*HubHJh++9TA*G}Olj*A&MKS-uI2<@2Akc+TpNtGK^=)nb|cw8gT0&#p0ZE1lkg<^Oj=eVWK)nWqE5_W(Z#d<6J
-7aG%9@3jMcW4ZlO^zrAW${+-
-tsEtYe*S1kUpEU(2Mk@E_R|2h5py2bMEwtmOrpON;r#q#gbR#g=FXXUzq#lI%?vBE7+3^)#)08Rm?fiu8a;2dxsxBxs0
-JP*7G9Q3&y295&9faAak;1qBgI0Kvo&H?9v3&69$^T3P1!AdAUa1=NO90yJSr-
-0MI8Q?5%4mb~70G<V&2VMj=`~F_}fuq1N;5cvsI0c*r&H!hDbHI7v0`M&GJn$lLuo}t_90iU6$AJ^TDd0441~?0x1I_~
-%fM<c{ffs>;ekeb16gUPP2TlN|fYZPk;4E+sI1gL^o&}x<UIY#Xp!~p5;23ZmI02jjP6KCvv%opvJa7Sc7I+?b5jYrx@
-&iYKW599X1aJyC4V(ea0_TA9zy;u0;CbLhU}OJ#<p+)e$AII&3E&iP8aM--
-1<nEIfeXO1!1KV1z~)?&SAO6qa11yOoB&P%r-3uTS>POS9=HHJ3p@|J2pn7m<p+)e$AII&3E&iP8aM--1<nEIfeXO1!1
-KV1z`;5wKX4Q{1{?=Y0H=V{z!~5ya1J;RTmYU0o(En84z7ms14n^lz;WONa0)mLoB_@P=YaFT1>jlWdEiChU_F!{I0_s
-CjsquvQ^0B93~&}W2b>2k0M7!?11|yx8=(BaQQ#PG95?}-
-0!{;GfV03k;5={vcoujbcoEpF_j=_AjsnMk<G=~v6mS|i1DplU0q21Wz_Y;fz>C1aHBf%wC~yoo4x9i^0jGg8z**oNa2
-~h-JPSMzya*g@gz^JNfn&gN-~@0AI1QWu&I0Fv^S}k*S>So#Mc`l)lpi<>90QI6CxBDHY2XZS7B~l-
-2QC250?z|40teSZ`GKRrG2l3G0yqVn2F?Iyfpfrl-~#Y0@I3G$aBv-zA2<pe1C9eHfK$L};0$mUI0u{uE&$I0&jT+42b
--b%z)|2Ba2z-
-RoB~b*XMnT7Ip92S0eBX89(WNrxE{(690iU6$AJ^TDd0441~?0x1I_~%fM<c{ffs>;VJJUv6gUPP2TlN|fYZPk;4E+sI
-1gL^o&}x<UIY$qfbs)Jfn&gN-
-~@0AI1QWu&I0Fv^S}k*S>So#Md08@C_iu%I0hUCP5`HX)4&<vEN~7u4_pAA1)c|91UBafyz&D_fn&gN-
-~@0AI1QWu&I0Fv^S}k*S>So#Md09OC_iu%I0hUCP5`HX)4&<vEN~7u4_pAA1)c|91P*S2@&iYKW599X1aJyC4V(ea0_T
-A9zy;u0;CbLh;NVSAe&8r@3^)#)08Rm?fiu8a;2dxsxBxs0JP*7G9K0FI4;%%K0mp$8z$xG~a0WOFoCD4S7l3Dh=Ybc2
-gAph{a1=NO90yJSr-
-0MI8Q?5%4mb~70G<V&2VMjYwm|uTqrfrXIB)_u1)K)X0B3=7z<J;T@GS5=@FK7|zvh)6I0_sCjsquvQ^0B93~&}W2b>2
-k0M7!?11|yxw?X-VqrfrXIB)_u1)K)X0B3=7z<J;T@GS5=@FH+<JCq+d3LFED11Eq}z-
-izNa27ZRoChud&jQZ_F9HX5K>2~Az%k%BZ~{05oCeMSXMuCTdEf%@Ebu(=B5-gglpi<>90QI6CxBDHY2XZS7B~l-
-2QC250?z|40ta_N`GKRrG2l3G0yqVn2F?Iyfpfrl-
-~#Y0@I3G$uz3%~D?e})I0hUCP5`HX)4&<vEN~7u4_pAA1)c|91P-=B`GKRrG2l3G0yqVn2F?Iyfpfrl-
-~#Y0@I3G$aBw%2A2<pe1C9eHfK$L};0$mUI0u{uE&$I0&jT+42lqhvfuq1N;5cvsI0c*r&H!hDbHI7v0`M&GJn$lLuno
-!&90iU6$AJ^TDd0441~?0x1I_~%fM<c{ffs>;w?O%UqrfrXIB)_u1)K)X0B3=7z<J;T@GS5=@FH+<FO(lR3LFED11Eq}
-z-izNa27ZRoChud&jQZ_F9HW|h4KSOfn&gN-~@0AI1QWu&I0Fv^S}k*S>So#Mc`mNlpi<>90QI6CxBDHY2XZS7B~l-
-2QC250xwuB-
-#<_v(X}`P906_z?f~ur?g1VG9tWNPo&=r(o(7%)o&#P07W<+6z!Bhf;11v};2z*1;Bnvy;7Q;q;A!9);5pz0U~wCiA2<
-Ts4%`9U1>6HX1UwEr0Xzvj1w0Kr13U-
-30Bm0H@yZVz0d5EG0PX_r0UiP#2c7_)1fBw(2A%<)16}|&e;CFqKX3%N9k>Iy3%Cb(2zVTL0(cU53V0fL26zs50a)At<
-p+)cw*z+ocLDbR4*`z@PXJE>PXSK@&j8N>F97TRS>*?g0Jj5o0CxfR01p9=15W@?0#5-
-?1J3}@0WScX7t;S%Yj+ddMq0;ld?p(q?^3ZVs8$hLM392y!_xJ<*qPleyV-
-8Kcp>bDHncvh<hZe02l8UY(=bJQh)@m|+CzjQWT6#`P!2xykV6kX^pHajKJ<`7ge+8~2t~+(3IYT$P+n#{|0lJ-
-8K*vAsr}Dqp68k0^UOHSZeC_i)(?-u33vjYhG*dtyasQ;TksCN3-
-7@P@DZ%Nj`hQ%Z~~ryr{P(+1h2sx@D{uS@4|cV0el2&Z(#lKD4c*N;AwakF2QT?2D}CDz`O7sd;qt*9Q?j%?9E<}z;W1
-t({KhZ!X8|Kt8fjj!wt9zx8OD$yNLC}aoB;=a0V{I9$bN|a1E}*4Y&!n;5HolI@S-
-zVFymb8Mp|0a0RZyHMkBp;3nLH+i>hHtRIfU4xENFa1r+43S5P2a2;;IO}GWO;n>?)KOBc0I1OjuBJ9BxxC+<cI^2Mpa
-0_n3u?egnj>8U|hBI&x_TUO!g==sfZoo~r1-
-IeYJ6Jy)haET#XW%02!4<d)*WfzbfSYg&Zo{!lSU((x9XJhV;3Dk76}Sr5;5yuZn{W$m!?Aa<emD+0a2n3QMc9KYa22k
->b+`dH;TEiJ*rD#PG1BGW{u+rc2lv-VcR9Gf#%z~^`)hbz4(_k9(dFR&8nrG5_t)6%a&Ui*J@^1Vg0;)NehD6h6YvB)4
-bQ?Qcn#iwx8NOk7v6&p;3HUj59^0V;RHMZPs6it30{LY;4OFu-
-i7zz1NaEmzJc|_qi_PAfT!VExCF1k8}Jsq1Mk9n@Bw@TcOItN<&iFT?oR_da2n3QMc9KYa22k>b+`dH;TGJ6WAFER1dh
-WFoQ5-S5%%B;T!m|J9d5u)xCOW2*f+6$I1W2-8qUB)*n=x@6|TW`xB)le7Tkto-
-@^LgIPAb_I0F}953ayfxCYnZ2Hb>Oa2t+IVf}C%cHlIefs3#QSKumKgX?euZo)0N4adHX^}})4fzxmXF2WvMfva#0uEP
-zu3Af-j9Qy$4hvTpVr{N4-ggv+dSK%65hZ}GcZozFh_94~}$6*If!x^{;d+_Fmz28sXhVQ`-
-;C=WIK8A;<dwm`rgKc;co`LhQ3$MeQ@HTu8egN;ohww2x{2i<x9)oRo5}twcunVuloA5S#4}Jje!-
-w!OJbVS~hsR(Wo`h%MJnX{j@FslsO7GX#@52w_NAP3#34HEquU~;*g)hQW@JH|h{4x9q{3(1Fz7IcyAHk2|C-
-Au$tRH?Az6ejjAHfUo$M7fcr|@0)KD<BE`}K!I_!u7kZm-
-Y7W3UZR!ZUClcHwn+6W)gJ!4Kel_z*sZhp%D%@EB~vlkg0jhh2Cb-
-h{W|``3E^fAk^z2!0GdfzMy>{d_wH+wdej1Lt8EUWYf~ZTKGi0N#fW;bV9>)9dr_7;M9n@C^J1{g3*Q{%8F!`mz33{cr
-l;^|t;G{a^aO^~d_3^xx~h(_8vK^(VTvxV&1(XK&oe-
-d>vbv<oYR1$QMkS12vdFS)Ok@090q3k&67BU@N<3oF?ltjxQG)d4!L6mt2n-
-vzhex#8BOnfERP=ydbuU9GU{_bzL5%eR9;W$nUZu2j~7xn#?(e~87hRw^vz=a+6}I{{j`;JUub+G=j$cER`DO3s}t`dg
-h?Er`t){lEO}vRfz(Fw?Rh;4Tleq`B3bE6a;v*HZR|d-JvO^4#}34cUdl(k-`msx3IWYP-2`yIdSFXt8{2z`1vNE-
-b7rW^?)cN_qa)pqH_GuJcO;H!BnNH{6`xyf8mkSSlB^xm?M;y;3;)u>RHTT=N0n8rlW_`ntIre!a8UsVmF*oSQp&pJ-
-F>zkB(EtCzK@OP7rC?CU`_!(vDo&n7z?_DQu>gB5NhWy6wcs)q5b+1W@*wWOL-6DRFPI6!SA)Q<72BMo7-
-rG_Pu9e1Q#N_M2wj-(@#cEaSObO@_IXWI#*EordCrb;wrhoN>Da!5lC8CFwjDmxx>T&5-
-y8kc#D%RHo4Qrg4nPuP|Ywsf#ngC$3>q=O|LEY-
-mrmnE6f)0Cd3^bBh%o05g3q<<>xo|03W3P**M;-6WyTkS~7u%tAE)sz~XS?Lf~{|u+(46A%oMw-%KszV#<5QZGWke-HQ
-7&1b&CuIt1u1PuRNtu#ruw{p>c34T7i)<ui!<K4EHB|@yG$-
-W^qDGi9!c@mHl5!>uIfikPFFkB^io$t1Qpatz09#JBG$<!e2CANxEhkqU+LEqeHJ>(^YHYY+OSPn$QvK<xj)ruU9VZ)p
-s$5B#wxy<R$+V>*tp4Ru9c(L%2&*YIAvKu2jIdOK8fjW;_L5=Bp$tn+PIj1Ty>f0%nUksBx28<WlsAWJu%*G45n=V`B>
-OF~d6FOvrX0ysM>3=#tcKdKr23OGWKxFAMI2UBYA`25U2tg$t3N42oiS;!)DTm(m};ykDW>XT$UzL%Biu-
-+9sZR}$Q4XTkEHAftA7PmgKYQ{QF|=uVyYeCh9%Wh4Sv4r5pLL0E!7az|HJEtrymvHd9D2{yfJ?g&r`$W=Q__*2=?(wx
-bkBTC%@03UVKvNtpDfvuKw!PdNWMgll$Wbza~A@HC{cZ;|)DJU;Q3P^@X$ZQ+jlM{jD(nNPC(;9Fc#mPrmxOzrE+r&cD
-(pzxMX&{Le(>UmuFj-;wWI<8f@K@~;j>=T|56o}4im%lwOdu77jDe5cR#uSMj)5Rw04pYyN2Pyej^&-
-T0i5&7pL^1VL!@d5MQKKYG^{Le+?|Ef>^^nm%l?33S&$bTs!{|kMtzc*n1i~T<SBl15Vk^kF1`C9|#|E5oVJ0kylME)=
-Ood3pv`9JS-{$uZ)&VM-~-{|x4uYPW$_T1U|U+eSnKO*_lUHKys`9pp3)%T@q&-
-nN6KYi9;l>Du({4Yl2e@XKBIc%cq>zHSK{`#?u$KzAANg1#12c%v+-i8*PzgL!jN1k#0e>!w}PMutNFwrZSv-
-5w_=laDig-2cMI)7h|IDbo8bpG~3`TYKj{O|So_^C+#-
-u0*XUx~;Mo)`4o)PI+|rrLRB<i9`S&$xa+8ajRLI_v*x*z@4!r{jLzm9L(|^*@w<n2-
+c-
+ri}4}4t5S?_(cl6F_JEUhF<UOSGnvSWK?%Z}{0$=3fOCsDI$5=V{yRBe+=8%g%6{v%nElU1Bvlr(J@2%th+mQsq+rtKE
+mBDjI<<(gVRDWZgXRVc8$q%Xerwl51UpbMp4xS_hw%sg|>%ul<vob<hXKJV-
+O#5w0XGiUxh^UTaMf6md5bU*kOUqywZe-+O69gn<UXV!D=;{R`<kOTXQOM)&%mEWbc>Uylgk?{<ye@*&d{-
+kmb_#Ef8rKP1XB=UYog@2jdTbv#8`cjqSOwqM9P~q}3BAxefI+c#IbQi_%Q{1peUC(b`aMKfa@7}vvxkrQSU!$&(T6Nv
+BN?qGkMCZ3ws_U&)@_HiRSG-B(V~cOCbC<|(z;Wv5>is{mO{M$xfGS5zpjq-DB_mRNa9H`*eOO(qDB3Vx6Q5M_+jZ+|6
++Wok2PyfGc#g|C=x{tLTh4<=)pcv7%vV=crF!m*_o)1CxJUV)B8<@W;k}A4ALeUFT|dI|Zw;)H`94{>&KVJ0d8?C<*A8
+buUMrllbggz&e$Q`KayU`>y`^!km&!`vuH@HR*(=kncK&fmh5MgNC#>iGVM%1=C3>b(%9)?5dQ3idqUzgA56bYB9R6>X
+j!WkHsQl}tZcew_FWjp+-
+TOJ+|FNVv=8VegP0kpXV_f?G6_n!}OGA#A{}YvexirD?2dcb$v{oME`2XB`zP0iena+vIuP+T+@%*vm<?-
+z0c>W9I<CUd^_54>|`P$ES@bh1R=f4c)_?@LuOOA6(XDm5>iPNiQzO*zT+0Xo&GCrApP`C#;{SBP{Z*clLy_X=pU*r7f
+^k$dNS?PVzlTW})x3x0F@&6K(FS|5mrS}<*U#IsXr?1odB>U_1W;lIazE61R8|6Du`SVL6{g=2uy2R~iqEfZPi7M63k5
+wuCt#(vDGSHck*F>edigqc&ZLRRhYZdp4Up%bx_maw%+wZ-soGHF$Zr}gBv{d1RyL1QlBPX~WpW=RyvMs`0=6<*##r@z
+1b^8uTd0u)u_dncEZLRh>KcJgS7nJ*F{Qo4=s~gw(_?GJ52Q;g8h56X(zaXDG=I4BHf7rnJJO6}^zsBj5;e*bb>AH=|D
+<s!2$m0X?0*wz<)hd4{s{e6G_}6iN_Y%8T^C+d=TdRj;zP3~iiffmwH=mGS$g$+NoAdoPmR~E&?;81T^#^1=FL8OR{2;
+#}E?))9Z@^A(AjEp%W4-
+X%<6YuYJPz!6P+m{@RKG3cAvFEryE(sYx*qOZvd7utvT?R}m2viRz+<7$1GU#TPG9!(I2|~kuKxWhf2?<jXVR+N;d#Z+
+KCk4lndRTia*18y_I|qx_dYd1UX0Btcc04W`Db5I?b4@eKJmV3r4N)(%I4C>W|h%PJpNyds^>BPFZ;Z5d_cyNcH3QrVN
+Zy5+galIL{m^yi*qod6sn<<<;8MLG%Eiugeu&4MUtX#n<)|B<uNZm&q}*Tm3K0s8ghW^_hKuvU*#+DjFQ{sCan*ZZuu$
+<e-U0}Xp;4@f#rYk4qF}<qiL?EoT?v=cOa_xCC9cG2G$oq{}z|&&*BR7$J4*-e4hKsmugrK{a;ttsz0&%#l-
+nhrAHOY9-
+K@m`|o)0xZ?9+bsdw{<{WJML*^)RttIET`&54~+Na3EWsvLSo|uy7cGVsy_jEF=@>M&^&OBA2o}V07hFAl)hs!TGZoP~
+03;h-$F2}v{ixORaPVsT)*R686`m&bG^@2+GBHQJYY;RuN7A)C55{;pV>W>O+w?$PyT(OPiImPnaBCntJ-
+6|D4F*d>NbCW6u=QlB?GWrsagRQ;_X{Wx#c5GteX}2BA{*(sDwanu8D9cs*x6)jts)YX~?jJ?JS|GWdsI0Kug`RAX<ze
+@A?9TGK^fN5qkm^q^vs|96Q0+&{`>_ux#nt|&*k6a!^8G@a3NR3uu;ezd_Bl6Q#ZzwnDh&N>2|i`%?-
+#hDE`_yTPjEf7SmpWRGaT+m6>s>EPDkhCd44Xy^~3FcT=l0L+5Snqpz2@CLqB(-
+qLSm`{(bGVRh~LGJ?`%_x_>&s>7?1Np>l3C^RvoI_e4dNlt(%JY^|ua!e720>W}AHIz8F1-
+@^R`#jxScT8=4BzryQJNQb`oqqZC`zV*tIS)R+!vfbcQ<HcuuN&%!^(zSv6SJD59p6BAeyy_3wuDYDC+j9%sdy}73=}f
+k%ex%_UPQNMk?^1u&&MlUlCO@gl(OS`L%YQ4kLuf}W+}|y0PuzaBo%1ALFE`u$X=04^pY46!p3L^E@~iT9`Eke6yR9{9
+0G>Rr+SOyva6CWD?Qz@FmOQ-jr@3EM&)vfHFv;U}1K0mWwihq14O;EhYj>ko`@S>{<LJH_DZhd3StZA?rx*1i-
+dZK!m)Tys_>|I*i%;eGy1>_YzRvMA$JbeT4f~-TCF-~xRaxn2_a~JaJMXSIq{{t)kQ;8ZVYfDf%8y$@B9|+@@|-
+uGoBWg-mr9L$MdNw>+~ntY+<Hn~bv&0@-
+>x=(RvGamcs%@4LMhlOwvV3VtB6;m+pz8$<@y=BTq2%Ivs?o!E7x(SiRGcn)lwO<=7U!&SMWOJs-
+N>2&keIYgdOKBaz8ld>8F;5&foRqC%D4=*!8T!x77TDThDdZsOMtIauwZjeSb;xd*52}U3EOU)hh4nP4CqTWv`uH&*KF
+@|0J(->2WCRv-1(IvbkZew~i{B{&`-
+1c)HnJ_muWf<yU1oi8fu1R<|6rZ=f6}jCiW#I8gUPiucteJKjHD`r*p`zq|2uy`K0!tKt*u&5d&1_Y+Hg*>7ZBeey*_I
+exxOzgorh(CEr5yuy5xZqL_lccuEb#N#R-?{52m;)KKby4}r}vZrgEmG-
+B_lIf}Zo#ggY?bQ5`;#;rU1+<gICf0MGr=Rgs>3qhszeGCP-deGouQ&V(>t%U)9ImIgsqyV&YP?Q76XbceYA=(|D8u05
+dNr==`BdW5%6|AvwW?4(ubO-&Qd)kuD*0V{gx52<e63aX`pGdeub1RJkoCS&jgPH7e-
+i6ym7I?%qrF@@s_h!KN7m1=ee=q)`MsE@UH%j^#WP!CzOUCq->=MavXeWO>~(|dTlZ>lZdLNE=(6X_p)S_nh-HT*p4kB
+VSqsb3TUfz5$E3F7d7VVZdy&`eyz*RU`~kiG@fxqk{V$d8AC0)-#7ya;f5y&7YnIEW+U-
+EATIU&lMy*$zZv74BJ<KmzcA~Zq2mG^^oW@&UVUBXVALev}oUXmzeX&)!Pd>~3Tb2DY@X=BBPxCd(*9c#^J+w~Q^MKX~
+zNV~o1D(GUdY)&@Kjb>jIIiP(@|XIt*;_9Q8uLZLvVT9%&-
+421B(E1W{4|%dP3sfq`(txF9@g?arADql>vcNa{|NmQ^T%T~YJK|BPvgAt!&bbLpPO6KcD+wt8+iRjW$5BZgRJLj!Z!K
+7;IjT}f%~tBk<M||O*xY<@cg4S#9UZ1>!qb)2gkpG>pkSy{@d7}^LrlJ;o2^CR|`lDAJX%yIMnkfkGC)%ew^pS127-
+v`giBU378Kjcs|@(W<K2dJg>{@a?~ri@jT&F4bLO^`e|OLdbvjFm#()#*0-
+%bzqC&#2SUs0yVH_;1=pL>|ChDBSjLW>{G`?^CEw5Z*2<1^rR%DC{W+ocC7xCN!@Jw6c>jX;m-
+YJa)(Ni9T1#$;XSu!k{LEqIDsJx~YyGXorwlf)epUOuSj*!bx!+ag&HEDxy{@~iWc{}CdiW)-KQX)s_Y*bWSN-oWKVQ?
+x`W6Fyi~YOk*YbEKcwebOt+R4{Onyq$a~=0n1KZVj>#p0E7;hJ0yq#accw6o4=60^?p{3$BXQk`(YG1Tng-
+>$$pxOr+_~<3>=jZv#a!v65PwNWzZw7e(rsn$gZ}fi8!HEB=`#3rr?&mDq$9dM?$9b98xmuiR)-
+Tx4SsQi7LAjqZtmM(4*Xi|m;_9QlZgh#)J1^bI*QmXpDf01a<~X~4itVu!Uq|_x<ZC})d-
+>X<>f2HM?!b?ADLd||_>yV2XnW=&?+0DvdGE#bygtSD(#7?*J*e&2i|c3kn&s;ZUo(82UMkt&tz8qb=kJZy{Jqq=RC-
+10Qt7gGeY(_oMOKAx32x?oP$}qSknJ+1M&5kredXsv>5}sX75}@>uXXqBe?Z~323njm9Iw#ehVb(ErYYQ|F*{vv-
+D$OzFP-lI%dds(l2K^qBEAOhU&58JUcu#=ygjVOA+-(U+`Q+XmrT7KPTbA=-
+Aa$#`3BF!6IrEaCw%|n&bOE3`px&3O792gbxbwyyu{}nbbq7m)k~>z<0h_m{_PU3&+n4sP)zA#ZBI#k)a%YKS1#{IPaA
+gni6D=QHQ!Kr6HxQJ%acyo{;t=ESH$<elKc15%liB2tIZo+{Zs*t2OegwWV;Ret8kR(7wWu`ws+0`Sj{zlXUQDbTWcz;
+@vi)Q-rkoR_}G~xm9GqQ=ZfWCVaWYB+nKLdPAyK>TAxaMQsqPESFi6(`nv4-
+LPYT;9v3Dn<M#f0XWUvppRBOw4;MqaU2;EI8(q3C{iu0^`oa2j`9u1g2kS}2oy?WiKDk@&ZHg10Q*xU8Y?SSWzB2mqs6
+8KC+hf`LdOo1-
+v5RYYKb^<Vi)(p4$ot(F*M_Y97(H(4d9ct!k@NAj9m+r8%}0g3rQ_4<C!YT6`49I49RITUa6qM>aQA=0%vH=AEW7vgTD
+8zSInZN|U(Kca^JU}D3#wiRST1I})a~FoS@wsQtn(giEax_sa~sQ<_Z=^`v7Fmj&TTB`HkNZ6%egIR&2RO5$dtE8a(o@
+jy9VUFj^%nD<h>T;y{?SBYj_^YdY0hw53FOkpJ%zR1G%sJA<2DRr`1kS?z$c5b3OsR-
+oW|P{i8nD<uZpK_%UUtC3rkdaQ-gw{y-
+g{OBgt;?S5t74eXn6*OfkD?7s^B6{8&tu>I$)2dj10$pEj*RB%1BT{u~x*CCa?ILZ37#doiBo6*mo3h;cGuP^g@<;Z4l
+zr!^lNQ9T)q;C7V`CLo2D)8H7ps;hia;>#)J<?WUJfSH=AG;std7(Rh3Fv+{2;~V`<tdl{gs&*wPx^w+9~tM^#607-
+Nk2YQSts>eoIklNn8pV+e`>SzuA1l9=JR{x^HuKiJFVx}xzGEI`qK5P$BoHGIM20R>1TrNwJ(jS`T1mX&@G=3ZNvD=^!
+>QDYgzA)^ZJ)QcQ*OBYDcc!*XDEcZR%O#g}7_i$@S!l(&5bf^iY1peE6Y%TUx4ie&Yu+omRc>*`U%5t8#rMsO;KF9tVa
+Kb!F_1HEeg(IJTXs&KGL?PmkZ1SWYihdFLC>RV_ak*BbmcW8ZOU$&2@2<^JRFaL^v_Ugx~&)f%<mwS0c7?I~5?dfn+sK
+DQ>%tK8z*8QNdC%Y8=Hqo>;(Yu&rGLhY*!52|=iRMlAfgYG%FmF}~>$oqCxS1-
+p2UxRgyt6VvBzV&=Z&L_k^o$n8q%;$AE_5R5jZikO@zE4zEv0i^!J$K%dgWC7|?b7==ZE7BI@vXDG{_3~Jt8(GJdB<<?
+KCa$BY_|6gS0LZ(-
+KY9)$@%7Y%j{F>{lpiRO3nWgyY>F!o36gUxPo$A*Z$(`j_*467q5|yUcXprJxsoEec@k!y{US^`g(U8_s4rwdG+|D&mo
+=g+4Hu6^<Q5$FaA+EF5INXlOT_md>u}7@%rbG<F9xl`*lZQ{*}G1`PZZ`ZlBkRl$m!ugY&L?ORqa|zm#a^eN?vlCST-s
+ug{mVJ?749`8?w3x2pdB^m?_<aPd8=KOgup)$i+d_YKcD_WtkVA@}^T+z0hlTkG)&uHSd_IXS)Ft)EX+=>6m?E3^w2O5
+24&v<v6JE}RFu@VIRkf}UKzU3mK&v<tU${oZY@(|LB`9N2~Pwp|GM_w2%TW$eP6%h-
+i`z%C54y`tOAcYo0MhW5F?qwJ)L9@yt*JFTJ@^uCwn@~t1dG5d63h4yLDwoji0`!vY*>HAiCj!xUB#n)+{s(c?~d%rbM
++TYAaj_uNSR*H1K1a@gX+o5ci2I_t|_9)vo`kcp0dcCWhJsSA`xILO=do=h4?a?gTqrq$0qjlE20L!s#U3{}Wk8sO%JC
+|!Sp6C1hC3{^P?8s}bUtca`pZ)vVmCN$O_DW)pwky@R?%9#I|NqpEoV`vva`ykI9r^CI@vGWJo*g-
+B*=Z}bBVpae8xP<42JOg4mrT7+d~$Y~9T{AS9XWOlJMui*kq=#$9qHPS&w%~N?=xt7@$`?`cI3cQdCSh*aNf2bU$?y%c
+!T!d8(s(eA=`U_>$LaEt^@wC?Y-
+dA8?*PEr4`wG=h5E#mwz97?>g2a|KGIt%G+~)_5<^rptiS!|2E%pJIf4Lag}hBP0<y_H`x?%!}(U2u1I)A`K$Qh#^<|A
+IP*M;dY|cf_4+-
+mzn#|k*~yBiWv@<F@ctCrtzQ3>hxWa&WVe6rzg+uwZpHbN@B5rm@%~;wozzPt_&u;sen*|#Xi^8QCqKjIp!xl+#0z;or
+`PC?zpCBmmZhJ&s(jw!T&>+>|5d&pIOwcoT*q~x#3x_naz<BdPvuJ39WV3y8~9w}b2;n1%MB^LFZRu)a`D>xbn5xHbAQ
+#s@0qS-
+o{%ePAF24>y^hyeg1pYc`EmCVTbIXIFyhnc>Uj0}$*Vn|yUO!AU*5RCTt0I~|F*2ZY1RD>@255fOP=#d>}7r6eraIe75
+9Av5mdiNp#6ou2$zk`{5=-mHhGfrC7w48Y*){3Y`(QZm%sKJ^-
+?G`fBPK2H(aywdEnLJ(eqjNy`<}n=d=7?EbD98d8M}hej4mQz3;^1GQL07uzRKR<bQGH(e--D;l7W(D9@R>`_>hIuk<4
+T<vCyG{ihYATYCOdC_8_7tz`RD-!Vyy>3QW}aK7I7ys}U-
+y~69BS6)57H#o2SET<FT_iWC4<MxW=e7)gUSTE)0l`r!Arm$qMNAY(-
+pgdRmj!LCbzxw%Wg@66$?ym2<IW3MpZ>RL6Mcb<taNaJY&)YrYT>ZS=d;gD|pSoC^Uoy}2B=|j$Yo4Rx?*&Y@!TBDxZ!
+ezm)*tJx(OzCN`lpNgynPJSPpNv)=c&rS=c~@6pZ?i3>iWS}YusH)`la+*pYvKtyT5uo8?IXJ$xqqk*5iwqrpF9D32?t
+K{K?mNKX1Ey{^c^?ttn-XIi?-*j2%v&>p%TLmgCR1{*cNa{vp-
+J>z893<QTK$sOQ0d=ANhPEF;el$TLz#o}m)<T)A_6Xt&+h^PqF%cjI^CcjI^CcjI^CcjI^CcjI^CcjI^CcjI^CcjI^Cc
+jI^CcjI^CcjI^CcjI^CcjI^CcjI^CcjI^CcjI^C=QzLk?FxP)!*O10RR7-9?Rxw8IK24DznBqmQ61ot?@BoO-
+3}|98;9|!c<UMdgR0U=oO$6-D9JY(Z{fItRxrmWPBDu&O6Xc8&Zmg4a`CIo^6!%B@b~fk6#aY1QD>~?=-
+*Mkze4{W<9m_$0ltsW{d@Sni|!}*zMt;JUrZ5a`KKz>w=Tu~wD^7@=UaS%<tIS~KhJ*RYaV<gM}GN*Uy~AYkOwwrJvqz
+2Y*o$W_-#j>a~0+IJx84p7UfWXt;?wo8P5s%G?$U}O-7iOa`nMciK9g!&Qp_-
+r!}0Xzu>f6A?<Z#;x&#w`fe(hw)b}+_)SxFzme;TWLqU<@Ha+%f7ht*C8NG;`3%(@=QYSBYhia$ueb8OsLMS%e1-
+B0a>m}K!_)oaIy~Kv>hN^`R0Zp5rCqKd7fBb3>a!}!GS%(vKhU%5Isd=TvYg^N-@y47b$&DFKdppa9|5^<E+bQ;-
+TA~{E&EV~ti!5>yB+7}Dm*!UqQaBorz$)-e$J5NY=tMsoFT_A(Z6jh$1n3)#wp6hAMpJQ-
+G80$=ji?~`2Gsr|2MuDnf+V7kI?-;@qHKFe~<6`>HY^g{wlAH&d`00kK?EN2D*>3z+32EypuOYf>`hK^x7=@7N1vkQ-
+)iO`fFG5SBdj(Z}xf5-f8IHVa|h)o9-KC9Iww1^*&(qL)|{FA38$!?JV1)KCkZ)ebo-
+`dxW0tr2AxrD%UQSdB190LGiZVNuSkcR*bTrIH`Jp{VI(1qszL3%UM~*-
+Blufo$!5p_D}rMbkDDJJ3s03^gP4mkox6QG7x$z${~*Mi|0S>Q+>IR-{<*$u1p?$W!yvM@_hI5{&kblmxYb~b%W8r-
+pYCSk1E0Xz0lU~EYsF%j4<L)to@duZ{`?v)LEu)KJgbszrx{#--
+02#Kjr&KiSgo&GUG+eD9=9K4{~`9KzZ&eQ=YI9#_Yd^Sg#m))jBPH-@Zy-4;g)4g^|}TBd>=!uixjq-
+s4!t#_FIke(OGB3#Z9{Z@5mIE_A=zXM}$`sQm9M<G;C1`QLApwFbiOqt5dIQI<6-
+tT=%>w?^r_I5YoybpJ3v^R+cf=Y^oY!S^A${}$c9oyU}aT%*p~i!tT3HByJFggk;YK=*JwO?)rp7@_;OvCOu&s5ph+9=
+aFyML+#JNcWGhOz&$^<r6Y}nC?$-VIJjs(SMv(#z0WWV1n=E`-
+&~L{q>{lcg&NCtp7}lcqi5R`QAzY`*@2A6XHH%4}^KlxEJ56y)EqN)SJUzdyj`znIoK5h58fn&KJnoco&D6UFW&~<~oP
+J@Jw<y+`qlfi*wISUj7fz{ktJ=;)|_aH+j!KaFh3J?afjbtAxCoZ}xP5<ISG#Z{>R-x1$@qc97Vp>PGyA`Cf!Mv(c-
+w5xy67_S!}z6RB*ssJ144jkl=$%mqr@9Ks%nMZ7ZJOZP)i#*<=9Fv2`b_opC?_>}Yu5w9QnT*Q;@uhRW6^keTa?!}*ve
+xS{J_K`Nn(f)6z`!n$Dkuq&<=O)$G&KhCG_qpdbDY=R`zPiclU$wp7#bZq!w~McBQs>L3oYFG$mq>qvu7Aeqj~V@t>Hn
+t9DvkYoy-OKmbrW1>UH(m5)VE5+Z#&(mp!}28FssH-{p`E9sP-
+*>Lt8w(DV5)S?JB=dmGS=t_J6vJfAe<b{~yZur`dn1jQ`)V|FdQMdv+-
+Q=gRp1I{SaXkcaqA#w{JHzQZf5?`VgzsY>ND&GCugKL-ALZc}rtJJp|isC&MQULJ_4=YP^0>!iQdZIQl@^}`%zc)+a_e
++^?_msiL4(mnqvFX#TQ<?Ta!My=|w3SY(Jp6-(x$vwk;Pb-HxCv@(xr#Cz4{%6@<y5q2A3tIE}k8*oB1MTD^hAsFX?)C
+ciAE*0CyWg<l5&xF%Rpa@`Y}=#u7rgr#@ePGQx6DsfnhFx4`(I>F(f`(QEwpy)ezwBd(5>sf!nMEq>HhPsEneZYbC?;r
+-_xyZ@;NUTw#^tRZA*&&=72IR>Oan9=<b$%h7>Qqf+`>9*T$rr`IS^TA9<4z=AdzZuW|oCw~SlH`GU5u$>XTu{_~!`Q3
+rf(!s+Wf{KzAR-_dvU{&#lw9eYPlcV8d5UASYfbK%_h@Tqe{gOM{M=T6E0Irk*aoN>lS22S@44?2m#!Lgz7ac5xU0>v|
+)OpFdWgTrG(0~5m|=bW=6PYew@BPUOe4^23uLqlVI=Y~=gY;t@+Mlw1wHsK7)|5I|e@9~mTxw^3X4$o;kDZ))mQVM4is
+lK6e6Jx_e<Id@!N#}{gnF~Xdz`4QUbEo=5+~dyB6BJ_HxkqGdXl&e}JUzi)^7iq`33_^*o?%yct6T@iMn*@62KzV;jmq
+<6;=-8;moA(e8%hi&9zQe0(HIUKVsNx?FfoxhHI_K5NV$(D2B{#UeJ9T(PO$(*K93HJB_;-
+v&f|&kA!lr4<g7CxB6FS~nU0L{g^GP{<jHf+$>Fi_3Fpkv$q6NcK6y)$KJA=Ij8F6>Ce-
+!J&^c#xZ0HGjLyqI8hee6>RfIc985mSjb3}HX3*%H@!&HL<j(F-
+Q)%eiFz2ws^!%PgH9qKzr#UL#Z;bqik6Jw{HfyC&<g)xd%xb*dnlNx#2LzNoy>U1EP7;{MO<BpO^_c_vrVIlM3b0dR8B
+<r)oXC|p?#-
+11&a|X@~i<HNegedq4QRW9o0p!giLnI5SU=*X0$GCI++;HmX1XamdRl%%`7s$D9T)GQ=NDTHR>3@{Qt_cyruG>b(Mr4K
+UdVKWct^vySIm*|W;d4U~*)Sr;Gf}C#5m)UyBFZ5#q3=i#?M{ulA3rlP5jp6Ej%<zW-tW|m4Ux>wMJTmCp%iCEMowQC?
+Hf8XbT+!xEpSI<t9ZPf!VjN}MBCV-U7^U`yE-
+3>96T6_deIZzd;cTd_Z++b;Uj%?JrTJpa`*j54nOh^qPHFIK6)&&&vQ81^YD?Q-
+R%@(V*G66iIFpjiQzLt(M_8u(54+@o1%${c9DEyBC_>hWKU#!r29nokz;+2JpAxOk)5(610(0gCq%(xk?m4o2P2%%ork
+1)?Gow|*+KHzuZ8mX$lxS}6Y_jl?6Js!1Cc#@BTp-Sv*g`(Xx`l^9bzu;e$0z!=;X+lNRbN^?>>BQ_al^+47v9)x{J!&
+J$4+oKc;1RHNkD&>eNK&r=r;XSmaRTj@u(oKOJd{a(YLPJxnr;96A)yL8x}y+qr@`cZY;Nh{t594@FKKe(-pA-
+$RFcUAG;O{{vjGc2`fLQVZKTMk)#w{%J~~)YCil)BBzGUbT=%yN}%49=Yh$c<MC#SfuS><jIk-LAn*iAlXt}XGIZX`#G
+fWjvOMbi)ydk?NspFMY*>}wGwe#*xtU?RR`JUP>jP~1Gsj0nX1Uf@VUV#dv!!aZaX5w9g%I3ZS5oip^2262scid#e<Q~
+{pyb7rS5j@kOh_@so#m5Q-
+RJ=2qisHFT@<KOrsc<ZGuan<VNL>dNGKm(f*j0*RT+l;YrmlIzsA&qg;%3Q8CnAwU>TEI}cDcw{>ol5s)Hnd-Jw-
+F3aHXso{xnRT#dfHsk^qM|L9YO>vyNaQ5+`F;gRTjh7Miqvu>%bK!?syYGs0l5ki{hdl-
+5Bz8phki<@&xiFs8O?P1Q0;MGSzf(gKedA|G`=|>ZAlqVuMxnuI`!)JVJ$_ObNiks$DI2K_LM4LU$Q-
+WBzDjmaC3>#q;ixz+@rVlP<MYdNAx2I!R@YkMm@onAjFxq)S83IxFxN=XGX=!sX6f#V?A%S2St6wBcWE?yGBG?srWaS>
+7~MX8;bh<W3qxa*(XGmg>WJLk^On9x?(RE$;_&?s_T78<*x`1!-!3J3;Z|;p5q>-
+9f#IiyMovcUlIgnFc{&iG0bksW?|L$Edgub%UqXO7$PSr-
+9W)+LGb<Td_uxk9MlMW@UYPKTx7E%@hlsNyBCWf2)vHPc+<C~hE_dwMzuZgZa7W3JQ|Qlf%~W>H)gRHR7zvy8yj&S%|K
+W^J42_xwkmx6c8`?eX<=ULQbK@2!YCAR$Vd%PDlIyCBU0Er%ldca8dB6)O4P@C-
+jyz!&O`6Q_!Uw6hK0)o};YW`4z2*K#$R=_-
+>>4@bM`&0Y9;Cs@OH!KUX4B`WwrjPdgxlrVKXhiCq{iw)z1rhLebRgs7It(i1?w;$=`d<VMQPWRm>7sLbL5F#;@0#MQe
+-bx<4VX{p_TnC6#pt+h1Id>$%AY9aMYqoc#ydNh<L)QNpBwFnG#;F#&ZyntZk%F9HfGWN;q@yy(&6wTANkMQ=Ja%Ms)7
+?tLLbnQU*JPG0k_waOX(c^+?U($)ce|DHBQ*Y*e&sUsvKn-
+D*lmf)cbIG3(3|Ny&^auL{{FYf7~rr)Gk>EHfgh5JsbrnYj!6_u2k9;FPLRna-
+g|sW47y3G6%=5f80oG&4q`HfvB2aZ8)QtFrcG11&#o<-
+;7?$_?;3Cp%;<FKci+O6OnbtUWwgb{)?bN)@;5Y+|yHdV*n^3l9z%C2IGq{A)B*Y}smFh9y)}wPi!-_-
+JBa2rQ1%q#H*5_t{S+v})+u7crEdDT?-
+>t4DSjMr_7#iv3}^xgw9Jx*xV`#~xp;1)6ddCraz~C@bt4L_F9vh~B{LC4@b^tb4G>KAEa5cGad`*&f6uOsPnZ1J*3Sj
+>zaBxWF~oLz0)R^oa>WK6a8jm%G~yd0--
+?mI38*8YO&cBI!(!y)<$1wq@?ZW)SvY&m#}t7e!wh{wBsQ43Jep9+B<ir#qyLL5)D&C>u)2ha9Ox>r^Ji>2{d|vB-
+3~Z(!u?*^zS&-H}R7j0}vN5%+SvkgkIyfPut7Qo^`g%Tl>_9~<Z!6swu?ZjACa?vh%e6n8XzkypJgC2r;No%9@1fu6X-
+h>5_9tdAP}?R(_KT-lThW1}PE<HKUrkfP}m>sS*cv^)CbbDjG-_wA*bolI4<+0#1@8D-
+w(Wl5{K?il1c7mrNbspwb^Mh?HF@A#4Xd#TaOg<5JbeIk5RRDcw|EL(?R;ZfVxirOY>f@&ek@wLhL?myCfOla#e$2+K7
+6UEpgP5#|?MC1fV2$m-
+e=O#vy<Iz$jlj0Zcj<rNAKu5%4D?NGfy;x$;$Y~SL^*t$<&IY4ydRJN85<Ld>S&`eeN1hlO8$LNq6UxYi(a6L|<c?jt_
+lT7bnw&-+7t0Xi!U#!3#3PaMCljNQ?YFu8wwoD|-uSy@80shVbj9**SEi=$-
+!10JQ7MzHkvm1_DI|8gQ^R69GeV`7Wsp@=N>-
+$x#!Oj0cbB^CGo&n9;yn*P(%tt6btciMTCrp44h#KL4Y6IdM8QgM`yJQU8B57FH7wQ!hEk3fj558uyyXd%!u26SOJx&c
+c<AVTeLdaX4@91hh}-
+T*9(mjG?&ICYxadVZN`rw|{kSkTMhWzdij@M{eHsDml>@Q5U<B`*I3=HvowrtPUU_h{*)F@AVX?q)lEysOojRa)P(KpG
+IWf1CRd>g}PGteu0vBRkR&hfU;@OVKx$#}Yq86p?W5wF;oExYAbdM!M$y7Q~+FU29bL{KuQ&lB8KBzSJSs|E#k+GpZQu
+#A9GffSTPmD*$Qo>?^huYQRle`xTtyam#QbH~92^On<hz7AvY4F+F(Jq?Zxsi#an2{$F;}I&Sm~2KSsmY1PRW{YDEAX<
++$R<@bGS#xY@q)U)A)26hj|(5M`84T}hv=vK=sG+w<Y=k7YhgMCqaxXD|MISao5)>}HqYwY=XJeeVV$}>bCD;K81GX%B
+Xk)Ww~gY7fl=;Qg?3Gh^pS&<icngu=j3Kg(oW0T)`O?W_WeCHULSk7@1dS!_w?vFyIw|PYYR8P<YaZZpKFZCp+=WxoO`
+zAQt*a{eX{>@%U}Kp4y+$^(@<NLJO{gDFDZrgl6jFfABENeat205hiNn%A3E=dq5E8F!g+FRcw$Jp)Tk$UxrJ<@fzh3Z
+yeFtLmywBf`6d=@$w5u^cGT+}efXXS`tE)BNVnW7kd_`qd5}}#%*aWmk%^r<MRI#|&fJAVojEt}RBB~Bj}4s?OT*ff7D
+_Ua5LG|XC%mHAO-fHP>!Q-07pah@h^=1Hc#gm2Eo6=!KO!2>;kzH~-
+tTZU)bXTZcQ_+s!>9TZDQ9rl86S2AQ&;P7DE!Vt`~chZCq?~8_rc-)Tt>26)wZ+t8aKSuij#gOCC%U`hsAo79X-
+YFWi&B%_Kv-d0KGYVZbT<8{Yd)c`L52#RMqY-krOkV+>(L}nf`koGxNnhZpy0U?yAvM8s_nPdyJN7ZZuoXQ13aL?T>p)
+S+{(@T>vOXX+5CU;yve_Br9s%jq&85S{d7}E(c{2V%?1b(PfZYhrD;69-Q!=75hHh<^K;xjvRmR!Tk<LC-
+?kM4vrJMedkHBkt2O~9%65Ip^AQOFugoIG<I(2OmwS=-d%AM(B7eAp%`~iwC!pD-
+|I#tb0o}KnKNa8yYmQDw*3yzDg@A2tMuG#ENvxPi!_POCC&<Q$j7562gUd!N7-
+w(G|O%hw$iajjvu*4Kf0^@lVYfyNREv>c`lN8GBMd9#@&eOa!fmxw??8{MRe_|gne=wy~K3SbYDK*GkjM%-
+7D48x}BNsXsOYN(O8@gP-anLOf_QVDr?@E7$d7q9xS+x8`=165TyIavF=Br;<iJ}tLMSP_aEtiP2i45XS<{3e94g~9hL
+O>1kEG{BCtj-
+{i3?8I=RSpnmFr&0X)G{K=HNf4Hc>!%8Icew%lYbYpjaRCAqaD<UVqennje7q^@dA_F(O=zwt+nXO}f|+l&&yJ7jyI@=
+;jxN!iG^v!C7Cl}5|mWQ^}|(Q3Jwi!#dRBW1!-8{S`Xjp=HgfQnId0K(vx&d$j`brxlGZ1{-;DW5zXQzPA$rLJP-
+C&YBA@2q%qSU9Ncz}!m)B(;~}#HRVtzWd+u&@pNKi(6qGi29U$Lz(2vj2V+ZFl%KDvTJddOi#BPYYNw%qNt$y@s&>dS8
+nME%ajZ_>Xck`b=;gZdhxZlU(+fyV>7Koj$QBB+cWDGOxI|JCZ6{O<<ip#?XOGXhHvu*ak8z2>`Hm5@m=c8wWr5doun$
+Esm_lwD?0>6Z4G;-
+jMrUALq_^)Gsg4V^VkX|CDf_Ovm))TInIO9vSCY{OIkKO?i0Nth1&C`H=zU%mJ*Xb8*pKCP&5g3Ho!U<*b&*PI#+R0fE
+-k9A3pMqc5f=Ar#LlNo8;I7$P+6VWS%fanJ3&~M(sP69B0hO2c9@NCJqB$BNYy&6H<7sA<e7P+aJSJ&yJs3L82m*mnM;
+$<U`#@j~>3S`)Y~qu@aR-
+{56tPVN`<hzI+MAW(f#WKJmm#l6b;Q<7!n_A{AlrOpIJ36%M3QQE**F5szHEhIA+|nQPRLol<Ieg62jO<rAR*%8HUl1K
+7o~e2Ast({8WgZs(@ShR(86J*8W&H!LV`?%pU89UleI@eNW;*XRj!d{QIj2E#$M!(erqZFaBel|(NbkSQb=U9<&du0G(
+3gHCF{H%-tzqie5=BQp0ra`++lTm<&D%Q{=TiM5+M=H_|=noI+u9fp7V{$-
+}OwZ7q%LvMxQda`BSx69~DE`PL_T>o&?i3@uHq(qMOa!7lrm5&nP-
+Kj%~0$w#Zlvy5K=b2F%%U{o%ELFFahL3sE^oMT_M&!9SMLch`R`mEmedalGdPtaU7mf8To-Zoyh*-
+liMEKt2Cy4k!H#f!85=EBIjVrU?4qYbIvImoNIE5wRV+)RB;{`n247LIdmJT$ka%Jual!&RkXsp8-
+hDxbm=D9pPl4Gq1l{lBvX}alYQ`v|3;E20kW1ZBpqT(}A%bd;gC!J6%bI%zBu>9n+)dRUJ5(lk;N|>;!cROGm4Z5zK{;
+O~DyJrHu`1vdYFQggSgUxZS0jt|;D|sC2ELB6|ls7kIZtt-Ab+^X2lU-
+h~{M@eLktg=s$AaA2GJ<%=wU(W9vkT%qZLBUDXZuPn$FF2PewpHR?so?dd6q7+{1l$3YU|Y8UCV>)vx9h%3i(o;D(>ye
+&T^`AdTO~s2}XoJaIkbhW8i4Js;<e<s&Y%{nXJ5a`xuulyu4oJOr27G^I)8+I?|Gfa`ugSNrem%>df7O$_FSyaou@H^*
+(m@d6jc!>LD_7<N}$Fz}7%+{?}~wN~Sfi5V^eBTkG5hBlkS~&_joh+$+b@<tNo-KIQ2RafB4dIXu_t9hfP1xChU!sRLp
+q#?LZ`+Dg=zIns)kiXuD$T-;?11^URXs(CS@)(HPyL-L&lc`L*3D0NOwgf2N*HC2NCFJkbfsPxo(Bksn4s9%-
+ilEyA7*9y+Empl;<$KmAoBi-DcRx*?5hD@O$y&_!7%UTpJ5unVv@W`1#?JwWZ7<y8nP!(eLm7nEnKgaIr={x!kIhzqLI
+cXHC&HCU*CiGVLcON}=`0fYqKN|0rC+ys`g}?g_j#~lC9>3?ohmUsK54Ig#_VP}-
+gBYb2ng;dBixLZArPtDU!?fK!et7kTDOibWcc)eq)72J~u5FIG+pS=V+MUdM%gxnLed$sr8Zle-
+4CJFi?D8E&vC}!AUi>i+?o+c7b0+WPK949Ix?N0s_nVvDQV#5?M*FLr<W~(-h7}>rga?Od<~TOU-keNd-
+{TjC&rm(~ogF$$HR|~;%a~fQ6t^q1+3mol@Jwsh4#n?<?A-0`9~#B8!<OD!cf*_;9N+c2*O!-
+_4pC#NRUn=Y@H_xBr+tUyfot$x+0<|Ob4IUu%~`Z4#)^y02lB+CxgPLFC;QmS92)0Cd4^<_T)<JS29(P8Ri!b0RY_h=R
+<LexJ;H(s`8A5GN>)+^d{8bX|9_`rwYl*NkDnd(8Wq2TbmZZ_w;z6>`*;sMYMp&7Gogp`k=Ne7)O&j7%Q5_zdi7X7t8P
+!*2X$P3a|1+&6g|;sVj}5w#_S;%|9Mwh9C?-dM`C5==rI!bL+-w!c=la*4pGJ-eA*+oMPiTXW0lscS$LpyzvJdpegr_i
+-Y;w?SxurxSYF(ATM0Pp9a1Ny4tP5d&}_Kwg}*Bj9heGkhh`7;CWjCNpMUjY=akhXj!UAyWFR)<<wmz~pvrK@FPwAF`_
+iqDlOx|-
+m$T8G?u5ktP=S5&T^zIR>p6TZ?!M+*a#vEs%~N2`4w>(iADRa3(rL?cw7b<A6!*2&VfCixuz1%)<;JZ}a^0~*zc4DRpW
+o?C(7>+W>NPi*^!}3CPb#&$49BY6cQ)k~BXw;fr-
+z4FdDScSu7Z<IG%`k0UJ*XJ)qDwG7$tJd^Tu9kQPdNvqY6XfZP>`j$;gvQvOfh&17%!}^0#s6u0EBCsFd7S&lG8c|2lI
+iH16mF@_p~a_jUK(*L|#yRFKr~Sa-WO=kby#H*P9nEgM)%uVIzxl~ppv(puS0Scf#egiv<8=ELFWUwYr$>=H=@NIymf<
+nc@6m`q3HiId}MXMC635O3E<W>k2`^)9ubTRQ8ojJr${*E$E|Jb3>--A9ggJ4d;HbL5$9N1nHJ%oji%-
+SIhYZ|Uex(IKO0l>R?9BF_e#86FrqH$J4ki>p5e^BVu#(BnAaw>i$MLG}HiP^I_XsJDpk%>>lnP%hRu&RfNIX&N2p0$u
+a#9p@+Ln%e9*9}?eUTjPBPM|_+1&?b+?cYD5N@HqW@YrDr6#rMt(7JmhO%XW`{M0`8SVDaac|ChnyZ@DLScr5<D^6wk`
+LHgIx;qi})Z#Km|{we;pjVOC7e=t&9w~6~N2jq7H1;2;>tqWJFZxS&Fi8~$dIfuVhDENc)uVzD){2rcQ@%QKbuLhhX^H
+=C!(_%n=H%l-@<@mlCkl%L_d<SuLAt1l)B=~K_?cWK=?;`2v{q+0{_-Da?mib4-w?sc2aB>FULOf^iZN&2i-
+$lH@{QJZm(*Y-
+M@P6Ve2DcFxm{(Oh&ZdtCoJHo_hyybLr)cmR;$Vfx+lWI3?;#FXc=7ouzDR{F?=I$3<lmePI6dG$1^#J+ZzG;I*iW2c{
+uSak&60c#UQ3)c_-5i9^WPI!^ah=I=0y?TD}HBzc?~tJK-TXRfyKwIOb!8ufuq2kz%k%Ba1U@la1wYFI0c*ro(7%)o&%
+l-UI5Mm7l0Rmol2X7z+vDBa3^pKI1bzc+zZ?fJPMowP6JN^XMksbv%s^!Ip8_qdEf=$Jn$9ZMc^XVM-
+}Kha2PlO90l$KjsbT8_W<_-
+CxJ(SQ@~TeY2az#4Dbwa7I+po2RsM70GtOdFz+H>RTXrK%!i0uLqYlRSIrxUL(F}|TaHnG%$z2!>81Xd`6c4b;h+;`{!
+7ud)dii-
+Y8W5Ezn{69Yz<#5;EXcw6db1hn)$87p$*hu8(c%2Wj;q7I6&i_5#MHtZw}(mLwSnKGa|ld&<XlI4iJa@cKTtzoqiYd%f
+t<PgHA8=*NC^?O64=yN1SASO~fA$N;zt-C!X=!`JMIK@|cJGEI@t=ep?=kep?>m<NId(;eaQPTSy+!fGwZSfL-
+4)<_M|E=ANJvXTFcP=2%eLjHbPm4%qfmCSdEsOu)96=9r(Q`0D4Yoq2<U#CdrB3iB_E^k1o#hOFSfplidIss4g?_%QQ7
+(zX4Spe%>xjl@yrjb!uQzCikGaFn>q;Pu3D=64YLzaDgYm{Y`UA18e<xRtn{`BTJeXGk9mZYLf!*iW2dE)Z{ek@Usjb;
+KEi*AmY#-&ITY<#(%{Ip!ZBUi(_Lv%vgw#C}rtJoB#$uA}~(`A>=0k@6P}-
+YObHjmNu*g9hJ895VPm;;_Mf;wW?bDzYc3F?Aa3C+-
+36WquEFcmwsv%<m_zjrf&ZnYR;Xm~(=^N%CO+wg?}k{<X%|hk527kbiw4=qwn|hw1r3jbYy{2IX8xa8!JR^TitZaaB{_
+gSEE4himQhBDJ=@ch%bZ9<R0ay%(PEueJ3(&HNDMr{PkKlY#IvhW}Rb&l>C}o@GuEhrV3n<P7!`&oTd$h<|U5GjH%F;s
+t~K#ChibMBH|u#<^m!pSZw$g*e((;}i|9A&#w5e9LOb*&DBMx(wbx95;9qaW91LXC5G4b#IL`1)OI7FmWR(+YED-xb+y
+x$KVk0Ec5RQe^SPr!6D)~=5Gjol*(`LTH-
+~6?<Ou9`~b1|P`Tjk^(2q}8Yfie`TNN~!rVvxp))m3r@`xpyO_U7ympYvZ}@K~|2gLWhq&o!${%yMf%I*P@@Mc(#6^QQ
+5{FiMd^>U2-~e%i`C;Plb2Uzs`AOnio~Qg8yoR`o`4<IG*El`QFB3OX<LfmzK-
+|y#N5q?6t#OhD*AS<e*U%)s;R@Ba!G7Xt=1$_kH>tjvA0b}*9jagE^Wym`s$YZG63-dDk9gkT&BO}^`-
+$_+UnH)i&auG!JH(+nlDENr;v)0^MZ8ILp7kEDB@Qt!5jU?Pc{8tTB&NpS$-
+KK!d{DR6i5c8M+{N5S9IC2y;s%F_dze2$yk&yMCxiD8r;Pag6yH?6S-
+x6lhWWpU`0Hw&Ec1UOu3l5?%rX~=Yd6$7a|SmP&x3!S`L-rXk2=dm=DUe~9kueS!S49gSu6h#k>G>~zqeNErR=|mcO4-
+482nb^n8AMHIB+lXSBb;aIgd8j`jKj|^<%2R){k_9tsm13wti$9Z2ibK*!nTsVCzS&!Pbwt23tQC8f^V2F#j#(zoDnrD
+H`l27K>eSd}yZr;8?8_VZNQXo(7w!!Rv@)25%znF*ripZ}0))q`?8=(U8$U(BPG3euDfPleJEU`NxU<qohv;Zy?Tw?D1
+?C{Bz8giCa>nU(A0=yk>&*i}|~vd{ec~73SJCB#P%rzd~Mn3Q>CsHroCn=1qd9NuL@Gdw>SpF6QpdYJs$ud78K}-
+stoj93&oP{^eH6&x4IlmiY@|s*)htYX+|+o@f3Ram{zDoCU*wFZt&U|69rb3iGASV*F@y3e0~>+%(weEHeKy@fH$JsLA
+#ZGw;5Y?AupDP7nC^f`1Ztl=(Dqcp>Cu;Q1NmpCbP{s*G9SoWXwLLX%zpi_HIt{A&v#C)lj`RpL9pL*;3<{lnlNZMNg<
+H2nSK-(~PY;!y~nV!m?=#sA%qGYy=D@UzUP$v;pGIdj1C2H#4&V6dM!-)!g`Rd#{-(_6&fjBAvC0Lx4-
+xW@L60LLJF7xN#Je@#`R(*xYg{Ldmk$wp@io=-C`iTFvmGr%*<d$*E4Of)*P%#RCxy3v_8xPf>P;t#iY{;SD9!u-
+$FetcckPABt2YaQq2d#jz8!8OGF20uWY1piUy8H(RO)##*|=S2R}jn1^e4aB(?JAZS`KM>&~jm`pap7~Ejdi~W-
+s1?fBYKM;kcedKkC*k?&Rxf|6DSva!hqe(vPx%4PGrxy;<230L^QVM=rqL-Hyq#G50RTDvuA}l#RXbsWTZp^X+WCnyC&
+=IbT(y$||0(dF2F@7#7UCHrJwK(FW&XW&qJOS-W)1ce&oNi5C;o7?Q-JgrnfI<2<*k-~7|P@z^GV|77fGMO&|a8-
+Nra!Nc6xw&;rV`pZy`<@>?fXq__NI47x86DU)F)Xth4>2z@5xTZ=&|_d74kI^Xk)2_1VMx>ISOM8EW6me@*_aFVc8ra0
+79YxjIVY84XsW1~(9=nNyTr&8<{_%$tS(=c)Z0{!QecW4<dY=A+d9;rTrCY4Q9l>8HUh#Eak`T(9`^#Qv9P{8|t5?e$)
+MR#SeW>%H_FDg79P?_vI`h>r&2QQ*{id%ixk-kz^dgMVhdJzt+?ZfK|ep9c3F^9JIZUTKtjt1^G$@3qk6_zLsrZQ^g_t
+#S(M?e&Jm_4ay$_`{gicyN=w-
+VkN}9L2Z2YL(MzaF{q|@LPzxz(0PIUA~^1?DF?R`pKJMz2YWgeQv`lCj;SUnE#d1yXn?dPS)Uc#IwxNPRD7Bu5xk)uOp
+sgej9P5W0f;+aF}?3IYoR+=PD;}@LJ+4%)cP~_maE~UQ4`qlWmU`Z?f$#@yGY1{Z8RqVym1W^IsEhKCsFO8GI9Qn0d`^
+YOh_ZoQT0K#8Kw`#Nm6Xz6=f#cQL<9aGdIgd4zb~gR7h#gByu^nWshg{#8ytbC$S%VwIC*{!QZMW2>C04aR)^%qnM^`D
+^6gI!N`${B03mlIn|jX}9>JOjI8R`-$@#?D{T(fAD6o&zRfyP<$CGufdy$dzc?5?*1~(-
+wa+)oMisO9?^bjK4SR$$$tts&HQEJ(2G<)gMGxa%&!tRexAz5{LeCdDxbkY;)1~e;zj1}+o`_iS2;z4n~9x`JU$TL@(R
+hr;1=Q#^Yg_1?~=YSf0}qhj`YRgHN>3|zKi+yiPyhM`oR26;+w9la#GB}y;Qz$QvGkV=fCNV_WXBxqdou4Y_#XUGaK#s
+Z+0Wt#~bbWaBibLAD-K2&xhwX+VkOsjrM%_%0_!Wyl9lafy!S5d5AwQC-`Pj-
+Xh75d5k#p8uf?FFA{GJ);V3wuMpo;SLehH-ay=IaFDp)cs@YSCz)H{MEMKVIVtAd#G!DVlQDQL@ho%yo5cD^owLCF6U2
+3qIwx;%3-J|$Hxm~O4iGOgzf2stwazITd@Hdy;G#K99A+*MukWaHA_m_<9A%E&LHX&db2<&)L>x1C2XWls-Nd~{d`%Qz
+iaA04ja_xll)<gUX@j>APaC|RIAd^tILG`U;)ZygGiR`$c%J#Q#Ni&2U&Pk;Ld4eh#fYu%#fYu%;*VsR`W|ev^*z*P>w
+CD(*7r!8t?$t`Ti-j|Y<=%)v-Q1)d4bAP|0v1VU>|Wm^WO-
+043a(?>?a;&Zn~4~gCy05!Mlmm2H!+H&HNy7_zcP4;5y<g#5c$M6mjJ!=_m6n@#={>`A2PKe=Gb`q+gq0|Csr2?-
+c6|wN978G2%FLG)CqBdacv5$=Huupz*=rR^t9m_I}yaCVRhZdXv3hmf2+Qm(6Ul_sixs+52Vlo9z9vg-
+!N;S$>nfUsl*;@0S%f+52IU%{E6j+xuhj&Gvp+&t_YGqnnNOgy-ty89u=w@pt@QY;ZC<KH`m^Z*a1kjrFS82ImU%3wMe
+ArUs|TT)0d0cMVSRR>kYPNPcS?oGIoH9}xClgOfJcPn^9K#slUf^n4`J;4A<aAp9cpkCXrETggb-VsnuBr7p35)!>Ag|
+Ax4=qrr)Qe|!tf2Mqrv^6v*u8tf+?W!`^StS2`(Ddu+_7BV6E8hkTx&R{?B0`n!}H4ip8d4qk#1<2nbbAkK=JyahCHxY
+-o+WryX=vG4?;vuJVt5?5%s^8JA_WERctGzxsv(>hTXSdqxlk;0``*?x5>TY3gQTdo}CvJSD!C5r8fw;*0ZsJu74Nm7a
+-k%W9f4#wpF@J@4bH2gpVgBkq(%&qNAKUEtN_v|;U&(BP`NuYUzB0$WZa?YMOEms&Gv;qO8h@E@C;xSqXnbXUm^d&;<1
+6!H#8qFW@iS`AcRQo@{5TH&z0AKv+*ly}WBw;m{_jxzFjw9~{q16dGsAqGIPhI+Us1dKvr)VJb5Yn2kJ{zG!rZYztVgb
+Pg6)dmOuWvicOuNkiEpl|ccKQbC+=#8{-
+@oppP6<$f7y0Be>r%5uHDXGq1~>ZV!K^G&UU+gqTB8I>D+GDPY?4Hv2TIKFXmq%UjKEnCzxLqoTu^3@DG#!0<(|$x0Y8
+)KbSX&{_hIu2lGj)pRm|G+F`e!;10XJgqS}_;nzGz?V0(PiQCfDo(*109A*9!;?2)fdog$&aTl}iUb;?Gf5*Iuc<qO&K
+idKI1^!dOX@gscr*(RVD2)vDZ#!&xhC6I|MmubIc6QkE?CP-P8Sk*=+23KybF{;jXR5=N=TwI+&*=_Zo|z6?o--
+Y`JhL6PJaZkkJm)%W`CRF+<yip#BCxa5mS=FMEzjsqI1j@7eQIy3Lm?*#{?p7Kq4=6Mgq#fXZxJ_yL(UBI-_blYdhco{
+Yw%j)Ip*CoZ>m4G+F4*8Blh>McJj=hAYT3GYUc{`7dMLizST~_;6~y_=06bgu))<%(clJRXP4stzEP|vP=8}^C2^MdCY
+rYdGpn6hW-(7|{`hJqXK*9&9P>K`&#ZRl4Q?RL?}GYaev15?UZngQTuCg};jH~2W-
+*W2vSzh2#r#&97evCVowUK*h%?L|hzNUVwKK!~5^>9|R6c`mCZ1*f6XF9=Dxbl35ifv$-
+r!o|g2COy!A?HEMt1kj9jl#?!BOHc^E=zb__|uIs|o%XaYKH!6J!1@;<^JNr^{eJaS!u1NWbd4LQX$(%O<hk5|ZzV%sA
+eA7N>}-
+pAX6RPh`6zuI~@YcQUMXZ}5+Re^mRoh<QoKeJ|r{#0_Uc@;w&Ke&QbHzaefM4Y}`W2(BgWH+Um)8uF{(!`Mr9@v4cC`(
+DKu@tU4`_dN<}Hy^8)FPxbE`n`wWZ54W7@4nX{xRp3sVefOrD(ro(t_ph}D_&vmbM=CMzY)Km;!iQZNdD0?_3nETdY>r
+^?@`Pe{%gs94p_hE@OG-G&}h9=FnBHTB9uqJ_n^xY^x65<?>UI){q($kk3s)>!C$|(@P6XDRK5G2f?z-
+Kl+U(fXMDCDoArSm3*qN{VAuM<u4QgmN8`d&z5CvR-Z#7Av-iz{m9Q>QY43w|fqxwQdx85a?R_)-
+UV+{>o2s<;%`%ntzL|b+K<}F^K>GUJzuqS+0PA!Adf!W*+jrY%mAy|E1J>vC_4Dy6d*7_T%HB6iL;U)jz1{~ag1<i3?(
+VAr>vQdT-%Oud*YfJB_UhM9^&79Y?e_j^+iutA*rnZ`CVgc7bK>Ch_3pX$?-
+To{>zx_qDjLUEeYoB|*Dg3ftk1P;J2_Wv+sX5A&VHd9?Br_Oj@RefwH+VzgWc|jeH`W#`G;Sk_Qd>4f^+pw#^46xtP#F
+}!siTLO+06WUrpilxpuiP`T2VHT)VVuW~n_f%l&}4dgqG4ZNvqG8;JF}_s59C^Yu>A;M>HZvw+8YiGv0|OdK-
+!0CCvh0C9x*C6V4M_3k<OuM)3YsCUoF3vMFr3fOj5JYd^d{Q=v~8V%TXRw`iIS^Av4wzJX!+s>K}*mhPXVB1;x+`YE5v
+H{!9(&yT>ou$vUYdfnqXxmx(T)Vcjl0n<fO2IjNeU4q*S<^w=&eG@7#d>(?<Mr;jbisARg`nLY7K3(saNwM`KBunRL!`
+!N51sYyx%A%^>)|n~FXmT8c@NY({WW&}G7!H$XRhr)ea>9lfwMKX9XMBG+kyHVy0!xsYHT|&Ut`;OS88lKun7M8T)MUc
+L$$UY*ja1afw5ZK4%Fw;wH??~YukbPT)MOazgh2|OP6*a@hJ13wuy7~)L+yZcHnpF<vYUDh8=i<xcbG{ZwG3-
+FA8>F7ubDqu={$z?&}4+Zwm4^4R+rw*nM+g_Z7k40lO~@c3%YSq)xE=Vqn*Gf!)^w{=H!Lje^~m0=sVp?7l46c{$*Du=
+}on-
+B*C}6rns0*nMH2U7jfTcb2gWwVl=jc3m&nb^Tz+rNEAx0y{1ZcH9iuar0o8YCBNdWe(U;L9pAxm3I75@b3h>E(Ug87ua
+=iu<LrkuA74Vq`{8M0MCG3SI#cfc3c4%?ZRTEZP$gsu8V=))&+K57W`+ye-
+3!Q%C_sSRM~c%ejifXaUrndB4Ecw!H$c89oGYPTrb#h{b0u>!H!FT9XADbTn6ko{eGji<MjKD+KyX<_`+bvb%Gt&1$JB
+y*m3<}rzOFz8wI;A1$Laa8$TxYwet1u`;USn#M1^h<UPAm+f6fm+iuc!rM8>29jWamZAWUmN!yXyZo1;P?IvwUYP)ICZ
+`)1Uj?{LO19p?PtF+yu?J8|I%?50{DHpKqrn!J^H!YNT-%;C5g@A3Bbb{R!1G}jU?4~%_O}${JX}eDApSI()-
+82=n?I!&`qPClIVAm}|{QCVuZ8te!HwD3N3WMDg0lO&*c2g(VMKQ3OdceQ8#<rW1HMZT9uCeW==^EQ^(srS?o3tIM?WS
+CfZ3mg(Mv>=kHWR<rXni9^zRxSU$@*4`?1uzbHCf+G5$+EN4mMfePLcbFg6o>BZ>Y%g7~-
+2Lp(g8FDpJmZ*ECt*RFUmZaJWf+TjfoL`;iXu!IdW0j+5^}>}_)GIQbp~ak=%o^Yr|>Sd(kFy-
+e)Cx5>5JzCv8{V3WJPmM8Z0G`Zg)3GAeP_gItr9TLH7h!+j+ATAobfmqvRg8jsLeQrPT*8V2<yClQJs|TB0yX_f~Ub4x
+x+XVZG_4=J|XPp&xJL>{FORwMQcBa?sbURB{*zHWO*NJx4O6_dA!ftnZy-ts73l;XbrtP%Piu|XVTsuv$pEv||jke3=`
+u@{YKfu}!YuQEeoN99IF2N1NNr+E>SL6`+2cK(l?Jmt}gO3nT8+?>F2l46kxt}5bmUNSAhiT3m&j;vvy&fm$@6R{6cG{
+Ok`qNGBdYs@j#Bs2D^mjkLNB)f&Dj)Eu!M72o3~nISc9-l2W|~~POYXzJ*d)JElrq}YY2xZ{Ho5bkOT^*tc<n-
+P1F@dJ{7X!nM{0JzH+1`(9cNQrv-^D@*M4&B_YLNNbvx7ZgGG40=-
+BgtAj}V9Wxm&QhVoOhx6z%iXzm5pdjGjMi~hXX{eF+&HN+X1Uu0o^F$?pd9L$&Iz<=I||8|Ps0X@^})c-g6`=iZnyU-
+l*dC&Xl`54R}dSL#Lg7~Lk{xA#vIq;tcHs>E=zF@9H`;B#IJzpsJ?D;~`XU`WRp!ZRjAH;yWz}_E)=Tk60NCQv9^BI^g
+%vRd-g*?Qszel6(|2WJSdSHIg51fSgg8sfs(>~D;H@oZ3G2-xnW_SMa+&-ay&F=SBKDSSt&u(_-
+8`3}C?5;!W^ADXcABe$xK(90F^m<@Epyv<z{DYo9=<^SH{-
+Do4==p;_|De~M_4x<Aj;#0V^}4X$uh;Vhy<gwuxA*Jyd_nKm>-mD-uh;W|UBux>n_YX}U2kB1MELhNyX(Z7=M8Qp*7m(
+TUpCn6+VApw8L_tCKTo{&OtWjhe^qd@*<Hug{`&hT1>*Ii&F(s`<}QQ7#7THwuiHirQkf^3-
+E~^cX@l1jXW)4~e|XnHasH~wogZX~cchx#@1Y28CC)?mE5Hue+j>5bC;zq2HM{eH?+Ko2cGqp)ahiF}A<A#M*|qmIrwt
+Ah&%*QC{(p%4H#|@I2VO9EJ@FNIUa#}I<zf5zgA{(pbhG=t5y7p*dOo1TM}d1_-B#Q0>U>4BYp?6^R(~6Cx1-
+)sAEfKQt>bqSC_5(&7VnTJ4PIbA8s<GqYW`0c{v<AE(%>uXufvDeP(BRqCq6>gPq%RV%x78^XId10VlBr<{0`&!MevWc
++WzrYh>uzON7gES2j{n!_?>jU%$y^Bl*{82XUPnf<q50wG*5+9eE+nbZ8+k`4F5&qK7*%kb)26z@-
+xru#=phpDDj8Q^q5~d%=NcbrT>+ix%@j6uW#eAg81j?y5|<oUx)2K-(maDlP#Pu%AaS}`Mtud(_3WL<rimP5=MT-
+S(nER`OY%C`C-=eRbbZXiL)rCzKXLbroM`^C#Js6-e&8oI4fe7SDY0&ZG;zRIX3a!&D6`BW9yMvV>b0p*l?!a2^+-
+JD`9h(dL`B%O}(0}wDroVvh_-g;ig`RHA7Rc#29Vrl^6p}Jr`?4{iYuJmH*qh-
+o##EzY#tZu)}vU>v|SrgsB&)fUOr(0b4Jo1GZkw1Z=$!Yc{4{^aO3a=nvX@kq+8=A@<hH@`^ss)Dy8+W$KC8n=<tzUt{
+Zu*h@0?MC>J*dLs6EHahav5=&2JK~F|OPo_XmvY;ozmNoUH2lS*L^hD^5sV8C3lU~r1H0VhW=*g7du4iGZnDxBix9d6Y
+x9hp!x9hp+x9eHdyIIfKfL+hIfL+g50(L!jLOnZB&q1i?2-I^Y)U#OoGV584on}3YwV-OzUMlSN5cS#ZC*!l*&!W$kqu
+BE>S<Hon%A_4zKg73bP5lU0*!py(!Y+R==+89hkI09qKMv?m59p8hmZqscVsFFLpD5_hl;75W2l|OP^dn+z_lQy7A+FE
+MMn7PNpAOpb#kjtH{}A^J%zt#qS<$ajNx}NX<OiaCavp8|)&-P%3c^>{DED~?e^ZrmkAQn;rE-
+r#(oa<@_Ze_s%i*0$+x;gvKXGv1%JCE--F=*&D^<4pCU)<tw%vDexsnimg40byx^Yf-
+4)Xt>IsZY3=cn1dAJTn+;|YO#lEW9leIw^{6x<VBj|FglGv_}K?h$sM^4soR98VhD|D3}|1Gf9yIiIr-
+{%laWhar4e=d;Fk@8Ni6g0}k_uCENZ{~O02g?Q#TpVQ!8!|qvdf0g4G-
+vKgz4V)jbC1n0qb9nJxJM;I;K28_hKg!{w5YHIbyZGLl`TK#^6L9b6dY=OKdsq%xaQ`co^BlP6ID887^DWN5`2Lvr`x3
+`91L4nbxr*TaA36Uai09|HyyAOJRy<k{A^eYXx>;~<<#_Vo{wYqk0Pb5^ZsI#)=FiXZ6u|u{-5-
+Mc=Q#WVxWAX>nSpY(>iPorcX0gkp;G;G)iSpqtyTtc8r;8JrQ9>%ULj-m$@c)2!m7)&H7a}x`pKc7a$f-
+VkYBkcp?`Z1=VuDszgMZ;^Wfgg=}tla`IDUgIP^=O4e$g2MA60Rh9Uf)b3Wq`KEV0Ge)1a}PZIj8pI|xUp`ZB;jz0w92
+RZ*)aQ}u+x#z&WiR15t{_p`U2T1pAoUS;RW&VDQ%awtCY!AmX5Apnf-LXF$<M{i*{Q~DR3hDk8*Gnh3?`HQnxPP6~O@a
+FspVH5~o(ly{{r4}^|7T@=`Q^DS^Y`mj%6%H#pQ=&rqoB{ng32B3mZD#|$3br&=XBHH{`Zy2y$kgDdmO$1dia-
+|?kt4=ubl2Ygx}BMixB<;T;2%i^ZNtJJq)6&=lpbnK5XLn=OCUx<?uZa&!e1fKe*R&JTsur|Jldo1-
+*JJ=W`MA^Dpck0r&TF`~`6TU5-
+Bo?%(5lPC>fc**y*J&vHG^)RgLngUj6hko(mxwi9&wo9FSX0QSSXwB6NgyMLmpw7Xy1tKj|}9$yw)Z1-
+Q$@vpJn|C+~_FogdGkB{+I+x<Qsr>4RE77pJ7?%O#(1#tg+9v`!7ZTIyYzGofOBgY>OgM2uACxrhV+b8`H{^MNU420jP
+?F4ZDWj()GZ@b^2?S%EE^r5!Qe5$UDdwm)AP#O28GVW{2xVM&Z4=-~I_|+-
+f4D=_Ls+9XI^oMGG6_#^t^Y?N<xpzW5j|P?dB2FziJdXR5EdSBXFi+I>>IU2W3*0V(H{0&#xxO;s{#`vU*krr^F}u$}_
+=h<j@!cIu54nAHf&14v|BK-M1<wEIEinGF-
+a6oZC+p`t#PeR=4}klx=yE|k&vLr`5y&T}8v^$ME>|zO|0d^W6x@e7{+>45{bMYL9E4xg^F#=LSj!XK|BlOB0QZ03bc;
+}r@8Ep)Y%Zn$%Ny^1mFcdR=P1ly)UVu=;Qr|<<&O6DE7i&!=a0$`STEPAtoeJ5a?gPK4>+DH&|dZgIbE;^zQytPKs)*a
+4v*^<+c-
+S7_pfkyQ!wuTA%{nMU>D~z1MZ*UbYn0?KFxBDfqV|J91373yvX^%@%n#gJ>P1(H?sbSJt1oygY_f|?w?})zXI+t*4qVe
+e?X5rkZzA2N5K7C>>iH7`UA%!zAIt=KEm$t?cmPkT7>WudR+qI|2r;MFStLV+ucqWXE~qAcH8}DSZ+aZKdR^T;9kM`pW
+Ola!}$qAxqel*Q^?QV9DhH!|FvG9*#+@yIdsB0j9v%3&36Aa&QBEFNA-FRxPMcx=YV^Z^W#9eaV<A+pXTyLz`c*t?FIL
+*i8-
+OM9y`VD<F|#bI~(2pN_Vg4DpYtKF2#?2ki+ZfwOUNEyMA6<9=|Hxy+JU|0lvZcDb{#v*RtQ1>3W?^hE1Wzq`NmMSm5VQ
+`-HpKIq3X+iu2<@xq4)}wadb9mhsmubAMjC*DrJbd+8op=DtnF-?YsAU#0t+W$wQr<7r*y{-
+g}=*;iTaUw@O!m4b5BNI7`pQI6&FQ4XJh@IUVp?w;|ZB_1=@bqc(PWbze*|JImK3;wq7H~2fe2W0w3YVG*?Ywh^vR@u)
+laFvK)e=Xu)?eX7;=j-
+k8)AhFhOoPqgkR4yP(SCk*jm@zZo8!RFTATHJ!7cwfn`eM~)_eRvg}$%1<srVmYRW5llkGpd(Jo)=7CZi&!9oY8BVPEw
+bJX|b%;$T7=i2P&gPUyb-
+(=VC%qBbiBKV8%ds+TlY#!YT^#NQoSo{sro^6o+Hd{V=JaglZ+Rx8N?eL@Rc6@W~5T9emr`L&U*)3QB`U|YrG2QY3_g6
+xAV7>0BS+7sJ`UbpEZRcOFLu&tEjqRVVwaXKQ@}{7?4wP>m*unAvr-8#z-Xickl)nHx1?3GxdHaLV-
+_+RU2|541Y|2~o2lK%33TXcz@99cAzA)5Z62iwo{uz*W668BuWw-
+w;z)rQ@etMuj7N9=jjo$bp%6H6Q@qE9*;`uWMi~cZWut@(ogGKxPc%z=Hsq|hl{Qu1nf8)kuk*B@D2Y~Mdeh~N=@Swp5
+g`I7%*z14JV9~ZdZ17Ktd5gi~Zw<d>uvm-!vcckSDSzEyahC0y2LFs$uP|7oRaN2fN5uZ8!M`r_vBEA-
+3^)$l3!DT_0jGg8z**oN@H}uHxBy%P4*F~k14n^lz;WPS;3RMgI1QWu&I0Fv=YjLU1>hoZuoB7-
+90iU6$ANo+lfWt9G;jtu3!DR<2hIZ*fQ!KT+=N?x;3#kmI1bzkoCHn*r-3uTS>PP-Ja8Vk09*tPRzvxLqrfrXIB+j;5;
+z5%2F?Iyfpfs~z<J;Ta1l7@hw=kQfn&gN;9lS)a0)mLoB_@P=YZ#d^S}k*B5*JO<p+)e$AII&y}(J}6mS|i1DplU0nY>
+HfeXMz;9wBS4;%%K0mp%Rfs?=~;52XsI18Kuo(IkY7l4bv+WvRT4;%%K0mp%Rfs?=~;52XsI18Kuo(IkY7l4bv!CELka
+1=NO90%?NP6DTZ)4&<vEN~8Z9ykwN04@RtS3&uKqrfrXIB+j;5;z5%2F?Iyfpfs~z<J;Ta1l6I2jvHj0>^;kz`ejp;1q
+BgI0Kvo&H>K@=Yb2rMd09SC_iu%I0hUC?gdT)r-
+0MI8Q?5%4tO3o4_p8)0tf4%{J>G*7;qf87dQ!=0!{;GfV03k;CbLYZ~?do9BhE{14n^lz;WPS;3RMgI1QWu&I0Fv=YjL
+U1>hoZFa+fXjsnMk<G{VZN#GQ48aM--1<nD_1LuJYz(wF-Ba|OF3LFED1NQ<afm6U~;0$mUI0rlroChud7lDIKP=4Sja
+11yO+zXrpP64NZGr(Ek9Pm7F9=HHp1P(Ss`GKRrG2l3GFK`k#1)K)X0B3=7!1KU)-
+~w<FIJgGN4;%%K0mp%Rfs?=~;52XsI18Kuo(IkY7l4bv!4@b#a1=NO90%?NP6DTZ)4&<vEN~8Z9ykwN04@RtTcP~GQQ#
+PG9Jm)a37i5>180D<z&YS~;5={vxCk6v3*`rn0>^;kz`ejp;1qBgI0Kvo&H>K@=Yb2rMc`l<$`2d`jseGkdx4X{Dd044
+1~?0x1D*%Y0~dgcz`=D;e&8r@3^)$l3!DT_0jGg8z**oN@H}uHxBy%P4z7pt14n^lz;WPS;3RMgI1QWu&I0Fv=YjLU1>
+hpEK40LLA2<pe1C9gt0w;k}z-
+izNa27ZRJP(`)E&vySgBzgyz)|2Ba2&W7I0>8rP6KCvv%opvdEh*70k{aP&pEs02aW>AfaAcuz)9c~a2hxRoCVGS&jaU
+y3&2I-;6^Ava1=NO90%?NP6DTZ)4&<vEN~8Z9ykwN04@RtZ-MdyM}cF&ao}FyByb8i4V(ea0_T9|f%Cux;39A^0_6ve0
+>^;kz`ejp;1qBgI0Kvo&H>K@=Yb2rMc`l?lpi<>90QI6_W~z@Q^0B93~&}W2Rsj)2QB~?f%SPdxBS3S;23ZmxEDAHoB~
+b*XMnT7IpBHVJa7TH2prrD<p+)e$AII&y}(J}6mS|i1DplU0nY>HfeXMz;NY!Le&8r@3^)$l3!DT_0jGg8z**oN@H}uH
+xBy%P4sL<+14n^lz;WPS;3RMgI1QWu&I0Fv=YjLU1>hoZa4VD_I0_sCjsy1sCxKJIY2XZS7B~ky51a=s02hIS+o1fwQQ
+#PG9Jm)a37i5>180D<z&YS~;5={vxCk7KLivHCz%k%Ba4&EYI0c*r&H!hDbHMY!dEf$Y5m>*E<CY&d3LFED1NQ<afm6U
+~;0$mUI0rlroChud7lDJ@q5Qy6;23ZmxEDAHoB~b*XMnT7IpBHVJa7TH2prr2<p+)e$AII&y}(J}6mS|i1DplU0nY>Hf
+eXMz;9v)oA2<pe1C9gt0w;k}z-
+izNa27ZRJP(`)E&vySgFB)8z)|2Ba2&W7I0>8rP6KCvv%opvdEh*70k{Yp+y&(ajsnMk<G{VZN#GQ48aM--
+1<nD_1LuJYz(wHTZBTyTC~yoo4%`cz1Wo~`fiu8a;2iKga2~h-Tm;tdRl4N|jsnMk<G{VZN#GQ48aM--1<nD_1LuJYz(
+wHTZYV!+6gUPP2kr$<0;hn}z!~5ya1MALI1gL^E&>PlK>2~Az%k%Ba4&EYI0Zayuy{XY26z^D4tN3h3h*MZbGywU;0SO
+ha2Ie7a6j-U@D%Vg@C@)Q@Eq_0@D<=iVEuxRTYlgOa3^pVa1U@l@F?&U@HFrY@GS5g@B;7^;6-
+5l$9CNE14n>6fxCcvfct?*fv13{foFhcf#-
+l1fUf{A0y}p=`GF(AoxokdJ;49Fwfl)}^RDAKZhH~(M#U<qAVMIF6d@l*=jV_AY?P6;Y4IRz-
+WpnOs${!~TL+xPik}1*^<YK-Yw96F5%OW0ER=%}J>-
+ys4?E<LgAYCU5Frcg5TOWs*damz87Lc%{d|9^{qEz`2O@31=k@%)&+qg5J&(O~Y5Y8CxB!>oO}GZ{z<Y2DK7@~9PZaBi
+18@kQh7)iaF2H4Y6RyEK@E+WP58-
+22eZc*6{cr#d!P9U8PQwMb3~$0Ucn98tTks)#40~R|`r!Z^f~VmGoQ4Z<8Qz3z@D98Ox8Otg81}r1^}_);1W&^WI1Lxz
+GQ0`b;2n4mZo!A}G3@ys)(;2Z5IhYh;51x-
+%kU;#gLmLPxCI}=$FTZ9@9FyC033p+;RKw93vd~(4!HMu;5yuZn{XTMz+Kq?{b5hSK{y7-;Ut`cOK=6Q!gaU-
+H{mwifxEE(HLM>F!ZA1wC*d4if-
+7(puEPzu3Af=6+=cx=!201J9E0O<63)RTxB^$<I^2Mpa2xKxUD!X3^}|6p2FKwfoP$en1+Kz%xB)leHr#=`u>W<e9}dD
+XI1VS_99)7ca22k@4Y&!n;SSt|{g<(RI0(n!IGluYa0#x!Rk#i};3nLLJ8&2FU%~p}ARL3^a1zeJCAb1t;X2%an{XTMz
++KosgZ0BfI0nbzB%Fgwa0RZyb+`dH;WpfXyRiQ%)(;2a7#xR_a1JiP6}UFw-
+u+J+1Mc1bq&48){ZBdr?%#|1+7tKge=<4X-
+u+KP1Mc1bBtGEY{ZG;Z?%n^S0GHuSxCZaQdvFUrgpXm*4~Kmo4!|LJ8cx7zxB!>oO}GZ{z<Y2DK7^0q{sU?U*AEBa5Ih
+Yh;51x-%kU;#gLmLPxCI}=$FS!OtRD`*A$S^2z-
+hPum*Gvg1~&%WyMIs<Zo?h83;TaG>`6EX$KW`egmZ8SuE15e4maQ?+=e@F7xw=c>xYAI435J|I0u*D3S5Qja070_ZMXw
+>VgD@F4+r5G9EX!|4lcnJxC+<d2Hb?(a0l+f{-0p|a1f5caX1O*;1XPct8g7|z)iRfci=AUe-rD6gK!Lv!$~*?m*5Iqh
+3jwwZo+N219xHnTUb9Fgkx|VPQp331XtiHT!$NQ6K=yDxC{FeSU((uV{jZ!!a2AESKumKhZ}GcZo?h83;W;3`r#lv^Y-
+xHFVDdXumx|xTktl#3-7}R@DY3hPrNhi3-A<d!ZYw3yZ~G92D}At!@KZ4d;lN8C-B5|tRJ3&O?U>LgBM^6-
+hj8@ZFm>nhY#Q*_ynGq!}{SV*o0@`TXVxdZ_mT`;Ro=C@I&}x_!0aG{3-
+kxKKIjMe*=CAz68(0x8OW{AASIT2tR~Bh9AM7z@Ng8;d3{ze)uK$5<Cmvg7fgkjp3h1Y{A>`F1!yPz(?>2JaKc_7vL$_
+glFJ6cmcNH4R{OQhIiq8_y9hFPvD6p)(=m?COiYr!TIFy|DWE6AHW~N58?gf@b}vT_y|6MC*B?Q1$YWJ;Td=iUVtrl1K
+xtS;azwiK7fzl6L{i1{CUUwFYmv-kG=o(e&+q$TlW3R_rCAfzTfzM=liGkKi+?MPrQHkZuoxd^DM2bXBSep@1@q37fYU
+ttJ%D@nwifQRu-47my7p`^O=0U*xN{Dm#yq->KChvR(5@i!qseM!Ku4wWlNT`b$RaE#UA=)rA5n=UAL=?p81uv-
+a$pr#idN4=;_TRRkZ9OmWrN2c6niO`EIHo;3;M;%U02|p2@FeZO^Y}tofY1)sOY`VpBQ$U-
+ov<$`;0$Y0(a_R>oS={Q8~Ml_jUNkh*Q%dAYbU|MPxFDxY1xYvrEm>y57Z?&Q~sxiN#5ig(AHd%rTDUtdaP78X{Ei+9J
+pjDvGsT+Ui4nXtWKW$f<!;(T_wnDxwO3f9_c_UvKptJ%NiW4<&z7wzk7Wp3N;y`_G;y0Vb5GN-Q-
+&+HpluD*Hws%Q4{Wi6U|rPu0CV>8^}Fi%@kbr{Y@ST+o4b=46~>HUp}w05N~mAX_qZRoU6a|+c)NbQKGV$$KXrnF8IN=
+0K*7LgqhwIdvpXlKKe){r*zq`-
+_hb8^~9$`Bh;XvltDO+{Bn>e8dB9!;_|$<kyfO$wt9qs|(lvId!XROT6#dCGpLwO3?HhpBcLa)corh75100zIlGDwVoa
+>Qd>nkyJ$HACdZqQy!6X9&wI}sB^6xaYl)#j<7mDECYn4GAxy9zbSTF`;<rIRI7>TY9w7o(4|6GS(>WQWK2yeH5przBU
+FD_rlJ-RmdS_Z^ozr)zznO`huUL=Wp>VnDXpP8>=PcAmx>hV>If|?r&5zcWQS_)IH@#Msxz&av{6&d+mw@U%KW7uq7Dp
+8L0AgHrz6S^Qw?R9a`siWp-
+K%I!;nKxD|Ay9CIz|_=rWY1M$n{CcARdg)=rm8F6%SY`V3j0bU1BqU4~poRcRVdrl~5N4PDxh>af=(hZ-tV4WX+;bxGA
+_OwCZ!He}k;p{o-imq(Y`>gp|^tLf@8UDadC4pR<sT6=P`-
+w^Ak5z^tby6UiB`qJUFn%Xd=wP&TttTcIzXfhYs@3g%+X)*^*ohePd0_0FbmFlWQS0%cPs;d%BM$=S<Y)BhYwl8u>CKi
+&5EDnpE*1ohMH80trhg5h-E|?stt4d8(I2)$4Mz8(<eErhrJd=Z8wU3+!G<<;P^x?6F{pV`*_VEeM^6M_ApR-
+Y4e8O(p{^$9D`qR4CoTPwEuJ>_y-@x(ec`dJc-SgGwbE+?#ogeYK=LcVR@{c`F@+VyKZ;Z%SzmM5^{_OmBM&wUkemegP
+F8Mco?)d@v`}v^f?ELG#5$FGkcPM8{j%EI(5!XLHW`1nM^`CUff59dH#S!PfFlPQ2M_qrH{Bth(r4jknG4rhv`7xLLFS
++FZc|`u+nE8Jikso)-Kkt(Nl@Zs!GiLsaBd&kaCI8DV`F|aefBxEd`F|OapL5B-
+;FABx5$8WPX8uPb&VR`z|En(f+KBhR`hA-Eb7$v&cf|X@BKe7d{7IL5--vwm`vQ$;{P*v(5$kVDer+KC>n{1<lze^<+Z
+*_K_F3P*K9J-27;E+Ob9G-
+R^~LcvJ?{AldB9ZT8Q1?0zNhEZuUm84uiZR5|Mw%VUunh}wLEbCzU6ZMmObwIfk#ez;k~o-
+e>UR%(^dKJKFR;KOMdUUQP0hOzA`XXXa4f%kKi+|-}}C&uU-HB_Z_FQHSk=>zYXN8=dt|{#~Joz
 """
 # END GENERATED
 

@@ -38,6 +38,7 @@ from membench import (
     PENDING_MAX,
     RECV,
     SEND,
+    SOCK,
     KnownRequest,
     Ledger,
     Matcher,
@@ -67,9 +68,8 @@ class Wire:
 
     def _append(self, kind: int, offset: int, length: int, data: bytes) -> None:
         sent = self.offset[SEND] if kind == RECV else -1
-        self.segments.append(
-            (kind, self.time_ns, self.sock_id, 11211, 50000, offset, length, data, sent)
-        )
+        sock = SOCK.pack(self.sock_id, 0, 50000, 11211)
+        self.segments.append((kind, self.time_ns, sock, offset, length, data, sent))
 
     def open(self) -> Wire:
         self._append(OPEN, self.offset[RECV], self.offset[SEND], b"")
@@ -120,7 +120,7 @@ def move_pieces(wire: Wire, kind: int, pieces: Iterable[bytes]) -> None:
     for place, piece in enumerate(pieces):
         wire.move(kind, piece)
         if place and kind == RECV:
-            wire.segments[-1] = (*wire.segments[-1][:8], -1)
+            wire.segments[-1] = (*wire.segments[-1][:6], -1)
 
 
 class Result(NamedTuple):
@@ -521,7 +521,7 @@ def test_silence_proves_nothing_where_not_all_was_seen() -> None:
     """Of a quiet request's reply a part was seen, or none of it: it is not known."""
     wire = Wire().open().recv("mg sg.1 v q\n").send("VA 600\n" + "x" * 600 + "\n").close()
     whole, half = wire.segments, list(wire.segments)
-    half[-2] = (*half[-2][:6], 100, half[-2][7][:100], -1)
+    half[-2] = (*half[-2][:4], 100, half[-2][5][:100], -1)
     for segments in (half, [*whole[:-2], whole[-1]], whole[:2]):
         result = match(segments)
         assert [row.outcome for row in readable(result.rows)] == ["unanswered"]
@@ -663,21 +663,21 @@ def remove(segments: List[Segment], kind: int, start: int, end: int, told: bool)
     left: List[Segment] = []
     at = 0
     for segment in segments:
-        if segment[0] != kind or at >= end or at + segment[6] <= start:
+        if segment[0] != kind or at >= end or at + segment[4] <= start:
             left.append(segment)
-            at += segment[6] if segment[0] == kind else 0
+            at += segment[4] if segment[0] == kind else 0
             continue
-        data = segment[7]
+        data = segment[5]
         head, tail = data[: max(start - at, 0)], data[max(end - at, 0) :]
-        offset = segment[5]
+        offset = segment[3]
         middle = len(data) - len(head) - len(tail)
         if told:
-            left.append((*segment[:5], offset, len(head) + middle, head, segment[8]))
+            left.append((*segment[:3], offset, len(head) + middle, head, segment[6]))
         elif head:
-            left.append((*segment[:5], offset, len(head), head, segment[8]))
+            left.append((*segment[:3], offset, len(head), head, segment[6]))
         if tail:
             tail_offset = (offset + len(head) + middle) % 2**32
-            left.append((*segment[:5], tail_offset, len(tail), tail, segment[8]))
+            left.append((*segment[:3], tail_offset, len(tail), tail, segment[6]))
         at += len(data)
     return left
 
@@ -880,7 +880,7 @@ def check_joining(transcript: Transcript, split: Splitter) -> List[str]:
         if not error and result.ledger.understood_bytes < tail * known / (2 * TAIL_PAIRS + 1):
             error = f"only {result.ledger.understood_bytes} bytes were understood"
         if error:
-            wrong.append(f"from segment {start}, {left[0][7][:20]!r}: {error}")
+            wrong.append(f"from segment {start}, {left[0][5][:20]!r}: {error}")
     return wrong
 
 
@@ -971,8 +971,8 @@ def disturb(rng: random.Random, wire: Wire) -> None:
         wire.sock_id = rng.randrange(4)
     elif wire.segments:
         segment = wire.segments[-1]
-        cut = rng.randint(0, len(segment[7]))
-        wire.segments[-1] = (*segment[:7], segment[7][:cut], segment[8])
+        cut = rng.randint(0, len(segment[5]))
+        wire.segments[-1] = (*segment[:5], segment[5][:cut], segment[6])
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -1124,12 +1124,12 @@ def join_holes(segments: List[Segment]) -> List[Segment]:
     joined: List[Segment] = []
     for segment in segments:
         last = joined[-1] if joined else segment
-        hole = last[6] - len(last[7])
-        follows = (last[5] + last[6]) % 2**32 == segment[5] and last is not segment
-        if segment[0] == last[0] == SEND and hole > 0 and last[8] < 0 and follows:
-            length, data = last[6] + segment[6], last[7] + segment[7]
-            if segment[6] == len(segment[7]):
-                joined[-1] = (*last[:6], length, data, len(last[7]))
+        hole = last[4] - len(last[5])
+        follows = (last[3] + last[4]) % 2**32 == segment[3] and last is not segment
+        if segment[0] == last[0] == SEND and hole > 0 and last[6] < 0 and follows:
+            length, data = last[4] + segment[4], last[5] + segment[5]
+            if segment[4] == len(segment[5]):
+                joined[-1] = (*last[:4], length, data, len(last[5]))
                 continue
         joined.append(segment)
     return joined
