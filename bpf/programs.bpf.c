@@ -581,6 +581,35 @@ static __always_inline void skip(struct Scratch *scratch, __u32 direction, __u32
 	scratch->skipped += len;
 }
 
+/*
+ * Is this a VALUE line that ends with the length of what comes next? Then no key needs to
+ * be counted off, letter by letter, to find out. Should that number be the value's version
+ * instead of its length, the same bytes are passed over.
+ */
+static __always_inline int ends_with_number(struct Scratch *scratch, __u32 at, __u32 len,
+					    __u64 wanted)
+{
+	const __u8 *line;
+	__u32 i = len - 2;
+
+	asm volatile("" : "+r"(at));
+	at &= 2 * EVENT_ROOM - 1;
+	line = scratch->event.data + at;
+	if (len < 6 || len > HEADER_MAX || !STARTS_WITH(line, "VALUE ") ||
+	    char_at(line, len - 1) != '\n' || char_at(line, i) != '\r')
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int digits = 0; digits < 10; digits++) {
+		i--;
+		if (char_at(line, i) != '0' + wanted % 10)
+			return 0;
+		wanted /= 10;
+		if (!wanted)
+			return char_at(line, i - 1) == ' ';
+	}
+	return 0;
+}
+
 /* Take the next iovec. Is it a value, behind its header? */
 static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 {
@@ -604,9 +633,13 @@ static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 			at -= BINARY_HEADER;
 			len += BINARY_HEADER;
 		}
-		__u64 header = read_header(direction, at, len);
-		if (header >> 32 == len && (__u32)header >= iov.len)
-			scratch->value_left = (__u32)header;
+		if (ends_with_number(scratch, at, len, iov.len - 2)) {
+			scratch->value_left = iov.len;
+		} else {
+			__u64 header = read_header(direction, at, len);
+			if (header >> 32 == len && (__u32)header >= iov.len)
+				scratch->value_left = (__u32)header;
+		}
 	}
 	scratch->prev_len = scratch->last_len;
 	scratch->last_len = 0;
@@ -677,20 +710,33 @@ taken:
 	return 1;
 }
 
-/* The usual read, of a few bytes from one buffer, without taking steps. Returns 0 if
- * its memory could not be read. */
+/* The usual call, of less than VALUE_MIN bytes in the first few buffers, without taking
+ * steps. Returns 0 if there are more buffers, or their memory could not be read. */
 static __always_inline int capture_small(struct Scratch *scratch, struct Counters *count,
 					 __u32 moved)
 {
-	__u32 len = moved;
+	__u32 at = 0;
 
-	asm volatile("" : "+r"(len));
-	len &= VALUE_MIN - 1;
-	if (bpf_probe_read_user(scratch->event.data, len, (void *)scratch->base))
+#pragma clang loop unroll(full)
+	for (int i = 0; i < VECTORS_FIRST; i++) {
+		__u64 len = scratch->first[i].len;
+
+		if (at >= moved || i >= scratch->known)
+			break;
+		if (len > moved - at)
+			len = moved - at;
+		asm volatile("" : "+r"(len));
+		len &= VALUE_MIN - 1;
+		if (bpf_probe_read_user(scratch->event.data + (at & (VALUE_MIN - 1)), len,
+					(void *)scratch->first[i].base))
+			return 0;
+		at += len;
+	}
+	if (at != moved)
 		return 0;
-	scratch->event.data_len = scratch->event.captured_len = len;
+	scratch->event.data_len = scratch->event.captured_len = moved;
 	scratch->event.mark = scratch->peer_next;
-	scratch->at = len;
+	scratch->at = moved;
 	submit(scratch, count);
 	return 1;
 }
@@ -739,12 +785,12 @@ static __noinline int capture(struct Call *call)
 		count->send_calls++;
 		count->send_bytes += moved;
 	}
-	if (call->shape == BUFFER_PLAIN && moved < VALUE_MIN &&
-	    capture_small(scratch, count, moved))
-		return 0;
 	switch (call->shape) {
 	case BUFFER_PLAIN:
 		scratch->room = moved;
+		scratch->first[0].base = call->address;
+		scratch->first[0].len = moved;
+		scratch->known = 1;
 		break;
 	case BUFFER_VECTOR:
 		scratch->vectors = call->count;
@@ -771,6 +817,8 @@ static __noinline int capture(struct Call *call)
 		    !bpf_probe_read_user(scratch->first, size, (void *)scratch->table))
 			scratch->known = known;
 	}
+	if (moved < VALUE_MIN && scratch->known && capture_small(scratch, count, moved))
+		return 0;
 	if (!settings.client && moved >= VALUE_MIN) {
 		rest = bpf_map_lookup_elem(&values, &key);
 		if (rest && rest->next == call->offset)
