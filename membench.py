@@ -2942,6 +2942,27 @@ def _parse_admin(command: bytes, words: List[bytes]) -> Parsed:
     return Request(form, reply), NO_BODY
 
 
+class RequestShape:
+    """What requests have in common that differ in nothing but their one key."""
+
+    __slots__ = (
+        *("form", "reply", "value_size", "exptime", "body_bytes"),
+        *("replies", "is_get", "tail"),
+    )
+
+    def __init__(self, request: Request) -> None:
+        self.form = request.form
+        self.reply = request.reply
+        self.value_size = request.value_size
+        self.exptime = request.exptime
+        self.body_bytes = 0 if request.value_size == NO_SIZE else request.value_size + 2
+        # The replies of one line, and their outcomes; none if there are several keys.
+        command = request.form.split(b" ", 1)[0]
+        self.replies = KNOWN_REPLIES[command] if len(request.keys) == 1 else {}
+        self.is_get = request.reply == REPLY_VALUES or request.form[:2] == b"mg"
+        self.tail = b"END\r\n" if request.reply == REPLY_VALUES else b""  # behind the value
+
+
 class KnownRequest:
     """A request of a common kind, parsed once for all the times that it is sent.
 
@@ -2951,29 +2972,22 @@ class KnownRequest:
     """
 
     __slots__ = (
-        *("form", "reply", "keys", "codes", "value_size", "exptime", "read_length"),
-        *("replies", "code", "hit_head", "hit_bare", "hit_mark", "hit_length", "hit_size"),
-        *("is_get", "tail"),
+        *("shape", "keys", "codes", "code", "read_length"),
+        *("hit_head", "hit_bare", "hit_mark", "hit_length", "hit_size"),
     )
 
     LINE_MAX = 512  # bytes; longer ones are not worth remembering
 
-    def __init__(self, line: bytes, request: Request, codes: List[int]) -> None:
-        self.form = request.form
-        self.reply = request.reply
-        self.keys = request.keys
+    def __init__(
+        self, shape: RequestShape, keys: Sequence[bytes], codes: Tuple[int, ...], line_length: int
+    ) -> None:
+        self.shape = shape
+        self.keys = keys
         self.codes = codes
-        self.value_size = request.value_size
-        self.exptime = request.exptime
-        body = 0 if request.value_size == NO_SIZE else request.value_size + 2
-        self.read_length = len(line) + body  # bytes of the whole request
-        # The replies of one line, and their outcomes; none if there are several keys.
-        self.replies = KNOWN_REPLIES[request.form.split(b" ", 1)[0]] if len(codes) == 1 else {}
         self.code = codes[0]
-        self.is_get = request.reply == REPLY_VALUES or request.form[:2] == b"mg"
-        # The latest reply to a get of one key that hit: its VALUE or VA line, what comes behind
-        # the value, and the length of all. The same one is likely to come again.
-        self.tail = b"END\r\n" if request.reply == REPLY_VALUES else b""
+        self.read_length = line_length + shape.body_bytes  # bytes of the whole request
+        # The latest reply to a get of one key that hit: its VALUE or VA line, and the length
+        # of all. The same one is likely to come again.
         self.hit_length = -1
         self.hit_head = b""
 
@@ -2983,22 +2997,23 @@ class KnownRequest:
 
     def is_hit(self, data: bytes, length: int, mark: int) -> bool:
         """Is a segment the whole reply to a get of one key, and not a miss? Remembers it."""
+        tail = self.shape.tail
         newline = data.find(b"\n") + 1
         words = data[: newline - 2].split(b" ")
-        if not newline or not self.is_get or len(self.codes) != 1 or len(words) < 2:
+        if not newline or not self.shape.is_get or len(self.codes) != 1 or len(words) < 2:
             return False
         digits = words[1]
-        if self.tail:
+        if tail:
             if len(words) < 4 or words[1] != self.keys[0] or not words[2].isdigit():
                 return False
             digits = words[3]
-        if words[0] != (b"VALUE" if self.tail else b"VA") or not digits.isdigit():
+        if words[0] != (b"VALUE" if tail else b"VA") or not digits.isdigit():
             return False
         size = int(digits) if len(digits) <= 10 else 0
-        whole = newline + size + 2 + len(self.tail)
-        if whole != length or not data.endswith(self.tail):
+        whole = newline + size + 2 + len(tail)
+        if whole != length or not data.endswith(tail):
             return False
-        bare, bare_mark = data[:newline] + self.tail, newline if self.tail else -1
+        bare, bare_mark = data[:newline] + tail, newline if tail else -1
         if len(data) != length and (data, mark) != (bare, bare_mark):
             return False  # the value with its line end may be missing, but nothing else
         self.hit_head, self.hit_bare, self.hit_mark = data[:newline], bare, bare_mark
@@ -3007,19 +3022,60 @@ class KnownRequest:
         return True
 
 
-def known_request(line: bytes, encode: Callable[[bytes], int]) -> Optional[KnownRequest]:
-    """The request of a whole line, with its line end; None if it is not of a common kind."""
-    if not 0 < len(line) <= KnownRequest.LINE_MAX:
-        return None
-    request, _ = parse_request(line[: -2 if line[-2:-1] == b"\r" else -1])
-    if not request.keys or request.quiet or request.body is not None:
-        return None
-    if request.reply == REPLY_META:  # with an opaque it would be another line each time
-        if request.form[:2] not in (b"mg", b"ms", b"md") or request.opaque:
+class KnownRequests:
+    """Requests of common kinds by their lines, with their line ends."""
+
+    LINES_MAX = 65536
+    SHAPES_MAX = 4096
+
+    def __init__(self, encode: Callable[[bytes], int]) -> None:
+        self.by_line: Dict[bytes, KnownRequest] = {}
+        self._encode = encode  # a key -> its code
+        self._shapes: Dict[bytes, RequestShape] = {}  # by their lines without the key
+
+    def learn(self, line: bytes) -> Optional[KnownRequest]:
+        """A line that is not among them: its request, or None if it is not of a common kind."""
+        if not 0 < len(line) <= KnownRequest.LINE_MAX:
             return None
-    elif request.reply not in (REPLY_LINE, REPLY_VALUES):
-        return None  # not answered, answered in many ways, or invalid
-    return KnownRequest(line, request, [encode(key) for key in request.keys])
+        line_end = -2 if line[-2:-1] == b"\r" else -1
+        key_at = line.find(b" ") + 1
+        key_end = line.find(b" ", key_at)
+        if key_end < 0:
+            key_end = len(line) + line_end
+        key = line[key_at:key_end]
+        around = line[:key_at] + line[key_end:]
+        shape = self._shapes.get(around)
+        if shape is not None and 0 < len(key) <= KEY_MAX and b"\0" not in key:
+            request = KnownRequest(shape, (key,), (self._encode(key),), len(line))
+        else:
+            parsed, _ = parse_request(line[:line_end])
+            if not self._is_common(parsed):
+                return None
+            shape = RequestShape(parsed)
+            codes = tuple(map(self._encode, parsed.keys))
+            request = KnownRequest(shape, parsed.keys, codes, len(line))
+            if len(codes) > 1:  # they seldom come again together
+                return request
+            # Is its first argument its key, and taken as it is?
+            command = parsed.form.split(b" ", 1)[0] + b" "
+            plain = command[:3] != b"gat" and b" b" not in around
+            if plain and line.startswith(command) and parsed.keys[0] == key:
+                if len(self._shapes) >= self.SHAPES_MAX:
+                    self._shapes.clear()
+                self._shapes[around] = shape
+        if len(self.by_line) >= self.LINES_MAX:
+            self.by_line.clear()
+        self.by_line[line] = request
+        return request
+
+    @staticmethod
+    def _is_common(request: Request) -> bool:
+        if not request.keys or request.quiet or request.body is not None:
+            return False
+        if request.reply == REPLY_META:  # with an opaque it would be another line each time
+            return request.form[:2] in (b"mg", b"ms", b"md") and not request.opaque
+        # Others are not answered, answered in many ways, or invalid.
+        return request.reply in (REPLY_LINE, REPLY_VALUES)
 
 
 _STORED_REPLIES = {
@@ -3762,8 +3818,9 @@ class Connection:
         known, self.known = self.known, None
         self.reads_whole = self.writes_whole = False
         for request, time_ns, batch_position in known:
+            shape = request.shape
             pending = Request(
-                request.form, request.reply, request.keys, request.value_size, request.exptime
+                shape.form, shape.reply, request.keys, shape.value_size, shape.exptime
             )
             pending.time_ns = time_ns
             pending.batch_position = batch_position
@@ -3792,14 +3849,14 @@ class Connection:
             before = len(reader.partial)
             data, length = bytes(reader.partial) + data, length + before
             reader.partial.clear()
-        lines, batch = matcher.known_requests, self.batch_position
+        lines, batch = matcher.known.by_line, self.batch_position
         end = len(data)
         while position < end:
             newline = data.find(b"\n", position) + 1
             if not newline:
                 break
             line = data[position:newline]
-            request = lines.get(line) or matcher.learn(line)
+            request = lines.get(line) or matcher.known.learn(line)
             if request is None:
                 break
             following = position + request.read_length
@@ -3851,7 +3908,7 @@ class Connection:
         newline = -1
         while position < end and known and known[0][1]:
             newline = text.find(b"\n", position) + 1
-            outcome = known[0][0].replies.get(text[position:newline])
+            outcome = known[0][0].shape.replies.get(text[position:newline])
             sizes = None
             if outcome is None and newline:
                 newline, outcome, sizes = known_values(known[0][0], text, position, newline)
@@ -4230,14 +4287,15 @@ def known_values(
     Where it ends, the outcome, and of a retrieval the value sizes by the keys' places. The
     outcome is None if it is not complete (then the end is 0) or not of a common kind.
     """
-    if request.reply == REPLY_LINE:
+    shape = request.shape
+    if shape.reply == REPLY_LINE:
         number = text[position:newline].rstrip().isdigit()
-        return newline, OK if number and request.form[:4] in (b"incr", b"decr") else None, None
+        return newline, OK if number and shape.form[:4] in (b"incr", b"decr") else None, None
     end = position + request.hit_length
     if request.hit_head and text.startswith(request.hit_head, position) and end <= len(text):
-        if text[end - len(request.tail) : end] == request.tail:
+        if text[end - len(shape.tail) : end] == shape.tail:
             return end, HIT, {0: request.hit_size}
-    if request.reply == REPLY_META:
+    if shape.reply == REPLY_META:
         return known_meta(request, text, position, newline)
     keys, index = request.keys, 0
     sizes: Dict[int, int] = {}
@@ -4266,7 +4324,7 @@ def known_meta(
 ) -> Tuple[int, Optional[int], Optional[Dict[int, int]]]:
     """The same for a meta command: a line with flags, or a value."""
     words = text[position : newline - 2].split(b" ")
-    outcome = META_OUTCOMES[request.form[:2]].get(words[0])
+    outcome = META_OUTCOMES[request.shape.form[:2]].get(words[0])
     if words[0] != b"VA" or outcome is None:
         return newline, outcome, None
     try:
@@ -4372,7 +4430,6 @@ class Matcher:
 
     ENDED_MAX = 4096  # closed connections remembered
     KEY_CACHE_MAX = 65536  # key codes remembered
-    KNOWN_MAX = 65536  # lines remembered
     HELD_TOTAL_MAX = 64 << 20  # bytes that wait on all connections; see hold()
     HELD_SMALL = 4096  # bytes on one connection that do not count
 
@@ -4403,7 +4460,7 @@ class Matcher:
         # While this is a list, operations wait in it; see Connection._match_tentatively.
         self.held: Optional[List[Tuple[Connection, Request, int, int]]] = None
         self._key_codes: Dict[bytes, int] = {}
-        self.known_requests: Dict[bytes, KnownRequest] = {}  # by their lines
+        self.known = KnownRequests(self._code_of)
         self._held: Dict[Connection, int] = {}  # see hold()
         self._held_total = 0
         self._ended: Deque[Connection] = deque()
@@ -4412,7 +4469,8 @@ class Matcher:
 
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
-        by_sock, known_requests, sink = self._by_sock, self.known_requests, self._sink
+        by_sock, sink = self._by_sock, self._sink
+        known_requests, learn = self.known.by_line, self.known.learn
         responses, held = self.responses, self._held
         understood = hits = misses = operations = 0
         for kind, time_ns, sock, offset, length, data, mark in segments:
@@ -4423,8 +4481,9 @@ class Matcher:
                     waiting = found.known
                     if waiting and waiting[0][1]:
                         request, asked_ns, batch = waiting[0]
-                        outcome = request.replies.get(data)
-                        size = request.value_size
+                        shape = request.shape
+                        outcome = shape.replies.get(data)
+                        size = shape.value_size
                         if outcome is None:
                             if (
                                 length == request.hit_length
@@ -4433,7 +4492,7 @@ class Matcher:
                                     or (
                                         len(data) == length
                                         and data.startswith(request.hit_head)
-                                        and data.endswith(request.tail)
+                                        and data.endswith(shape.tail)
                                     )
                                 )
                             ) or request.is_hit(data, length, mark):
@@ -4442,9 +4501,10 @@ class Matcher:
                                 hits += 1
                         elif len(data) != length:
                             outcome = None
-                        elif request.is_get:
-                            hits += outcome == HIT
-                            misses += outcome == MISS
+                        elif outcome == MISS:
+                            misses += 1
+                        elif outcome == HIT:
+                            hits += 1
                         if outcome is not None:
                             waiting.popleft()
                             if held and not waiting:
@@ -4458,13 +4518,13 @@ class Matcher:
                                     asked_ns,
                                     time_ns - asked_ns if time_ns > asked_ns else 0,
                                     found.number,
-                                    request.form,
+                                    shape.form,
                                     outcome,
                                     batch,
                                     0,
                                     request.code,
                                     size,
-                                    request.exptime,
+                                    shape.exptime,
                                 )
                             )
                             continue
@@ -4481,7 +4541,7 @@ class Matcher:
                     asked = known_requests.get(data)
                     if asked is None:  # then perhaps its value follows, or it is new
                         line = data[: data.find(b"\n") + 1]
-                        asked = known_requests.get(line) or self.learn(line)
+                        asked = known_requests.get(line) or learn(line)
                     if (
                         asked is not None
                         and asked.read_length == length
@@ -4643,7 +4703,7 @@ class Matcher:
     def emit_known(
         self,
         connection: Connection,
-        known: Sequence[Any],
+        known: Tuple[KnownRequest, int, int],
         outcome: int,
         sizes: Optional[Dict[int, int]],
         time_ns: int,
@@ -4651,27 +4711,26 @@ class Matcher:
         """The same for one of Connection.known. sizes: see known_values."""
         request, asked_ns, batch = known
         latency_ns = max(time_ns - asked_ns, 0) if time_ns else 0
-        is_get = request.is_get
-        size, result = request.value_size, outcome
+        shape = request.shape
+        size, result = shape.value_size, outcome
         for position, code in enumerate(request.codes):
             if sizes is not None:
                 size = sizes.get(position, NO_SIZE)
                 result = HIT if position in sizes else MISS
-            if is_get:
-                self.hits += result == HIT
-                self.misses += result == MISS
+            self.hits += result == HIT
+            self.misses += result == MISS
             self._sink(
                 (
                     asked_ns,
                     latency_ns,
                     connection.number,
-                    request.form,
+                    shape.form,
                     result,
                     batch,
                     position,
                     code,
                     size,
-                    request.exptime,
+                    shape.exptime,
                 )
             )
             latency_ns = 0
@@ -4686,15 +4745,6 @@ class Matcher:
         self._held_total += held_bytes - self._held.get(connection, 0)
         self._held[connection] = held_bytes
         return self._held_total <= self.HELD_TOTAL_MAX
-
-    def learn(self, line: bytes) -> Optional[KnownRequest]:
-        """A line that is not among the known ones: is it of a common kind?"""
-        request = known_request(line, self._code_of)
-        if request and len(request.codes) == 1:  # several keys seldom come again together
-            if len(self.known_requests) >= self.KNOWN_MAX:
-                self.known_requests.clear()
-            self.known_requests[line] = request
-        return request
 
     def _code_of(self, key: bytes) -> int:
         return self._key_codes.get(key) or self._encode_key(key)
