@@ -8543,10 +8543,12 @@ def record(options: argparse.Namespace) -> int:
             if not options.quiet:
                 what = f"{source.name} with the {source.hook} hook, {watched.why}"
                 say(f"recording {what}; Ctrl-C ends it")
+            wait_ms = POLL_MS
             while not stop.requested and not is_over(source, started_ns, options.duration):
-                segments = source.read(POLL_MS)
+                segments = source.read(wait_ms)
                 if segments is None:
                     break
+                wait_ms = next_wait_ms(wait_ms, len(segments))
                 take_in(segments, source, matcher, profile)
                 status.update(watched)
             duration_ns = source.now() - started_ns
@@ -8563,7 +8565,17 @@ def record(options: argparse.Namespace) -> int:
     return 0
 
 
-POLL_MS = 10  # what waits longer is worked off at one go, and in the way of the server
+POLL_MS, POLL_MS_MAX = 10, 100
+SEGMENTS_AT_ONCE = 100
+
+
+def next_wait_ms(wait_ms: int, came: int) -> int:
+    """How long to wait so that about SEGMENTS_AT_ONCE come, after so many came in wait_ms.
+
+    To wake up costs as much as some dozens of segments. But what waits longer is worked off at
+    one go, which can be in the way of the server.
+    """
+    return min(max(wait_ms * SEGMENTS_AT_ONCE // max(came, 1), POLL_MS), POLL_MS_MAX)
 
 
 def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:

@@ -575,7 +575,8 @@ def test_many_connections_at_once(live: Live) -> None:
     lines: List[List[Segment]] = [[], [], []]
     for place, transcript in enumerate(transcripts):
         segments = play(transcript, random_pieces(rng, 100)).segments
-        lines[place % 3] += [(*part[:2], place % 3, *part[3:]) for part in segments]
+        sock = SOCK.pack(place % 3, 0, 50000, 11211)
+        lines[place % 3] += [(*part[:2], sock, *part[3:]) for part in segments]
     total = sum(map(stream_bytes, lines))
     mixed = []
     while any(lines):
