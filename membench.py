@@ -819,18 +819,22 @@ class TcpSocket(NamedTuple):
     local_port: int
     remote: str
     remote_port: int
-    state: str
     inode: str
 
 
-def tcp_sockets(pid: Any) -> Iterator[TcpSocket]:
-    """The TCP sockets in a process's network namespace."""
+def tcp_sockets(pid: Any, state: str = "") -> Iterator[TcpSocket]:
+    """The TCP sockets in a process's network namespace; those of one state, or all."""
+    wanted = f" {state} "  # tens of thousands may be in others
     for family in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             with open(f"/proc/{pid}/net/{family}", encoding="ascii") as file:
                 next(file)
                 for line in file:
+                    if state and wanted not in line:
+                        continue
                     words = line.split()
+                    if state and words[3] != state:
+                        continue
                     (local, _, local_port), (remote, _, remote_port) = (
                         word.partition(":") for word in words[1:3]
                     )
@@ -839,7 +843,6 @@ def tcp_sockets(pid: Any) -> Iterator[TcpSocket]:
                         int(local_port, 16),
                         hex_address(remote),
                         int(remote_port, 16),
-                        words[3],
                         words[9],
                     )
 
@@ -940,7 +943,7 @@ class ServerNames:
         """Where it listens. Of several places at one port, those that are known to be its own."""
         found = []
         if self._can_look:
-            found = [s for s in tcp_sockets(pid) if s[1] == port and s.state == TCP_LISTEN]
+            found = [s for s in tcp_sockets(pid, TCP_LISTEN) if s.local_port == port]
         with contextlib.suppress(OSError):
             if len(found) > 1:
                 own = socket_inodes(pid)
@@ -8760,8 +8763,8 @@ def find_servers() -> List[Server]:
 
 def listening_ports(pid: str, inodes: Set[str]) -> List[int]:
     """The ports that a process with these sockets listens on."""
-    listeners = (s for s in tcp_sockets(pid) if s.state == TCP_LISTEN and s.inode in inodes)
-    return sorted({listener.local_port for listener in listeners})
+    listeners = tcp_sockets(pid, TCP_LISTEN)
+    return sorted({listener.local_port for listener in listeners if listener.inode in inodes})
 
 
 def listening_paths(pid: str, inodes: Set[str]) -> List[str]:
@@ -8891,8 +8894,7 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
 def explain_silent_ports(watched: Watched, served: Set[int], paths: List[str]) -> str:
     """The same for ports; on the ports `served`, and at these paths, a memcached listens."""
     ports = watched.ports
-    sockets = list(tcp_sockets("self"))
-    clients = any(s.remote_port in ports and s.state == TCP_ESTABLISHED for s in sockets)
+    clients = any(s.remote_port in ports for s in tcp_sockets("self", TCP_ESTABLISHED))
     if not served and clients and watched.side == "server":
         return (
             "this machine has clients of such a port, but no server. "
@@ -8904,7 +8906,7 @@ def explain_silent_ports(watched: Watched, served: Set[int], paths: List[str]) -
         if clients:
             return f"the clients of {ports_text(ports)} are idle, as far as membench can see"
         return f"nothing here is connected to {ports_text(ports)}. Another --port?"
-    if not any(s.local_port in ports and s.state == TCP_LISTEN for s in sockets):
+    if not any(s.local_port in ports for s in tcp_sockets("self", TCP_LISTEN)):
         return f"nothing listens on {ports_text(ports)} here. Another --port, or another machine?"
     return f"the server on {ports_text(ports)} is idle, as far as membench can see"
 
