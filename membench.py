@@ -6718,7 +6718,7 @@ class Batch:
         "late",
         "waits",
         "due_ns",
-        "queued_ns",
+        "queued_at_ns",
     )
 
     def __init__(self, tick: int, number: int, kind: int) -> None:
@@ -6730,7 +6730,7 @@ class Batch:
         self.late = False  # has it a part that is Late?
         self.waits = False  # did its client have all answers when it sent this?
         self.due_ns = 0
-        self.queued_ns = 0  # since then it waits for its connection; 0: it does not
+        self.queued_at_ns = -1  # Engine.idle_ns when it began to wait for its connection
 
 
 class Pace:
@@ -7337,7 +7337,8 @@ class Engine:
         self.unknown_uniques = 0
         self.not_sent = 0  # requests that were due when it ended
         self.lateness: List[int] = []  # ns, of writes, since the last report
-        self.waited_ns = 0  # the part of all lateness in which a connection was waited for
+        self.idle_ns = 0  # time with nothing to do
+        self.waited_ns = 0  # of all lateness, what passed so: only the target was waited for
         self.first_ns = self.last_ns = 0  # the first write; the last write or answer
         self.first_tick = self.last_tick = 0  # of the first and the last batch that was sent
         self.stopped = False
@@ -7500,7 +7501,9 @@ class Engine:
         """Wait for sockets, to the microsecond, and serve them."""
         if seconds > 0:
             # epoll's own timeout is in whole milliseconds.
+            began_ns = time.monotonic_ns()
             select.select((self._epoll,), (), (), seconds)
+            self.idle_ns += time.monotonic_ns() - began_ns
         for fd, events in self._epoll.poll(0, 1024):
             link = self._by_fd.get(fd)
             if link is None:
@@ -7680,7 +7683,7 @@ class Engine:
         return link.waiting > 0 and (self._closed_loop or batch.waits or batch.late)
 
     def _enqueue(self, link: Link, batch: Batch, now_ns: int) -> None:
-        batch.queued_ns = now_ns
+        batch.queued_at_ns = self.idle_ns
         link.queue.append(batch)
         self._queued += 1
         if link.socket is None:
@@ -7714,8 +7717,8 @@ class Engine:
             due_ns = now_ns
         else:
             self.lateness.append(now_ns - due_ns)
-            if batch.queued_ns:
-                self.waited_ns += now_ns - batch.queued_ns
+            if batch.queued_at_ns >= 0:
+                self.waited_ns += self.idle_ns - batch.queued_at_ns
         self.last_ns = now_ns
         if batch.tick > self.last_tick:
             self.last_tick = batch.tick
@@ -8072,8 +8075,9 @@ FELL_BEHIND_US = 10_000.0  # p99 of lateness; what wakes us up late on a busy ma
 def what_fell_behind(counts: Dict[str, Any]) -> Optional[str]:
     """"target" or "replay", or None if requests went out in time.
 
-    A late request was due before this process came to it, or it was in time for that and
-    then waited for its connection: to be made, to take more bytes, or for an answer.
+    A late request waited for this process to come to it; or for its connection: to be made,
+    to take more bytes, to bring an answer. The target is to blame for so much of the latter
+    as this process was idle.
     """
     lateness = counts["lateness"]
     if (describe_histogram(lateness) or {"p99": 0})["p99"] < FELL_BEHIND_US:
