@@ -8224,8 +8224,8 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
 
 
 FELL_BEHIND_TEXTS = {
-    "replay": "this side: give it more --workers (and CPUs), or machines (--shard)",
-    "target": "the target: answers came late, and requests waited. Lower --speed?",
+    "replay": "this side: add --workers, up to the CPUs, or machines (--shard)",
+    "target": "the target: requests waited for its answers; try a lower --speed",
 }
 
 
