@@ -775,6 +775,31 @@ def test_ctrl_c_writes_the_results(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.new"))
 
 
+def test_ctrl_c_ends_the_filling_too(tmp_path: Path) -> None:
+    rows: List[Made] = [
+        (n / 100_000, 1, b"get", membench.HIT, 0, b"key%d" % n, 100, 0) for n in range(100_000)
+    ]
+    profile = make_profile(tmp_path / "a.profile", rows)
+    with Memcached() as target:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "--preload"),
+                *("--target", f"{LOOPBACK}:{target.port}"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        before = target.stats()["cmd_get"]
+        wait_until("values", lambda: target.stats()["cmd_set"] > 0)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=20)
+        found = target.stats()
+    assert process.returncode == 128 + signal.SIGINT, errors
+    assert b"Interrupted: 0 of 100,000 operations were sent" in output
+    assert 0 < found["cmd_set"] < 100_000
+    assert found["cmd_get"] == before
+
+
 # ---- Limits ----
 
 
@@ -961,10 +986,13 @@ def test_a_terminal_is_asked(answer: bytes, sent: int, status: int, tmp_path: Pa
             shown += os.read(terminal, 4096)
         assert name.encode() in shown and b"it holds 1 items now" in shown
         os.write(terminal, answer)
+        too_long = threading.Timer(30, os.kill, (pid, signal.SIGKILL))
+        too_long.start()
         with contextlib.suppress(OSError):
             while True:
                 shown += os.read(terminal, 4096)
         _, ended = os.waitpid(pid, 0)
+        too_long.cancel()
         os.close(terminal)
         assert (target.stats() - before)["cmd_get"] == sent
     assert os.waitstatus_to_exitcode(ended) == status
