@@ -7788,6 +7788,16 @@ class Engine:
 
     # -- results --
 
+    def spans(self) -> List[List[float]]:
+        """From when to when requests were sent and answered, and, of the same, recorded.
+
+        In seconds since the start, and since the recording's; empty if nothing was sent.
+        """
+        if not self.first_ns:
+            return [[], []]
+        sent = [(ns - self.pace.start_ns) / 1e9 for ns in (self.first_ns, self.last_ns)]
+        return [sent, [tick / TICKS_PER_SECOND for tick in (self.first_tick, self.last_tick)]]
+
     def count_sent(self) -> None:
         """Count what was sent since the last call; not done at once because that is slower."""
         for form, keys, outcomes, latency, _, _ in self._sent:
@@ -8073,7 +8083,7 @@ FELL_BEHIND_US = 10_000.0  # p99 of lateness; what wakes us up late on a busy ma
 
 
 def what_fell_behind(counts: Dict[str, Any]) -> Optional[str]:
-    """"target" or "replay", or None if requests went out in time.
+    """Who made requests late: target, replay, or None if they went out in time.
 
     A late request waited for this process to come to it; or for its connection: to be made,
     to take more bytes, to bring an answer. The target is to blame for so much of the latter
@@ -8386,14 +8396,10 @@ def run_worker(job: Job, index: int, commands: int, output: int) -> None:
     counts["lateness"] = lateness
     counts["out_of_time"] = timetable.out_of_time
     counts["shared_keys"] = keys.shared if not index else 0
-    spans: List[List[float]] = [[], []]  # of what was sent, since the start; in the recording
-    if engine.first_ns:
-        spans[0] = [(ns - pace.start_ns) / 1e9 for ns in (engine.first_ns, engine.last_ns)]
-        spans[1] = [tick / TICKS_PER_SECOND for tick in (engine.first_tick, engine.last_tick)]
     send(
         {
             "result": counts,
-            "spans": spans,
+            "spans": engine.spans(),
             "cut_short": engine.cut_short,
             "fatal": fatal and [str(fatal), fatal.hint],
         }
@@ -9391,9 +9397,7 @@ def run_workers(
     live = LiveLine(options.quiet)
     waiting = set(range(job.workers))
     fatal: Optional[List[str]] = None
-    counts: Dict[str, Any] = {}
-    spans: List[List[Sequence[float]]] = [[], []]  # of what was sent; in the recording
-    started_unix, stopped, cut_short = 0.0, False, False
+    started_unix, stopped = 0.0, False
     while not all(worker.ended for worker in workers):
         if stop.requested and not stopped:
             stopped = True
@@ -9405,11 +9409,7 @@ def run_workers(
             for message in worker.messages():
                 fatal = fatal or message.get("fatal")
                 if "result" in message:
-                    worker.result = message["result"]
-                    add_counts(counts, message["result"])
-                    cut_short = cut_short or message["cut_short"]
-                    for kind, span in zip(spans, message["spans"]):
-                        kind.append(span)
+                    worker.result = message
                 elif "ready" in message:
                     waiting.discard(worker.index)
                 else:
@@ -9428,10 +9428,28 @@ def run_workers(
     seconds = max(time.time() - started_unix, 0) if started_unix else 0.0
     for worker in workers:
         worker.close()
-    if any(worker.result is None for worker in workers):
+    results = [worker.result for worker in workers if worker.result]
+    if len(results) < len(workers):
         fatal = fatal or ["a worker process ended before its time", "its share is not counted"]
+    counts: Dict[str, Any] = {}
+    for result in results:
+        add_counts(counts, result["result"])
     counts.setdefault("preload_refused", refused)
     about = {
+        **describe_replay(job, found, started_unix, results, stop.requested),
+        "duration_seconds": round(seconds, 3),
+        "fatal": fatal,
+    }
+    return about, {**EMPTY_COUNTS, **counts}
+
+
+def describe_replay(
+    job: Job, found: Survey, started_unix: float, results: List[Dict[str, Any]], signalled: bool
+) -> Dict[str, Any]:
+    """What the results are about. results: of the workers, see run_worker."""
+    sent, recorded = (join_spans(result["spans"][i] for result in results) for i in (0, 1))
+    cut_short = any(result["cut_short"] for result in results)
+    return {
         "membench_replay": 1,
         "profile": job.path,
         "target": job.target.name,
@@ -9439,17 +9457,14 @@ def run_workers(
         "shards": [f"{job.share.part}/{job.share.parts}"],
         "workers": job.workers,
         "started_unix": started_unix,
-        "duration_seconds": round(seconds, 3),
-        "span": [round(started_unix + moment, 6) for moment in join_spans(spans[0])],
-        "ended_by": ("signal" if stop.requested else "duration") if cut_short else None,
-        "fatal": fatal,
+        "span": [round(started_unix + moment, 6) for moment in sent],
+        "ended_by": ("signal" if signalled else "duration") if cut_short else None,
         "recorded": {
             "duration_seconds": round(found.duration, 3),
             "operations": found.rows * job.loops.times or None,
-            "span": join_spans(spans[1]),
+            "span": recorded,
         },
     }
-    return about, {**EMPTY_COUNTS, **counts}
 
 
 EMPTY_COUNTS: Dict[str, Any] = {
