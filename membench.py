@@ -64,7 +64,7 @@ import time
 import zlib
 from array import array
 from collections import Counter, deque
-from itertools import accumulate, chain, compress, islice, repeat
+from itertools import accumulate, chain, compress, islice, repeat, takewhile
 from typing import (
     Any,
     BinaryIO,
@@ -5724,7 +5724,9 @@ def compare(first_path: str, second_path: str) -> List[Line]:
     )
     depth = equal("pipelining, mean", *(r["pipelining"]["mean_depth"] for r in pair))
     sizes = [Counter({s: n for s, n in a.value_sizes.items() if s != NO_SIZE}) for a in (one, two)]
-    lifetimes = [f"{len(analysis.exptimes):,} kinds" for analysis in (one, two)]
+    exptimes = [one.exptimes, two.exptimes]
+    lifetimes = [f"{len(counts):,} kinds" for counts in exptimes]
+    gets = [keys_per_get(analysis.key_places) for analysis in (one, two)]
     return [
         show("profile", *(os.path.basename(printable(p["path"])) for p in profiles)),
         show("source", *(printable(f"{p['source']}, {p['hook']}") for p in profiles)),
@@ -5734,10 +5736,10 @@ def compare(first_path: str, second_path: str) -> List[Line]:
         equal("connections", *(report["connections"] for report in pair)),
         *compare_commands(*(report["commands"] for report in pair)),
         equal("hit ratio", *(report["hit_ratio"] for report in pair)),
-        same_counts("key sizes", one.key_sizes, two.key_sizes),
-        same_counts("value sizes", *sizes),
-        Line("times to live", lifetimes[0], lifetimes[1], one.exptimes == two.exptimes),
-        same_counts("keys per get", keys_per_get(one.key_places), keys_per_get(two.key_places)),
+        *same_counts("key sizes", [one.key_sizes, two.key_sizes], "{:,} bytes"),
+        *same_counts("value sizes", sizes, "{:,} bytes"),
+        *same_counts("times to live", exptimes, "{0[0]} {0[1]}", lifetimes),
+        *same_counts("keys per get", gets, "{:,} keys"),
         *compare_keys(one.keys, two.keys, same_secret),
         depth if reads else depth._replace(same=None),
         show("operations/s", *(human_number(r["operations_per_second"]) for r in pair)),
@@ -5756,7 +5758,10 @@ def show(name: str, first: str, second: str) -> Line:
 
 def equal(name: str, first: Optional[float], second: Optional[float]) -> Line:
     """A line with one number a profile."""
-    return Line(name, human_number(first), human_number(second), first == second)
+    texts = human_number(first), human_number(second)
+    if first != second and texts[0] == texts[1]:
+        texts = repr(first), repr(second)
+    return Line(name, *texts, first == second)
 
 
 def human_number(number: Optional[float]) -> str:
@@ -5764,14 +5769,39 @@ def human_number(number: Optional[float]) -> str:
     return "-" if number is None else f"{number:,}" if type(number) is int else f"{number:,.6g}"
 
 
-def same_counts(name: str, first: Counter[int], second: Counter[int]) -> Line:
-    """A line on two distributions: the same only if each value is there as often."""
+def same_counts(
+    name: str, pair: Sequence[Counter[Any]], value: str, texts: Optional[Sequence[str]] = None
+) -> List[Line]:
+    """Lines on two distributions: the same only if each value is there as often.
 
-    def text(counts: Counter[int]) -> str:
-        sizes = describe_sizes(counts)
-        return f"{sizes['min']}..{sizes['max']}, mean {sizes['mean']}" if sizes else "-"
+    value: how a value is written. texts: one a profile; else sizes are described. If a
+    difference cannot be seen in these, there are more lines.
+    """
+    first, second = pair
+    one, two = texts or [describe_counts(counts) for counts in pair]
+    lines = [Line(name, one, two, first == second)]
+    if first != second and one == two:
+        lines += differences(first, second, value)
+    return lines
 
-    return Line(name, text(first), text(second), first == second)
+
+def describe_counts(counts: Counter[int]) -> str:
+    """1..200, mean 33.3"""
+    sizes = describe_sizes(counts)
+    return f"{sizes['min']}..{sizes['max']}, mean {sizes['mean']}" if sizes else "-"
+
+
+DIFFERENCES_SHOWN = 3
+
+
+def differences(first: Counter[Any], second: Counter[Any], value: str) -> List[Line]:
+    """The values whose counts differ most. value: how one is written."""
+    unequal = [each for each in first.keys() | second.keys() if first[each] != second[each]]
+    unequal.sort(key=lambda each: (-abs(first[each] - second[each]), each))
+    return [
+        equal(f"  {value.format(each)}", first[each], second[each])
+        for each in unequal[:DIFFERENCES_SHOWN]
+    ]
 
 
 def keys_per_get(places: Counter[int]) -> Counter[int]:
@@ -5797,15 +5827,15 @@ def compare_commands(first: Dict[str, Any], second: Dict[str, Any]) -> List[Line
 
 def compare_keys(first: Counter[int], second: Counter[int], same_secret: bool) -> List[Line]:
     """How many keys there are, how popular, and, if the hashes can tell, which."""
-    popularity = [sorted(keys.values(), reverse=True) for keys in (first, second)]
-    hottest = [f"hottest {counts[0]:,}" if counts else "-" for counts in popularity]
+    popularity = [Counter(keys.values()) for keys in (first, second)]
+    hottest = [f"hottest {max(counts):,}" if counts else "-" for counts in popularity]
     lines = [
         equal("different keys", len(first), len(second)),
-        Line("key popularity", hottest[0], hottest[1], popularity[0] == popularity[1]),
+        *same_counts("key popularity", popularity, "used {:,} times", hottest),
     ]
     if same_secret:
         both = f"{len(first.keys() & second.keys()):,} in both"
-        lines.append(Line("which keys", both, both, first == second))
+        lines += same_counts("which keys", (first, second), "{:016x}", (both, both))
     else:
         lines.append(show("which keys", "not known:", "needs one --salt"))
     return lines
@@ -6686,7 +6716,17 @@ Expect = Tuple[Form, int, Tuple[int, ...], int, int, bytes]
 class Batch:
     """Requests that go out in one write."""
 
-    __slots__ = ("tick", "number", "kind", "parts", "expects", "late", "waits", "due_ns")
+    __slots__ = (
+        "tick",
+        "number",
+        "kind",
+        "parts",
+        "expects",
+        "late",
+        "waits",
+        "due_ns",
+        "queued_at_ns",
+    )
 
     def __init__(self, tick: int, number: int, kind: int) -> None:
         self.tick = tick  # of the recording, since the first pass began
@@ -6697,6 +6737,7 @@ class Batch:
         self.late = False  # has it a part that is Late?
         self.waits = False  # did its client have all answers when it sent this?
         self.due_ns = 0
+        self.queued_at_ns = -1  # Engine.idle_ns when it began to wait for its connection
 
 
 class Pace:
@@ -7303,7 +7344,12 @@ class Engine:
         self.unknown_uniques = 0
         self.not_sent = 0  # requests that were due when it ended
         self.lateness: List[int] = []  # ns, of writes, since the last report
+        self.idle_ns = 0  # time with nothing to do
+        self.waited_ns = 0  # of all lateness, what passed so: only the target was waited for
+        self.first_ns = self.last_ns = 0  # the first write; the last write or answer
+        self.first_tick = self.last_tick = 0  # of the first and the last batch that was sent
         self.stopped = False
+        self.cut_short = False  # stopped before all was sent
         self.fatal: Optional[MembenchError] = None
         self._closed_loop = not pace.speed
         self._feed = feed
@@ -7350,7 +7396,12 @@ class Engine:
             if self.fatal:
                 return
         else:
-            self.stopped = True
+            self.stop()
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self.stopped = True
+        self.cut_short = not self._exhausted or bool(self._ready) or self._queued > 0
 
     def finish(self, seconds: float, on_tick: Callable[[], bool]) -> None:
         """Until all is sent and answered, or so long nothing came; then close all.
@@ -7369,7 +7420,7 @@ class Engine:
                 self._sweep(now_ns)
             self._run_on()
             if not self.stopped and not on_tick():
-                self.stopped = True
+                self.stop()
                 self._drop_queues(now_ns)
                 last_ns, seconds = now_ns, min(seconds, 1.0)
             if self.bytes_received != received and not self.stopped:
@@ -7394,7 +7445,8 @@ class Engine:
             link.queue.clear()
         self._ready.clear()
         if not self.fatal:
-            passed = (now_ns - self.pace.start_ns) * self.pace.speed // TICK_NS
+            start_ns = self.pace.start_ns or now_ns  # 0: it has not begun
+            passed = (now_ns - start_ns) * self.pace.speed // TICK_NS
             batches = [batch for batch in batches if self.pace.speed and batch.tick < passed]
         self.not_sent += sum(len(batch.expects) for batch in batches)
 
@@ -7456,7 +7508,9 @@ class Engine:
         """Wait for sockets, to the microsecond, and serve them."""
         if seconds > 0:
             # epoll's own timeout is in whole milliseconds.
+            began_ns = time.monotonic_ns()
             select.select((self._epoll,), (), (), seconds)
+            self.idle_ns += time.monotonic_ns() - began_ns
         for fd, events in self._epoll.poll(0, 1024):
             link = self._by_fd.get(fd)
             if link is None:
@@ -7529,7 +7583,7 @@ class Engine:
                 return
             raise ConnectionResetError
         self.bytes_received += len(data)
-        now_ns = time.monotonic_ns()
+        now_ns = self.last_ns = time.monotonic_ns()
         link.read(data, now_ns)
         if not link.waiting:
             if link.queue:
@@ -7636,6 +7690,7 @@ class Engine:
         return link.waiting > 0 and (self._closed_loop or batch.waits or batch.late)
 
     def _enqueue(self, link: Link, batch: Batch, now_ns: int) -> None:
+        batch.queued_at_ns = self.idle_ns
         link.queue.append(batch)
         self._queued += 1
         if link.socket is None:
@@ -7669,6 +7724,13 @@ class Engine:
             due_ns = now_ns
         else:
             self.lateness.append(now_ns - due_ns)
+            if batch.queued_at_ns >= 0:
+                self.waited_ns += self.idle_ns - batch.queued_at_ns
+        self.last_ns = now_ns
+        if batch.tick > self.last_tick:
+            self.last_tick = batch.tick
+        if not self.first_ns:
+            self.first_ns, self.first_tick = now_ns, batch.tick
         pending = link.pending
         for expect in batch.expects:
             form = expect[0]
@@ -7733,6 +7795,16 @@ class Engine:
 
     # -- results --
 
+    def spans(self) -> List[List[float]]:
+        """From when to when requests were sent and answered, and, of the same, recorded.
+
+        In seconds since the start, and since the recording's; empty if nothing was sent.
+        """
+        if not self.first_ns:
+            return [[], []]
+        sent = [(ns - self.pace.start_ns) / 1e9 for ns in (self.first_ns, self.last_ns)]
+        return [sent, [tick / TICKS_PER_SECOND for tick in (self.first_tick, self.last_tick)]]
+
     def count_sent(self) -> None:
         """Count what was sent since the last call; not done at once because that is slower."""
         for form, keys, outcomes, latency, _, _ in self._sent:
@@ -7761,6 +7833,7 @@ class Engine:
             "connection_failures": dict(self.failures),
             "unknown_uniques": self.unknown_uniques,
             "not_sent": self.not_sent,
+            "waited_ns": self.waited_ns,
             "skipped": dict(encoder.skipped),
         }
 
@@ -7940,7 +8013,8 @@ def ratio(hits: int, misses: int) -> Optional[float]:
 
 def replay_report(about: Dict[str, Any], counts: Dict[str, Any]) -> Dict[str, Any]:
     """What --stats-json holds. counts: as Engine.counts, added up over workers or shards."""
-    seconds = about["duration_seconds"]
+    seconds = span_seconds(about["span"])
+    recorded_seconds = span_seconds(about["recorded"]["span"])
     commands: Dict[str, Any] = {}
     gets = [0, 0, 0, 0]  # hits, misses, recorded hits, recorded misses
     errors = Counter({TIMEOUT: 0, CONNECTION: 0, PROTOCOL: 0, "server": 0})
@@ -7973,12 +8047,14 @@ def replay_report(about: Dict[str, Any], counts: Dict[str, Any]) -> Dict[str, An
             "recorded_latency_us": describe_histogram(counted["recorded_latency"]),
         }
     operations = sum(command["operations"] for command in commands.values())
+    recorded_rate = rate(operations, recorded_seconds)
     failed = sum(errors.values()) - errors["server"] + counts["not_sent"]
     return {
         **about,
         "requests": sum(command["requests"] for command in commands.values()),
         "operations": operations,
         "operations_per_second": rate(operations, seconds),
+        "recorded": {**about["recorded"], "operations_per_second": recorded_rate},
         "hits": gets[0],
         "misses": gets[1],
         "hit_ratio": ratio(gets[0], gets[1]),
@@ -7986,6 +8062,7 @@ def replay_report(about: Dict[str, Any], counts: Dict[str, Any]) -> Dict[str, An
         "errors": dict(errors),
         "failed_requests": failed,
         "lateness_us": describe_histogram(counts["lateness"]),
+        "fell_behind": what_fell_behind(counts),
         "latency_us": describe_histogram(total.get("latency", {})),
         "recorded_latency_us": describe_histogram(total.get("recorded_latency", {})),
         "commands": commands,
@@ -7998,6 +8075,34 @@ def rate(count: int, seconds: float) -> Optional[float]:
     return round(count / seconds, 1) if seconds else None
 
 
+def span_seconds(span: Sequence[float]) -> float:
+    """From the first request to the last. span: (from, to), or () if there was none."""
+    return span[1] - span[0] if span else 0.0
+
+
+def join_spans(spans: Iterable[Sequence[float]]) -> List[float]:
+    """The span that holds all of these."""
+    found = [span for span in spans if span]
+    return [min(span[0] for span in found), max(span[1] for span in found)] if found else []
+
+
+FELL_BEHIND_US = 10_000.0  # p99 of lateness; what wakes us up late on a busy machine is less
+
+
+def what_fell_behind(counts: Dict[str, Any]) -> Optional[str]:
+    """Who made requests late: target, replay, or None if they went out in time.
+
+    A late request waited for this process to come to it; or for its connection: to be made,
+    to take more bytes, to bring an answer. The target is to blame for so much of the latter
+    as this process was idle.
+    """
+    lateness = counts["lateness"]
+    if (describe_histogram(lateness) or {"p99": 0})["p99"] < FELL_BEHIND_US:
+        return None
+    late_ns = sum(int(ticks) * count * TICK_NS for ticks, count in lateness.items())
+    return "target" if counts["waited_ns"] > late_ns / 2 else "replay"
+
+
 def merge_replays(paths: Sequence[str]) -> Dict[str, Any]:
     """The results of several shards as one. Histograms add up, so percentiles are exact."""
     counts: Dict[str, Any] = {}
@@ -8008,6 +8113,8 @@ def merge_replays(paths: Sequence[str]) -> Dict[str, Any]:
                 result = json.load(file)
             if result.get("membench_replay") != 1:
                 raise ValueError
+            for text in result["shards"]:
+                Share(*map(int, text.split("/")))
             add_counts(counts, result["counts"])
             abouts.append({key: result[key] for key in ABOUT})
         except OSError as error:
@@ -8021,14 +8128,36 @@ def merge_replays(paths: Sequence[str]) -> Dict[str, Any]:
             ) from None
     about = dict(abouts[0])
     about["shards"] = [shard for each in abouts for shard in each["shards"]]
-    if len(set(about["shards"])) < len(about["shards"]):
-        raise MembenchError("a shard is there twice", "give each shard's results once")
+    about["missing_shards"] = missing_shards(about["shards"])
+    about["ended_by"] = next((each["ended_by"] for each in abouts if each["ended_by"]), None)
+    about["span"] = join_spans(each["span"] for each in abouts)
+    span = join_spans(each["recorded"]["span"] for each in abouts)
+    about["recorded"] = {**about["recorded"], "span": span}
     ends = [each["started_unix"] + each["duration_seconds"] for each in abouts]
     about["started_unix"] = min(each["started_unix"] for each in abouts)
     about["duration_seconds"] = round(max(ends) - about["started_unix"], 3)
     about["workers"] = sum(each["workers"] for each in abouts)
     about["fatal"] = next((each["fatal"] for each in abouts if each["fatal"]), None)
     return replay_report(about, counts)
+
+
+def missing_shards(shards: Sequence[str]) -> List[str]:
+    """Those that are not among these, which are texts as 0/4. Raises MembenchError."""
+    again = [shard for shard, count in Counter(shards).items() if count > 1]
+    if again:
+        raise MembenchError(
+            f"shard {printable(again[0])} is there twice", "give each shard's results once"
+        )
+    totals = {shard.partition("/")[2] for shard in shards}
+    if len(totals) > 1:
+        raise MembenchError(
+            f"shards of {printable(' and of '.join(sorted(totals)))} do not belong together",
+            "give the results of one replay",
+        )
+    total = totals.pop()
+    every = (f"{index}/{total}" for index in range(int(total)))
+    there = set(shards)
+    return [shard for shard in every if shard not in there]
 
 
 ABOUT = (
@@ -8040,6 +8169,8 @@ ABOUT = (
     "workers",
     "started_unix",
     "duration_seconds",
+    "span",
+    "ended_by",
     "fatal",
     "recorded",
 )
@@ -8074,6 +8205,7 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
     counts = report["counts"]
     recorded = report["recorded"]
     lines = [
+        *render_cut(report),
         f"Requests       {report['requests']:>12,}",
         f"Operations     {report['operations']:>12,}   "
         f"{human_rate(report['operations_per_second'])}/s, "
@@ -8088,9 +8220,11 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
     lateness = report["lateness_us"]
     if lateness:
         lines.append(
-            f"Sent late by   {lateness['p50']:>12,.1f} us p50, {lateness['p99']:,.1f} p99, "
-            f"{lateness['max']:,.1f} max"
+            f"Sent late by   {human_us(lateness['p50']):>12} us p50, "
+            f"{human_us(lateness['p99'])} p99, {human_us(lateness['max'])} max"
         )
+    if report["fell_behind"]:
+        lines.append(f"Fell behind    {FELL_BEHIND_TEXTS[report['fell_behind']]}")
     if counts["skipped"]:
         skipped = ", ".join(f"{printable(n)} {c:,}" for n, c in sorted(counts["skipped"].items()))
         lines.append(f"Skipped        {skipped}")
@@ -8106,19 +8240,43 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
     return lines
 
 
+FELL_BEHIND_TEXTS = {
+    "replay": "this side: add --workers, up to the CPUs, or machines (--shard)",
+    "target": "the target: requests waited for its answers; try a lower --speed",
+}
+
+
+def render_cut(report: Dict[str, Any]) -> List[str]:
+    """Why not all of the recording was sent, if somebody wanted that."""
+    whole = len(report["shards"]) == int(report["shards"][0].partition("/")[2])
+    total = report["recorded"]["operations"] if whole else None
+    if not report["ended_by"] or (total and report["operations"] >= total):
+        return []
+    of = f" of {total:,}" if total else ""
+    why = "Ended by --duration" if report["ended_by"] == "duration" else "Interrupted"
+    return [f"{why}: {report['operations']:,}{of} operations were sent", ""]
+
+
+def human_us(us: Optional[float]) -> str:
+    """12.3, 123, 1,230: no digit that a histogram of 3 digits and 0.1 us does not have."""
+    return "-" if us is None else f"{us:,.1f}" if us < 100 else f"{us:,.0f}"
+
+
 def render_replay_latency(report: Dict[str, Any]) -> List[str]:
     """Latency of each command, and below it that of the recorded server."""
     names = ("p50", "p90", "p95", "p99", "p999", "max")
     lines = ["Latency (us)      p50       p90       p95       p99     p99.9         max"]
     rows = [*report["commands"].items(), ("all", report)]
     for command_name, command in rows:
-        for title, found in (
-            (printable(command_name)[:11], command["latency_us"]),
-            ("  recorded", command["recorded_latency_us"]),
-        ):
-            if found:
-                numbers = "".join(f"{found[name]:>10,.1f}" for name in names[:-1])
-                lines.append(f"{title:<11}{numbers}{found['max']:>12,.1f}")
+        own, recorded = command["latency_us"], command["recorded_latency_us"]
+        if not own and not recorded:
+            continue
+        titles = [printable(command_name)[:11], "  recorded"]
+        for title, found in zip(titles, (own, recorded) if recorded else (own,)):
+            numbers = [human_us((found or {}).get(name)) for name in names]
+            lines.append(
+                f"{title:<11}{''.join(f'{n:>10}' for n in numbers[:-1])}{numbers[-1]:>12}"
+            )
     return lines
 
 
@@ -8225,8 +8383,11 @@ def run_worker(job: Job, index: int, commands: int, output: int) -> None:
     try:
         engine.prime()
         send({"ready": True})
-        pace.start_ns = int(os.read(commands, 64) or b"0")
-        if pace.start_ns:
+        told = os.read(commands, 64).split()  # when to begin, or 0: not at all
+        pace.start_ns = int(told[-1]) if told else 0
+        if not pace.start_ns:
+            engine.stop()
+        else:
             while time.monotonic_ns() < pace.start_ns and not reporter.stopping():
                 time.sleep(min(max((pace.start_ns - time.monotonic_ns()) / 1e9, 0), 0.05))
             engine.run(reporter.tick)
@@ -8242,7 +8403,14 @@ def run_worker(job: Job, index: int, commands: int, output: int) -> None:
     counts["lateness"] = lateness
     counts["out_of_time"] = timetable.out_of_time
     counts["shared_keys"] = keys.shared if not index else 0
-    send({"result": counts, "fatal": fatal and [str(fatal), fatal.hint]})
+    send(
+        {
+            "result": counts,
+            "spans": engine.spans(),
+            "cut_short": engine.cut_short,
+            "fatal": fatal and [str(fatal), fatal.hint],
+        }
+    )
 
 
 class Reporter:
@@ -8317,6 +8485,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
+        self.number = 0  # of the signal
 
     def __enter__(self) -> Stop:
         self._old = {number: signal.signal(number, self._request) for number in self.SIGNALS}
@@ -8326,10 +8495,10 @@ class Stop:
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
-    def _request(self, _number: int, _frame: Any) -> None:
+    def _request(self, number: int, _frame: Any) -> None:
         if self.requested:  # asked twice: do not wait for who reads our pipe
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self.number = True, number
 
 
 class Status:
@@ -8546,6 +8715,8 @@ def record(options: argparse.Namespace) -> int:
             if not options.quiet:
                 what = f"{source.name} with the {source.hook} hook, {watched.why}"
                 say(f"recording {what}; Ctrl-C ends it")
+                if watched.unserved:
+                    say(f"nothing listens on {ports_text(watched.unserved)} now: waiting for it")
             wait_ms = POLL_MS
             while not stop.requested and not is_over(source, started_ns, options.duration):
                 segments = source.read(wait_ms)
@@ -8800,6 +8971,7 @@ class Watched(NamedTuple):
     pid: int  # 0: any process
     why: str
     servers: List[Server]  # those that were here when the recording began
+    unserved: List[int]  # ports where a server should listen, and none did then
 
 
 def choose_watched(options: argparse.Namespace) -> Watched:
@@ -8816,7 +8988,27 @@ def choose_watched(options: argparse.Namespace) -> Watched:
         ports, why = choose_ports(options.port, kind, side, pid, servers)
         why = f"clients of {why}" if side == "client" else why
     why += f", process {pid} alone" if pid else ""
-    return Watched(ports, path, side, pid, why, servers)
+    unserved: List[int] = []
+    if ports and kind != "file" and side == "server":
+        served = {port for server in servers for port in server.ports}
+        unserved = [port for port in ports if port not in served]
+        if unserved:  # by a memcached; perhaps something else listens
+            listened = listened_ports()
+            unserved = [port for port in unserved if port not in listened]
+    return Watched(ports, path, side, pid, why, servers, unserved)
+
+
+def listened_ports() -> Set[int]:
+    """The ports that anything listens on, in all network namespaces that may be looked into."""
+    ports: Set[int] = set()
+    seen = set()
+    for pid in ["self", *filter(str.isdigit, os.listdir("/proc"))]:
+        with contextlib.suppress(OSError):
+            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
+            if namespace not in seen:
+                seen.add(namespace)
+                ports.update(s.local_port for s in tcp_sockets(pid, TCP_LISTEN))
+    return ports
 
 
 def choose_ports(
@@ -9019,13 +9211,12 @@ def survey(path: str, share: Share) -> Survey:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Send a profile's requests to a target, and report. 1 if one was not answered."""
+    """Send a profile's requests to a target, and report.
+
+    1 if one was not sent or not answered, 128 + the signal's number if a signal ended it.
+    """
     if options.merge:
-        report = merge_replays(options.profile)
-        with ResultFile(options.stats_json) as file:
-            print_result(render_replay(report))
-            file.write(report)
-        return 1 if report["failed_requests"] else 0
+        return merge_command(options)
     path = options.profile[0]
     found = survey(path, options.shard)
     if not found.rows:
@@ -9035,16 +9226,33 @@ def replay(options: argparse.Namespace) -> int:
     if options.dry_run:
         print_result(render_plan(job, found, options.preload))
         return 0
-    with ResultFile(options.stats_json) as file, Stop() as stop:
+    with ResultFile(options.stats_json) as file:
         confirm(options, job, found)
         raise_file_limit(math.ceil(found.peak / job.workers))
-        refused = preload(job, options.quiet) if options.preload else 0
-        report = replay_report(*run_workers(job, options, stop, refused, found))
-        file.write(report)
-        print_result(render_replay(report))
+        with Stop() as stop:
+            refused = preload(job, options.quiet, stop) if options.preload else 0
+            report = replay_report(*run_workers(job, options, stop, refused, found))
+            file.write(report)
+            if report["requests"] or not report["fatal"]:
+                print_result(render_replay(report))
     if report["fatal"]:
         raise MembenchError(*report["fatal"])
+    if report["ended_by"] == "signal":
+        return 128 + stop.number
     return 1 if report["failed_requests"] else 0
+
+
+def merge_command(options: argparse.Namespace) -> int:
+    """Show the results of shards as one. 1 if a request failed, or a shard is missing."""
+    report = merge_replays(options.profile)
+    with ResultFile(options.stats_json) as file:
+        file.write(report)
+        print_result(render_replay(report))
+    missing = report["missing_shards"]
+    if missing:
+        more = f" and {len(missing) - 10:,} more" if len(missing) > 10 else ""
+        say(f"warning: shard {printable(', '.join(missing[:10]))}{more} missing: not counted")
+    return 1 if report["failed_requests"] or missing else 0
 
 
 class ResultFile:
@@ -9125,7 +9333,7 @@ def confirm(options: argparse.Namespace, job: Job, found: Survey) -> None:
         f"replaying {printable(job.path)}: {found.connections:,} connections to "
         f"{printable(job.target.name)}, whose items are written, changed and deleted"
     )
-    if options.yes:
+    if options.yes:  # nothing is asked of the target then: not one request but the recorded
         if not options.quiet:
             say(what)
         return
@@ -9134,9 +9342,30 @@ def confirm(options: argparse.Namespace, job: Job, found: Survey) -> None:
             f"a replay writes to {printable(job.target.name)}, and nobody is here to agree",
             "give --yes if that is wanted",
         )
+    holds = describe_items(job.target)
+    what += f"; it {holds}" if holds else ""
     write_stderr(f"membench: {what}.\nGo on? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise MembenchError("nothing was sent", "answer y, or give --yes")
+
+
+STATS_SECONDS = 2.0
+
+
+def describe_items(target: Target) -> str:
+    """How many items a target holds, in words; "" if it does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        with socket.socket(target.family, socket.SOCK_STREAM) as link:
+            link.settimeout(STATS_SECONDS)
+            link.connect(target.address)
+            link.sendall(b"stats\r\n")
+            replies = link.makefile("rb")
+            for _ in range(1000):
+                words = replies.readline(4096).split()
+                if words[1] == b"curr_items":
+                    items = int(words[2])
+                    return f"holds {items:,} items now" if items else "holds no items now"
+    return ""
 
 
 SPARE_FILES = 32  # what a worker has open besides its connections
@@ -9161,11 +9390,12 @@ def raise_file_limit(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def preload(job: Job, quiet: bool) -> int:
+def preload(job: Job, quiet: bool, stop: Stop) -> int:
     """Store what the recorded server held. Returns how many values were refused."""
     items = Preload(job.path, job.share, KeyTexts()).items()
+    wanted = takewhile(lambda _: not stop.requested, items)
     try:
-        stored, refused = store_all(job.target, items, job.timeout)
+        stored, refused = store_all(job.target, wanted, job.timeout)
     except OSError as error:
         raise MembenchError(
             f"cannot fill {printable(job.target.name)}: {error.strerror or error}",
@@ -9188,7 +9418,6 @@ def run_workers(
     live = LiveLine(options.quiet)
     waiting = set(range(job.workers))
     fatal: Optional[List[str]] = None
-    counts: Dict[str, Any] = {}
     started_unix, stopped = 0.0, False
     while not all(worker.ended for worker in workers):
         if stop.requested and not stopped:
@@ -9201,8 +9430,7 @@ def run_workers(
             for message in worker.messages():
                 fatal = fatal or message.get("fatal")
                 if "result" in message:
-                    worker.result = message["result"]
-                    add_counts(counts, message["result"])
+                    worker.result = message
                 elif "ready" in message:
                     waiting.discard(worker.index)
                 else:
@@ -9221,10 +9449,28 @@ def run_workers(
     seconds = max(time.time() - started_unix, 0) if started_unix else 0.0
     for worker in workers:
         worker.close()
-    if any(worker.result is None for worker in workers):
+    results = [worker.result for worker in workers if worker.result]
+    if len(results) < len(workers):
         fatal = fatal or ["a worker process ended before its time", "its share is not counted"]
+    counts: Dict[str, Any] = {}
+    for result in results:
+        add_counts(counts, result["result"])
     counts.setdefault("preload_refused", refused)
     about = {
+        **describe_replay(job, found, started_unix, results, stop.requested),
+        "duration_seconds": round(seconds, 3),
+        "fatal": fatal,
+    }
+    return about, {**EMPTY_COUNTS, **counts}
+
+
+def describe_replay(
+    job: Job, found: Survey, started_unix: float, results: List[Dict[str, Any]], signalled: bool
+) -> Dict[str, Any]:
+    """What the results are about. results: of the workers, see run_worker."""
+    sent, recorded = (join_spans(result["spans"][i] for result in results) for i in (0, 1))
+    cut_short = any(result["cut_short"] for result in results)
+    return {
         "membench_replay": 1,
         "profile": job.path,
         "target": job.target.name,
@@ -9232,14 +9478,14 @@ def run_workers(
         "shards": [f"{job.share.part}/{job.share.parts}"],
         "workers": job.workers,
         "started_unix": started_unix,
-        "duration_seconds": round(seconds, 3),
-        "fatal": fatal,
+        "span": [round(started_unix + moment, 6) for moment in sent],
+        "ended_by": ("signal" if signalled else "duration") if cut_short else None,
         "recorded": {
             "duration_seconds": round(found.duration, 3),
-            "operations_per_second": rate(found.rows, found.duration),
+            "operations": found.rows * job.loops.times or None,
+            "span": recorded,
         },
     }
-    return about, {**EMPTY_COUNTS, **counts}
 
 
 EMPTY_COUNTS: Dict[str, Any] = {
@@ -9249,6 +9495,7 @@ EMPTY_COUNTS: Dict[str, Any] = {
     "bytes_sent": 0,
     "bytes_received": 0,
     "not_sent": 0,
+    "waited_ns": 0,
     "skipped": {},
     "lateness": {},
 }
@@ -9323,6 +9570,9 @@ def render_plan(job: Job, found: Survey, with_preload: bool) -> str:
     ]
     for name, count in sorted(encoder.skipped.items()):
         lines.append(f"  skipped      {printable(name)} {count:,}")
+    holds = describe_items(job.target)
+    if holds:
+        lines.append(f"  the target   {holds}")
     if with_preload:
         stored = [size for _, size in Preload(job.path, job.share, KeyTexts()).items()]
         lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
@@ -9374,6 +9624,12 @@ takes about two thirds of that, but tells no outcome, no hit ratio, no latency.
 """
 
 
+def examples(command: str) -> str:
+    """Those of one command."""
+    lines = [line for line in EXAMPLES.splitlines() if f"membench.py {command}" in line]
+    return "\n".join(["examples:", *lines])
+
+
 class Parser(argparse.ArgumentParser):
     """argparse repeats what it was given; not what a terminal would act on."""
 
@@ -9397,17 +9653,25 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     sub = commands.add_parser(
         "compare",
         help="tell whether two profiles describe the same traffic",
-        description="Two profiles side by side. Exit status 0 if they describe the same\n"
-        "traffic, times aside; 1 if not.",
-        epilog=EXAMPLES,
+        description="Two profiles side by side, and whether they describe the same traffic,\n"
+        "times aside.",
+        epilog=COMPARE_NOTES + "\n" + examples("compare"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    sub.add_argument("first", metavar="PROFILE")
-    sub.add_argument("second", metavar="PROFILE")
-    sub.set_defaults(run=compare_command_line)
-    sub = commands.add_parser("check", help="say what would work on this machine")
+    sub.add_argument("first", metavar="PROFILE", help="a file")
+    sub.add_argument("second", metavar="PROFILE", help="another")
+    sub.set_defaults(run=compare_command_line, parser=sub)
+    sub = commands.add_parser(
+        "check",
+        help="say what would work on this machine",
+        description="Say what would work on this machine, and why the rest would not: the kernel,\n"
+        "libbpf, each kind of hook, packets; and which memcached servers are found. Loads\n"
+        "the kernel programs for a moment, and records nothing.",
+        epilog="exit status: 0 if record would work here, 1 if not.\n\n" + examples("check"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     sub.add_argument("-v", "--verbose", action="store_true", help="show the kernel's words")
-    sub.set_defaults(run=check)
+    sub.set_defaults(run=check, parser=sub)
     # argparse takes no SOURCE and OUTPUT with options between them; what it left is theirs.
     options, rest = parser.parse_known_args(arguments)
     if options.command == "record":
@@ -9416,11 +9680,11 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
                 (options.source, rest.pop(0)) if options.source else (rest.pop(0), None)
             )
     if rest:
-        parser.error(f"unrecognized arguments: {printable(' '.join(rest))}")
+        options.parser.error(f"unrecognized arguments: {printable(' '.join(rest))}")
     if options.command == "record":
-        finish_record_options(parser, options)
+        finish_record_options(options.parser, options)
     if options.command == "replay":
-        finish_replay_options(parser, options)
+        finish_replay_options(options.parser, options)
     return options
 
 
@@ -9430,7 +9694,7 @@ def add_record_arguments(commands: Any) -> None:
         "record",
         help="record live traffic into a profile",
         description="Record live memcached traffic into a profile.",
-        epilog=RECORD_NOTES + "\n" + EXAMPLES,
+        epilog=RECORD_NOTES + "\n" + examples("record"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument(
@@ -9513,7 +9777,7 @@ def add_record_arguments(commands: Any) -> None:
     sub.add_argument(
         "-v", "--verbose", action="store_true", help="show the kernel's words when it refuses"
     )
-    sub.set_defaults(run=record)
+    sub.set_defaults(run=record, parser=sub)
 
 
 def add_analyze_arguments(commands: Any) -> None:
@@ -9523,7 +9787,7 @@ def add_analyze_arguments(commands: Any) -> None:
         help="report on profiles",
         description="Report on profiles: commands, hit ratio, latency, sizes, TTLs, hot\n"
         "keys, and what was lost.",
-        epilog=EXAMPLES,
+        epilog=examples("analyze"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
@@ -9531,27 +9795,36 @@ def add_analyze_arguments(commands: Any) -> None:
     sub.add_argument(
         "--by-server", action="store_true", help="also tell the recorded servers apart"
     )
-    sub.set_defaults(run=analyze_command)
+    sub.set_defaults(run=analyze_command, parser=sub)
 
+
+COMPARE_NOTES = """\
+exit status: 0 if they describe the same traffic, 1 if not, 2 for wrong usage.
+It is 1 as well if one cannot be read: then nothing is on stdout, and stderr
+says why.
+"""
 
 REPLAY_NOTES = """\
-Connections, order, pipelining, multi-gets, dialect, flags, exptimes and sizes are as
-recorded. Keys are made from the recorded hashes and are as long as the keys were;
-values are digits. At `--speed N` requests go at their moments whether or not earlier
-ones were answered, and latency counts from those moments. At `--speed max` each
-connection sends on when it has its answer.
+Connections, order, pipelining, multi-gets, dialect, flags, exptimes and sizes
+are as recorded. Keys are made from the recorded hashes and are as long as the
+keys were; values are digits. At `--speed N` requests go at their moments,
+whether or not earlier ones were answered, and latency counts from those. At
+`--speed max` each connection sends on when it has its answer.
 
-A target is written to. flush_all, shutdown and other commands that change the server
-itself are skipped and counted, unless --include names them.
+A target is written to. flush_all, shutdown and other commands that change the
+server itself are skipped and counted, unless --include names them.
 
-exit status: 0 if everything was sent and answered, 1 if not, 2 for wrong usage.
+exit status: 0 if all that was due was sent and answered, though --duration may
+have ended it; 1 if not; 2 for wrong usage; 130 if Ctrl-C ended it, 143 if
+SIGTERM did. Results are written in any case.
 
 examples:
   membench.py replay out.profile --target localhost:11212
-  membench.py replay out.profile --target localhost:11212 --preload --speed max --yes
+  membench.py replay out.profile --target localhost:11212 --preload --speed max
   membench.py replay out.profile --target unix:/run/memcached.sock --speed 2.5
   membench.py replay out.profile --target cache:11211 --dry-run
-  membench.py replay out.profile --target cache:11211 --loop-mode infinite --duration 60
+  membench.py replay out.profile --target cache:11211 --loop-mode infinite \\
+      --duration 60
   membench.py replay out.profile --target cache:11211 --yes --shard 0/4 \\
       --start-at 2027-01-01T12:00:00Z --stats-json shard0.json
   membench.py replay --merge shard0.json shard1.json shard2.json shard3.json
@@ -9562,6 +9835,8 @@ def add_replay_arguments(commands: Any) -> None:
     """The options of `replay`."""
     sub = commands.add_parser(
         "replay",
+        usage="%(prog)s PROFILE --target ADDRESS [OPTION]...\n"
+        "       %(prog)s --merge [--stats-json FILE] RESULTS...",
         help="send a profile's requests to another server",
         description="Send the requests of a profile to another server, as they were recorded,\n"
         "and report how it did beside the recorded one.",
@@ -9569,7 +9844,7 @@ def add_replay_arguments(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = sub.add_argument
-    add("profile", nargs="+", metavar="PROFILE", help="a profile; with --merge, results")
+    add("profile", nargs="+", metavar="PROFILE", help="a file; with --merge, results of shards")
     add("--target", metavar="ADDRESS", help="HOST:PORT, [IPV6]:PORT or unix:PATH")
     add(
         "--speed",
@@ -9630,7 +9905,7 @@ def add_replay_arguments(commands: Any) -> None:
     add("--dry-run", action="store_true", help="say what would be sent, and what it needs")
     add("-y", "--yes", action="store_true", help="do not ask before writing to the target")
     add("-q", "--quiet", action="store_true", help="results and errors only")
-    sub.set_defaults(run=replay)
+    sub.set_defaults(run=replay, parser=sub)
 
 
 def finish_replay_options(
@@ -9796,6 +10071,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             say(error.hint)
     except KeyboardInterrupt:
         say("interrupted")
+        return 128 + signal.SIGINT
     return 1
 
 
