@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
@@ -61,8 +60,6 @@ class Memcached:
 
     asked = 0  # how often it was asked for statistics
     told_bytes = 0  # how long the answers were
-    running: weakref.WeakSet[Memcached] = weakref.WeakSet()
-
     def __init__(self, *options: str, listen: str = LOOPBACK, port: int = 0) -> None:
         self.port = port or free_port()
         self.listen = listen
@@ -78,11 +75,11 @@ class Memcached:
         # The first connection is kept for the statistics: one more would be counted by
         # another thread of the server, some time later.
         wait_until("memcached", self._accepts)
-        self.running.add(self)
+        RUNNING.add(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.running.discard(self)
+        RUNNING.discard(self)
         self._control.close()
         self.process.kill()  # on SIGTERM it takes a second
         self.process.wait(PATIENCE_SECONDS)
@@ -133,6 +130,9 @@ class Memcached:
             return total - self.asked * len(b"stats\r\n") >= count
 
         wait_until("the server to read", has_read)
+
+
+RUNNING: Set[Memcached] = set()
 
 
 def find_memcached() -> str:
@@ -191,7 +191,7 @@ def wait_for_servers() -> None:
     A reply may be read before the server's call is over that wrote it, and the recorder is
     told by then: on a busy machine a recording could end in between.
     """
-    for server in Memcached.running:
+    for server in RUNNING:
         for stat in Path(f"/proc/{server.process.pid}/task").glob("*/stat"):
             wait_until("the server's thread to rest", lambda stat=stat: thread_state(stat) != "R")
 

@@ -716,11 +716,8 @@ def test_recorded_and_lost_is_all_there_was(hook: str, tmp_path: Path) -> None:
                 for thread in threads:
                     thread.join()
                 if turns is lost:
-                    looks = times_slept(recorder.process.pid)
                     recorder.process.send_signal(signal.SIGCONT)
-                    # Whenever it sleeps, it has looked at all that was on the tiny ring.
-                    pid = recorder.process.pid
-                    wait_until("the ring to be read", lambda: times_slept(pid) > looks + 20)
+                    wait_until_it_slept(recorder.process.pid)
             replies = CONNECTIONS * sum(map(reply_size, range(again.stop)))
             wait_until(
                 "the server to count what it wrote",
@@ -757,16 +754,17 @@ def test_recorded_and_lost_is_all_there_was(hook: str, tmp_path: Path) -> None:
     assert recorded["told"] + recorded["lost"] < everything
 
 
-def times_slept(pid: int) -> int:
-    """How often a process has waited for something of its own accord."""
-    found = re.search(r"^voluntary_ctxt_switches:\t(\d+)$", proc_status(pid), re.M)
-    assert found
-    return int(found[1])
+def wait_until_it_slept(pid: int) -> None:
+    """A recorder sleeps when it has read what was on a ring this small; it does so often."""
 
+    def times() -> int:
+        status = Path(f"/proc/{pid}/status").read_text()
+        found = re.search(r"^voluntary_ctxt_switches:\t(\d+)$", status, re.M)
+        assert found
+        return int(found[1])
 
-def proc_status(pid: int) -> str:
-    """What /proc tells about a process."""
-    return Path(f"/proc/{pid}/status").read_text()
+    before = times()
+    wait_until("the ring to be read", lambda: times() > before + 20)
 
 
 def kernel_counters(profile: Path) -> Dict[str, int]:

@@ -226,7 +226,7 @@ def test_memory_is_bounded(name: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=1200,
         preexec_fn=limit_memory,
     )
     assert done.returncode == 0, done.stderr
@@ -476,7 +476,7 @@ def test_names_of_this_machine(tmp_path: Path) -> None:
             assert re.search(words, done.stdout + done.stderr), (arguments, done.stderr)
     finally:
         server.kill()
-        server.wait(10)
+        server.wait(60)
         os.unlink(path)
         subprocess.run(["ip", "link", "delete", interface], check=True)
 

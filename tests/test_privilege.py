@@ -200,7 +200,7 @@ def with_capabilities(
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

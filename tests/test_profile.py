@@ -633,7 +633,7 @@ def read_in_memory_of(path: Path, limit: int) -> str:
         [sys.executable, "-c", READ_WITHIN, str(ROOT), str(path), str(limit)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-300:]

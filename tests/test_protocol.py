@@ -27,7 +27,7 @@ from conversations import (
     run,
     run_in_one_write,
 )
-from live import Memcached
+from live import PATIENCE_SECONDS, Memcached
 
 from membench import (
     CLOSE,
@@ -420,7 +420,7 @@ def test_shutdown_is_not_answered() -> None:
     )
     with Memcached("-A") as server:
         transcript = run(conversation, server)
-        server.process.wait(10)
+        server.process.wait(PATIENCE_SECONDS)
     segments = play(transcript).segments
     assert readable(match(segments).rows)[-1] == expect("shutdown", "none")
 
