@@ -2523,8 +2523,8 @@ class PacketSource:
     reads = False
     # The largest packets must fit into a block. A block that is not full is handed over all
     # the same after RETIRE_MS, so however little comes, the ring lasts for no longer than that
-    # times its blocks while nobody reads it: 256 blocks of 256 KiB, five seconds.
-    BLOCK_BYTES = 1 << 18
+    # times its blocks while nobody reads it: 512 blocks of 128 KiB, ten seconds.
+    BLOCK_BYTES = 1 << 17
     FRAME_BYTES = 2048
     RETIRE_MS = 20
     CLOCK_STEP_NS = NS_PER_SECOND // 10  # the two clocks cannot be read at once
@@ -2612,7 +2612,7 @@ class PacketSource:
                 # The interface went down. Reading the error clears it, or each poll would
                 # return at once; when the interface is up again, packets come again.
                 self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        for _ in range(16):  # some at once, so that other work is not done for each
+        for _ in range(32):  # some at once, so that other work is not done for each
             if not self._is_ready():
                 break
             self._read_block()
