@@ -41,6 +41,10 @@ from test_record import WORKLOADS, run_memcaslap
 
 TESTS = Path(__file__).resolve().parent
 
+# A ring of packets is full after so many blocks, of which there is one each 20 ms however
+# little is in it. This one lasts for 40 s, should a busy machine let the recorder fall behind.
+ROOMY = ("--ring-size", "256", "--nice", "0")
+
 
 class Watched(Memcached):
     """A memcached whose statistics are asked for on a connection that is seen to open.
@@ -61,7 +65,7 @@ def test_recording_equals_stats(workload: str, source: str, tmp_path: Path) -> N
     output = tmp_path / "a.profile"
     with Watched("-t", "4") as server:
         before = server.stats()
-        with Recorder(output, "--port", str(server.port), source=source) as recorder:
+        with Recorder(output, "--port", str(server.port), *ROOMY, source=source) as recorder:
             server.reconnect()
             WORKLOADS[workload](server)
             after = server.stats()
@@ -81,7 +85,7 @@ def test_three_sources_agree(workload: str, tmp_path: Path) -> None:
         before = server.stats()
         with Tcpdump(capture, server.port), Recorder(
             outputs["ebpf"], *options, source="ebpf:any"
-        ) as ebpf, Recorder(outputs["packet"], *options, source="packet:lo") as packet:
+        ) as ebpf, Recorder(outputs["packet"], *options, *ROOMY, source="packet:lo") as packet:
             server.reconnect()
             WORKLOADS[workload](server)
             after = server.stats()
@@ -144,8 +148,7 @@ def test_joining_in_the_middle(style: str, count: int, tmp_path: Path) -> None:
     whole = tmp_path / "whole.profile"
     salt = ("--salt", "00" * 16)
     with Watched() as server:
-        # The whole must be whole: there is room for all of it, should nobody read the ring.
-        options = ("--port", str(server.port), *salt, "--ring-size", "256")
+        options = ("--port", str(server.port), *salt, *ROOMY)  # the whole must be whole
         with Recorder(whole, *options, source="packet:lo") as recorder:
             client = subprocess.Popen(
                 [sys.executable, "-c", CLIENT, LOOPBACK, str(server.port), style, str(count)],
@@ -367,7 +370,7 @@ def test_a_bad_network(bad_network: None, source: str, tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
     with Memcached("-t", "4", listen=HERE) as server:
         before = server.stats()
-        with Recorder(output, "--port", str(server.port), source=source) as recorder:
+        with Recorder(output, "--port", str(server.port), *ROOMY, source=source) as recorder:
             address = f"{HERE}:{server.port}"
             inside = ["ip", "netns", "exec", NAMESPACE]
             clients = [
