@@ -1068,7 +1068,7 @@ class ClientOrder:
     """
 
     WAIT_NS = NS_PER_SECOND
-    WAITING_MAX = 1024
+    WAITING_MAX = 8192
 
     def __init__(self) -> None:
         self._next: Dict[int, int] = {}  # sock_id -> the next byte of requests

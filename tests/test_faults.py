@@ -252,7 +252,8 @@ def test_read_only_folder(tmp_path: Path) -> None:
 # ---- Time ----
 
 
-def test_suspended_for_10_seconds(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("source", "seconds"), [("ebpf:any", 10), ("packet:lo", 4)])
+def test_suspended_for_10_seconds(source: str, seconds: float, tmp_path: Path) -> None:
     """What happens meanwhile waits on the ring; the duration is that of the clock."""
     output = tmp_path / "a.profile"
 
@@ -264,11 +265,13 @@ def test_suspended_for_10_seconds(tmp_path: Path) -> None:
 
     with Memcached() as server:
         before = server.stats()
-        with Recorder(output, "--port", str(server.port)) as recorder, server.connect() as stays:
+        port = ("--port", str(server.port))
+        with Recorder(output, *port, source=source) as recorder, server.connect() as stays:
+            server.renew_control()
             work(server, stays)
             freeze(recorder.process.pid)
             begun, turns = time.monotonic(), 0
-            while time.monotonic() < begun + 10:
+            while time.monotonic() < begun + seconds:
                 work(server, stays)
                 turns += 1
             suspended = time.monotonic() - begun
@@ -279,7 +282,7 @@ def test_suspended_for_10_seconds(tmp_path: Path) -> None:
     assert turns > 10
     assert_exact(before, after, report, output)
     assert report["commands"]["get"]["requests"] == 2 * (turns + 2)
-    assert report["profiles"][0]["duration_seconds"] > suspended > 10
+    assert report["profiles"][0]["duration_seconds"] > suspended > seconds
     times = operation_times(output)
     assert sorted(times) == times, "all at the moment when it was, not when it was read"
     gaps = [later - earlier for earlier, later in zip(times, times[1:])]

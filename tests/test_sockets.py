@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
@@ -24,6 +26,7 @@ from live import (
     exchange,
     find_memcached,
     free_port,
+    freeze,
     membench,
     read_rows,
     read_until,
@@ -112,28 +115,49 @@ def test_both_ends_tell_the_same(workload: str, hook: str, tmp_path: Path) -> No
     assert "Server latency" in run("analyze", str(servers)).stdout
 
 
+SETS = 40_000
+
+
+def write_and_read(connection: socket.socket) -> bool:
+    """SETS at once. Was there something to read, again and again, before all was written?"""
+    connection.settimeout(None)
+    for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        connection.setsockopt(socket.SOL_SOCKET, size, 8192)
+    requests = b"set key 0 0 8\r\nabcdefgh\r\n" * SETS
+    writer = threading.Thread(target=connection.sendall, args=(requests,))
+    writer.start()
+    answered, was_writing = 0, True
+    while answered < SETS * len(b"STORED\r\n"):
+        answered += len(connection.recv(4096))
+        if answered < 10_000:
+            was_writing = was_writing and writer.is_alive()
+    writer.join(PATIENCE_SECONDS)
+    return was_writing
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_clients_of_a_recorder_that_was_suspended(hook: str, tmp_path: Path) -> None:
+    """All that it reads is old, and none of it is too old to wait for what came before."""
+    output = tmp_path / "a.profile"
+    connections = 6
+    with Memcached() as server:
+        options = ("--port", str(server.port), "--hook", hook, "--side", "client")
+        with Recorder(output, *options) as recorder:
+            freeze(recorder.process.pid)
+            for _ in range(connections):
+                with server.connect() as connection:
+                    write_and_read(connection)
+            time.sleep(1.5 * membench.ClientOrder.WAIT_NS / 1e9)
+            recorder.process.send_signal(signal.SIGCONT)
+            report = recorder.stop()
+    assert report["commands"]["set"]["outcomes"] == {"stored": connections * SETS}
+    assert_nothing_lost(report)
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_client_that_reads_while_it_still_writes(hook: str, tmp_path: Path) -> None:
     """Its responses are told of before the one call is over that wrote all the requests."""
     output = tmp_path / "a.profile"
-    count = 40_000
-    requests = b"set key 0 0 8\r\nabcdefgh\r\n" * count
-
-    def write_and_read(connection: socket.socket) -> bool:
-        """Was there something to read, again and again, before all was written?"""
-        connection.settimeout(None)
-        for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            connection.setsockopt(socket.SOL_SOCKET, size, 8192)
-        writer = threading.Thread(target=connection.sendall, args=(requests,))
-        writer.start()
-        answered, was_writing = 0, True
-        while answered < count * 8:
-            answered += len(connection.recv(4096))
-            if answered < 10_000:
-                was_writing = was_writing and writer.is_alive()
-        writer.join(PATIENCE_SECONDS)
-        return was_writing
-
     with Memcached() as server:
         options = ("--port", str(server.port), "--hook", hook, "--side", "client")
         with Recorder(output, *options) as recorder:
@@ -144,7 +168,7 @@ def test_a_client_that_reads_while_it_still_writes(hook: str, tmp_path: Path) ->
                 with server.connect() as connection:
                     was_writing = write_and_read(connection)
             report = recorder.stop()
-    assert report["commands"]["set"]["outcomes"] == {"stored": rounds * count}
+    assert report["commands"]["set"]["outcomes"] == {"stored": rounds * SETS}
     assert_nothing_lost(report)
 
 
