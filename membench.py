@@ -1031,7 +1031,7 @@ class ClientOrder:
     """
 
     WAIT_NS = NS_PER_SECOND
-    WAITING_MAX = 1024
+    WAITING_MAX = 8192
 
     def __init__(self) -> None:
         self._next: Dict[bytes, int] = {}  # sock_id, packed -> the next byte of requests
@@ -1067,6 +1067,8 @@ class ClientOrder:
                 else:
                     self._next.pop(sock_id, None)
             kept.append(segment)
+        if segments:  # when that was: who was suspended has much to read, and all of it is old
+            now_ns = segments[-1][1]
         for sock_id, held in list(self._held.items()):
             if held[0][1] < now_ns - self.WAIT_NS or len(held) > self.WAITING_MAX:
                 kept += self._held.pop(sock_id)
@@ -2468,9 +2470,12 @@ class PacketSource:
     """
 
     reads = False
-    BLOCK_BYTES = 1 << 20  # the largest packets must fit into one
+    # The largest packets must fit into a block. A block that is not full is handed over all
+    # the same after RETIRE_MS, so however little comes, the ring lasts for no longer than that
+    # times its blocks while nobody reads it: 512 blocks of 128 KiB, ten seconds.
+    BLOCK_BYTES = 1 << 17
     FRAME_BYTES = 2048
-    RETIRE_MS = 20  # after which a block that is not full is handed over
+    RETIRE_MS = 20
     CLOCK_STEP_NS = NS_PER_SECOND // 10  # the two clocks cannot be read at once
 
     def __init__(
@@ -2489,7 +2494,8 @@ class PacketSource:
             interface_index(interface)
         with contextlib.ExitStack() as stack:
             try:
-                self._open(stack, interface, port_filter(ports), max(ring_mib, 2))
+                blocks = max(ring_mib, 2) * (1 << 20) // self.BLOCK_BYTES
+                self._open(stack, interface, port_filter(ports), blocks)
             except OSError as error:
                 raise SourceError(
                     f"cannot capture packets on {printable(interface or 'any')}: {error.strerror}",
@@ -2555,7 +2561,7 @@ class PacketSource:
                 # The interface went down. Reading the error clears it, or each poll would
                 # return at once; when the interface is up again, packets come again.
                 self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        for _ in range(4):  # some at once, so that other work is not done for each
+        for _ in range(32):  # some at once, so that other work is not done for each
             if not self._is_ready():
                 break
             self._read_block()

@@ -12,7 +12,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from live import Memcached, exchange, membench, read_until, wait_until
+from live import (
+    PATIENCE_SECONDS,
+    Memcached,
+    exchange,
+    membench,
+    read_until,
+    thread_state,
+    wait_until,
+)
 
 ETHERNET, RAW, SLL, SLL2 = 1, 101, 113, 276
 
@@ -53,11 +61,13 @@ class Tcpdump:
     def __exit__(self, *_exception: object) -> None:
         time.sleep(1.2)  # it reads what the kernel has buffered once a second
         size = -1
+        stat = Path(f"/proc/{self._process.pid}/stat")
         while size != self.path.stat().st_size:  # it has taken in what there was
             size = self.path.stat().st_size
             time.sleep(0.3)
+            wait_until("tcpdump to rest", lambda: thread_state(stat) != "R")
         self._process.terminate()
-        _, errors = self._process.communicate(timeout=20)
+        _, errors = self._process.communicate(timeout=PATIENCE_SECONDS)
         assert "0 packets dropped by kernel" in errors, errors
 
 
@@ -293,7 +303,7 @@ def send_in_pieces(connection: socket.socket, chance: random.Random, data: bytes
         data = data[length:]
         if chance.random() < 0.3:
             time.sleep(0.0005)
-    reader.join(20)
+    reader.join(PATIENCE_SECONDS)
     assert not reader.is_alive()
 
 
@@ -310,5 +320,5 @@ def talk_in_all_styles(server: Memcached, seeds: int = 2, count: int = 60) -> No
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
-    wait_until("the clients", lambda: not any(thread.is_alive() for thread in threads))
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()

@@ -132,7 +132,7 @@ def case(name: str, *steps: Step, alone: bool = False, deaf: bool = False) -> No
 
 # ---- Having a conversation ----
 
-TIMEOUT = 10.0  # seconds
+TIMEOUT = 60.0  # seconds
 
 
 def run(conversation: Case, server: Memcached) -> Transcript:

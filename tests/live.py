@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -12,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -22,15 +24,30 @@ import membench  # noqa: E402
 MODULE = ROOT / "membench.py"
 LOOPBACK = "127.0.0.1"
 
+# What is waited for comes in a fraction of this on an idle machine. Only a test that fails
+# waits for so long.
+PATIENCE_SECONDS = 120
+
 
 def free_port() -> int:
-    """A TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nothing listens on, and that no client will have.
+
+    The kernel gives clients ports of a range of its own. One of those could be taken before
+    the server has it; or who tries to connect to it before the server is there could be
+    given the same, and be connected with itself.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(min(10_000, first // 2), first)
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
 
 
-def wait_until(what: str, condition: Any, seconds: float = 15.0) -> None:
+def wait_until(what: str, condition: Any, seconds: float = PATIENCE_SECONDS) -> None:
     """Return when the condition holds; fail when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -41,6 +58,8 @@ def wait_until(what: str, condition: Any, seconds: float = 15.0) -> None:
 class Memcached:
     """A memcached of this machine on a port of its own. A context manager."""
 
+    asked = 0  # how often it was asked for statistics
+    told_bytes = 0  # how long the answers were
     def __init__(self, *options: str, listen: str = LOOPBACK, port: int = 0) -> None:
         self.port = port or free_port()
         self.listen = listen
@@ -56,12 +75,14 @@ class Memcached:
         # The first connection is kept for the statistics: one more would be counted by
         # another thread of the server, some time later.
         wait_until("memcached", self._accepts)
+        RUNNING.add(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        RUNNING.discard(self)
         self._control.close()
         self.process.kill()  # on SIGTERM it takes a second
-        self.process.wait(10)
+        self.process.wait(PATIENCE_SECONDS)
 
     def _accepts(self) -> bool:
         try:
@@ -72,7 +93,7 @@ class Memcached:
 
     def connect(self) -> socket.socket:
         """A new connection to the server."""
-        connection = socket.create_connection((self.listen, self.port), 20)
+        connection = socket.create_connection((self.listen, self.port), PATIENCE_SECONDS)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -83,7 +104,10 @@ class Memcached:
 
     def stats(self) -> Counter[str]:
         """The server's own counters, over one connection that stays open."""
-        lines = exchange(self._control, b"stats\r\n", b"END\r\n").decode().splitlines()
+        answer = exchange(self._control, b"stats\r\n", b"END\r\n")
+        self.asked += 1
+        self.told_bytes += len(answer)
+        lines = answer.decode().splitlines()
         return Counter(
             {
                 name: int(value)
@@ -91,6 +115,24 @@ class Memcached:
                 if value.isdigit()
             }
         )
+
+
+    def written_but_statistics(self) -> int:
+        """How many bytes it has written, without the answers to stats()."""
+        told = self.told_bytes  # it counts an answer when that is written
+        return self.stats()["bytes_written"] - told
+
+    def wait_until_read(self, count: int) -> None:
+        """Until it has read so many bytes, without what asked for statistics."""
+
+        def has_read() -> bool:
+            total = self.stats()["bytes_read"]
+            return total - self.asked * len(b"stats\r\n") >= count
+
+        wait_until("the server to read", has_read)
+
+
+RUNNING: Set[Memcached] = set()
 
 
 def find_memcached() -> str:
@@ -122,10 +164,36 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(MODULE), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE_SECONDS,
         check=False,
         **options,
     )
+
+
+def thread_state(stat: Path) -> str:
+    """The letter that ps has for the state of a process or thread; "" if it is gone."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def freeze(pid: int) -> None:
+    """Stop a process, and return when each of its threads has stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    stats = list(Path(f"/proc/{pid}/task").glob("*/stat"))
+    wait_until("it to stop", lambda: {thread_state(stat) for stat in stats} <= {"T", ""})
+
+
+def wait_for_servers() -> None:
+    """Until each thread of each server has got to the end of what it was doing.
+
+    A reply may be read before the server's call is over that wrote it, and the recorder is
+    told by then: on a busy machine a recording could end in between.
+    """
+    for server in RUNNING:
+        for stat in Path(f"/proc/{server.process.pid}/task").glob("*/stat"):
+            wait_until("the server's thread to rest", lambda stat=stat: thread_state(stat) != "R")
 
 
 class Recorder:
@@ -156,24 +224,25 @@ class Recorder:
             self.errors.append(line)
             if "recording" in line:
                 return self
-        self.process.wait(10)
+        self.process.wait(PATIENCE_SECONDS)
         raise AssertionError("".join(self.errors))
 
     def __exit__(self, *_exception: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(PATIENCE_SECONDS)
         assert self.process.stderr
         self.process.stderr.close()
 
     def stop(self, number: int = signal.SIGINT) -> Dict[str, Any]:
         """End the recording as a user does; then its analysis."""
+        wait_for_servers()
         self.process.send_signal(number)
         return self.finish()
 
     def finish(self) -> Dict[str, Any]:
         """Wait for the end of the recording; then its analysis."""
-        _, errors = self.process.communicate(timeout=60)
+        _, errors = self.process.communicate(timeout=2 * PATIENCE_SECONDS)
         self.errors.append(errors)
         assert self.process.returncode == 0, "".join(self.errors)
         return analyze(self.output)
@@ -308,16 +377,27 @@ def assert_nothing_lost(report: Dict[str, Any]) -> None:
     assert all(profile["complete"] for profile in report["profiles"])
 
 
-def bpf_objects() -> List[Tuple[str, Optional[str]]]:
-    """The tracing programs and the links that are loaded, as bpftool lists them."""
-    found: List[Tuple[str, Optional[str]]] = []
-    for kind in ("prog", "link"):
-        listed = subprocess.run(
-            ["bpftool", "--json", kind, "list"], capture_output=True, text=True, check=True
+def kernel_ids(pid: int) -> Set[Tuple[str, int]]:
+    """The BPF programs, maps and links that a process holds: (kind, id)."""
+    found = set()
+    for file in Path(f"/proc/{pid}/fdinfo").iterdir():
+        try:
+            text = file.read_text()
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        for kind, number in re.findall(r"^(prog|map|link)_id:\t(\d+)$", text, re.M):
+            found.add((kind, int(number)))
+    return found
+
+
+def loaded_ids() -> Set[Tuple[str, int]]:
+    """All that the kernel has, as bpftool lists it."""
+    found = set()
+    for kind in ("prog", "map", "link"):
+        done = subprocess.run(
+            ["bpftool", "--json", kind, "list"], stdout=subprocess.PIPE, check=True
         )
-        for item in json.loads(listed.stdout or "[]"):
-            if item.get("type") in ("tracing", "tracepoint", "raw_tracepoint", "perf_event"):
-                found.append((kind, item.get("name")))
+        found |= {(kind, item["id"]) for item in json.loads(done.stdout or b"[]")}
     return found
 
 

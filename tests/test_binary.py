@@ -13,6 +13,7 @@ import pytest
 from bmemcached import Client as BinaryClient
 from live import (
     LOOPBACK,
+    PATIENCE_SECONDS,
     Memcached,
     Recorder,
     assert_exact,
@@ -371,7 +372,7 @@ def talk_binary(server: Memcached, seed: int, turns: int = 15) -> None:
                 size = rng.choice((1, 23, 24, 25, 700, 30000))
                 connection.sendall(data[:size])
                 data = data[size:]
-            reader.join(20)
+            reader.join(PATIENCE_SECONDS)
             assert not reader.is_alive()
 
 
@@ -435,7 +436,7 @@ def test_200_connections_of_all_protocols(tmp_path: Path) -> None:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(120)
+                thread.join(3 * PATIENCE_SECONDS)
             assert not failures, failures[0]
             after = server.stats()
             report = recorder.stop()

@@ -32,7 +32,16 @@ from captures import (
     to_pcapng,
     with_head,
 )
-from live import MODULE, Memcached, analyze, exchange, membench, run
+from live import (
+    MODULE,
+    PATIENCE_SECONDS,
+    Memcached,
+    analyze,
+    exchange,
+    membench,
+    run,
+    wait_until,
+)
 
 
 class Clean(NamedTuple):
@@ -433,7 +442,7 @@ def test_from_a_pipe(short: Clean, tmp_path: Path) -> None:
             process.stdin.write(data[at : at + 1000])
             process.stdin.flush()
         process.stdin.close()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     assert analyze(output)["operations"] == len(short.result.rows)
 
 
@@ -445,10 +454,11 @@ def test_a_pipe_that_says_nothing_can_be_left(tmp_path: Path) -> None:
         stdin=reader,
         stderr=subprocess.PIPE,
     ) as process:
+        wait_until("it to begin", output.exists)
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1)
+            process.wait(0.5)
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     os.close(reader)
     os.close(writer)
 

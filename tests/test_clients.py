@@ -21,6 +21,7 @@ from bmemcached.exceptions import MemcachedException
 from live import (
     COMPARED,
     LOOPBACK,
+    PATIENCE_SECONDS,
     Memcached,
     Recorder,
     assert_exact,
@@ -92,7 +93,7 @@ def record_memccapable(suite: str, hook: str, output: Path) -> Tuple[Any, Any, D
         before = server.stats()
         with Recorder(output, "--port", str(server.port), "--hook", hook) as recorder:
             command = ["memccapable", "-h", LOOPBACK, "-p", str(server.port), suite]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
             assert done.returncode == 0, done.stdout + done.stderr
             return before, server.stats(), recorder.stop()
 
@@ -189,7 +190,7 @@ def run_pylibmc(server: Memcached, binary: bool, behaviors: Dict[str, int]) -> N
     """Each command that it has."""
     arguments = json.dumps([f"{LOOPBACK}:{server.port}", binary, behaviors])
     done = subprocess.run(
-        ["/usr/bin/python3", "-c", PYLIBMC, arguments], capture_output=True, text=True, timeout=60
+        ["/usr/bin/python3", "-c", PYLIBMC, arguments], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
 
@@ -327,13 +328,13 @@ def twemproxy(backend: Memcached, folder: Path) -> Iterator[Tuple[str, int]]:
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_SECONDS)
 
 
 def accepts(address: Tuple[str, int]) -> bool:
     """Does a server listen there?"""
     try:
-        socket.create_connection(address, 10).close()
+        socket.create_connection(address, PATIENCE_SECONDS).close()
     except OSError:
         return False
     return True
@@ -341,7 +342,7 @@ def accepts(address: Tuple[str, int]) -> bool:
 
 def run_proxied(address: Tuple[str, int]) -> None:
     """Each command that pymemcache and twemproxy share."""
-    client = Client(address, timeout=20, no_delay=True)
+    client = Client(address, timeout=PATIENCE_SECONDS, no_delay=True)
     for turn in range(100):
         key, none = f"tw{turn % 20}", f"none{turn}"
         client.set(key, b"v" * turn, noreply=False)
@@ -368,7 +369,7 @@ def run_proxied(address: Tuple[str, int]) -> None:
 def run_proxied_pipelines(address: Tuple[str, int], seed: int) -> None:
     """Requests in deep pipelines, split at random."""
     chance = random.Random(seed)
-    with socket.create_connection(address, 20) as connection:
+    with socket.create_connection(address, PATIENCE_SECONDS) as connection:
         for _ in range(20):
             made = []
             for _ in range(chance.randrange(1, 100)):
@@ -392,7 +393,7 @@ def run_proxied_pipelines(address: Tuple[str, int], seed: int) -> None:
                 length = chance.choice((1, 7, 100, 1460, 16384, 60000))
                 connection.sendall(data[:length])
                 data = data[length:]
-            reader.join(20)
+            reader.join(PATIENCE_SECONDS)
             assert not reader.is_alive()
 
 

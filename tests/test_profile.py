@@ -634,7 +634,7 @@ def read_in_memory_of(path: Path, limit: int) -> str:
         [sys.executable, "-c", READ_WITHIN, str(ROOT), str(path), str(limit)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-300:]
@@ -956,6 +956,21 @@ def test_rates_are_those_of_the_time_that_was_recorded() -> None:
     assert membench.covered_seconds([]) == 0
     assert membench.covered_seconds([(10, 16), (20, 24)]) == 10  # one after the other
     assert membench.covered_seconds([(20, 24), (10, 16), (12, 18), (13, 14)]) == 12
+
+
+def test_rates_of_several_recordings(tmp_path: Path) -> None:
+    """The time between two recordings is not recorded; what both recorded counts once."""
+    for name, begins in (("apart", (1000, 5000)), ("together", (1000, 1005))):
+        paths = []
+        for begin in begins:
+            paths.append(str(tmp_path / f"{name}-{begin}"))
+            with ProfileWriter(paths[-1]) as profile:
+                profile.start({"started_unix": float(begin), "ports": [11211]}, 0)
+                for number in range(300):
+                    profile.add((number, 1, 1, b"get", membench.MISS, 0, 0, 1, NO_SIZE, 0))
+                profile.finish(Ledger(), {"duration_seconds": 10.0})
+        seconds = {"apart": 20, "together": 15}[name]
+        assert membench.analyze(paths)["operations_per_second"] == 600 / seconds
 
 
 def test_percentile_is_the_smallest_value_that_enough_do_not_exceed() -> None:

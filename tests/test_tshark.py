@@ -61,7 +61,7 @@ def tshark_requests(path: Path, port: int) -> Counter[str]:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -92,7 +92,7 @@ def count_both(
 
 def run_scripted(server: Memcached) -> None:
     """pymemcache, and raw sockets for what it does not do. It waits for each reply."""
-    client = Client((LOOPBACK, server.port), timeout=20, no_delay=True)
+    client = Client((LOOPBACK, server.port), timeout=120, no_delay=True)
     for turn in range(20):
         key = f"key{turn % 4}"
         # Values of several segments, that look like requests.

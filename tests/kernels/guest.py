@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """What runs on each kernel: record a real memcached with each hook, and compare with `stats`.
 
-    guest.py HOOK[,HOOK]... [--old-meta]
+    guest.py HOOK[,HOOK]... [--old-meta] [--set-clock]
 
 The hooks are those that this kernel must have, the best one first; "packet" is the source
-that needs none. A line is printed for each; matrix.py reads them. As /init of a virtual
+that needs none. A line is printed for each; matrix.py reads them. With --set-clock the
+machine's clock is set meanwhile, so that is for virtual machines only. As /init of a virtual
 machine it mounts what is needed, and powers the machine off at the end. It needs nothing
 but Python 3.9, memcached, libbpf and tests/live.py.
 """
@@ -22,10 +23,12 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -42,7 +45,8 @@ from live import (
     run,
 )
 
-# All of it has room on the ring, so however slow the machine is, nothing can be lost.
+# All of it has room on the ring, so however slow the machine is, nothing can be lost. A ring
+# of packets has room for a time as well: 20 ms for each of eight blocks in a MiB.
 CONNECTIONS = 6
 PIPELINES = 12  # on each connection
 SIZES = (0, 1, 100, 511, 512, 4000, 16_384, 100_000)
@@ -142,7 +146,7 @@ def run_clients(server: Memcached, old_meta: bool) -> None:
 RECORDINGS: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
     "sock": ("ebpf:any", "sock", ("--hook", "sock")),
     "syscalls": ("ebpf:any", "syscalls", ("--hook", "syscalls")),
-    "packet": ("packet:lo", "tpacket_v3", ()),
+    "packet": ("packet:lo", "tpacket_v3", ("--ring-size", "128", "--nice", "0")),
 }
 
 
@@ -181,6 +185,72 @@ def check_hook(hook: str, old_meta: bool, folder: Path) -> str:
     )
 
 
+# ---- The clock ----
+
+HOUR_SECONDS = 3600
+CLOCK_STEPS = (-HOUR_SECONDS, HOUR_SECONDS, HOUR_SECONDS, -HOUR_SECONDS)
+GETS_BETWEEN = 20
+QUIET_SECONDS = 0.4  # around a step; packets that come just then may have a wrong time
+SLOW_SECONDS = 60  # more than any delay here, and far less than a step
+
+
+def get_while_the_clock_is_set(server: Memcached) -> List[float]:
+    """Gets before, between and behind the steps. When each was, by a clock that runs on."""
+    moments = []
+    with server.connect() as connection:
+        for step in (*CLOCK_STEPS, 0):
+            for _ in range(GETS_BETWEEN):
+                moments.append(time.monotonic())
+                exchange(connection, b"get key\r\n", b"END\r\n")
+                time.sleep(0.01)
+            time.sleep(QUIET_SECONDS)
+            time.clock_settime(time.CLOCK_REALTIME, time.time() + step)
+            time.sleep(QUIET_SECONDS)
+    return moments
+
+
+def judge_times(report: Dict[str, Any], output: Path, moments: List[float], took: float) -> None:
+    """Times, latencies, the duration and the rate are those of the clock that runs on."""
+    with membench.ProfileReader(str(output)) as reader:
+        ticks = [tick for block in reader.blocks() for tick in block.time]
+    times = [tick / membench.TICKS_PER_SECOND for tick in ticks]
+    assert len(times) == len(moments), f"{len(times)} gets, not {len(moments)}"
+    assert times == sorted(times), "times go back"
+    off = max(abs(at - times[0] - (true - moments[0])) for at, true in zip(times, moments))
+    assert off < SLOW_SECONDS, f"a time is {off:.1f} s off"
+    duration = report["profiles"][0]["duration_seconds"]
+    assert took <= duration < took + SLOW_SECONDS, f"a duration of {duration}, not {took} s"
+    rate = report["operations_per_second"]
+    assert abs(rate * duration / len(times) - 1) < 0.01, f"{rate} operations a second"
+    slowest_us = report["commands"]["get"]["latency_us"]["max"]
+    assert 0 < slowest_us < SLOW_SECONDS * 1e6, f"a latency of {slowest_us} us"
+    assert report["loss"]["bytes_lost"] == 0, f"{report['loss']['bytes_lost']} bytes lost"
+
+
+def check_clock(hook: str, folder: Path) -> str:
+    """Set the clock back and forth while this hook and the packet source record."""
+    outputs = {name: folder / f"clock-{name}.profile" for name in (hook, "packet")}
+    with Memcached() as server, ExitStack() as stack:
+        recorders = {}
+        for name, output in outputs.items():
+            source, _, options = RECORDINGS[name]
+            recorder = Recorder(output, "--port", str(server.port), *options, source=source)
+            recorders[name] = stack.enter_context(recorder)
+        began = time.monotonic()
+        moments = get_while_the_clock_is_set(server)
+        took = time.monotonic() - began
+        reports = {name: recorder.stop() for name, recorder in recorders.items()}
+    for name, output in outputs.items():
+        try:
+            judge_times(reports[name], output, moments, took)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from None
+    return f"set by an hour {len(CLOCK_STEPS)} times: neither {hook} nor packet was disturbed"
+
+
+# ---- All of it ----
+
+
 def check_choice(best: str) -> None:
     """Left to itself, membench takes the best hook of this kernel."""
     with membench.EbpfSource([free_port()]) as source:
@@ -199,7 +269,7 @@ def describe_machine() -> str:
     )
 
 
-def check_all(hooks: List[str], old_meta: bool) -> None:
+def check_all(hooks: List[str], old_meta: bool, set_clock: bool) -> None:
     """Print a line for each hook: the verdict, the hook, what was equal or not."""
     print("MACHINE", describe_machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -212,6 +282,12 @@ def check_all(hooks: List[str], old_meta: bool) -> None:
                 traceback.print_exc()
                 print(run("check").stdout)
                 print("FAIL", hook, " ".join(str(error).split()) or repr(error), flush=True)
+        if set_clock:
+            try:
+                print("PASS clock", check_clock(hooks[0], Path(folder)), flush=True)
+            except Exception as error:
+                traceback.print_exc()
+                print("FAIL clock", " ".join(str(error).split()) or repr(error), flush=True)
 
 
 # ---- A virtual machine's /init ----
@@ -257,8 +333,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("hooks", type=lambda text: text.split(","))
     parser.add_argument("--old-meta", action="store_true")
+    parser.add_argument("--set-clock", action="store_true")
     options = parser.parse_args()
-    check_all(options.hooks, options.old_meta)
+    check_all(options.hooks, options.old_meta, options.set_clock)
 
 
 if __name__ == "__main__":
