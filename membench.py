@@ -45,6 +45,7 @@ import datetime
 import errno
 import gc
 import hashlib
+import heapq
 import json
 import math
 import mmap
@@ -5786,7 +5787,7 @@ class KeyCounts:
     """
 
     def __init__(self) -> None:
-        self.keys: Counter[int] = Counter()  # hash -> operations
+        self.keys: Dict[int, int] = {}  # hash -> operations
         self.key_sizes: Counter[int] = Counter()  # by operations
         self.value_sizes: Counter[int] = Counter()  # NO_SIZE: there was no value
         self.rows: List[int] = []  # of each profile
@@ -5801,16 +5802,19 @@ class KeyCounts:
         hashes, sizes = block.column("key_hash"), block.column("key_size")
         if max(counts) >= block.keys:
             raise DamagedError(UNKNOWN_KEY)
+        by_size = dict.fromkeys(sizes, 0)
+        if 0 in by_size:  # which is no key
+            for place, size in enumerate(sizes):
+                if not size:
+                    counts.pop(place, None)
         keys = self.keys
         get = keys.get
-        by_size: Dict[int, int] = {}
-        for key, count in counts.items():
-            size = sizes[key]
-            if size:
-                key_hash = hashes[key]
-                keys[key_hash] = get(key_hash, 0) + count
-                by_size[size] = by_size.get(size, 0) + count
-        self.key_sizes.update(by_size)
+        for place, count in counts.items():
+            key_hash = hashes[place]
+            keys[key_hash] = get(key_hash, 0) + count
+            by_size[sizes[place]] += count
+        for size, count in by_size.items():
+            add_rest(self.key_sizes, size, count)
         self.value_sizes.update(block.column("value_size"))
         if len(keys) > KEYS_MAX:
             self._thin()
@@ -5843,8 +5847,7 @@ class KeyCounts:
         limit = self._limit()
         rest = sorted((count for key, count in self.keys.items() if key >= limit), reverse=True)
         least = rest[KEYS_MAX // 4]
-        kept = {key: n for key, n in self.keys.items() if key < limit or n > least}
-        self.keys = Counter(kept)
+        self.keys = {key: n for key, n in self.keys.items() if key < limit or n > least}
 
 
 def ttl_of(exptime: int, now: int) -> int:
@@ -6091,7 +6094,7 @@ def build_report(found: Analysis, duration: float) -> Dict[str, Any]:
             "size_bytes": describe_sizes(keys.key_sizes),
             "top": [
                 {"key": f"{key:016x}", "operations": count, "share": count / key_operations}
-                for key, count in keys.keys.most_common(10)
+                for key, count in heapq.nlargest(10, keys.keys.items(), operator.itemgetter(1))
             ],
         },
         "values": {
