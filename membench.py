@@ -5718,8 +5718,6 @@ class RequestCounts:
 
     def _take_codes(self, reader: ProfileReader) -> Counter[int]:
         """Count commands, outcomes and latencies. Returns the operations by kind."""
-        if self._coarse:
-            self._round_codes()
         latencies: Dict[int, Counter[int]] = {}  # by the rest of the code
         for code, count in self._codes.items():
             latencies.setdefault(code >> 32, Counter())[code & 0xFFFFFFFF] = count
