@@ -44,18 +44,23 @@ AWK = (
 
 
 def timed(command: Sequence[str]) -> Tuple[float, float]:
-    """Seconds of a program, and its peak memory in MiB."""
+    """Seconds of a program, and the sum of its processes' peaks of memory in MiB."""
     begin = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peak = 0.0
+    peaks: Dict[int, float] = {}
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.01)
             break
-        peak = max(peak, peak_mib(process.pid))
+        pids = [process.pid]
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            pids += map(int, children.read_text().split())
+        for pid in pids:
+            peaks[pid] = max(peaks.get(pid, 0.0), peak_mib(pid))
     spent = time.monotonic() - begin
     assert process.returncode == 0, command
-    return spent, peak
+    return spent, sum(peaks.values())
 
 
 def write_csv(profile: Path, path: Path) -> None:
