@@ -1497,15 +1497,17 @@ def printable(text: str) -> str:
 #   - A connection is in step from its beginning only if its SYN-ACK was seen: that alone
 #     tells where both directions begin.
 
-TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 1, 2, 4, 16
+TCP_FIN, TCP_SYN, TCP_RST, TCP_PSH, TCP_ACK = 1, 2, 4, 8, 16
 TCP_FLAGS = TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK
 IPPROTO_TCP = 6
 WRAP = 0xFFFFFFFF  # sequence numbers are modulo 2**32
 WINDOW_MAX = 1 << 30  # TCP's largest; what is farther away is of another connection
 
-# From the first byte of an IP packet: total length, fragment, protocol, ports, sequence
-# number, acknowledged, header length and flags. Only if there are no IP options.
-_IP4_TCP = struct.Struct(">2xH2xHxB10xHHIIH")
+# From the first byte of an IP packet without options or extension headers: its length (of IPv6
+# without the header), what does not change within a connection (see Reassembler._expect),
+# addresses and ports, sequence number, acknowledged, header length and flags.
+_IP4_TCP = struct.Struct(">2xH2xI2x12sIIH")
+_IP6_TCP = struct.Struct(">4xHBx36sIIH")
 _IP4 = struct.Struct(">2xH2xHxB")
 _TCP = struct.Struct(">HHIIH")
 IP6_EXTENSIONS = frozenset((0, 43, 51, 60, 135, 139, 140))
@@ -1521,7 +1523,10 @@ Packet = Tuple[int, int, int, int]
 class Half:
     """One direction of a connection: what is expected next, and what came too early."""
 
-    __slots__ = ("kind", "flow", "other", "next", "fin", "held", "held_bytes")
+    __slots__ = (
+        *("kind", "flow", "other", "next", "fin", "held", "held_bytes"),
+        *("plain_bits", "plain_fixed", "plain_header_bytes"),
+    )
 
     flow: Flow
     other: Half
@@ -1532,6 +1537,9 @@ class Half:
         self.fin = -1  # where the FIN stands; -1: not seen
         self.held: List[Tuple[int, int, bytes]] = []  # (number, length, data), in order
         self.held_bytes = 0
+        self.plain_bits = 0  # see Reassembler._expect
+        self.plain_fixed = 0
+        self.plain_header_bytes = 0
 
     def hold(self, number: int, length: int, data: bytes) -> None:
         """Keep what came too early, but for the parts that are held already."""
@@ -1602,6 +1610,7 @@ class Reassembler:
         self.ignored = 0  # not TCP of the ports, or not to be understood
         self.gaps = 0
         self.gap_bytes = 0
+        self.moved_bytes = [0, 0]  # received and sent, gaps included
         self._ports = frozenset(ports)
         self._halves: Dict[bytes, Half] = {}  # addresses and ports, as in the packet
         self._held_total = 0
@@ -1612,39 +1621,49 @@ class Reassembler:
 
     def add(self, data: bytes, packets: Iterable[Packet]) -> None:
         """Packets in this buffer, in the order in which they were captured. Never raises."""
-        halves, unpack = self._halves, _IP4_TCP.unpack_from
-        append, now, plain = self.segments.append, self.time_ns, 0
+        find, unpack4, unpack6 = self._halves.get, _IP4_TCP.unpack_from, _IP6_TCP.unpack_from
+        append, now = self.segments.append, self.time_ns
+        plain = received_bytes = sent_bytes = 0
+        last = len(data) - _IP6_TCP.size
         for time_ns, ip, end, wire_end in packets:
             if time_ns > now:
                 now = time_ns
-            # Nearly every packet is of this kind, so it is written out.
-            if end - ip >= 40 and data[ip] == 0x45:
-                total, fragment, protocol, _, _, number, acked, bits = unpack(data, ip)
-                half = halves.get(data[ip + 12 : ip + 24])
-                payload = ip + 20 + (bits >> 10 & 0x3C)
-                stop = ip + total if total else wire_end
-                if (
-                    half is not None
-                    and number == half.next
-                    and bits & TCP_FLAGS == TCP_ACK
-                    and protocol == IPPROTO_TCP
-                    and not fragment & 0x3FFF
-                    and ip + 40 <= payload <= stop
-                    and not half.held
-                ):
+            # Nearly every packet is the next in order of a connection that goes on as before,
+            # so it is written out; see _expect. bench/packets.py measures it.
+            half = None
+            if ip <= last:
+                version = data[ip]
+                if version == 0x45:
+                    size, fixed, key, number, acked, bits = unpack4(data, ip)
+                    half, stop = find(key), ip + size
+                elif version == 0x60:
+                    size, fixed, key, number, acked, bits = unpack6(data, ip)
+                    half, stop = find(key), ip + 40 + size
+            if (
+                half is not None
+                and number == half.next
+                and bits | TCP_PSH == half.plain_bits
+                and fixed == half.plain_fixed
+            ):
+                payload = ip + half.plain_header_bytes
+                if stop >= payload <= end:
                     plain += 1
-                    other = half.other
+                    other, flow = half.other, half.flow
+                    flow.time_ns = now
                     if acked != other.next and (acked - other.next) & WRAP < WINDOW_MAX:
                         self.time_ns = now
                         self._cover(other, acked)
                     if payload < stop:
                         length = stop - payload
                         half.next = (number + length) & WRAP
-                        flow = half.flow
-                        flow.time_ns = now
+                        kind = half.kind
+                        if kind == RECV:
+                            received_bytes += length
+                        else:
+                            sent_bytes += length
                         append(
                             (
-                                half.kind,
+                                kind,
                                 now,
                                 flow.sock_id,
                                 flow.port,
@@ -1660,6 +1679,8 @@ class Reassembler:
             self._add(data, ip, end, wire_end)
         self.time_ns = now
         self.packets += plain
+        self.moved_bytes[RECV] += received_bytes
+        self.moved_bytes[SEND] += sent_bytes
 
     def _add(self, data: bytes, ip: int, end: int, wire_end: int) -> None:
         """A packet of any kind."""
@@ -1677,6 +1698,27 @@ class Reassembler:
         if half is not None:
             self.packets += 1
             self._follow(half, number, acked, bits, length, data[payload : min(end, wire_end)])
+            self._expect(half, data, ip, payload, bits)
+
+    def _expect(self, half: Half, data: bytes, ip: int, payload: int, bits: int) -> None:
+        """What this direction's next packet must be like for add() to deal with it alone.
+
+        After a packet that only carried data on, with nothing waiting: flags and header length
+        are the same (PSH aside), no fragment, the TTL or the IPv6 next header the same.
+        """
+        half.plain_bits = 0
+        if bits & TCP_FLAGS != TCP_ACK or half.held or half.fin >= 0:
+            return
+        if half.next < 0 or half.other.next < 0:
+            return
+        if data[ip] == 0x45:
+            half.plain_fixed = int.from_bytes(data[ip + 6 : ip + 10], "big")
+        elif data[ip] == 0x60 and data[ip + 6] == IPPROTO_TCP:
+            half.plain_fixed = IPPROTO_TCP
+        else:
+            return
+        half.plain_header_bytes = payload - ip
+        half.plain_bits = bits | TCP_PSH
 
     def _find_tcp(
         self, data: bytes, ip: int, end: int, wire_end: int
@@ -1781,6 +1823,8 @@ class Reassembler:
             self._emit(CLOSE, flow, max(flow.client.next, 0), max(flow.server.next, 0))
 
     def _emit(self, kind: int, flow: Flow, offset: int, length: int, data: bytes = b"") -> None:
+        if kind <= SEND:
+            self.moved_bytes[kind] += length
         self.segments.append(
             (kind, self.time_ns, flow.sock_id, flow.port, flow.peer_port, offset, length, data, -1)
         )
@@ -2018,6 +2062,8 @@ LINKS: Dict[int, FindIp] = {
     229: ip_at_once,
     276: ip_in_sll2,
 }
+# Link type -> where the Ethernet type stands, and where IP begins if there is no VLAN.
+PLAIN_LINKS = {1: (12, 14), 113: (14, 16), 276: (0, 20)}
 
 
 # ---- Capture files ----
@@ -2067,28 +2113,53 @@ class PcapParser:
                 "capture with tcpdump on an Ethernet interface, or with -i any",
             )
         self._find_ip = LINKS[link]
-        self._type_at = 12 if link == 1 else 14 if link == 113 else -1  # if there is no VLAN
+        # Where the Ethernet type stands and where IP begins, if there is no VLAN; where the
+        # link layer tells no type, each packet is looked at by itself.
+        type_at, self._ip_at = PLAIN_LINKS.get(link, (0, 0))
+        self._plain = struct.Struct(f"{order}IIII{type_at}xH") if self._ip_at else None
+        self._ip_types = struct.unpack(order + "HH", b"".join(_IP_TYPES))
 
     def parse(self, data: bytes, packets: List[Packet]) -> int:
         """Append all whole packets; where the rest begins. Raises CutError behind the last."""
-        unpack, append = self._record.unpack_from, packets.append
-        find_ip, unit_ns, type_at = self._find_ip, self._unit_ns, self._type_at
-        at, size = 0, len(data)
-        last = size - 16
-        while at <= last:
+        at, append = 0, packets.append
+        if self._plain:
+            unpack, last = self._plain.unpack_from, len(data) - self._plain.size
+            ip_at, find_ip, unit_ns = 16 + self._ip_at, self._find_ip, self._unit_ns
+            ip4, ip6 = self._ip_types
+            begun_s, begun_ns = 0, 0
+            while at <= last:
+                seconds, fraction, captured, length, kind = unpack(data, at)
+                begin = at
+                at += 16 + captured
+                if at > last:  # the last one may be cut
+                    at = begin
+                    break
+                if seconds != begun_s:
+                    begun_s, begun_ns = seconds, seconds * NS_PER_SECOND
+                ip = begin + ip_at
+                if kind != ip4 and kind != ip6:
+                    ip = find_ip(data, begin + 16, at)
+                    if ip < 0:
+                        continue
+                wire_end = at if captured == length else begin + 16 + length
+                append((begun_ns + fraction * unit_ns, ip, at, wire_end))
+        return self._parse_any(data, at, packets)
+
+    def _parse_any(self, data: bytes, at: int, packets: List[Packet]) -> int:
+        """The same for any link layer, and up to the very end, from data[at] on."""
+        unpack, size = self._record.unpack_from, len(data)
+        while at + 16 <= size:
             seconds, fraction, captured, length = unpack(data, at)
             start = at + 16
-            at = start + captured
             if captured > CAPTURE_PACKET_MAX:
                 raise CutError
-            if at > size:
-                return start - 16
-            ip = start + type_at + 2
-            if type_at < 0 or data[ip - 2 : ip] != b"\x08\x00":
-                ip = find_ip(data, start, at)
+            if start + captured > size:
+                break
+            at = start + captured
+            ip = self._find_ip(data, start, at)
             if ip >= 0:
-                time_ns = seconds * NS_PER_SECOND + fraction * unit_ns
-                append((time_ns, ip, at, start + length))
+                time_ns = seconds * NS_PER_SECOND + fraction * self._unit_ns
+                packets.append((time_ns, ip, at, start + length))
         return at
 
 
@@ -2207,7 +2278,6 @@ class CaptureSource:
         self._parser: Any = None  # PcapParser or PcapngParser, when its first bytes are there
         self._rest = b""
         self._over = False
-        self._totals = [0, 0]
         self._first: Optional[List[Segment]] = None
         self._start_ns = -1
         try:
@@ -2248,7 +2318,6 @@ class CaptureSource:
         if not self._over and not self._reassembler.segments:
             self._fill(timeout_ms)
         segments = self._reassembler.take()
-        count_bytes(segments, self._totals)
         return segments if segments or not self._over else None
 
     def stop(self) -> None:
@@ -2263,7 +2332,7 @@ class CaptureSource:
 
     def counters(self) -> Dict[str, int]:
         """See Source.counters."""
-        return packet_counters(self._reassembler, self._totals)
+        return packet_counters(self._reassembler)
 
     def _fill(self, timeout_ms: int) -> None:
         """Read and parse some more."""
@@ -2330,12 +2399,6 @@ class CaptureSource:
         self._reassembler.finish()
 
 
-def count_bytes(segments: Iterable[Segment], totals: List[int]) -> None:
-    """Add the bytes received and sent to the two totals."""
-    for kind in (RECV, SEND):
-        totals[kind] += sum([segment[6] for segment in segments if segment[0] == kind])
-
-
 def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
     """The server's address, if the Endpoints of its connection are known."""
     if not ends:
@@ -2345,11 +2408,11 @@ def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
     return ServerName(with_port(address, port), "", 0)
 
 
-def packet_counters(reassembler: Reassembler, totals: Sequence[int]) -> Dict[str, int]:
-    """What a source of packets counts; totals are the bytes received and sent."""
+def packet_counters(reassembler: Reassembler) -> Dict[str, int]:
+    """What a source of packets counts."""
     return {
-        "recv_bytes": totals[RECV],
-        "send_bytes": totals[SEND],
+        "recv_bytes": reassembler.moved_bytes[RECV],
+        "send_bytes": reassembler.moved_bytes[SEND],
         "events": reassembler.packets,
         "gaps": reassembler.gaps,
         "gap_bytes": reassembler.gap_bytes,
@@ -2531,7 +2594,6 @@ class PacketSource:
         self.hook = "tpacket_v3"
         self.remarks: List[str] = []
         self._reassembler = Reassembler(ports)
-        self._totals = [0, 0]
         self._dropped = 0
         self._block = 0
         self._stopped = False
@@ -2611,15 +2673,10 @@ class PacketSource:
                 break
             self._read_block()
         else:
-            return self._take()
+            return self._reassembler.take()
         if self._stopped:
             self._reassembler.finish()
-        return self._take()
-
-    def _take(self) -> List[Segment]:
-        segments = self._reassembler.take()
-        count_bytes(segments, self._totals)
-        return segments
+        return self._reassembler.take()
 
     def _is_ready(self) -> bool:
         """Has the kernel handed over the next block?"""
@@ -2661,10 +2718,10 @@ class PacketSource:
         # Reading them sets them to zero.
         counts = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)
         self._dropped += struct.unpack("=III", counts)[1]
-        counted = packet_counters(self._reassembler, self._totals)
+        counted = packet_counters(self._reassembler)
         # How much was in them nobody knows; that they were as large as the others is a guess,
         # but that they held nothing beyond the gaps that were noticed would be a worse one.
-        mean = sum(self._totals) / max(counted["events"], 1)
+        mean = sum(self._reassembler.moved_bytes) / max(counted["events"], 1)
         missed = max(int(self._dropped * mean) - counted["gap_bytes"], 0)
         return {**counted, "dropped_events": self._dropped, "missed_bytes": missed}
 
