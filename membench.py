@@ -2050,20 +2050,35 @@ def ip_in_loop(_data: bytes, start: int, _end: int) -> int:
 
 
 FindIp = Callable[[bytes, int, int], int]
-LINKS: Dict[int, FindIp] = {
-    0: ip_in_loop,
-    1: ip_in_ethernet,
-    12: ip_at_once,
-    14: ip_at_once,
-    101: ip_at_once,
-    108: ip_in_loop,
-    113: ip_in_sll,
-    228: ip_at_once,
-    229: ip_at_once,
-    276: ip_in_sll2,
+
+
+class LinkLayer(NamedTuple):
+    """A link layer. find_ip does for any of its packets; the rest for nearly all of them."""
+
+    find_ip: FindIp
+    ip_at: int  # where IP begins, without VLAN tags
+    type_at: int  # where its Ethernet type stands; -1: it tells none, all is IP
+
+    def layout(self, order: str, header: str) -> Tuple[struct.Struct, Sequence[int]]:
+        """The header of a capture's record and the type behind it; what that is for IP."""
+        kinds: Sequence[int] = struct.unpack(order + "HH", b"".join(_IP_TYPES))
+        if self.type_at < 0:
+            kinds = range(1 << 16)
+        return struct.Struct(f"{order}{header}{max(self.type_at, 0)}xH"), kinds
+
+
+LINKS = {
+    0: LinkLayer(ip_in_loop, 4, -1),
+    1: LinkLayer(ip_in_ethernet, 14, 12),
+    12: LinkLayer(ip_at_once, 0, -1),
+    14: LinkLayer(ip_at_once, 0, -1),
+    101: LinkLayer(ip_at_once, 0, -1),
+    108: LinkLayer(ip_in_loop, 4, -1),
+    113: LinkLayer(ip_in_sll, 16, 14),
+    228: LinkLayer(ip_at_once, 0, -1),
+    229: LinkLayer(ip_at_once, 0, -1),
+    276: LinkLayer(ip_in_sll2, 20, 0),
 }
-# Link type -> where the Ethernet type stands, and where IP begins if there is no VLAN.
-PLAIN_LINKS = {1: (12, 14), 113: (14, 16), 276: (0, 20)}
 
 
 # ---- Capture files ----
@@ -2112,38 +2127,38 @@ class PcapParser:
                 f"the capture's link type {link} is not supported",
                 "capture with tcpdump on an Ethernet interface, or with -i any",
             )
-        self._find_ip = LINKS[link]
-        # Where the Ethernet type stands and where IP begins, if there is no VLAN; where the
-        # link layer tells no type, each packet is looked at by itself.
-        type_at, self._ip_at = PLAIN_LINKS.get(link, (0, 0))
-        self._plain = struct.Struct(f"{order}IIII{type_at}xH") if self._ip_at else None
-        self._ip_types = struct.unpack(order + "HH", b"".join(_IP_TYPES))
+        self._link = LINKS[link]
+        self._plain, self._kinds = self._link.layout(order, "IIII")
 
     def parse(self, data: bytes, packets: List[Packet]) -> int:
         """Append all whole packets; where the rest begins. Raises CutError behind the last."""
-        at, append = 0, packets.append
-        if self._plain:
-            unpack, last = self._plain.unpack_from, len(data) - self._plain.size
-            ip_at, find_ip, unit_ns = 16 + self._ip_at, self._find_ip, self._unit_ns
-            ip4, ip6 = self._ip_types
-            begun_s, begun_ns = 0, 0
-            while at <= last:
-                seconds, fraction, captured, length, kind = unpack(data, at)
-                begin = at
-                at += 16 + captured
-                if at > last:  # the last one may be cut
-                    at = begin
-                    break
-                if seconds != begun_s:
-                    begun_s, begun_ns = seconds, seconds * NS_PER_SECOND
-                ip = begin + ip_at
-                if kind != ip4 and kind != ip6:
-                    ip = find_ip(data, begin + 16, at)
-                    if ip < 0:
-                        continue
-                wire_end = at if captured == length else begin + 16 + length
-                append((begun_ns + fraction * unit_ns, ip, at, wire_end))
+        at = self._parse_plain(data, packets)
         return self._parse_any(data, at, packets)
+
+    def _parse_plain(self, data: bytes, packets: List[Packet]) -> int:
+        """As parse(), but for the last packets, and with no more than nearly all of them need."""
+        find_ip, ip_at, _ = self._link
+        kinds, unit_ns, append = self._kinds, self._unit_ns, packets.append
+        unpack = self._plain.unpack_from
+        last = len(data) - self._plain.size
+        second, second_ns = 0, 0
+        at = 0
+        while at <= last:
+            seconds, fraction, captured, length, kind = unpack(data, at)
+            start = at + 16
+            end = start + captured
+            if end > last:
+                break
+            at = end
+            if seconds != second:
+                second, second_ns = seconds, seconds * NS_PER_SECOND
+            ip = start + ip_at
+            if kind not in kinds:
+                ip = find_ip(data, start, end)
+                if ip < 0:
+                    continue
+            append((second_ns + fraction * unit_ns, ip, end, start + length))
+        return at
 
     def _parse_any(self, data: bytes, at: int, packets: List[Packet]) -> int:
         """The same for any link layer, and up to the very end, from data[at] on."""
@@ -2156,7 +2171,7 @@ class PcapParser:
             if start + captured > size:
                 break
             at = start + captured
-            ip = self._find_ip(data, start, at)
+            ip = self._link.find_ip(data, start, at)
             if ip >= 0:
                 time_ns = seconds * NS_PER_SECOND + fraction * self._unit_ns
                 packets.append((time_ns, ip, at, start + length))
@@ -2175,7 +2190,10 @@ class PcapngParser:
         self._order = "<"
         self._time_ns = 0
         # (link layer or None, times' units a second, offset in ns, longest capture)
-        self._interfaces: List[Tuple[Optional[FindIp], int, int, int]] = []
+        self._interfaces: List[Tuple[Optional[LinkLayer], int, int, int]] = []
+        # The first one for _parse_plain, if that can read it: (layout, IP's types, where IP
+        # begins, ns of a unit)
+        self._plain: Optional[Tuple[struct.Struct, Sequence[int], int, int]] = None
 
     def parse(self, data: bytes, packets: List[Packet]) -> int:
         """See PcapParser.parse."""
@@ -2188,6 +2206,11 @@ class PcapngParser:
                 blocks = struct.Struct(self._order + "II")
                 bodies = struct.Struct(self._order + "IIIII")
             kind, length = blocks.unpack_from(data, at)
+            if self._plain and kind == self.PACKET:
+                plain_end = self._parse_plain(data, at, packets)
+                if plain_end > at:
+                    at = plain_end
+                    continue
             if length < 12 or length > CAPTURE_PACKET_MAX:
                 raise CutError
             end = at + (length + 3 & ~3)
@@ -2212,11 +2235,40 @@ class PcapngParser:
             at = end
         return at
 
+    def _parse_plain(self, data: bytes, at: int, packets: List[Packet]) -> int:
+        """Packets from data[at] on that need no more than this: where another block begins."""
+        assert self._plain
+        layout, kinds, ip_at, unit_ns = self._plain
+        unpack, append = layout.unpack_from, packets.append
+        size, last, ordinary = len(data), len(data) - layout.size, self.PACKET
+        last_ns = self._time_ns
+        while at <= last:
+            block, length, number, high, low, captured, wire, kind = unpack(data, at)
+            after = at + (length + 3 & ~3)
+            time_ns = (high << 32 | low) * unit_ns
+            if (
+                block != ordinary
+                or number
+                or kind not in kinds
+                or captured + 32 > length
+                or length > CAPTURE_PACKET_MAX
+                or after > size
+                or time_ns > CAPTURE_TIME_MAX_NS
+            ):
+                break
+            last_ns = time_ns
+            start = at + 28
+            append((time_ns, start + ip_at, start + captured, start + wire))
+            at = after
+        self._time_ns = last_ns
+        return at
+
     def _begin_section(self, magic: bytes) -> None:
         if magic not in PCAPNG_ORDERS:
             raise CutError
         self._order = PCAPNG_ORDERS[magic]
         self._interfaces = []
+        self._plain = None
 
     def _add_interface(self, body: bytes) -> None:
         link, _, longest = struct.unpack_from(self._order + "HHI", body)
@@ -2232,7 +2284,11 @@ class PcapngParser:
             elif not code:
                 break
             at += 4 + (length + 3 & ~3)
-        self._interfaces.append((LINKS.get(link), units, offset_ns, longest))
+        found = LINKS.get(link)
+        self._interfaces.append((found, units, offset_ns, longest))
+        unit_ns, fraction = divmod(NS_PER_SECOND, units)
+        if len(self._interfaces) == 1 and found and not fraction and not offset_ns:
+            self._plain = (*found.layout(self._order, "7I"), found.ip_at, unit_ns)
 
     def _add(
         self,
@@ -2247,11 +2303,11 @@ class PcapngParser:
         """One packet of the interface of this number; no stamp: at the time of the last."""
         if number >= len(self._interfaces):
             return
-        find_ip, units, offset_ns, _ = self._interfaces[number]
+        link, units, offset_ns, _ = self._interfaces[number]
         if stamp is not None:
             time_ns = stamp * NS_PER_SECOND // units + offset_ns
             self._time_ns = min(max(time_ns, 0), CAPTURE_TIME_MAX_NS)
-        ip = find_ip(data, start, start + captured) if find_ip else -1
+        ip = link.find_ip(data, start, start + captured) if link else -1
         if ip >= 0:
             packets.append((self._time_ns, ip, start + captured, start + wire))
 
@@ -2267,7 +2323,7 @@ class CaptureSource:
     """
 
     reads = False
-    CHUNK_BYTES = 1 << 18
+    CHUNK_BYTES = 1 << 17  # so that it is still in the processor's cache when it is parsed
 
     def __init__(self, path: str, ports: Sequence[int]) -> None:
         self.name = "-" if path == "-" else os.path.basename(path)
@@ -2436,7 +2492,7 @@ def is_capture(path: str) -> bool:
 # From the kernel's if_packet.h, if_ether.h, socket.h and filter.h.
 ETH_P_ALL = 3
 SOL_PACKET = 263
-PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 5, 6, 10
+PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_IGNORE_OUTGOING = 5, 6, 10, 23
 TPACKET_V3 = 2
 TP_STATUS_USER = 1
 SO_ATTACH_FILTER = 26
@@ -2452,6 +2508,12 @@ _BLOCK_TIMES = struct.Struct("=32x4I")  # when it was begun, and of its last pac
 _FRAME = struct.Struct("=IIIIIIHH28xH")
 _FRAME_HATYPE_AT = 56
 assert _FRAME.size == _FRAME_HATYPE_AT + 2
+# The same of nearly all packets, with the Ethernet type: both offsets are one field then.
+_PLAIN_FRAME = struct.Struct("=IIIII4xI66xH")
+_PLAIN_IP_AT = 96
+_PLAIN_OFFSETS = struct.unpack("=I", struct.pack("=HH", _PLAIN_IP_AT - 14, _PLAIN_IP_AT))[0]
+_PLAIN_TYPES = struct.unpack("=HH", b"".join(_IP_TYPES))
+assert _PLAIN_FRAME.size == _PLAIN_IP_AT
 
 # Classic BPF: (code, constant, label if true, label if false).
 Instruction = Tuple[int, int, str, str]
@@ -2582,7 +2644,8 @@ class PacketSource:
     """
 
     reads = False
-    BLOCK_BYTES = 1 << 20  # the largest packets must fit into one
+    BLOCK_BYTES = 1 << 18  # a packet that does not fit into one is cut
+    WAITING_RINGS = 3  # how much may wait outside of the ring, in sizes of the ring
     FRAME_BYTES = 2048
     RETIRE_MS = 20  # after which a block that is not full is handed over
     CLOCK_STEP_NS = NS_PER_SECOND // 10  # the two clocks cannot be read at once
@@ -2596,13 +2659,15 @@ class PacketSource:
         self._reassembler = Reassembler(ports)
         self._dropped = 0
         self._block = 0
+        # (data, packets in it, where the first is, to add to their times)
+        self._waiting: Deque[Tuple[bytes, int, int, int]] = deque()
         self._stopped = False
         require_packets()
         if interface:
             interface_index(interface)
         with contextlib.ExitStack() as stack:
             try:
-                self._open(stack, interface, port_filter(ports), max(ring_mib, 2))
+                self._open(stack, interface, port_filter(ports), max(ring_mib, 2) << 20)
             except OSError as error:
                 raise SourceError(
                     f"cannot capture packets on {printable(interface or 'any')}: {error.strerror}",
@@ -2614,7 +2679,7 @@ class PacketSource:
         self._differences_ns = [time.monotonic_ns() - time.time_ns()]
 
     def _open(
-        self, stack: contextlib.ExitStack, interface: Optional[str], program: bytes, blocks: int
+        self, stack: contextlib.ExitStack, interface: Optional[str], program: bytes, ring: int
     ) -> None:
         # A socket that is for all packets from its birth is on all interfaces. What comes
         # before the filter is there never gets into the ring.
@@ -2623,20 +2688,22 @@ class PacketSource:
         self._socket = stack.enter_context(opened)
         self._attach(program)
         opened.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
-        frames = self.BLOCK_BYTES // self.FRAME_BYTES * blocks
+        self._blocks = ring // self.BLOCK_BYTES
+        frames = ring // self.FRAME_BYTES
         opened.setsockopt(
             SOL_PACKET,
             PACKET_RX_RING,
             _RING_REQUEST.pack(
-                self.BLOCK_BYTES, blocks, self.FRAME_BYTES, frames, self.RETIRE_MS, 0, 0
+                self.BLOCK_BYTES, self._blocks, self.FRAME_BYTES, frames, self.RETIRE_MS, 0, 0
             ),
         )
-        self._blocks = blocks
-        self._ring = stack.enter_context(
-            contextlib.closing(mmap.mmap(opened.fileno(), self.BLOCK_BYTES * blocks))
-        )
+        self._ring = stack.enter_context(contextlib.closing(mmap.mmap(opened.fileno(), ring)))
         if interface:
             opened.bind((interface, ETH_P_ALL))
+            if opened.getsockname()[3] == ARPHRD_LOOPBACK:
+                # The filter drops these, but to show them to it costs the sender more.
+                with contextlib.suppress(OSError):  # before Linux 4.20
+                    opened.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
 
     def _attach(self, program: bytes) -> None:
         """Let only those packets in that the program accepts."""
@@ -2660,7 +2727,7 @@ class PacketSource:
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
         """See Source.read."""
-        if not self._is_ready() and timeout_ms:
+        if not self._waiting and not self._is_ready() and timeout_ms:
             # A poll that a signal interrupts goes on, so this one is short; see Stop.
             poll = select.poll()
             poll.register(self._socket, select.POLLIN | select.POLLERR)
@@ -2668,13 +2735,14 @@ class PacketSource:
                 # The interface went down. Reading the error clears it, or each poll would
                 # return at once; when the interface is up again, packets come again.
                 self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        for _ in range(4):  # some at once, so that other work is not done for each
-            if not self._is_ready():
-                break
-            self._read_block()
-        else:
-            return self._reassembler.take()
-        if self._stopped:
+        # What there is leaves the ring at once, so that the kernel finds room in it while a
+        # block is parsed. One at a time, so that it is still in the processor's cache then.
+        while self._is_ready() and len(self._waiting) < self.WAITING_RINGS * self._blocks:
+            self._waiting.append(self._take_block())
+        while self._waiting and not self._reassembler.segments:
+            data, packets, at, difference_ns = self._waiting.popleft()
+            self._reassembler.add(data, parse_block(data, packets, at, difference_ns))
+        if self._stopped and not self._waiting and not self._is_ready():
             self._reassembler.finish()
         return self._reassembler.take()
 
@@ -2683,14 +2751,13 @@ class PacketSource:
         status = _BLOCK.unpack_from(self._ring, self._block * self.BLOCK_BYTES)[0]
         return bool(status & TP_STATUS_USER)
 
-    def _read_block(self) -> None:
+    def _take_block(self) -> Tuple[bytes, int, int, int]:
         begin = self._block * self.BLOCK_BYTES
         _, packets, at, size = _BLOCK.unpack_from(self._ring, begin)
         data = self._ring[begin : begin + min(size, self.BLOCK_BYTES)]
         struct.pack_into("=I", self._ring, begin + 8, 0)  # the kernel's again
         self._block = (self._block + 1) % self._blocks
-        difference_ns = self._choose_difference(data)
-        self._reassembler.add(data, parse_block(data, packets, at, difference_ns))
+        return data, packets, at, self._choose_difference(data)
 
     def _choose_difference(self, block: bytes) -> int:
         """What to add to a block's times. Call it for each block, soon after it came."""
@@ -2742,20 +2809,30 @@ def parse_block(data: bytes, count: int, at: int, clock_ns: int) -> List[Packet]
     at: where the first one is; clock_ns is added to their times.
     """
     packets: List[Packet] = []
-    unpack = _FRAME.unpack_from
+    append, unpack = packets.append, _PLAIN_FRAME.unpack_from
+    offsets, types = _PLAIN_OFFSETS, _PLAIN_TYPES
+    last = len(data) - _PLAIN_FRAME.size
+    second, second_ns = -1, 0
     for _ in range(count):
-        after, seconds, ns, captured, length, _, mac, net, hatype = unpack(data, at)
+        if at <= last:
+            after, seconds, ns, captured, length, both, kind = unpack(data, at)
+            if both == offsets and kind in types:
+                if seconds != second:
+                    second, second_ns = seconds, seconds * NS_PER_SECOND + clock_ns
+                ip = at + _PLAIN_IP_AT
+                start = ip - 14
+                append((second_ns + ns, ip, start + captured, start + length))
+                at += after
+                continue
+        after, seconds, ns, captured, length, _, mac, net, hatype = _FRAME.unpack_from(data, at)
         start = at + mac
         end = start + captured
+        ip = at + net
         if hatype in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
             # A tag that the kernel has taken out is not missed: it is beside the packet.
-            ip = start + 14
-            if data[ip - 2 : ip] != b"\x08\x00":
-                ip = ip_in_ethernet(data, start, end)
-        else:
-            ip = at + net
+            ip = ip_in_ethernet(data, start, end)
         if ip >= 0:
-            packets.append((seconds * NS_PER_SECOND + ns + clock_ns, ip, end, start + length))
+            append((seconds * NS_PER_SECOND + ns + clock_ns, ip, end, start + length))
         at += after
     return packets
 
