@@ -1709,8 +1709,6 @@ class Reassembler:
         half.plain_bits = 0
         if bits & TCP_FLAGS != TCP_ACK or half.held or half.fin >= 0:
             return
-        if half.next < 0 or half.other.next < 0:
-            return
         if data[ip] == 0x45:
             half.plain_fixed = int.from_bytes(data[ip + 6 : ip + 10], "big")
         elif data[ip] == 0x60 and data[ip + 6] == IPPROTO_TCP:
