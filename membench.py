@@ -1465,15 +1465,17 @@ def printable(text: str) -> str:
 #   - A connection is in step from its beginning only if its SYN-ACK was seen: that alone
 #     tells where both directions begin.
 
-TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 1, 2, 4, 16
+TCP_FIN, TCP_SYN, TCP_RST, TCP_PSH, TCP_ACK = 1, 2, 4, 8, 16
 TCP_FLAGS = TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK
 IPPROTO_TCP = 6
 WRAP = 0xFFFFFFFF  # sequence numbers are modulo 2**32
 WINDOW_MAX = 1 << 30  # TCP's largest; what is farther away is of another connection
 
-# From the first byte of an IP packet: total length, fragment, protocol, ports, sequence
-# number, acknowledged, header length and flags. Only if there are no IP options.
-_IP4_TCP = struct.Struct(">2xH2xHxB10xHHIIH")
+# From the first byte of an IP packet without options or extension headers: its length (of IPv6
+# without the header), what does not change within a connection (see Reassembler._expect),
+# addresses and ports, sequence number, acknowledged, header length and flags.
+_IP4_TCP = struct.Struct(">2xH2xI2x12sIIH")
+_IP6_TCP = struct.Struct(">4xHBx36sIIH")
 _IP4 = struct.Struct(">2xH2xHxB")
 _TCP = struct.Struct(">HHIIH")
 IP6_EXTENSIONS = frozenset((0, 43, 51, 60, 135, 139, 140))
@@ -1489,7 +1491,10 @@ Packet = Tuple[int, int, int, int]
 class Half:
     """One direction of a connection: what is expected next, and what came too early."""
 
-    __slots__ = ("kind", "flow", "other", "next", "fin", "held", "held_bytes")
+    __slots__ = (
+        *("kind", "flow", "other", "next", "fin", "held", "held_bytes"),
+        *("plain_bits", "plain_fixed", "plain_header_bytes"),
+    )
 
     flow: Flow
     other: Half
@@ -1500,6 +1505,9 @@ class Half:
         self.fin = -1  # where the FIN stands; -1: not seen
         self.held: List[Tuple[int, int, bytes]] = []  # (number, length, data), in order
         self.held_bytes = 0
+        self.plain_bits = 0  # see Reassembler._expect
+        self.plain_fixed = 0
+        self.plain_header_bytes = 0
 
     def hold(self, number: int, length: int, data: bytes) -> None:
         """Keep what came too early, but for the parts that are held already."""
@@ -1568,6 +1576,7 @@ class Reassembler:
         self.ignored = 0  # not TCP of the ports, or not to be understood
         self.gaps = 0
         self.gap_bytes = 0
+        self.moved_bytes = [0, 0]  # received and sent, gaps included
         self._ports = frozenset(ports)
         self._halves: Dict[bytes, Half] = {}  # addresses and ports, as in the packet
         self._held_total = 0
@@ -1578,43 +1587,55 @@ class Reassembler:
 
     def add(self, data: bytes, packets: Iterable[Packet]) -> None:
         """Packets in this buffer, in the order in which they were captured. Never raises."""
-        halves, unpack = self._halves, _IP4_TCP.unpack_from
-        append, now, plain = self.segments.append, self.time_ns, 0
+        find, unpack4, unpack6 = self._halves.get, _IP4_TCP.unpack_from, _IP6_TCP.unpack_from
+        append, now = self.segments.append, self.time_ns
+        plain = received_bytes = sent_bytes = 0
+        last = len(data) - _IP6_TCP.size
         for time_ns, ip, end, wire_end in packets:
             if time_ns > now:
                 now = time_ns
-            # Nearly every packet is of this kind, so it is written out.
-            if end - ip >= 40 and data[ip] == 0x45:
-                total, fragment, protocol, _, _, number, acked, bits = unpack(data, ip)
-                half = halves.get(data[ip + 12 : ip + 24])
-                payload = ip + 20 + (bits >> 10 & 0x3C)
-                stop = ip + total if total else wire_end
-                if (
-                    half is not None
-                    and number == half.next
-                    and bits & TCP_FLAGS == TCP_ACK
-                    and protocol == IPPROTO_TCP
-                    and not fragment & 0x3FFF
-                    and ip + 40 <= payload <= stop
-                    and not half.held
-                ):
+            # Nearly every packet is the next in order of a connection that goes on as before,
+            # so it is written out; see _expect. bench/packets.py measures it.
+            half = None
+            if ip <= last:
+                version = data[ip]
+                if version == 0x45:
+                    size, fixed, key, number, acked, bits = unpack4(data, ip)
+                    half, stop = find(key), ip + size
+                elif version == 0x60:
+                    size, fixed, key, number, acked, bits = unpack6(data, ip)
+                    half, stop = find(key), ip + 40 + size
+            if (
+                half is not None
+                and number == half.next
+                and bits | TCP_PSH == half.plain_bits
+                and fixed == half.plain_fixed
+            ):
+                payload = ip + half.plain_header_bytes
+                if stop >= payload <= end:
                     plain += 1
-                    other = half.other
+                    other, flow = half.other, half.flow
+                    flow.time_ns = now
                     if acked != other.next and (acked - other.next) & WRAP < WINDOW_MAX:
                         self.time_ns = now
                         self._cover(other, acked)
                     if payload < stop:
                         length = stop - payload
                         half.next = (number + length) & WRAP
-                        flow = half.flow
-                        flow.time_ns = now
+                        kind = half.kind
+                        if kind == RECV:
+                            received_bytes += length
+                        else:
+                            sent_bytes += length
                         carried = data[payload : stop if stop < end else end]
-                        append((half.kind, now, flow.sock, number, length, carried, -1))
+                        append((kind, now, flow.sock, number, length, carried, -1))
                     continue
             self.time_ns = now
             self._add(data, ip, end, wire_end)
         self.time_ns = now
         self.packets += plain
+        self.moved_bytes[RECV] += received_bytes
+        self.moved_bytes[SEND] += sent_bytes
 
     def _add(self, data: bytes, ip: int, end: int, wire_end: int) -> None:
         """A packet of any kind."""
@@ -1632,6 +1653,25 @@ class Reassembler:
         if half is not None:
             self.packets += 1
             self._follow(half, number, acked, bits, length, data[payload : min(end, wire_end)])
+            self._expect(half, data, ip, payload, bits)
+
+    def _expect(self, half: Half, data: bytes, ip: int, payload: int, bits: int) -> None:
+        """What this direction's next packet must be like for add() to deal with it alone.
+
+        After a packet that only carried data on, with nothing waiting: flags and header length
+        are the same (PSH aside), no fragment, the TTL or the IPv6 next header the same.
+        """
+        half.plain_bits = 0
+        if bits & TCP_FLAGS != TCP_ACK or half.held or half.fin >= 0:
+            return
+        if data[ip] == 0x45:
+            half.plain_fixed = int.from_bytes(data[ip + 6 : ip + 10], "big")
+        elif data[ip] == 0x60 and data[ip + 6] == IPPROTO_TCP:
+            half.plain_fixed = IPPROTO_TCP
+        else:
+            return
+        half.plain_header_bytes = payload - ip
+        half.plain_bits = bits | TCP_PSH
 
     def _find_tcp(
         self, data: bytes, ip: int, end: int, wire_end: int
@@ -1736,6 +1776,8 @@ class Reassembler:
             self._emit(CLOSE, flow, max(flow.client.next, 0), max(flow.server.next, 0))
 
     def _emit(self, kind: int, flow: Flow, offset: int, length: int, data: bytes = b"") -> None:
+        if kind <= SEND:
+            self.moved_bytes[kind] += length
         self.segments.append((kind, self.time_ns, flow.sock, offset, length, data, -1))
 
     # -- what is not plainly the next data --
@@ -1959,17 +2001,34 @@ def ip_in_loop(_data: bytes, start: int, _end: int) -> int:
 
 
 FindIp = Callable[[bytes, int, int], int]
-LINKS: Dict[int, FindIp] = {
-    0: ip_in_loop,
-    1: ip_in_ethernet,
-    12: ip_at_once,
-    14: ip_at_once,
-    101: ip_at_once,
-    108: ip_in_loop,
-    113: ip_in_sll,
-    228: ip_at_once,
-    229: ip_at_once,
-    276: ip_in_sll2,
+
+
+class LinkLayer(NamedTuple):
+    """A link layer. find_ip does for any of its packets; the rest for nearly all of them."""
+
+    find_ip: FindIp
+    ip_at: int  # where IP begins, without VLAN tags
+    type_at: int  # where its Ethernet type stands; -1: it tells none, all is IP
+
+    def layout(self, order: str, header: str) -> Tuple[struct.Struct, Sequence[int]]:
+        """The header of a capture's record and the type behind it; what that is for IP."""
+        kinds: Sequence[int] = struct.unpack(order + "HH", b"".join(_IP_TYPES))
+        if self.type_at < 0:
+            kinds = range(1 << 16)
+        return struct.Struct(f"{order}{header}{max(self.type_at, 0)}xH"), kinds
+
+
+LINKS = {
+    0: LinkLayer(ip_in_loop, 4, -1),
+    1: LinkLayer(ip_in_ethernet, 14, 12),
+    12: LinkLayer(ip_at_once, 0, -1),
+    14: LinkLayer(ip_at_once, 0, -1),
+    101: LinkLayer(ip_at_once, 0, -1),
+    108: LinkLayer(ip_in_loop, 4, -1),
+    113: LinkLayer(ip_in_sll, 16, 14),
+    228: LinkLayer(ip_at_once, 0, -1),
+    229: LinkLayer(ip_at_once, 0, -1),
+    276: LinkLayer(ip_in_sll2, 20, 0),
 }
 
 
@@ -2019,29 +2078,54 @@ class PcapParser:
                 f"the capture's link type {link} is not supported",
                 "capture with tcpdump on an Ethernet interface, or with -i any",
             )
-        self._find_ip = LINKS[link]
-        self._type_at = 12 if link == 1 else 14 if link == 113 else -1  # if there is no VLAN
+        self._link = LINKS[link]
+        self._plain, self._kinds = self._link.layout(order, "IIII")
 
     def parse(self, data: bytes, packets: List[Packet]) -> int:
         """Append all whole packets; where the rest begins. Raises CutError behind the last."""
-        unpack, append = self._record.unpack_from, packets.append
-        find_ip, unit_ns, type_at = self._find_ip, self._unit_ns, self._type_at
-        at, size = 0, len(data)
-        last = size - 16
+        at = self._parse_plain(data, packets)
+        return self._parse_any(data, at, packets)
+
+    def _parse_plain(self, data: bytes, packets: List[Packet]) -> int:
+        """As parse(), but for the last packets, and with no more than nearly all of them need."""
+        find_ip, ip_at, _ = self._link
+        kinds, unit_ns, append = self._kinds, self._unit_ns, packets.append
+        unpack = self._plain.unpack_from
+        last = len(data) - self._plain.size
+        second, second_ns = 0, 0
+        at = 0
         while at <= last:
+            seconds, fraction, captured, length, kind = unpack(data, at)
+            start = at + 16
+            end = start + captured
+            if end > last:
+                break
+            at = end
+            if seconds != second:
+                second, second_ns = seconds, seconds * NS_PER_SECOND
+            ip = start + ip_at
+            if kind not in kinds:
+                ip = find_ip(data, start, end)
+                if ip < 0:
+                    continue
+            append((second_ns + fraction * unit_ns, ip, end, start + length))
+        return at
+
+    def _parse_any(self, data: bytes, at: int, packets: List[Packet]) -> int:
+        """The same for any link layer, and up to the very end, from data[at] on."""
+        unpack, size = self._record.unpack_from, len(data)
+        while at + 16 <= size:
             seconds, fraction, captured, length = unpack(data, at)
             start = at + 16
-            at = start + captured
             if captured > CAPTURE_PACKET_MAX:
                 raise CutError
-            if at > size:
-                return start - 16
-            ip = start + type_at + 2
-            if type_at < 0 or data[ip - 2 : ip] != b"\x08\x00":
-                ip = find_ip(data, start, at)
+            if start + captured > size:
+                break
+            at = start + captured
+            ip = self._link.find_ip(data, start, at)
             if ip >= 0:
-                time_ns = seconds * NS_PER_SECOND + fraction * unit_ns
-                append((time_ns, ip, at, start + length))
+                time_ns = seconds * NS_PER_SECOND + fraction * self._unit_ns
+                packets.append((time_ns, ip, at, start + length))
         return at
 
 
@@ -2057,7 +2141,10 @@ class PcapngParser:
         self._order = "<"
         self._time_ns = 0
         # (link layer or None, times' units a second, offset in ns, longest capture)
-        self._interfaces: List[Tuple[Optional[FindIp], int, int, int]] = []
+        self._interfaces: List[Tuple[Optional[LinkLayer], int, int, int]] = []
+        # The first one for _parse_plain, if that can read it: (layout, IP's types, where IP
+        # begins, ns of a unit)
+        self._plain: Optional[Tuple[struct.Struct, Sequence[int], int, int]] = None
 
     def parse(self, data: bytes, packets: List[Packet]) -> int:
         """See PcapParser.parse."""
@@ -2070,6 +2157,11 @@ class PcapngParser:
                 blocks = struct.Struct(self._order + "II")
                 bodies = struct.Struct(self._order + "IIIII")
             kind, length = blocks.unpack_from(data, at)
+            if self._plain and kind == self.PACKET:
+                plain_end = self._parse_plain(data, at, packets)
+                if plain_end > at:
+                    at = plain_end
+                    continue
             if length < 12 or length > CAPTURE_PACKET_MAX:
                 raise CutError
             end = at + (length + 3 & ~3)
@@ -2094,11 +2186,40 @@ class PcapngParser:
             at = end
         return at
 
+    def _parse_plain(self, data: bytes, at: int, packets: List[Packet]) -> int:
+        """Packets from data[at] on that need no more than this: where another block begins."""
+        assert self._plain
+        layout, kinds, ip_at, unit_ns = self._plain
+        unpack, append = layout.unpack_from, packets.append
+        size, last, ordinary = len(data), len(data) - layout.size, self.PACKET
+        last_ns = self._time_ns
+        while at <= last:
+            block, length, number, high, low, captured, wire, kind = unpack(data, at)
+            after = at + (length + 3 & ~3)
+            time_ns = (high << 32 | low) * unit_ns
+            if (
+                block != ordinary
+                or number
+                or kind not in kinds
+                or captured + 32 > length
+                or length > CAPTURE_PACKET_MAX
+                or after > size
+                or time_ns > CAPTURE_TIME_MAX_NS
+            ):
+                break
+            last_ns = time_ns
+            start = at + 28
+            append((time_ns, start + ip_at, start + captured, start + wire))
+            at = after
+        self._time_ns = last_ns
+        return at
+
     def _begin_section(self, magic: bytes) -> None:
         if magic not in PCAPNG_ORDERS:
             raise CutError
         self._order = PCAPNG_ORDERS[magic]
         self._interfaces = []
+        self._plain = None
 
     def _add_interface(self, body: bytes) -> None:
         link, _, longest = struct.unpack_from(self._order + "HHI", body)
@@ -2114,7 +2235,11 @@ class PcapngParser:
             elif not code:
                 break
             at += 4 + (length + 3 & ~3)
-        self._interfaces.append((LINKS.get(link), units, offset_ns, longest))
+        found = LINKS.get(link)
+        self._interfaces.append((found, units, offset_ns, longest))
+        unit_ns, fraction = divmod(NS_PER_SECOND, units)
+        if len(self._interfaces) == 1 and found and not fraction and not offset_ns:
+            self._plain = (*found.layout(self._order, "7I"), found.ip_at, unit_ns)
 
     def _add(
         self,
@@ -2129,11 +2254,11 @@ class PcapngParser:
         """One packet of the interface of this number; no stamp: at the time of the last."""
         if number >= len(self._interfaces):
             return
-        find_ip, units, offset_ns, _ = self._interfaces[number]
+        link, units, offset_ns, _ = self._interfaces[number]
         if stamp is not None:
             time_ns = stamp * NS_PER_SECOND // units + offset_ns
             self._time_ns = min(max(time_ns, 0), CAPTURE_TIME_MAX_NS)
-        ip = find_ip(data, start, start + captured) if find_ip else -1
+        ip = link.find_ip(data, start, start + captured) if link else -1
         if ip >= 0:
             packets.append((self._time_ns, ip, start + captured, start + wire))
 
@@ -2149,7 +2274,7 @@ class CaptureSource:
     """
 
     reads = False
-    CHUNK_BYTES = 1 << 18
+    CHUNK_BYTES = 1 << 17  # so that it is still in the processor's cache when it is parsed
 
     def __init__(self, path: str, ports: Sequence[int]) -> None:
         self.name = "-" if path == "-" else os.path.basename(path)
@@ -2160,7 +2285,6 @@ class CaptureSource:
         self._parser: Any = None  # PcapParser or PcapngParser, when its first bytes are there
         self._rest = b""
         self._over = False
-        self._totals = [0, 0]
         self._first: Optional[List[Segment]] = None
         self._start_ns = -1
         try:
@@ -2201,7 +2325,6 @@ class CaptureSource:
         if not self._over and not self._reassembler.segments:
             self._fill(timeout_ms)
         segments = self._reassembler.take()
-        count_bytes(segments, self._totals)
         return segments if segments or not self._over else None
 
     def stop(self) -> None:
@@ -2216,7 +2339,7 @@ class CaptureSource:
 
     def counters(self) -> Dict[str, int]:
         """See Source.counters."""
-        return packet_counters(self._reassembler, self._totals)
+        return packet_counters(self._reassembler)
 
     def _fill(self, timeout_ms: int) -> None:
         """Read and parse some more."""
@@ -2283,12 +2406,6 @@ class CaptureSource:
         self._reassembler.finish()
 
 
-def count_bytes(segments: Iterable[Segment], totals: List[int]) -> None:
-    """Add the bytes received and sent to the two totals."""
-    for kind in (RECV, SEND):
-        totals[kind] += sum([segment[4] for segment in segments if segment[0] == kind])
-
-
 def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
     """The server's address, if the Endpoints of its connection are known."""
     if not ends:
@@ -2298,11 +2415,11 @@ def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
     return ServerName(with_port(address, port), "", 0)
 
 
-def packet_counters(reassembler: Reassembler, totals: Sequence[int]) -> Dict[str, int]:
-    """What a source of packets counts; totals are the bytes received and sent."""
+def packet_counters(reassembler: Reassembler) -> Dict[str, int]:
+    """What a source of packets counts."""
     return {
-        "recv_bytes": totals[RECV],
-        "send_bytes": totals[SEND],
+        "recv_bytes": reassembler.moved_bytes[RECV],
+        "send_bytes": reassembler.moved_bytes[SEND],
         "events": reassembler.packets,
         "gaps": reassembler.gaps,
         "gap_bytes": reassembler.gap_bytes,
@@ -2326,7 +2443,7 @@ def is_capture(path: str) -> bool:
 # From the kernel's if_packet.h, if_ether.h, socket.h and filter.h.
 ETH_P_ALL = 3
 SOL_PACKET = 263
-PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 5, 6, 10
+PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_IGNORE_OUTGOING = 5, 6, 10, 23
 TPACKET_V3 = 2
 TP_STATUS_USER = 1
 SO_ATTACH_FILTER = 26
@@ -2342,6 +2459,12 @@ _BLOCK_TIMES = struct.Struct("=32x4I")  # when it was begun, and of its last pac
 _FRAME = struct.Struct("=IIIIIIHH28xH")
 _FRAME_HATYPE_AT = 56
 assert _FRAME.size == _FRAME_HATYPE_AT + 2
+# The same of nearly all packets, with the Ethernet type: both offsets are one field then.
+_PLAIN_FRAME = struct.Struct("=IIIII4xI66xH")
+_PLAIN_IP_AT = 96
+_PLAIN_OFFSETS = struct.unpack("=I", struct.pack("=HH", _PLAIN_IP_AT - 14, _PLAIN_IP_AT))[0]
+_PLAIN_TYPES = struct.unpack("=HH", b"".join(_IP_TYPES))
+assert _PLAIN_FRAME.size == _PLAIN_IP_AT
 
 # Classic BPF: (code, constant, label if true, label if false).
 Instruction = Tuple[int, int, str, str]
@@ -2472,10 +2595,11 @@ class PacketSource:
     """
 
     reads = False
-    # The largest packets must fit into a block. A block that is not full is handed over all
-    # the same after RETIRE_MS, so however little comes, the ring lasts for no longer than that
-    # times its blocks while nobody reads it: 512 blocks of 128 KiB, ten seconds.
+    # A packet that does not fit into a block is cut. A block that is not full is handed over
+    # all the same after RETIRE_MS, so however little comes, the ring lasts for no longer than
+    # that times its blocks while nobody reads it: 512 blocks of 128 KiB, ten seconds.
     BLOCK_BYTES = 1 << 17
+    WAITING_RINGS = 3  # how much may wait outside of the ring, in sizes of the ring
     FRAME_BYTES = 2048
     RETIRE_MS = 20
     CLOCK_STEP_NS = NS_PER_SECOND // 10  # the two clocks cannot be read at once
@@ -2487,17 +2611,17 @@ class PacketSource:
         self.hook = "tpacket_v3"
         self.remarks: List[str] = []
         self._reassembler = Reassembler(ports)
-        self._totals = [0, 0]
         self._dropped = 0
         self._block = 0
+        # (data, packets in it, where the first is, to add to their times)
+        self._waiting: Deque[Tuple[bytes, int, int, int]] = deque()
         self._stopped = False
         require_packets()
         if interface:
             interface_index(interface)
         with contextlib.ExitStack() as stack:
             try:
-                blocks = max(ring_mib, 2) * (1 << 20) // self.BLOCK_BYTES
-                self._open(stack, interface, port_filter(ports), blocks)
+                self._open(stack, interface, port_filter(ports), max(ring_mib, 2) << 20)
             except OSError as error:
                 raise SourceError(
                     f"cannot capture packets on {printable(interface or 'any')}: {error.strerror}",
@@ -2509,7 +2633,7 @@ class PacketSource:
         self._differences_ns = [time.monotonic_ns() - time.time_ns()]
 
     def _open(
-        self, stack: contextlib.ExitStack, interface: Optional[str], program: bytes, blocks: int
+        self, stack: contextlib.ExitStack, interface: Optional[str], program: bytes, ring: int
     ) -> None:
         # A socket that is for all packets from its birth is on all interfaces. What comes
         # before the filter is there never gets into the ring.
@@ -2518,20 +2642,22 @@ class PacketSource:
         self._socket = stack.enter_context(opened)
         self._attach(program)
         opened.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
-        frames = self.BLOCK_BYTES // self.FRAME_BYTES * blocks
+        self._blocks = ring // self.BLOCK_BYTES
+        frames = ring // self.FRAME_BYTES
         opened.setsockopt(
             SOL_PACKET,
             PACKET_RX_RING,
             _RING_REQUEST.pack(
-                self.BLOCK_BYTES, blocks, self.FRAME_BYTES, frames, self.RETIRE_MS, 0, 0
+                self.BLOCK_BYTES, self._blocks, self.FRAME_BYTES, frames, self.RETIRE_MS, 0, 0
             ),
         )
-        self._blocks = blocks
-        self._ring = stack.enter_context(
-            contextlib.closing(mmap.mmap(opened.fileno(), self.BLOCK_BYTES * blocks))
-        )
+        self._ring = stack.enter_context(contextlib.closing(mmap.mmap(opened.fileno(), ring)))
         if interface:
             opened.bind((interface, ETH_P_ALL))
+            if opened.getsockname()[3] == ARPHRD_LOOPBACK:
+                # The filter drops these, but to show them to it costs the sender more.
+                with contextlib.suppress(OSError):  # before Linux 4.20
+                    opened.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
 
     def _attach(self, program: bytes) -> None:
         """Let only those packets in that the program accepts."""
@@ -2555,7 +2681,7 @@ class PacketSource:
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
         """See Source.read."""
-        if not self._is_ready() and timeout_ms:
+        if not self._waiting and not self._is_ready() and timeout_ms:
             # A poll that a signal interrupts goes on, so this one is short; see Stop.
             poll = select.poll()
             poll.register(self._socket, select.POLLIN | select.POLLERR)
@@ -2563,34 +2689,29 @@ class PacketSource:
                 # The interface went down. Reading the error clears it, or each poll would
                 # return at once; when the interface is up again, packets come again.
                 self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        for _ in range(32):  # some at once, so that other work is not done for each
-            if not self._is_ready():
-                break
-            self._read_block()
-        else:
-            return self._take()
-        if self._stopped:
+        # What there is leaves the ring at once, so that the kernel finds room in it while a
+        # block is parsed. One at a time, so that it is still in the processor's cache then.
+        while self._is_ready() and len(self._waiting) < self.WAITING_RINGS * self._blocks:
+            self._waiting.append(self._take_block())
+        while self._waiting and not self._reassembler.segments:
+            data, packets, at, difference_ns = self._waiting.popleft()
+            self._reassembler.add(data, parse_block(data, packets, at, difference_ns))
+        if self._stopped and not self._waiting and not self._is_ready():
             self._reassembler.finish()
-        return self._take()
-
-    def _take(self) -> List[Segment]:
-        segments = self._reassembler.take()
-        count_bytes(segments, self._totals)
-        return segments
+        return self._reassembler.take()
 
     def _is_ready(self) -> bool:
         """Has the kernel handed over the next block?"""
         status = _BLOCK.unpack_from(self._ring, self._block * self.BLOCK_BYTES)[0]
         return bool(status & TP_STATUS_USER)
 
-    def _read_block(self) -> None:
+    def _take_block(self) -> Tuple[bytes, int, int, int]:
         begin = self._block * self.BLOCK_BYTES
         _, packets, at, size = _BLOCK.unpack_from(self._ring, begin)
         data = self._ring[begin : begin + min(size, self.BLOCK_BYTES)]
         struct.pack_into("=I", self._ring, begin + 8, 0)  # the kernel's again
         self._block = (self._block + 1) % self._blocks
-        difference_ns = self._choose_difference(data)
-        self._reassembler.add(data, parse_block(data, packets, at, difference_ns))
+        return data, packets, at, self._choose_difference(data)
 
     def _choose_difference(self, block: bytes) -> int:
         """What to add to a block's times. Call it for each block, soon after it came."""
@@ -2618,10 +2739,10 @@ class PacketSource:
         # Reading them sets them to zero.
         counts = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)
         self._dropped += struct.unpack("=III", counts)[1]
-        counted = packet_counters(self._reassembler, self._totals)
+        counted = packet_counters(self._reassembler)
         # How much was in them nobody knows; that they were as large as the others is a guess,
         # but that they held nothing beyond the gaps that were noticed would be a worse one.
-        mean = sum(self._totals) / max(counted["events"], 1)
+        mean = sum(self._reassembler.moved_bytes) / max(counted["events"], 1)
         missed = max(int(self._dropped * mean) - counted["gap_bytes"], 0)
         return {**counted, "dropped_events": self._dropped, "missed_bytes": missed}
 
@@ -2642,20 +2763,30 @@ def parse_block(data: bytes, count: int, at: int, clock_ns: int) -> List[Packet]
     at: where the first one is; clock_ns is added to their times.
     """
     packets: List[Packet] = []
-    unpack = _FRAME.unpack_from
+    append, unpack = packets.append, _PLAIN_FRAME.unpack_from
+    offsets, types = _PLAIN_OFFSETS, _PLAIN_TYPES
+    last = len(data) - _PLAIN_FRAME.size
+    second, second_ns = -1, 0
     for _ in range(count):
-        after, seconds, ns, captured, length, _, mac, net, hatype = unpack(data, at)
+        if at <= last:
+            after, seconds, ns, captured, length, both, kind = unpack(data, at)
+            if both == offsets and kind in types:
+                if seconds != second:
+                    second, second_ns = seconds, seconds * NS_PER_SECOND + clock_ns
+                ip = at + _PLAIN_IP_AT
+                start = ip - 14
+                append((second_ns + ns, ip, start + captured, start + length))
+                at += after
+                continue
+        after, seconds, ns, captured, length, _, mac, net, hatype = _FRAME.unpack_from(data, at)
         start = at + mac
         end = start + captured
+        ip = at + net
         if hatype in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
             # A tag that the kernel has taken out is not missed: it is beside the packet.
-            ip = start + 14
-            if data[ip - 2 : ip] != b"\x08\x00":
-                ip = ip_in_ethernet(data, start, end)
-        else:
-            ip = at + net
+            ip = ip_in_ethernet(data, start, end)
         if ip >= 0:
-            packets.append((seconds * NS_PER_SECOND + ns + clock_ns, ip, end, start + length))
+            append((seconds * NS_PER_SECOND + ns + clock_ns, ip, end, start + length))
         at += after
     return packets
 

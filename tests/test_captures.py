@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 import os
 import random
+import re
+import signal
 import struct
 import subprocess
 import sys
@@ -299,21 +301,185 @@ def test_snapped(clean: Clean, tmp_path: Path) -> None:
         assert not result.source.remarks
 
 
-def test_sequence_numbers_wrap(clean: Clean, tmp_path: Path) -> None:
-    """All numbers are moved so that they pass zero within every connection."""
+def wrapped(packets: List[Packet]) -> List[Packet]:
+    """All numbers are moved so that they pass zero within every connection. IPv4, Ethernet."""
     firsts: dict[bytes, int] = {}
-    packets = []
-    for packet in clean.packets:
+    moved = []
+    for packet in packets:
         data = bytearray(packet.data)
         for at, key in ((38, bytes(data[26:38])), (42, bytes(data[30:34] + data[26:30]
                         + data[36:38] + data[34:36]))):
             number = struct.unpack_from(">I", data, at)[0]
             if number or at == 38:
-                moved = (number - firsts.setdefault(key, number) - 300) % 2**32
-                struct.pack_into(">I", data, at, moved)
-        packets.append(packet._replace(data=bytes(data)))
-    result = check(tmp_path / "a", packets, clean)
+                number = (number - firsts.setdefault(key, number) - 300) % 2**32
+                struct.pack_into(">I", data, at, number)
+        moved.append(packet._replace(data=bytes(data)))
+    return moved
+
+
+def test_sequence_numbers_wrap(clean: Clean, tmp_path: Path) -> None:
+    result = check(tmp_path / "a", wrapped(clean.packets), clean)
     assert result.identities == clean.result.identities
+
+
+# ---- The fast path and the plain one ----
+
+
+class PlainReassembler(membench.Reassembler):
+    """Nothing is expected, so nothing is plain."""
+
+    def _expect(self, *_arguments: Any) -> None:
+        pass
+
+
+class PlainPcap(membench.PcapParser):
+    def _parse_plain(self, _data: bytes, _packets: List[Any]) -> int:
+        return 0
+
+
+class PlainPcapng(membench.PcapngParser):
+    def _parse_plain(self, _data: bytes, at: int, _packets: List[Any]) -> int:
+        return at
+
+
+class Read(NamedTuple):
+    """All that a source tells."""
+
+    segments: List[Any]
+    counters: Any
+    remarks: List[str]
+    packets: int  # that were not taken by the fast path
+
+
+def read_segments(path: Path, port: int, plain: bool, patch: pytest.MonkeyPatch) -> Read:
+    names = {"Reassembler": PlainReassembler, "PcapParser": PlainPcap, "PcapngParser": PlainPcapng}
+    slow = 0
+    with patch.context() as context:
+        for name in names if plain else ():
+            context.setattr(membench, name, names[name])
+        add = membench.Reassembler._add
+
+        def count(*arguments: Any) -> None:
+            nonlocal slow
+            slow += 1
+            add(*arguments)
+
+        context.setattr(membench.Reassembler, "_add", count)
+        segments: List[Any] = []
+        with membench.CaptureSource(str(path), [port]) as source:
+            while True:
+                found = source.read(0)
+                if found is None:
+                    return Read(segments, source.counters(), source.remarks, slow)
+                segments += found
+
+
+def spoil(chance: random.Random, packets: List[Packet], rate: float) -> List[Packet]:
+    """Packets lost, repeated, out of order, cut, and with headers that somebody changed."""
+    spoiled: List[Packet] = []
+    for packet in packets:
+        if chance.random() >= rate:
+            spoiled.append(packet)
+            continue
+        data, how = bytearray(packet.data), chance.randrange(8)
+        if how == 0:
+            continue
+        if how == 1:
+            spoiled += [packet, packet]
+        elif how == 2:
+            spoiled.insert(max(len(spoiled) - chance.randrange(1, 9), 0), packet)
+        elif how == 3:
+            spoiled.append(packet._replace(data=packet.data[: chance.randrange(len(data) + 1)]))
+        elif how == 4:  # padding, or segmentation offload
+            data[16:18] = chance.choice((b"\0\0", data[16:18]))
+            spoiled.append(packet._replace(data=bytes(data) + bytes(chance.randrange(9))))
+        else:
+            for _ in range(chance.choice((1, 1, 3))):
+                at = chance.randrange(min(len(data), 90))
+                data[at] = chance.choice((0, 255, data[at] ^ 1 << chance.randrange(8)))
+            spoiled.append(packet._replace(data=bytes(data)))
+    return spoiled
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_fast_path_and_the_plain_one_agree(
+    short: Clean, clean6: Clean, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    which, kind = chance.choice(((short, b"\x08\0"), (clean6, b"\x86\xdd")))
+    link, head = chance.choice([(ETHERNET, b""), *LINKS.values()])
+    rate = chance.choice((0.0, 0.01, 0.1, 0.5))
+    packets = which.packets
+    if which is short and chance.random() < 0.3:
+        packets = wrapped(packets)
+    packets = spoil(chance, packets, rate)
+    if head or link != ETHERNET:
+        packets = with_head(packets, head.replace(b"%s", kind))
+    order, ns = chance.choice("<>"), chance.choice((False, True))
+    if chance.random() < 0.5:
+        data = to_pcap(packets, order, ns, link)
+    else:
+        resolution = chance.choice((None, 7, 9, 0x80 | 30))
+        number = chance.choice((lambda _: 0, lambda number: number % 7 // 6))
+        links = (link, chance.choice((link, 147)))
+        data = to_pcapng(packets, order, links, resolution, choose=number)
+    if rate and chance.random() < 0.3:
+        spoiled = bytearray(data[: -chance.randrange(1, 200)])
+        for _ in range(chance.randrange(5)):  # few, since behind some of them nothing is read
+            spoiled[chance.randrange(200, len(spoiled))] = chance.randrange(256)
+        length = chance.choice(packets).length
+        more = struct.pack(order + "II", length + chance.randrange(1, 30), length)
+        spoiled = spoiled.replace(struct.pack(order + "II", length, length), more)
+        data = bytes(spoiled)
+    path = tmp_path / "a.capture"
+    path.write_bytes(data)
+    monkeypatch.setattr(membench.CaptureSource, "CHUNK_BYTES", chance.choice((999, 1 << 17)))
+    fast = read_segments(path, which.port, False, monkeypatch)
+    plain = read_segments(path, which.port, True, monkeypatch)
+    assert fast[:3] == plain[:3], "segments, counters or remarks"
+    assert rate or fast.packets < plain.packets * 0.3
+
+
+def make_up(chance: random.Random) -> Iterator[Packet]:
+    """Packets of a few connections, most of them the next in order, of any flags, at any time."""
+    time_ns, connections = 10**9, 3
+    ends = [[chance.choice((5, 2**31, 2**32 - 40)), 7000] for _ in range(connections)]
+    for _ in range(400):
+        time_ns += chance.choice((0, 1000, 10**6, 20 * 10**9))
+        which, way = chance.randrange(connections), chance.randrange(2)
+        numbers = ends[which]
+        number, acked = numbers[way], numbers[1 - way]
+        length = chance.choice((0, 1, 10, 30))
+        flags = chance.choice((0x10, 0x18)) if chance.random() < 0.9 else chance.randrange(64)
+        if chance.random() < 0.1:
+            number += chance.choice((-10, 10, 30, 10**6, 2**30))
+        elif chance.random() < 0.9:  # else it is lost, or comes again
+            numbers[way] += length + (flags & 3 > 0)
+        if chance.random() < 0.1:
+            acked += chance.choice((-10, -1, 1, 10, 30, 10**6))
+        ports = (4000 + which, 11211) if way == 0 else (11211, 4000 + which)
+        tcp = struct.pack(">HHIIBB6x", *ports, number % 2**32, acked % 2**32, 0x50, flags)
+        tcp += chance.choice((b"get a\r\n", b"END\r\n", b"x")).ljust(length)[:length]
+        if which == 2:
+            data = struct.pack(">IHBB", 6 << 28, len(tcp), 6, 64) + bytes(32) + tcp
+        else:
+            data = struct.pack(">BBHIBBH8x", 0x45, 0, 20 + len(tcp), 0, 64, 6, 0) + tcp
+        yield Packet(time_ns, data, len(data))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_fast_path_and_the_plain_one_agree_on_anything(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    path = tmp_path / "a.pcap"
+    monkeypatch.setattr(membench.CaptureSource, "CHUNK_BYTES", 1000)
+    for _ in range(10):
+        path.write_bytes(to_pcap(make_up(chance), link=RAW))
+        fast = read_segments(path, 11211, False, monkeypatch)
+        plain = read_segments(path, 11211, True, monkeypatch)
+        assert fast[:3] == plain[:3]
+        assert fast.packets < plain.packets
 
 
 # ---- Bytes cut and mutated ----
@@ -446,6 +612,13 @@ def test_from_a_pipe(short: Clean, tmp_path: Path) -> None:
     assert analyze(output)["operations"] == len(short.result.rows)
 
 
+def catches(pid: int, number: int) -> bool:
+    """Does the process handle this signal?"""
+    found = re.search(r"SigCgt:\s+(\w+)", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return bool(int(found[1], 16) >> (number - 1) & 1)
+
+
 def test_a_pipe_that_says_nothing_can_be_left(tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
     reader, writer = os.pipe()
@@ -454,7 +627,7 @@ def test_a_pipe_that_says_nothing_can_be_left(tmp_path: Path) -> None:
         stdin=reader,
         stderr=subprocess.PIPE,
     ) as process:
-        wait_until("it to begin", output.exists)
+        wait_until("it to be ready", lambda: catches(process.pid, signal.SIGTERM))
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
         process.terminate()

@@ -211,6 +211,33 @@ def test_a_small_ring_counts_what_it_drops(tmp_path: Path) -> None:
     assert "LOST" in recorder.errors[-1]
 
 
+def test_more_may_wait_than_the_ring_holds() -> None:
+    """A reader that is behind gives the ring back to the kernel, within bounds."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        address = listener.getsockname()
+        with membench.PacketSource([address[1]], "lo", 2) as source:
+            with socket.create_connection(address) as client, listener.accept()[0] as server:
+
+                def send_mib(count: int) -> None:
+                    for _ in range(count):
+                        for _ in range(32):
+                            client.sendall(bytes(32768))
+                            assert len(server.recv(32768, socket.MSG_WAITALL)) == 32768
+                        source.read(0)
+
+                send_mib(4)
+                assert len(source._waiting) > source._blocks
+                while source._waiting:
+                    source.read(0)
+                while source.counters()["recv_bytes"] < 4 << 20:  # blocks that are not full
+                    source.read(100)
+                assert not source.counters()["dropped_events"]
+                assert not source.counters()["gaps"]
+                send_mib(16)
+                assert len(source._waiting) <= source.WAITING_RINGS * source._blocks
+                assert source.counters()["dropped_events"]
+
+
 # ---- The filter, with packets that are made up ----
 
 
