@@ -5533,7 +5533,7 @@ def decode_server(item: Any) -> ServerName:
 
 PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999))
 DISTINCT_MAX = 1 << 19  # distinct latencies kept exactly; more are rounded to 3 digits
-KEYS_MAX = 1 << 22  # different keys kept; of more, a sample and the hottest (about 450 MB)
+KEYS_MAX = 1 << 22  # different keys kept; of more, a sample and the hottest (about 500 MB)
 TWO_PROCESSES_BYTES = 1 << 20  # profiles of less than this are not worth a second process
 TTL_COMMANDS = frozenset(
     (
