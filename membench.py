@@ -64,7 +64,7 @@ import time
 import zlib
 from array import array
 from collections import Counter, deque
-from itertools import accumulate, chain, compress, islice, repeat
+from itertools import accumulate, chain, compress, islice, repeat, takewhile
 from typing import (
     Any,
     BinaryIO,
@@ -140,12 +140,10 @@ class TlsError(ProtocolError):
 RECV, SEND, OPEN, CLOSE = range(4)
 SERVED = 4  # profile only: it came out which server a connection belongs to
 
-# (kind, time_ns, sock_id, port, peer, offset, length, data, mark)
+# (kind, time_ns, sock, offset, length, data, mark)
 #   kind       RECV, SEND; OPEN, CLOSE: the connection began or ended
 #   time_ns    CLOCK_MONOTONIC
-#   sock_id    the same for one connection as long as it lives
-#   peer       the client's port; in the upper 32 bits the process that moved the bytes,
-#              if the source knows it
+#   sock       whose bytes, packed as SOCK says; mostly it is only looked up
 #   offset     TCP sequence number of the first byte (modulo 2**32)
 #   length     bytes of the stream that this segment stands for; length - len(data) of
 #              them are not there
@@ -157,7 +155,12 @@ SERVED = 4  # profile only: it came out which server a connection belongs to
 #   peer reset the connection: bytes that had arrived may still be read.
 # A plain tuple: there is one for each read and write of the server, and any class
 # costs more to make than the bytes in it to parse.
-Segment = Tuple[int, int, int, int, int, int, int, bytes, int]
+Segment = Tuple[int, int, bytes, int, int, bytes, int]
+
+# sock_id, the same for one connection as long as it lives; the process that moved the bytes, 0
+# if the source does not know it; the client's port; the server's port.
+SOCK = struct.Struct("<QIHH")
+SOCK_ID_BYTES = 8
 
 
 class ServerName(NamedTuple):
@@ -698,8 +701,11 @@ class Source(Protocol):
     def stop(self) -> None:
         """See nothing new. What was seen before can still be read."""
 
-    def server(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
-        """Whom a connection belongs to, from a segment of it; None: not known (yet)."""
+    def server(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
+        """Whom a connection belongs to, from a segment of it; None: not known (yet).
+
+        port, the server's; pid and peer: see SOCK; ends: a struct Endpoints, or empty.
+        """
 
     def counters(self) -> Dict[str, int]:
         """What the source itself counted since the start, by name; bytes and events."""
@@ -729,23 +735,16 @@ class SocketDataEvent(ctypes.Structure):
     _fields_ = [
         ("time_ns", ctypes.c_uint64),
         ("sock_id", ctypes.c_uint64),
-        ("dport", ctypes.c_uint16),
-        ("pad", ctypes.c_uint16),
         ("pid", ctypes.c_uint32),
+        ("dport", ctypes.c_uint16),
+        ("sport", ctypes.c_uint16),
         ("offset", ctypes.c_uint32),
         ("data_len", ctypes.c_uint32),
+        ("mark", ctypes.c_int64),
         ("captured_len", ctypes.c_uint32),
-        ("send_offset", ctypes.c_uint32),
-        ("sport", ctypes.c_uint16),
         ("direction", ctypes.c_uint8),
-        ("pad2", ctypes.c_uint8 * 5),
+        ("pad", ctypes.c_uint8 * 3),
     ]
-
-
-class Run(ctypes.Structure):
-    """Begins each run of a SocketDataEvent's data: bytes captured, then bytes skipped."""
-
-    _fields_ = [("captured_len", ctypes.c_uint32), ("skipped_len", ctypes.c_uint32)]
 
 
 class Endpoints(ctypes.Structure):
@@ -780,11 +779,9 @@ class Counters(ctypes.Structure):
     ]
 
 
-# Struct.unpack_from is twice as fast as the same through the ctypes structures.
-_RUN = struct.Struct("<II")
-# The ring's own header, its first half (see RECORD_BUSY); the event, of which dport, pad and
-# pid are taken as one number, a Segment's peer; and its first run.
-_RECORD = struct.Struct("<I4xQQQIIIIHB5xII")
+# Struct.unpack_from is twice as fast as the same through the ctypes structures. This is the
+# first half of the ring's own header, then the event, whose four names of a socket are one SOCK.
+_RECORD = struct.Struct("<I4xQ16sIIq4xB3x")
 _ENDPOINTS = struct.Struct("<IH2x16s16s")
 
 
@@ -792,58 +789,20 @@ def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
     """Ring records, each a SocketDataEvent, as segments; and how many bytes they were."""
     segments: List[Segment] = []
     append = segments.append
-    unpack, first = _RECORD.unpack_from, _RECORD.size
+    unpack, data_at, behind = _RECORD.unpack_from, _RECORD.size, len(batch)
     position, last = 0, len(batch) - _RECORD.size
     while position <= last:
-        # fmt: off
-        (size, time_ns, sock_id, peer, offset, length, captured,
-         sent, sport, kind, run, skipped) = unpack(batch, position)
-        # fmt: on
-        end = position + RECORD_HEADER_BYTES + (size & RECORD_SIZE)
-        following = end + 7 & ~7
-        if size & RECORD_BUSY or following > len(batch):
-            break
-        if size & RECORD_DISCARDED:
-            position = following
+        size, time_ns, sock, offset, length, mark, kind = unpack(batch, position)
+        end = position + RECORD_HEADER_BYTES + size
+        if end > behind:  # with flags it is far behind
+            end = position + RECORD_HEADER_BYTES + (size & RECORD_SIZE)
+            if size & RECORD_BUSY or end > behind:
+                break
+            position = end + 7 & ~7  # discarded
             continue
-        data_at = position + first
-        position = following
-        if kind > SEND:
-            ends = batch[data_at - _RUN.size : end]
-            append((kind, time_ns, sock_id, sport, peer, offset, sent, ends, -1))
-        elif run == captured:
-            data = batch[data_at : data_at + run]
-            # With nothing missing, SEND has no need of its mark; see ClientOrder.
-            mark = sent if kind == RECV or run == length else -1
-            append((kind, time_ns, sock_id, sport, peer, offset, length, data, mark))
-        else:
-            behind = data_at + run
-            two_runs = behind + _RUN.size + captured - run == end
-            if kind == SEND and two_runs and skipped == length - captured:
-                # A reply, its value left out, and what is behind it.
-                data = batch[data_at:behind] + batch[behind + _RUN.size : end]
-                append((kind, time_ns, sock_id, sport, peer, offset, length, data, run))
-                continue
-            head = (kind, time_ns, sock_id, sport, peer)
-            mark = sent if kind == RECV else -1
-            segments += parse_runs(head, offset, batch[data_at - _RUN.size : end], mark)
+        append((kind, time_ns, sock, offset, length, batch[position + data_at : end], mark))
+        position = end + 7 & ~7
     return segments, position
-
-
-def parse_runs(
-    head: Tuple[int, int, int, int, int], offset: int, data: bytes, mark: int
-) -> List[Segment]:
-    """The segments of an event of several runs."""
-    segments: List[Segment] = []
-    position = 0
-    while position < len(data):
-        captured, skipped = _RUN.unpack_from(data, position)
-        begin = position + _RUN.size
-        position = begin + captured
-        length = captured + skipped
-        segments.append((*head, offset, length, data[begin:position], mark))
-        offset = (offset + length) & 0xFFFFFFFF
-    return segments
 
 
 # ---- Whose sockets are they? ----
@@ -860,18 +819,22 @@ class TcpSocket(NamedTuple):
     local_port: int
     remote: str
     remote_port: int
-    state: str
     inode: str
 
 
-def tcp_sockets(pid: Any) -> Iterator[TcpSocket]:
-    """The TCP sockets in a process's network namespace."""
+def tcp_sockets(pid: Any, state: str = "") -> Iterator[TcpSocket]:
+    """The TCP sockets in a process's network namespace; those of one state, or all."""
+    wanted = f" {state} "  # tens of thousands may be in others
     for family in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             with open(f"/proc/{pid}/net/{family}", encoding="ascii") as file:
                 next(file)
                 for line in file:
+                    if state and wanted not in line:
+                        continue
                     words = line.split()
+                    if state and words[3] != state:
+                        continue
                     (local, _, local_port), (remote, _, remote_port) = (
                         word.partition(":") for word in words[1:3]
                     )
@@ -880,7 +843,6 @@ def tcp_sockets(pid: Any) -> Iterator[TcpSocket]:
                         int(local_port, 16),
                         hex_address(remote),
                         int(remote_port, 16),
-                        words[3],
                         words[9],
                     )
 
@@ -957,11 +919,10 @@ class ServerNames:
         with contextlib.suppress(OSError):
             self._can_look = os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
 
-    def find(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+    def find(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
         """See Source.server."""
-        pid = peer >> 32
         if self._client:
-            address = self._remote(port, peer & 0xFFFF, pid, ends)
+            address = self._remote(port, peer, pid, ends)
             return ServerName(address, "", 0) if address else None
         if not pid:
             return None
@@ -982,7 +943,7 @@ class ServerNames:
         """Where it listens. Of several places at one port, those that are known to be its own."""
         found = []
         if self._can_look:
-            found = [s for s in tcp_sockets(pid) if s[1] == port and s.state == TCP_LISTEN]
+            found = [s for s in tcp_sockets(pid, TCP_LISTEN) if s.local_port == port]
         with contextlib.suppress(OSError):
             if len(found) > 1:
                 own = socket_inodes(pid)
@@ -1021,7 +982,7 @@ class UnixConnections:
 
     def __init__(self, there_before: Set[int]) -> None:
         self._there_before = there_before
-        self._open: Dict[int, Tuple[int, int]] = {}  # sock_id -> (inode, peer)
+        self._open: Dict[int, Tuple[int, int, bytes]] = {}  # sock_id -> (inode, pid, sock)
         self._listed: Set[int] = set()  # inodes that could be seen at the last check
         self._gone: List[int] = []  # sock_ids that could not any more
         self._checked_at = time.monotonic()
@@ -1030,14 +991,16 @@ class UnixConnections:
         """The same without the openings that were none, with the closings that were missing."""
         kept = []
         for segment in segments:
-            kind, _, sock_id, _, peer, _, _, data, _ = segment
-            if kind == OPEN:
-                inode = _ENDPOINTS.unpack_from(data)[0]
-                self._open[sock_id] = inode, peer
-                if inode in self._there_before:
-                    continue
-            elif kind == CLOSE:
-                self._open.pop(sock_id, None)
+            kind, sock = segment[0], segment[2]
+            if kind >= OPEN:
+                sock_id, pid, _, _ = SOCK.unpack(sock)
+                if kind == CLOSE:
+                    self._open.pop(sock_id, None)
+                else:
+                    inode = _ENDPOINTS.unpack_from(segment[5])[0]
+                    self._open[sock_id] = inode, pid, sock
+                    if inode in self._there_before:
+                        continue
             kept.append(segment)
         if time.monotonic() - self._checked_at > self.CHECK_SECONDS:
             kept += self._check(now_ns)
@@ -1049,12 +1012,12 @@ class UnixConnections:
         closed: List[Segment] = []
         for sock_id in self._gone:
             if sock_id in self._open:
-                _, peer = self._open.pop(sock_id)
-                closed.append((CLOSE, now_ns, sock_id, 0, peer, -1, 0, b"", -1))
+                _, _, sock = self._open.pop(sock_id)
+                closed.append((CLOSE, now_ns, sock, -1, 0, b"", -1))
         if self._open:
-            there = unix_inodes({peer >> 32 for _, peer in self._open.values()})
+            there = unix_inodes({pid for _, pid, _ in self._open.values()})
             gone = self._listed - there
-            self._gone = [sock_id for sock_id, (inode, _) in self._open.items() if inode in gone]
+            self._gone = [sock_id for sock_id, (inode, *_) in self._open.items() if inode in gone]
             self._listed = there | gone
         return closed
 
@@ -1071,24 +1034,25 @@ class ClientOrder:
     WAITING_MAX = 8192
 
     def __init__(self) -> None:
-        self._next: Dict[int, int] = {}  # sock_id -> the next byte of requests
-        self._held: Dict[int, List[Segment]] = {}
+        self._next: Dict[bytes, int] = {}  # sock_id, packed -> the next byte of requests
+        self._held: Dict[bytes, List[Segment]] = {}
 
     def sort(self, segments: List[Segment], now_ns: int) -> List[Segment]:
         """The segments that may go on now."""
         kept: List[Segment] = []
         for segment in segments:
-            kind, sock_id = segment[0], segment[2]
+            kind, _, sock, offset, length, _, mark = segment
+            sock_id = sock[:SOCK_ID_BYTES]
             if kind == SEND:
                 # Without a mark (bytes are missing) it has no place of its own.
-                expected = self._next.get(sock_id, segment[8]) if segment[8] >= 0 else segment[8]
-                behind = (segment[8] - expected) & 0xFFFFFFFF
+                expected = self._next.get(sock_id, mark) if mark >= 0 else mark
+                behind = (mark - expected) & 0xFFFFFFFF
                 if sock_id in self._held or 0 < behind < 1 << 31:
                     self._held.setdefault(sock_id, []).append(segment)
                     continue
             elif kind == RECV:
                 kept.append(segment)
-                end = (segment[5] + segment[6]) & 0xFFFFFFFF
+                end = (offset + length) & 0xFFFFFFFF
                 self._next[sock_id] = end
                 if sock_id in self._held:
                     kept += self._release(sock_id, end)
@@ -1096,7 +1060,7 @@ class ClientOrder:
             else:  # CLOSE too may come before the last call has returned
                 if kind == OPEN:
                     kept += self._held.pop(sock_id, ())
-                    self._next[sock_id] = segment[5]
+                    self._next[sock_id] = offset
                 elif sock_id in self._held:
                     self._held[sock_id].append(segment)
                     continue
@@ -1111,11 +1075,11 @@ class ClientOrder:
                 self._next.pop(sock_id, None)  # begin anew with what comes next
         return kept
 
-    def _release(self, sock_id: int, end: int) -> List[Segment]:
+    def _release(self, sock_id: bytes, end: int) -> List[Segment]:
         held = self._held.pop(sock_id)
         ready = 0
         while ready < len(held):
-            mark = held[ready][8] if held[ready][0] == SEND else -1
+            mark = held[ready][6] if held[ready][0] == SEND else -1
             if mark >= 0 and 0 < (mark - end) & 0xFFFFFFFF < 1 << 31:
                 break
             ready += 1
@@ -1136,13 +1100,13 @@ class HeldOpenings:
     """
 
     def __init__(self) -> None:
-        self._held: Dict[int, Segment] = {}
+        self._held: Dict[bytes, Segment] = {}
 
     def sort(self, segments: List[Segment]) -> List[Segment]:
         """The segments of the process alone."""
         kept = []
         for segment in segments:
-            kind, sock_id = segment[0], segment[2]
+            kind, sock_id = segment[0], segment[2][:SOCK_ID_BYTES]
             if kind == OPEN:
                 self._held[sock_id] = segment
                 continue
@@ -1361,9 +1325,9 @@ class EbpfSource:
         self._object.detach()
         self._stopped = True
 
-    def server(self, port: int, peer: int, ends: bytes) -> Optional[ServerName]:
+    def server(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
         """See Source.server."""
-        return self._names.find(port, peer, ends)
+        return self._names.find(port, pid, peer, ends)
 
     def counters(self) -> Dict[str, int]:
         """See Source.counters; the fields of struct Counters, of all CPUs."""
@@ -1561,14 +1525,12 @@ class Flow:
     """One TCP connection."""
 
     __slots__ = (
-        *("sock_id", "port", "peer_port", "keys", "client", "server", "time_ns"),
+        *("sock", "keys", "client", "server", "time_ns"),
         *("client_isn", "opening", "ended", "strange"),
     )
 
-    def __init__(self, sock_id: int, port: int, peer_port: int) -> None:
-        self.sock_id = sock_id
-        self.port = port
-        self.peer_port = peer_port
+    def __init__(self, sock: bytes) -> None:
+        self.sock = sock  # see Segment
         self.keys: Tuple[bytes, bytes] = (b"", b"")  # of client's and of server's packets
         self.client = Half(RECV)
         self.server = Half(SEND)
@@ -1644,19 +1606,8 @@ class Reassembler:
                         half.next = (number + length) & WRAP
                         flow = half.flow
                         flow.time_ns = now
-                        append(
-                            (
-                                half.kind,
-                                now,
-                                flow.sock_id,
-                                flow.port,
-                                flow.peer_port,
-                                number,
-                                length,
-                                data[payload : stop if stop < end else end],
-                                -1,
-                            )
-                        )
+                        carried = data[payload : stop if stop < end else end]
+                        append((half.kind, now, flow.sock, number, length, carried, -1))
                     continue
             self.time_ns = now
             self._add(data, ip, end, wire_end)
@@ -1740,7 +1691,7 @@ class Reassembler:
         back = key[size : 2 * size] + key[:size] + key[-2:] + key[-4:-2]
         peer_port, port = struct.unpack(">HH", key[-4:] if to_server else back[-4:])
         self._last_id += 1
-        flow = Flow(self._last_id, port, peer_port)
+        flow = Flow(SOCK.pack(self._last_id, 0, peer_port, port))
         half = flow.client if to_server else flow.server
         flow.keys = (key, back) if to_server else (back, key)
         flow.time_ns = self.time_ns
@@ -1783,9 +1734,7 @@ class Reassembler:
             self._emit(CLOSE, flow, max(flow.client.next, 0), max(flow.server.next, 0))
 
     def _emit(self, kind: int, flow: Flow, offset: int, length: int, data: bytes = b"") -> None:
-        self.segments.append(
-            (kind, self.time_ns, flow.sock_id, flow.port, flow.peer_port, offset, length, data, -1)
-        )
+        self.segments.append((kind, self.time_ns, flow.sock, offset, length, data, -1))
 
     # -- what is not plainly the next data --
 
@@ -2259,7 +2208,7 @@ class CaptureSource:
             self._over = True
             self._reassembler.finish()
 
-    def server(self, port: int, _peer: int, ends: bytes) -> Optional[ServerName]:
+    def server(self, port: int, _pid: int, _peer: int, ends: bytes) -> Optional[ServerName]:
         """See Source.server; packets tell the address alone."""
         return server_of_packets(port, ends)
 
@@ -2335,7 +2284,7 @@ class CaptureSource:
 def count_bytes(segments: Iterable[Segment], totals: List[int]) -> None:
     """Add the bytes received and sent to the two totals."""
     for kind in (RECV, SEND):
-        totals[kind] += sum([segment[6] for segment in segments if segment[0] == kind])
+        totals[kind] += sum([segment[4] for segment in segments if segment[0] == kind])
 
 
 def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
@@ -2658,7 +2607,7 @@ class PacketSource:
             self._attach(struct.pack("=HBBI", RET, 0, 0, 0))
             time.sleep(4 * self.RETIRE_MS / 1000)
 
-    def server(self, port: int, _peer: int, ends: bytes) -> Optional[ServerName]:
+    def server(self, port: int, _pid: int, _peer: int, ends: bytes) -> Optional[ServerName]:
         """See Source.server; packets tell the address alone."""
         return server_of_packets(port, ends)
 
@@ -3002,6 +2951,27 @@ def _parse_admin(command: bytes, words: List[bytes]) -> Parsed:
     return Request(form, reply), NO_BODY
 
 
+class RequestShape:
+    """What requests have in common that differ in nothing but their one key."""
+
+    __slots__ = (
+        *("form", "reply", "value_size", "exptime", "body_bytes"),
+        *("replies", "is_get", "tail"),
+    )
+
+    def __init__(self, request: Request) -> None:
+        self.form = request.form
+        self.reply = request.reply
+        self.value_size = request.value_size
+        self.exptime = request.exptime
+        self.body_bytes = 0 if request.value_size == NO_SIZE else request.value_size + 2
+        # The replies of one line, and their outcomes; none if there are several keys.
+        command = request.form.split(b" ", 1)[0]
+        self.replies = KNOWN_REPLIES[command] if len(request.keys) == 1 else {}
+        self.is_get = request.reply == REPLY_VALUES or request.form[:2] == b"mg"
+        self.tail = b"END\r\n" if request.reply == REPLY_VALUES else b""  # behind the value
+
+
 class KnownRequest:
     """A request of a common kind, parsed once for all the times that it is sent.
 
@@ -3011,79 +2981,110 @@ class KnownRequest:
     """
 
     __slots__ = (
-        *("form", "reply", "keys", "codes", "value_size", "exptime", "read_length"),
-        *("replies", "code", "hit_head", "hit_head_length", "hit_length", "hit_size"),
-        *("is_get", "tail"),
+        *("shape", "keys", "codes", "code", "read_length"),
+        *("hit_head", "hit_bare", "hit_mark", "hit_length", "hit_size"),
     )
 
     LINE_MAX = 512  # bytes; longer ones are not worth remembering
 
-    def __init__(self, line: bytes, request: Request, codes: List[int]) -> None:
-        self.form = request.form
-        self.reply = request.reply
-        self.keys = request.keys
+    def __init__(
+        self, shape: RequestShape, keys: Sequence[bytes], codes: Tuple[int, ...], line_length: int
+    ) -> None:
+        self.shape = shape
+        self.keys = keys
         self.codes = codes
-        self.value_size = request.value_size
-        self.exptime = request.exptime
-        body = 0 if request.value_size == NO_SIZE else request.value_size + 2
-        self.read_length = len(line) + body  # bytes of the whole request
-        # The replies of one line, and their outcomes; none if there are several keys.
-        self.replies = KNOWN_REPLIES[request.form.split(b" ", 1)[0]] if len(codes) == 1 else {}
         self.code = codes[0]
-        self.is_get = request.reply == REPLY_VALUES or request.form[:2] == b"mg"
-        # The latest reply to a get of one key that hit: its VALUE or VA line, what comes behind
-        # the value, and the length of all. The same one is likely to come again.
-        self.tail = b"END\r\n" if request.reply == REPLY_VALUES else b""
+        self.read_length = line_length + shape.body_bytes  # bytes of the whole request
+        # The latest reply to a get of one key that hit: its VALUE or VA line, and the length
+        # of all. The same one is likely to come again.
         self.hit_length = -1
         self.hit_head = b""
 
-    hit_head_length: int
+    hit_bare: bytes  # the same without the value, and
+    hit_mark: int  # the Segment's mark then
     hit_size: int
 
     def is_hit(self, data: bytes, length: int, mark: int) -> bool:
         """Is a segment the whole reply to a get of one key, and not a miss? Remembers it."""
+        tail = self.shape.tail
         newline = data.find(b"\n") + 1
         words = data[: newline - 2].split(b" ")
-        if not newline or not self.is_get or len(self.codes) != 1 or len(words) < 2:
+        if not newline or not self.shape.is_get or len(self.codes) != 1 or len(words) < 2:
             return False
         digits = words[1]
-        if self.tail:
+        if tail:
             if len(words) < 4 or words[1] != self.keys[0] or not words[2].isdigit():
                 return False
             digits = words[3]
-        if words[0] != (b"VALUE" if self.tail else b"VA") or not digits.isdigit():
+        if words[0] != (b"VALUE" if tail else b"VA") or not digits.isdigit():
             return False
         size = int(digits) if len(digits) <= 10 else 0
-        whole = newline + size + 2 + len(self.tail)
-        if whole != length or not data.endswith(self.tail):
+        whole = newline + size + 2 + len(tail)
+        if whole != length or not data.endswith(tail):
             return False
-        if len(data) != length and not self.has_no_value(newline, data, mark):
-            return False
-        self.hit_head = data[:newline]
-        self.hit_head_length = newline
+        bare, bare_mark = data[:newline] + tail, newline if tail else -1
+        if len(data) != length and (data, mark) != (bare, bare_mark):
+            return False  # the value with its line end may be missing, but nothing else
+        self.hit_head, self.hit_bare, self.hit_mark = data[:newline], bare, bare_mark
         self.hit_length = length
         self.hit_size = size
         return True
 
-    def has_no_value(self, head_length: int, data: bytes, mark: int) -> bool:
-        """Is what is missing of such a reply the value with its line end, and nothing else?"""
-        hole_at = len(data) if mark < 0 else mark
-        return len(data) == head_length + len(self.tail) and hole_at == head_length
 
+class KnownRequests:
+    """Requests of common kinds by their lines, with their line ends."""
 
-def known_request(line: bytes, encode: Callable[[bytes], int]) -> Optional[KnownRequest]:
-    """The request of a whole line, with its line end; None if it is not of a common kind."""
-    if not 0 < len(line) <= KnownRequest.LINE_MAX:
-        return None
-    request, _ = parse_request(line[: -2 if line[-2:-1] == b"\r" else -1])
-    if not request.keys or request.quiet or request.body is not None:
-        return None
-    if request.reply == REPLY_META:  # with an opaque it would be another line each time
-        if request.form[:2] not in (b"mg", b"ms", b"md") or request.opaque:
+    LINES_MAX = 65536
+    SHAPES_MAX = 4096
+
+    def __init__(self, encode: Callable[[bytes], int]) -> None:
+        self.by_line: Dict[bytes, KnownRequest] = {}
+        self._encode = encode  # a key -> its code
+        self._shapes: Dict[bytes, RequestShape] = {}  # by their lines without the key
+
+    def learn(self, line: bytes) -> Optional[KnownRequest]:
+        """A line that is not among them: its request, or None if it is not of a common kind."""
+        if not 0 < len(line) <= KnownRequest.LINE_MAX:
             return None
-    elif request.reply not in (REPLY_LINE, REPLY_VALUES):
-        return None  # not answered, answered in many ways, or invalid
-    return KnownRequest(line, request, [encode(key) for key in request.keys])
+        line_end = -2 if line[-2:-1] == b"\r" else -1
+        key_at = line.find(b" ") + 1
+        key_end = line.find(b" ", key_at)
+        if key_end < 0:
+            key_end = len(line) + line_end
+        key = line[key_at:key_end]
+        around = line[:key_at] + line[key_end:]
+        shape = self._shapes.get(around)
+        if shape is not None and 0 < len(key) <= KEY_MAX and b"\0" not in key:
+            request = KnownRequest(shape, (key,), (self._encode(key),), len(line))
+        else:
+            parsed, _ = parse_request(line[:line_end])
+            if not self._is_common(parsed):
+                return None
+            shape = RequestShape(parsed)
+            codes = tuple(map(self._encode, parsed.keys))
+            request = KnownRequest(shape, parsed.keys, codes, len(line))
+            if len(codes) > 1:  # they seldom come again together
+                return request
+            # Is its first argument its key, and taken as it is?
+            command = parsed.form.split(b" ", 1)[0] + b" "
+            plain = command[:3] != b"gat" and b" b" not in around
+            if plain and line.startswith(command) and parsed.keys[0] == key:
+                if len(self._shapes) >= self.SHAPES_MAX:
+                    self._shapes.clear()
+                self._shapes[around] = shape
+        if len(self.by_line) >= self.LINES_MAX:
+            self.by_line.clear()
+        self.by_line[line] = request
+        return request
+
+    @staticmethod
+    def _is_common(request: Request) -> bool:
+        if not request.keys or request.quiet or request.body is not None:
+            return False
+        if request.reply == REPLY_META:  # with an opaque it would be another line each time
+            return request.form[:2] in (b"mg", b"ms", b"md") and not request.opaque
+        # Others are not answered, answered in many ways, or invalid.
+        return request.reply in (REPLY_LINE, REPLY_VALUES)
 
 
 _STORED_REPLIES = {
@@ -3557,7 +3558,7 @@ class Connection:
 
     __slots__ = (
         "number",
-        "peer",
+        "sock",
         "named",
         "requests",
         "responses",
@@ -3584,10 +3585,10 @@ class Connection:
         "_matcher",
     )
 
-    def __init__(self, matcher: Matcher, number: int, state: int, peer: int = 0) -> None:
+    def __init__(self, matcher: Matcher, number: int, state: int, sock: bytes = b"") -> None:
         self._matcher = matcher
         self.number = number
-        self.peer = peer  # see Segment
+        self.sock = sock  # see Segment
         self.named = False  # is it known which server it belongs to?
         self.requests = RequestParser()
         self.responses = ResponseParser()
@@ -3605,8 +3606,8 @@ class Connection:
         self.ended = False
         self.final: Optional[Tuple[int, int]] = None  # see Matcher._close
         # While all that waits is of a common kind it waits here and not in the queue, as
-        # [request, time_ns or 0 if it is not whole yet, batch_position]. See _ask_known.
-        self.known: Optional[Deque[List[Any]]] = None
+        # (request, time_ns or 0 if it is not whole yet, batch_position). See _ask_known.
+        self.known: Optional[Deque[Tuple[KnownRequest, int, int]]] = None
         self.known_reply = b""  # the beginning of a reply to the first of them
         self.reads_whole = False  # known, and no request is half read
         self.writes_whole = False  # known, and no reply is half written
@@ -3826,8 +3827,9 @@ class Connection:
         known, self.known = self.known, None
         self.reads_whole = self.writes_whole = False
         for request, time_ns, batch_position in known:
+            shape = request.shape
             pending = Request(
-                request.form, request.reply, request.keys, request.value_size, request.exptime
+                shape.form, shape.reply, request.keys, shape.value_size, shape.exptime
             )
             pending.time_ns = time_ns
             pending.batch_position = batch_position
@@ -3851,28 +3853,27 @@ class Connection:
             position = min(reader.skip, length)
             reader.skip -= position
             if not reader.skip:
-                known[-1][1] = time_ns
+                known[-1] = (known[-1][0], time_ns, known[-1][2])
         elif reader.partial:
             before = len(reader.partial)
             data, length = bytes(reader.partial) + data, length + before
             reader.partial.clear()
-        lines, batch = matcher.known_requests, self.batch_position
+        lines, batch = matcher.known.by_line, self.batch_position
         end = len(data)
         while position < end:
             newline = data.find(b"\n", position) + 1
             if not newline:
                 break
             line = data[position:newline]
-            request = lines.get(line) or matcher.learn(line)
+            request = lines.get(line) or matcher.known.learn(line)
             if request is None:
                 break
             following = position + request.read_length
             if end < following < length:  # the same
                 break
-            known.append([request, time_ns, batch])
+            known.append((request, time_ns if following <= length else 0, batch))
             batch += 1
             if following > length:  # its value goes on in the next read
-                known[-1][1] = 0
                 reader.skip = following - length
                 reader.body_bytes = request.read_length
                 following = length
@@ -3916,7 +3917,7 @@ class Connection:
         newline = -1
         while position < end and known and known[0][1]:
             newline = text.find(b"\n", position) + 1
-            outcome = known[0][0].replies.get(text[position:newline])
+            outcome = known[0][0].shape.replies.get(text[position:newline])
             sizes = None
             if outcome is None and newline:
                 newline, outcome, sizes = known_values(known[0][0], text, position, newline)
@@ -4295,14 +4296,15 @@ def known_values(
     Where it ends, the outcome, and of a retrieval the value sizes by the keys' places. The
     outcome is None if it is not complete (then the end is 0) or not of a common kind.
     """
-    if request.reply == REPLY_LINE:
+    shape = request.shape
+    if shape.reply == REPLY_LINE:
         number = text[position:newline].rstrip().isdigit()
-        return newline, OK if number and request.form[:4] in (b"incr", b"decr") else None, None
+        return newline, OK if number and shape.form[:4] in (b"incr", b"decr") else None, None
     end = position + request.hit_length
     if request.hit_head and text.startswith(request.hit_head, position) and end <= len(text):
-        if text[end - len(request.tail) : end] == request.tail:
+        if text[end - len(shape.tail) : end] == shape.tail:
             return end, HIT, {0: request.hit_size}
-    if request.reply == REPLY_META:
+    if shape.reply == REPLY_META:
         return known_meta(request, text, position, newline)
     keys, index = request.keys, 0
     sizes: Dict[int, int] = {}
@@ -4331,7 +4333,7 @@ def known_meta(
 ) -> Tuple[int, Optional[int], Optional[Dict[int, int]]]:
     """The same for a meta command: a line with flags, or a value."""
     words = text[position : newline - 2].split(b" ")
-    outcome = META_OUTCOMES[request.form[:2]].get(words[0])
+    outcome = META_OUTCOMES[request.shape.form[:2]].get(words[0])
     if words[0] != b"VA" or outcome is None:
         return newline, outcome, None
     try:
@@ -4437,7 +4439,6 @@ class Matcher:
 
     ENDED_MAX = 4096  # closed connections remembered
     KEY_CACHE_MAX = 65536  # key codes remembered
-    KNOWN_MAX = 65536  # lines remembered
     HELD_TOTAL_MAX = 64 << 20  # bytes that wait on all connections; see hold()
     HELD_SMALL = 4096  # bytes on one connection that do not count
 
@@ -4448,10 +4449,11 @@ class Matcher:
         secret: bytes,
         responses: bool = True,
         reads: bool = True,
-        server: Callable[[int, int, bytes], Optional[ServerName]] = lambda *_: None,
+        server: Callable[[int, int, int, bytes], Optional[ServerName]] = lambda *_: None,
     ) -> None:
         self.ledger = Ledger()
-        self.connections: Dict[int, Connection] = {}
+        self.connections: Dict[bytes, Connection] = {}  # by sock_id, packed
+        self._by_sock: Dict[bytes, Connection] = {}  # the same by all of sock, as it was last
         self.open_count = 0
         self.total_count = 0
         self.opened_count = 0
@@ -4467,39 +4469,40 @@ class Matcher:
         # While this is a list, operations wait in it; see Connection._match_tentatively.
         self.held: Optional[List[Tuple[Connection, Request, int, int]]] = None
         self._key_codes: Dict[bytes, int] = {}
-        self.known_requests: Dict[bytes, KnownRequest] = {}  # by their lines
+        self.known = KnownRequests(self._code_of)
         self._held: Dict[Connection, int] = {}  # see hold()
         self._held_total = 0
-        self._ended: Deque[Tuple[int, Connection]] = deque()
-        self._closed_now: List[Tuple[int, Connection, int, int]] = []
-        self._closed_before: List[Tuple[int, Connection, int, int]] = []
+        self._ended: Deque[Connection] = deque()
+        self._closed_now: List[Tuple[Connection, int]] = []
+        self._closed_before: List[Tuple[Connection, int]] = []
 
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
-        connections, known_requests, sink = self.connections, self.known_requests, self._sink
+        by_sock, sink = self._by_sock, self._sink
+        known_requests, learn = self.known.by_line, self.known.learn
         responses, held = self.responses, self._held
         understood = hits = misses = operations = 0
-        for kind, time_ns, sock_id, port, peer, offset, length, data, mark in segments:
-            found = connections.get(sock_id)
-            if found is not None and found.peer != peer:
-                if not self._is_same(found, time_ns, port, peer):
-                    found = None  # its memory was used again, and we missed when
+        for kind, time_ns, sock, offset, length, data, mark in segments:
+            found = by_sock.get(sock) or self._find(sock, time_ns)
             # The two common cases first, and written out: see Connection.known.
             if kind == SEND:
                 if found is not None and found.writes_whole and offset == found.send_next:
                     waiting = found.known
                     if waiting and waiting[0][1]:
                         request, asked_ns, batch = waiting[0]
-                        outcome = request.replies.get(data)
-                        size = request.value_size
+                        shape = request.shape
+                        outcome = shape.replies.get(data)
+                        size = shape.value_size
                         if outcome is None:
                             if (
                                 length == request.hit_length
-                                and data.startswith(request.hit_head)
-                                and data.endswith(request.tail)
                                 and (
-                                    len(data) == length
-                                    or request.has_no_value(request.hit_head_length, data, mark)
+                                    (data == request.hit_bare and mark == request.hit_mark)
+                                    or (
+                                        len(data) == length
+                                        and data.startswith(request.hit_head)
+                                        and data.endswith(shape.tail)
+                                    )
                                 )
                             ) or request.is_hit(data, length, mark):
                                 outcome = HIT
@@ -4507,9 +4510,10 @@ class Matcher:
                                 hits += 1
                         elif len(data) != length:
                             outcome = None
-                        elif request.is_get:
-                            hits += outcome == HIT
-                            misses += outcome == MISS
+                        elif outcome == MISS:
+                            misses += 1
+                        elif outcome == HIT:
+                            hits += 1
                         if outcome is not None:
                             waiting.popleft()
                             if held and not waiting:
@@ -4523,17 +4527,17 @@ class Matcher:
                                     asked_ns,
                                     time_ns - asked_ns if time_ns > asked_ns else 0,
                                     found.number,
-                                    request.form,
+                                    shape.form,
                                     outcome,
                                     batch,
                                     0,
                                     request.code,
                                     size,
-                                    request.exptime,
+                                    shape.exptime,
                                 )
                             )
                             continue
-                found = found or self._add(sock_id, time_ns, port, peer, OUT_OF_STEP)
+                found = found or self._add(sock, time_ns, OUT_OF_STEP)
                 found.send(time_ns, offset, length, data, mark)
             elif kind == RECV:
                 if (
@@ -4543,34 +4547,34 @@ class Matcher:
                     and not found.known
                     and time_ns != found.batch_time_ns
                 ):
-                    request = known_requests.get(data)
-                    if request is None:  # then perhaps its value follows, or it is new
+                    asked = known_requests.get(data)
+                    if asked is None:  # then perhaps its value follows, or it is new
                         line = data[: data.find(b"\n") + 1]
-                        request = known_requests.get(line) or self.learn(line)
+                        asked = known_requests.get(line) or learn(line)
                     if (
-                        request is not None
-                        and request.read_length == length
-                        and (responses or len(request.codes) == 1)
+                        asked is not None
+                        and asked.read_length == length
+                        and (responses or len(asked.codes) == 1)
                     ):
                         if responses:
-                            found.known.append([request, time_ns, 0])  # type: ignore[union-attr]
+                            found.known.append((asked, time_ns, 0))  # type: ignore[union-attr]
                         else:
-                            self.emit_known(found, (request, time_ns, 0), NONE, None, 0)
+                            self.emit_known(found, (asked, time_ns, 0), NONE, None, 0)
                         found.recv_next = (offset + length) & 0xFFFFFFFF
                         found.batch_time_ns = time_ns
                         found.batch_position = 1
                         found.answered = False
                         understood += length
                         continue
-                found = found or self._add(sock_id, time_ns, port, peer, OUT_OF_STEP)
+                found = found or self._add(sock, time_ns, OUT_OF_STEP)
                 found.receive(time_ns, offset, length, data, mark)
             elif kind == OPEN:
-                found = self._add(sock_id, time_ns, port, peer, IN_STEP, data)
+                found = self._add(sock, time_ns, IN_STEP, data)
                 found.recv_next = offset
                 found.send_next = length
             elif found is not None and not found.ended:
                 found.final = (offset, length) if offset >= 0 else None
-                self._closed_now.append((sock_id, found, time_ns, port))
+                self._closed_now.append((found, time_ns))
         self.ledger.understood_bytes += understood
         self.operations += operations
         self.hits += hits
@@ -4581,49 +4585,62 @@ class Matcher:
             self._close(*closed)
         self._closed_before, self._closed_now = self._closed_now, []
 
-    def _is_same(self, connection: Connection, time_ns: int, port: int, peer: int) -> bool:
-        """Another process, or the first: is it the same connection still?"""
-        if (connection.peer ^ peer) & 0xFFFFFFFF:
-            return False
-        if peer >> 32:
-            connection.peer = peer
-        if peer >> 32 and not connection.named:  # when it opened, nobody had it yet
-            connection.named = True
-            server = self._server(port, peer, b"")
-            if server:
-                self._on_connection(time_ns, connection.number, port, SERVED, server)
-        return True
+    def _find(self, sock: bytes, time_ns: int) -> Optional[Connection]:
+        """A connection whose sock is another than when it was seen last, if it is the same."""
+        connection = self.connections.get(sock[:SOCK_ID_BYTES])
+        if connection is None:
+            return None
+        _, pid, peer, port = SOCK.unpack(sock)
+        if SOCK.unpack(connection.sock)[2:] != (peer, port):
+            return None  # its memory was used again, and we missed when
+        if pid:  # another process has it, or the first
+            self._by_sock.pop(connection.sock, None)
+            self._by_sock[sock] = connection
+            connection.sock = sock
+            if not connection.named:
+                connection.named = True
+                server = self._server(port, pid, peer, b"")
+                if server:
+                    self._on_connection(time_ns, connection.number, port, SERVED, server)
+        return connection
 
-    def _add(
-        self, sock_id: int, time_ns: int, port: int, peer: int, state: int, ends: bytes = b""
-    ) -> Connection:
-        old = self.connections.get(sock_id)
+    def _add(self, sock: bytes, time_ns: int, state: int, ends: bytes = b"") -> Connection:
+        _, pid, peer, port = SOCK.unpack(sock)
+        old = self.connections.get(sock[:SOCK_ID_BYTES])
         if old:
-            self._close(sock_id, old, time_ns, port)
+            self._close(old, time_ns)
+            self._remove(old)
         self.total_count += 1
         self.opened_count += state == IN_STEP
         self.open_count += 1
-        connection = Connection(self, self.total_count, state, peer)
-        self.connections[sock_id] = connection
+        connection = Connection(self, self.total_count, state, sock)
+        self.connections[sock[:SOCK_ID_BYTES]] = self._by_sock[sock] = connection
         kind = OPEN if state == IN_STEP else RECV
-        server = self._server(port, peer, ends)
+        server = self._server(port, pid, peer, ends)
         connection.named = server is not None
         self._on_connection(time_ns, connection.number, port, kind, server)
         return connection
 
-    def _close(self, sock_id: int, connection: Connection, time_ns: int, port: int) -> None:
+    def _remove(self, connection: Connection) -> None:
+        """Unless another one has its place by now."""
+        sock = connection.sock
+        for place, name in ((self.connections, sock[:SOCK_ID_BYTES]), (self._by_sock, sock)):
+            if place.get(name) is connection:
+                del place[name]
+
+    def _close(self, connection: Connection, time_ns: int) -> None:
         if connection.ended:
             return
         connection.close()
         self.open_count -= 1
+        port = SOCK.unpack(connection.sock)[3]
         self._on_connection(time_ns, connection.number, port, CLOSE, None)
         # Bytes that came before a reset may be read after it: keep its place a while.
-        self._ended.append((sock_id, connection))
+        self._ended.append(connection)
         if len(self._ended) > self.ENDED_MAX:
-            oldest_id, oldest = self._ended.popleft()
+            oldest = self._ended.popleft()
             self._forget(oldest)
-            if self.connections.get(oldest_id) is oldest:
-                del self.connections[oldest_id]
+            self._remove(oldest)
 
     def _forget(self, connection: Connection) -> None:
         """Count what a closed connection moved and no segment told of."""
@@ -4638,7 +4655,7 @@ class Matcher:
 
     def finish(self) -> None:
         """The recording ends: nothing more will be answered."""
-        for _, connection in self._ended:
+        for connection in self._ended:
             self._forget(connection)
         self._ended.clear()
         for connection in self.connections.values():
@@ -4695,7 +4712,7 @@ class Matcher:
     def emit_known(
         self,
         connection: Connection,
-        known: Sequence[Any],
+        known: Tuple[KnownRequest, int, int],
         outcome: int,
         sizes: Optional[Dict[int, int]],
         time_ns: int,
@@ -4703,27 +4720,26 @@ class Matcher:
         """The same for one of Connection.known. sizes: see known_values."""
         request, asked_ns, batch = known
         latency_ns = max(time_ns - asked_ns, 0) if time_ns else 0
-        is_get = request.is_get
-        size, result = request.value_size, outcome
+        shape = request.shape
+        size, result = shape.value_size, outcome
         for position, code in enumerate(request.codes):
             if sizes is not None:
                 size = sizes.get(position, NO_SIZE)
                 result = HIT if position in sizes else MISS
-            if is_get:
-                self.hits += result == HIT
-                self.misses += result == MISS
+            self.hits += result == HIT
+            self.misses += result == MISS
             self._sink(
                 (
                     asked_ns,
                     latency_ns,
                     connection.number,
-                    request.form,
+                    shape.form,
                     result,
                     batch,
                     position,
                     code,
                     size,
-                    request.exptime,
+                    shape.exptime,
                 )
             )
             latency_ns = 0
@@ -4738,15 +4754,6 @@ class Matcher:
         self._held_total += held_bytes - self._held.get(connection, 0)
         self._held[connection] = held_bytes
         return self._held_total <= self.HELD_TOTAL_MAX
-
-    def learn(self, line: bytes) -> Optional[KnownRequest]:
-        """A line that is not among the known ones: is it of a common kind?"""
-        request = known_request(line, self._code_of)
-        if request and len(request.codes) == 1:  # several keys seldom come again together
-            if len(self.known_requests) >= self.KNOWN_MAX:
-                self.known_requests.clear()
-            self.known_requests[line] = request
-        return request
 
     def _code_of(self, key: bytes) -> int:
         return self._key_codes.get(key) or self._encode_key(key)
@@ -5723,7 +5730,9 @@ def compare(first_path: str, second_path: str) -> List[Line]:
     )
     depth = equal("pipelining, mean", *(r["pipelining"]["mean_depth"] for r in pair))
     sizes = [Counter({s: n for s, n in a.value_sizes.items() if s != NO_SIZE}) for a in (one, two)]
-    lifetimes = [f"{len(analysis.exptimes):,} kinds" for analysis in (one, two)]
+    exptimes = [one.exptimes, two.exptimes]
+    lifetimes = [f"{len(counts):,} kinds" for counts in exptimes]
+    gets = [keys_per_get(analysis.key_places) for analysis in (one, two)]
     return [
         show("profile", *(os.path.basename(printable(p["path"])) for p in profiles)),
         show("source", *(printable(f"{p['source']}, {p['hook']}") for p in profiles)),
@@ -5733,10 +5742,10 @@ def compare(first_path: str, second_path: str) -> List[Line]:
         equal("connections", *(report["connections"] for report in pair)),
         *compare_commands(*(report["commands"] for report in pair)),
         equal("hit ratio", *(report["hit_ratio"] for report in pair)),
-        same_counts("key sizes", one.key_sizes, two.key_sizes),
-        same_counts("value sizes", *sizes),
-        Line("times to live", lifetimes[0], lifetimes[1], one.exptimes == two.exptimes),
-        same_counts("keys per get", keys_per_get(one.key_places), keys_per_get(two.key_places)),
+        *same_counts("key sizes", [one.key_sizes, two.key_sizes], "{:,} bytes"),
+        *same_counts("value sizes", sizes, "{:,} bytes"),
+        *same_counts("times to live", exptimes, "{0[0]} {0[1]}", lifetimes),
+        *same_counts("keys per get", gets, "{:,} keys"),
         *compare_keys(one.keys, two.keys, same_secret),
         depth if reads else depth._replace(same=None),
         show("operations/s", *(human_number(r["operations_per_second"]) for r in pair)),
@@ -5755,7 +5764,10 @@ def show(name: str, first: str, second: str) -> Line:
 
 def equal(name: str, first: Optional[float], second: Optional[float]) -> Line:
     """A line with one number a profile."""
-    return Line(name, human_number(first), human_number(second), first == second)
+    texts = human_number(first), human_number(second)
+    if first != second and texts[0] == texts[1]:
+        texts = repr(first), repr(second)
+    return Line(name, *texts, first == second)
 
 
 def human_number(number: Optional[float]) -> str:
@@ -5763,14 +5775,39 @@ def human_number(number: Optional[float]) -> str:
     return "-" if number is None else f"{number:,}" if type(number) is int else f"{number:,.6g}"
 
 
-def same_counts(name: str, first: Counter[int], second: Counter[int]) -> Line:
-    """A line on two distributions: the same only if each value is there as often."""
+def same_counts(
+    name: str, pair: Sequence[Counter[Any]], value: str, texts: Optional[Sequence[str]] = None
+) -> List[Line]:
+    """Lines on two distributions: the same only if each value is there as often.
 
-    def text(counts: Counter[int]) -> str:
-        sizes = describe_sizes(counts)
-        return f"{sizes['min']}..{sizes['max']}, mean {sizes['mean']}" if sizes else "-"
+    value: how a value is written. texts: one a profile; else sizes are described. If a
+    difference cannot be seen in these, there are more lines.
+    """
+    first, second = pair
+    one, two = texts or [describe_counts(counts) for counts in pair]
+    lines = [Line(name, one, two, first == second)]
+    if first != second and one == two:
+        lines += differences(first, second, value)
+    return lines
 
-    return Line(name, text(first), text(second), first == second)
+
+def describe_counts(counts: Counter[int]) -> str:
+    """1..200, mean 33.3"""
+    sizes = describe_sizes(counts)
+    return f"{sizes['min']}..{sizes['max']}, mean {sizes['mean']}" if sizes else "-"
+
+
+DIFFERENCES_SHOWN = 3
+
+
+def differences(first: Counter[Any], second: Counter[Any], value: str) -> List[Line]:
+    """The values whose counts differ most. value: how one is written."""
+    unequal = [each for each in first.keys() | second.keys() if first[each] != second[each]]
+    unequal.sort(key=lambda each: (-abs(first[each] - second[each]), each))
+    return [
+        equal(f"  {value.format(each)}", first[each], second[each])
+        for each in unequal[:DIFFERENCES_SHOWN]
+    ]
 
 
 def keys_per_get(places: Counter[int]) -> Counter[int]:
@@ -5796,15 +5833,15 @@ def compare_commands(first: Dict[str, Any], second: Dict[str, Any]) -> List[Line
 
 def compare_keys(first: Counter[int], second: Counter[int], same_secret: bool) -> List[Line]:
     """How many keys there are, how popular, and, if the hashes can tell, which."""
-    popularity = [sorted(keys.values(), reverse=True) for keys in (first, second)]
-    hottest = [f"hottest {counts[0]:,}" if counts else "-" for counts in popularity]
+    popularity = [Counter(keys.values()) for keys in (first, second)]
+    hottest = [f"hottest {max(counts):,}" if counts else "-" for counts in popularity]
     lines = [
         equal("different keys", len(first), len(second)),
-        Line("key popularity", hottest[0], hottest[1], popularity[0] == popularity[1]),
+        *same_counts("key popularity", popularity, "used {:,} times", hottest),
     ]
     if same_secret:
         both = f"{len(first.keys() & second.keys()):,} in both"
-        lines.append(Line("which keys", both, both, first == second))
+        lines += same_counts("which keys", (first, second), "{:016x}", (both, both))
     else:
         lines.append(show("which keys", "not known:", "needs one --salt"))
     return lines
@@ -6685,7 +6722,17 @@ Expect = Tuple[Form, int, Tuple[int, ...], int, int, bytes]
 class Batch:
     """Requests that go out in one write."""
 
-    __slots__ = ("tick", "number", "kind", "parts", "expects", "late", "waits", "due_ns")
+    __slots__ = (
+        "tick",
+        "number",
+        "kind",
+        "parts",
+        "expects",
+        "late",
+        "waits",
+        "due_ns",
+        "queued_at_ns",
+    )
 
     def __init__(self, tick: int, number: int, kind: int) -> None:
         self.tick = tick  # of the recording, since the first pass began
@@ -6696,6 +6743,7 @@ class Batch:
         self.late = False  # has it a part that is Late?
         self.waits = False  # did its client have all answers when it sent this?
         self.due_ns = 0
+        self.queued_at_ns = -1  # Engine.idle_ns when it began to wait for its connection
 
 
 class Pace:
@@ -7302,7 +7350,12 @@ class Engine:
         self.unknown_uniques = 0
         self.not_sent = 0  # requests that were due when it ended
         self.lateness: List[int] = []  # ns, of writes, since the last report
+        self.idle_ns = 0  # time with nothing to do
+        self.waited_ns = 0  # of all lateness, what passed so: only the target was waited for
+        self.first_ns = self.last_ns = 0  # the first write; the last write or answer
+        self.first_tick = self.last_tick = 0  # of the first and the last batch that was sent
         self.stopped = False
+        self.cut_short = False  # stopped before all was sent
         self.fatal: Optional[MembenchError] = None
         self._closed_loop = not pace.speed
         self._feed = feed
@@ -7349,7 +7402,12 @@ class Engine:
             if self.fatal:
                 return
         else:
-            self.stopped = True
+            self.stop()
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self.stopped = True
+        self.cut_short = not self._exhausted or bool(self._ready) or self._queued > 0
 
     def finish(self, seconds: float, on_tick: Callable[[], bool]) -> None:
         """Until all is sent and answered, or so long nothing came; then close all.
@@ -7368,7 +7426,7 @@ class Engine:
                 self._sweep(now_ns)
             self._run_on()
             if not self.stopped and not on_tick():
-                self.stopped = True
+                self.stop()
                 self._drop_queues(now_ns)
                 last_ns, seconds = now_ns, min(seconds, 1.0)
             if self.bytes_received != received and not self.stopped:
@@ -7393,7 +7451,8 @@ class Engine:
             link.queue.clear()
         self._ready.clear()
         if not self.fatal:
-            passed = (now_ns - self.pace.start_ns) * self.pace.speed // TICK_NS
+            start_ns = self.pace.start_ns or now_ns  # 0: it has not begun
+            passed = (now_ns - start_ns) * self.pace.speed // TICK_NS
             batches = [batch for batch in batches if self.pace.speed and batch.tick < passed]
         self.not_sent += sum(len(batch.expects) for batch in batches)
 
@@ -7455,7 +7514,9 @@ class Engine:
         """Wait for sockets, to the microsecond, and serve them."""
         if seconds > 0:
             # epoll's own timeout is in whole milliseconds.
+            began_ns = time.monotonic_ns()
             select.select((self._epoll,), (), (), seconds)
+            self.idle_ns += time.monotonic_ns() - began_ns
         for fd, events in self._epoll.poll(0, 1024):
             link = self._by_fd.get(fd)
             if link is None:
@@ -7528,7 +7589,7 @@ class Engine:
                 return
             raise ConnectionResetError
         self.bytes_received += len(data)
-        now_ns = time.monotonic_ns()
+        now_ns = self.last_ns = time.monotonic_ns()
         link.read(data, now_ns)
         if not link.waiting:
             if link.queue:
@@ -7635,6 +7696,7 @@ class Engine:
         return link.waiting > 0 and (self._closed_loop or batch.waits or batch.late)
 
     def _enqueue(self, link: Link, batch: Batch, now_ns: int) -> None:
+        batch.queued_at_ns = self.idle_ns
         link.queue.append(batch)
         self._queued += 1
         if link.socket is None:
@@ -7668,6 +7730,13 @@ class Engine:
             due_ns = now_ns
         else:
             self.lateness.append(now_ns - due_ns)
+            if batch.queued_at_ns >= 0:
+                self.waited_ns += self.idle_ns - batch.queued_at_ns
+        self.last_ns = now_ns
+        if batch.tick > self.last_tick:
+            self.last_tick = batch.tick
+        if not self.first_ns:
+            self.first_ns, self.first_tick = now_ns, batch.tick
         pending = link.pending
         for expect in batch.expects:
             form = expect[0]
@@ -7732,6 +7801,16 @@ class Engine:
 
     # -- results --
 
+    def spans(self) -> List[List[float]]:
+        """From when to when requests were sent and answered, and, of the same, recorded.
+
+        In seconds since the start, and since the recording's; empty if nothing was sent.
+        """
+        if not self.first_ns:
+            return [[], []]
+        sent = [(ns - self.pace.start_ns) / 1e9 for ns in (self.first_ns, self.last_ns)]
+        return [sent, [tick / TICKS_PER_SECOND for tick in (self.first_tick, self.last_tick)]]
+
     def count_sent(self) -> None:
         """Count what was sent since the last call; not done at once because that is slower."""
         for form, keys, outcomes, latency, _, _ in self._sent:
@@ -7760,6 +7839,7 @@ class Engine:
             "connection_failures": dict(self.failures),
             "unknown_uniques": self.unknown_uniques,
             "not_sent": self.not_sent,
+            "waited_ns": self.waited_ns,
             "skipped": dict(encoder.skipped),
         }
 
@@ -7939,7 +8019,8 @@ def ratio(hits: int, misses: int) -> Optional[float]:
 
 def replay_report(about: Dict[str, Any], counts: Dict[str, Any]) -> Dict[str, Any]:
     """What --stats-json holds. counts: as Engine.counts, added up over workers or shards."""
-    seconds = about["duration_seconds"]
+    seconds = span_seconds(about["span"])
+    recorded_seconds = span_seconds(about["recorded"]["span"])
     commands: Dict[str, Any] = {}
     gets = [0, 0, 0, 0]  # hits, misses, recorded hits, recorded misses
     errors = Counter({TIMEOUT: 0, CONNECTION: 0, PROTOCOL: 0, "server": 0})
@@ -7972,12 +8053,14 @@ def replay_report(about: Dict[str, Any], counts: Dict[str, Any]) -> Dict[str, An
             "recorded_latency_us": describe_histogram(counted["recorded_latency"]),
         }
     operations = sum(command["operations"] for command in commands.values())
+    recorded_rate = rate(operations, recorded_seconds)
     failed = sum(errors.values()) - errors["server"] + counts["not_sent"]
     return {
         **about,
         "requests": sum(command["requests"] for command in commands.values()),
         "operations": operations,
         "operations_per_second": rate(operations, seconds),
+        "recorded": {**about["recorded"], "operations_per_second": recorded_rate},
         "hits": gets[0],
         "misses": gets[1],
         "hit_ratio": ratio(gets[0], gets[1]),
@@ -7985,6 +8068,7 @@ def replay_report(about: Dict[str, Any], counts: Dict[str, Any]) -> Dict[str, An
         "errors": dict(errors),
         "failed_requests": failed,
         "lateness_us": describe_histogram(counts["lateness"]),
+        "fell_behind": what_fell_behind(counts),
         "latency_us": describe_histogram(total.get("latency", {})),
         "recorded_latency_us": describe_histogram(total.get("recorded_latency", {})),
         "commands": commands,
@@ -7997,6 +8081,34 @@ def rate(count: int, seconds: float) -> Optional[float]:
     return round(count / seconds, 1) if seconds else None
 
 
+def span_seconds(span: Sequence[float]) -> float:
+    """From the first request to the last. span: (from, to), or () if there was none."""
+    return span[1] - span[0] if span else 0.0
+
+
+def join_spans(spans: Iterable[Sequence[float]]) -> List[float]:
+    """The span that holds all of these."""
+    found = [span for span in spans if span]
+    return [min(span[0] for span in found), max(span[1] for span in found)] if found else []
+
+
+FELL_BEHIND_US = 10_000.0  # p99 of lateness; what wakes us up late on a busy machine is less
+
+
+def what_fell_behind(counts: Dict[str, Any]) -> Optional[str]:
+    """Who made requests late: target, replay, or None if they went out in time.
+
+    A late request waited for this process to come to it; or for its connection: to be made,
+    to take more bytes, to bring an answer. The target is to blame for so much of the latter
+    as this process was idle.
+    """
+    lateness = counts["lateness"]
+    if (describe_histogram(lateness) or {"p99": 0})["p99"] < FELL_BEHIND_US:
+        return None
+    late_ns = sum(int(ticks) * count * TICK_NS for ticks, count in lateness.items())
+    return "target" if counts["waited_ns"] > late_ns / 2 else "replay"
+
+
 def merge_replays(paths: Sequence[str]) -> Dict[str, Any]:
     """The results of several shards as one. Histograms add up, so percentiles are exact."""
     counts: Dict[str, Any] = {}
@@ -8007,6 +8119,8 @@ def merge_replays(paths: Sequence[str]) -> Dict[str, Any]:
                 result = json.load(file)
             if result.get("membench_replay") != 1:
                 raise ValueError
+            for text in result["shards"]:
+                Share(*map(int, text.split("/")))
             add_counts(counts, result["counts"])
             abouts.append({key: result[key] for key in ABOUT})
         except OSError as error:
@@ -8020,14 +8134,36 @@ def merge_replays(paths: Sequence[str]) -> Dict[str, Any]:
             ) from None
     about = dict(abouts[0])
     about["shards"] = [shard for each in abouts for shard in each["shards"]]
-    if len(set(about["shards"])) < len(about["shards"]):
-        raise MembenchError("a shard is there twice", "give each shard's results once")
+    about["missing_shards"] = missing_shards(about["shards"])
+    about["ended_by"] = next((each["ended_by"] for each in abouts if each["ended_by"]), None)
+    about["span"] = join_spans(each["span"] for each in abouts)
+    span = join_spans(each["recorded"]["span"] for each in abouts)
+    about["recorded"] = {**about["recorded"], "span": span}
     ends = [each["started_unix"] + each["duration_seconds"] for each in abouts]
     about["started_unix"] = min(each["started_unix"] for each in abouts)
     about["duration_seconds"] = round(max(ends) - about["started_unix"], 3)
     about["workers"] = sum(each["workers"] for each in abouts)
     about["fatal"] = next((each["fatal"] for each in abouts if each["fatal"]), None)
     return replay_report(about, counts)
+
+
+def missing_shards(shards: Sequence[str]) -> List[str]:
+    """Those that are not among these, which are texts as 0/4. Raises MembenchError."""
+    again = [shard for shard, count in Counter(shards).items() if count > 1]
+    if again:
+        raise MembenchError(
+            f"shard {printable(again[0])} is there twice", "give each shard's results once"
+        )
+    totals = {shard.partition("/")[2] for shard in shards}
+    if len(totals) > 1:
+        raise MembenchError(
+            f"shards of {printable(' and of '.join(sorted(totals)))} do not belong together",
+            "give the results of one replay",
+        )
+    total = totals.pop()
+    every = (f"{index}/{total}" for index in range(int(total)))
+    there = set(shards)
+    return [shard for shard in every if shard not in there]
 
 
 ABOUT = (
@@ -8039,6 +8175,8 @@ ABOUT = (
     "workers",
     "started_unix",
     "duration_seconds",
+    "span",
+    "ended_by",
     "fatal",
     "recorded",
 )
@@ -8073,6 +8211,7 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
     counts = report["counts"]
     recorded = report["recorded"]
     lines = [
+        *render_cut(report),
         f"Requests       {report['requests']:>12,}",
         f"Operations     {report['operations']:>12,}   "
         f"{human_rate(report['operations_per_second'])}/s, "
@@ -8087,9 +8226,11 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
     lateness = report["lateness_us"]
     if lateness:
         lines.append(
-            f"Sent late by   {lateness['p50']:>12,.1f} us p50, {lateness['p99']:,.1f} p99, "
-            f"{lateness['max']:,.1f} max"
+            f"Sent late by   {human_us(lateness['p50']):>12} us p50, "
+            f"{human_us(lateness['p99'])} p99, {human_us(lateness['max'])} max"
         )
+    if report["fell_behind"]:
+        lines.append(f"Fell behind    {FELL_BEHIND_TEXTS[report['fell_behind']]}")
     if counts["skipped"]:
         skipped = ", ".join(f"{printable(n)} {c:,}" for n, c in sorted(counts["skipped"].items()))
         lines.append(f"Skipped        {skipped}")
@@ -8105,19 +8246,43 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
     return lines
 
 
+FELL_BEHIND_TEXTS = {
+    "replay": "this side: add --workers, up to the CPUs, or machines (--shard)",
+    "target": "the target: requests waited for its answers; try a lower --speed",
+}
+
+
+def render_cut(report: Dict[str, Any]) -> List[str]:
+    """Why not all of the recording was sent, if somebody wanted that."""
+    whole = len(report["shards"]) == int(report["shards"][0].partition("/")[2])
+    total = report["recorded"]["operations"] if whole else None
+    if not report["ended_by"] or (total and report["operations"] >= total):
+        return []
+    of = f" of {total:,}" if total else ""
+    why = "Ended by --duration" if report["ended_by"] == "duration" else "Interrupted"
+    return [f"{why}: {report['operations']:,}{of} operations were sent", ""]
+
+
+def human_us(us: Optional[float]) -> str:
+    """12.3, 123, 1,230: no digit that a histogram of 3 digits and 0.1 us does not have."""
+    return "-" if us is None else f"{us:,.1f}" if us < 100 else f"{us:,.0f}"
+
+
 def render_replay_latency(report: Dict[str, Any]) -> List[str]:
     """Latency of each command, and below it that of the recorded server."""
     names = ("p50", "p90", "p95", "p99", "p999", "max")
     lines = ["Latency (us)      p50       p90       p95       p99     p99.9         max"]
     rows = [*report["commands"].items(), ("all", report)]
     for command_name, command in rows:
-        for title, found in (
-            (printable(command_name)[:11], command["latency_us"]),
-            ("  recorded", command["recorded_latency_us"]),
-        ):
-            if found:
-                numbers = "".join(f"{found[name]:>10,.1f}" for name in names[:-1])
-                lines.append(f"{title:<11}{numbers}{found['max']:>12,.1f}")
+        own, recorded = command["latency_us"], command["recorded_latency_us"]
+        if not own and not recorded:
+            continue
+        titles = [printable(command_name)[:11], "  recorded"]
+        for title, found in zip(titles, (own, recorded) if recorded else (own,)):
+            numbers = [human_us((found or {}).get(name)) for name in names]
+            lines.append(
+                f"{title:<11}{''.join(f'{n:>10}' for n in numbers[:-1])}{numbers[-1]:>12}"
+            )
     return lines
 
 
@@ -8224,8 +8389,11 @@ def run_worker(job: Job, index: int, commands: int, output: int) -> None:
     try:
         engine.prime()
         send({"ready": True})
-        pace.start_ns = int(os.read(commands, 64) or b"0")
-        if pace.start_ns:
+        told = os.read(commands, 64).split()  # when to begin, or 0: not at all
+        pace.start_ns = int(told[-1]) if told else 0
+        if not pace.start_ns:
+            engine.stop()
+        else:
             while time.monotonic_ns() < pace.start_ns and not reporter.stopping():
                 time.sleep(min(max((pace.start_ns - time.monotonic_ns()) / 1e9, 0), 0.05))
             engine.run(reporter.tick)
@@ -8241,7 +8409,14 @@ def run_worker(job: Job, index: int, commands: int, output: int) -> None:
     counts["lateness"] = lateness
     counts["out_of_time"] = timetable.out_of_time
     counts["shared_keys"] = keys.shared if not index else 0
-    send({"result": counts, "fatal": fatal and [str(fatal), fatal.hint]})
+    send(
+        {
+            "result": counts,
+            "spans": engine.spans(),
+            "cut_short": engine.cut_short,
+            "fatal": fatal and [str(fatal), fatal.hint],
+        }
+    )
 
 
 class Reporter:
@@ -8316,6 +8491,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
+        self.number = 0  # of the signal
 
     def __enter__(self) -> Stop:
         self._old = {number: signal.signal(number, self._request) for number in self.SIGNALS}
@@ -8325,10 +8501,10 @@ class Stop:
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
-    def _request(self, _number: int, _frame: Any) -> None:
+    def _request(self, number: int, _frame: Any) -> None:
         if self.requested:  # asked twice: do not wait for who reads our pipe
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self.number = True, number
 
 
 class Status:
@@ -8545,10 +8721,14 @@ def record(options: argparse.Namespace) -> int:
             if not options.quiet:
                 what = f"{source.name} with the {source.hook} hook, {watched.why}"
                 say(f"recording {what}; Ctrl-C ends it")
+                if watched.unserved:
+                    say(f"nothing listens on {ports_text(watched.unserved)} now: waiting for it")
+            wait_ms = POLL_MS
             while not stop.requested and not is_over(source, started_ns, options.duration):
-                segments = source.read(POLL_MS)
+                segments = source.read(wait_ms)
                 if segments is None:
                     break
+                wait_ms = next_wait_ms(wait_ms, len(segments))
                 take_in(segments, source, matcher, profile)
                 status.update(watched)
             duration_ns = source.now() - started_ns
@@ -8565,7 +8745,17 @@ def record(options: argparse.Namespace) -> int:
     return 0
 
 
-POLL_MS = 10  # what waits longer is worked off at one go, and in the way of the server
+POLL_MS, POLL_MS_MAX = 10, 100
+SEGMENTS_AT_ONCE = 100
+
+
+def next_wait_ms(wait_ms: int, came: int) -> int:
+    """How long to wait so that about SEGMENTS_AT_ONCE come, after so many came in wait_ms.
+
+    To wake up costs as much as some dozens of segments. But what waits longer is worked off at
+    one go, which can be in the way of the server.
+    """
+    return min(max(wait_ms * SEGMENTS_AT_ONCE // max(came, 1), POLL_MS), POLL_MS_MAX)
 
 
 def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:
@@ -8664,7 +8854,7 @@ def open_ebpf(
     )
     for server in watched.servers:
         for port in server.ports:  # learns their names while it may look into them
-            source.server(port, server.pid << 32, b"")
+            source.server(port, server.pid, 0, b"")
     return source
 
 
@@ -8750,8 +8940,8 @@ def find_servers() -> List[Server]:
 
 def listening_ports(pid: str, inodes: Set[str]) -> List[int]:
     """The ports that a process with these sockets listens on."""
-    listeners = (s for s in tcp_sockets(pid) if s.state == TCP_LISTEN and s.inode in inodes)
-    return sorted({listener.local_port for listener in listeners})
+    listeners = tcp_sockets(pid, TCP_LISTEN)
+    return sorted({listener.local_port for listener in listeners if listener.inode in inodes})
 
 
 def listening_paths(pid: str, inodes: Set[str]) -> List[str]:
@@ -8787,6 +8977,7 @@ class Watched(NamedTuple):
     pid: int  # 0: any process
     why: str
     servers: List[Server]  # those that were here when the recording began
+    unserved: List[int]  # ports where a server should listen, and none did then
 
 
 def choose_watched(options: argparse.Namespace) -> Watched:
@@ -8803,7 +8994,27 @@ def choose_watched(options: argparse.Namespace) -> Watched:
         ports, why = choose_ports(options.port, kind, side, pid, servers)
         why = f"clients of {why}" if side == "client" else why
     why += f", process {pid} alone" if pid else ""
-    return Watched(ports, path, side, pid, why, servers)
+    unserved: List[int] = []
+    if ports and kind != "file" and side == "server":
+        served = {port for server in servers for port in server.ports}
+        unserved = [port for port in ports if port not in served]
+        if unserved:  # by a memcached; perhaps something else listens
+            listened = listened_ports()
+            unserved = [port for port in unserved if port not in listened]
+    return Watched(ports, path, side, pid, why, servers, unserved)
+
+
+def listened_ports() -> Set[int]:
+    """The ports that anything listens on, in all network namespaces that may be looked into."""
+    ports: Set[int] = set()
+    seen = set()
+    for pid in ["self", *filter(str.isdigit, os.listdir("/proc"))]:
+        with contextlib.suppress(OSError):
+            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
+            if namespace not in seen:
+                seen.add(namespace)
+                ports.update(s.local_port for s in tcp_sockets(pid, TCP_LISTEN))
+    return ports
 
 
 def choose_ports(
@@ -8881,8 +9092,7 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
 def explain_silent_ports(watched: Watched, served: Set[int], paths: List[str]) -> str:
     """The same for ports; on the ports `served`, and at these paths, a memcached listens."""
     ports = watched.ports
-    sockets = list(tcp_sockets("self"))
-    clients = any(s.remote_port in ports and s.state == TCP_ESTABLISHED for s in sockets)
+    clients = any(s.remote_port in ports for s in tcp_sockets("self", TCP_ESTABLISHED))
     if not served and clients and watched.side == "server":
         return (
             "this machine has clients of such a port, but no server. "
@@ -8894,7 +9104,7 @@ def explain_silent_ports(watched: Watched, served: Set[int], paths: List[str]) -
         if clients:
             return f"the clients of {ports_text(ports)} are idle, as far as membench can see"
         return f"nothing here is connected to {ports_text(ports)}. Another --port?"
-    if not any(s.local_port in ports and s.state == TCP_LISTEN for s in sockets):
+    if not any(s.local_port in ports for s in tcp_sockets("self", TCP_LISTEN)):
         return f"nothing listens on {ports_text(ports)} here. Another --port, or another machine?"
     return f"the server on {ports_text(ports)} is idle, as far as membench can see"
 
@@ -9007,13 +9217,12 @@ def survey(path: str, share: Share) -> Survey:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Send a profile's requests to a target, and report. 1 if one was not answered."""
+    """Send a profile's requests to a target, and report.
+
+    1 if one was not sent or not answered, 128 + the signal's number if a signal ended it.
+    """
     if options.merge:
-        report = merge_replays(options.profile)
-        with ResultFile(options.stats_json) as file:
-            print_result(render_replay(report))
-            file.write(report)
-        return 1 if report["failed_requests"] else 0
+        return merge_command(options)
     path = options.profile[0]
     found = survey(path, options.shard)
     if not found.rows:
@@ -9023,16 +9232,33 @@ def replay(options: argparse.Namespace) -> int:
     if options.dry_run:
         print_result(render_plan(job, found, options.preload))
         return 0
-    with ResultFile(options.stats_json) as file, Stop() as stop:
+    with ResultFile(options.stats_json) as file:
         confirm(options, job, found)
         raise_file_limit(math.ceil(found.peak / job.workers))
-        refused = preload(job, options.quiet) if options.preload else 0
-        report = replay_report(*run_workers(job, options, stop, refused, found))
-        file.write(report)
-        print_result(render_replay(report))
+        with Stop() as stop:
+            refused = preload(job, options.quiet, stop) if options.preload else 0
+            report = replay_report(*run_workers(job, options, stop, refused, found))
+            file.write(report)
+            if report["requests"] or not report["fatal"]:
+                print_result(render_replay(report))
     if report["fatal"]:
         raise MembenchError(*report["fatal"])
+    if report["ended_by"] == "signal":
+        return 128 + stop.number
     return 1 if report["failed_requests"] else 0
+
+
+def merge_command(options: argparse.Namespace) -> int:
+    """Show the results of shards as one. 1 if a request failed, or a shard is missing."""
+    report = merge_replays(options.profile)
+    with ResultFile(options.stats_json) as file:
+        file.write(report)
+        print_result(render_replay(report))
+    missing = report["missing_shards"]
+    if missing:
+        more = f" and {len(missing) - 10:,} more" if len(missing) > 10 else ""
+        say(f"warning: shard {printable(', '.join(missing[:10]))}{more} missing: not counted")
+    return 1 if report["failed_requests"] or missing else 0
 
 
 class ResultFile:
@@ -9113,7 +9339,7 @@ def confirm(options: argparse.Namespace, job: Job, found: Survey) -> None:
         f"replaying {printable(job.path)}: {found.connections:,} connections to "
         f"{printable(job.target.name)}, whose items are written, changed and deleted"
     )
-    if options.yes:
+    if options.yes:  # nothing is asked of the target then: not one request but the recorded
         if not options.quiet:
             say(what)
         return
@@ -9122,9 +9348,30 @@ def confirm(options: argparse.Namespace, job: Job, found: Survey) -> None:
             f"a replay writes to {printable(job.target.name)}, and nobody is here to agree",
             "give --yes if that is wanted",
         )
+    holds = describe_items(job.target)
+    what += f"; it {holds}" if holds else ""
     write_stderr(f"membench: {what}.\nGo on? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise MembenchError("nothing was sent", "answer y, or give --yes")
+
+
+STATS_SECONDS = 2.0
+
+
+def describe_items(target: Target) -> str:
+    """How many items a target holds, in words; "" if it does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        with socket.socket(target.family, socket.SOCK_STREAM) as link:
+            link.settimeout(STATS_SECONDS)
+            link.connect(target.address)
+            link.sendall(b"stats\r\n")
+            replies = link.makefile("rb")
+            for _ in range(1000):
+                words = replies.readline(4096).split()
+                if words[1] == b"curr_items":
+                    items = int(words[2])
+                    return f"holds {items:,} items now" if items else "holds no items now"
+    return ""
 
 
 SPARE_FILES = 32  # what a worker has open besides its connections
@@ -9149,11 +9396,12 @@ def raise_file_limit(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def preload(job: Job, quiet: bool) -> int:
+def preload(job: Job, quiet: bool, stop: Stop) -> int:
     """Store what the recorded server held. Returns how many values were refused."""
     items = Preload(job.path, job.share, KeyTexts()).items()
+    wanted = takewhile(lambda _: not stop.requested, items)
     try:
-        stored, refused = store_all(job.target, items, job.timeout)
+        stored, refused = store_all(job.target, wanted, job.timeout)
     except OSError as error:
         raise MembenchError(
             f"cannot fill {printable(job.target.name)}: {error.strerror or error}",
@@ -9176,7 +9424,6 @@ def run_workers(
     live = LiveLine(options.quiet)
     waiting = set(range(job.workers))
     fatal: Optional[List[str]] = None
-    counts: Dict[str, Any] = {}
     started_unix, stopped = 0.0, False
     while not all(worker.ended for worker in workers):
         if stop.requested and not stopped:
@@ -9189,8 +9436,7 @@ def run_workers(
             for message in worker.messages():
                 fatal = fatal or message.get("fatal")
                 if "result" in message:
-                    worker.result = message["result"]
-                    add_counts(counts, message["result"])
+                    worker.result = message
                 elif "ready" in message:
                     waiting.discard(worker.index)
                 else:
@@ -9209,10 +9455,28 @@ def run_workers(
     seconds = max(time.time() - started_unix, 0) if started_unix else 0.0
     for worker in workers:
         worker.close()
-    if any(worker.result is None for worker in workers):
+    results = [worker.result for worker in workers if worker.result]
+    if len(results) < len(workers):
         fatal = fatal or ["a worker process ended before its time", "its share is not counted"]
+    counts: Dict[str, Any] = {}
+    for result in results:
+        add_counts(counts, result["result"])
     counts.setdefault("preload_refused", refused)
     about = {
+        **describe_replay(job, found, started_unix, results, stop.requested),
+        "duration_seconds": round(seconds, 3),
+        "fatal": fatal,
+    }
+    return about, {**EMPTY_COUNTS, **counts}
+
+
+def describe_replay(
+    job: Job, found: Survey, started_unix: float, results: List[Dict[str, Any]], signalled: bool
+) -> Dict[str, Any]:
+    """What the results are about. results: of the workers, see run_worker."""
+    sent, recorded = (join_spans(result["spans"][i] for result in results) for i in (0, 1))
+    cut_short = any(result["cut_short"] for result in results)
+    return {
         "membench_replay": 1,
         "profile": job.path,
         "target": job.target.name,
@@ -9220,14 +9484,14 @@ def run_workers(
         "shards": [f"{job.share.part}/{job.share.parts}"],
         "workers": job.workers,
         "started_unix": started_unix,
-        "duration_seconds": round(seconds, 3),
-        "fatal": fatal,
+        "span": [round(started_unix + moment, 6) for moment in sent],
+        "ended_by": ("signal" if signalled else "duration") if cut_short else None,
         "recorded": {
             "duration_seconds": round(found.duration, 3),
-            "operations_per_second": rate(found.rows, found.duration),
+            "operations": found.rows * job.loops.times or None,
+            "span": recorded,
         },
     }
-    return about, {**EMPTY_COUNTS, **counts}
 
 
 EMPTY_COUNTS: Dict[str, Any] = {
@@ -9237,6 +9501,7 @@ EMPTY_COUNTS: Dict[str, Any] = {
     "bytes_sent": 0,
     "bytes_received": 0,
     "not_sent": 0,
+    "waited_ns": 0,
     "skipped": {},
     "lateness": {},
 }
@@ -9311,6 +9576,9 @@ def render_plan(job: Job, found: Survey, with_preload: bool) -> str:
     ]
     for name, count in sorted(encoder.skipped.items()):
         lines.append(f"  skipped      {printable(name)} {count:,}")
+    holds = describe_items(job.target)
+    if holds:
+        lines.append(f"  the target   {holds}")
     if with_preload:
         stored = [size for _, size in Preload(job.path, job.share, KeyTexts()).items()]
         lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
@@ -9362,6 +9630,12 @@ takes about two thirds of that, but tells no outcome, no hit ratio, no latency.
 """
 
 
+def examples(command: str) -> str:
+    """Those of one command."""
+    lines = [line for line in EXAMPLES.splitlines() if f"membench.py {command}" in line]
+    return "\n".join(["examples:", *lines])
+
+
 class Parser(argparse.ArgumentParser):
     """argparse repeats what it was given; not what a terminal would act on."""
 
@@ -9385,17 +9659,25 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     sub = commands.add_parser(
         "compare",
         help="tell whether two profiles describe the same traffic",
-        description="Two profiles side by side. Exit status 0 if they describe the same\n"
-        "traffic, times aside; 1 if not.",
-        epilog=EXAMPLES,
+        description="Two profiles side by side, and whether they describe the same traffic,\n"
+        "times aside.",
+        epilog=COMPARE_NOTES + "\n" + examples("compare"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    sub.add_argument("first", metavar="PROFILE")
-    sub.add_argument("second", metavar="PROFILE")
-    sub.set_defaults(run=compare_command_line)
-    sub = commands.add_parser("check", help="say what would work on this machine")
+    sub.add_argument("first", metavar="PROFILE", help="a file")
+    sub.add_argument("second", metavar="PROFILE", help="another")
+    sub.set_defaults(run=compare_command_line, parser=sub)
+    sub = commands.add_parser(
+        "check",
+        help="say what would work on this machine",
+        description="Say what would work on this machine, and why the rest would not: the kernel,\n"
+        "libbpf, each kind of hook, packets; and which memcached servers are found. Loads\n"
+        "the kernel programs for a moment, and records nothing.",
+        epilog="exit status: 0 if record would work here, 1 if not.\n\n" + examples("check"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     sub.add_argument("-v", "--verbose", action="store_true", help="show the kernel's words")
-    sub.set_defaults(run=check)
+    sub.set_defaults(run=check, parser=sub)
     # argparse takes no SOURCE and OUTPUT with options between them; what it left is theirs.
     options, rest = parser.parse_known_args(arguments)
     if options.command == "record":
@@ -9404,11 +9686,11 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
                 (options.source, rest.pop(0)) if options.source else (rest.pop(0), None)
             )
     if rest:
-        parser.error(f"unrecognized arguments: {printable(' '.join(rest))}")
+        options.parser.error(f"unrecognized arguments: {printable(' '.join(rest))}")
     if options.command == "record":
-        finish_record_options(parser, options)
+        finish_record_options(options.parser, options)
     if options.command == "replay":
-        finish_replay_options(parser, options)
+        finish_replay_options(options.parser, options)
     return options
 
 
@@ -9418,7 +9700,7 @@ def add_record_arguments(commands: Any) -> None:
         "record",
         help="record live traffic into a profile",
         description="Record live memcached traffic into a profile.",
-        epilog=RECORD_NOTES + "\n" + EXAMPLES,
+        epilog=RECORD_NOTES + "\n" + examples("record"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument(
@@ -9501,7 +9783,7 @@ def add_record_arguments(commands: Any) -> None:
     sub.add_argument(
         "-v", "--verbose", action="store_true", help="show the kernel's words when it refuses"
     )
-    sub.set_defaults(run=record)
+    sub.set_defaults(run=record, parser=sub)
 
 
 def add_analyze_arguments(commands: Any) -> None:
@@ -9511,7 +9793,7 @@ def add_analyze_arguments(commands: Any) -> None:
         help="report on profiles",
         description="Report on profiles: commands, hit ratio, latency, sizes, TTLs, hot\n"
         "keys, and what was lost.",
-        epilog=EXAMPLES,
+        epilog=examples("analyze"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
@@ -9519,27 +9801,36 @@ def add_analyze_arguments(commands: Any) -> None:
     sub.add_argument(
         "--by-server", action="store_true", help="also tell the recorded servers apart"
     )
-    sub.set_defaults(run=analyze_command)
+    sub.set_defaults(run=analyze_command, parser=sub)
 
+
+COMPARE_NOTES = """\
+exit status: 0 if they describe the same traffic, 1 if not, 2 for wrong usage.
+It is 1 as well if one cannot be read: then nothing is on stdout, and stderr
+says why.
+"""
 
 REPLAY_NOTES = """\
-Connections, order, pipelining, multi-gets, dialect, flags, exptimes and sizes are as
-recorded. Keys are made from the recorded hashes and are as long as the keys were;
-values are digits. At `--speed N` requests go at their moments whether or not earlier
-ones were answered, and latency counts from those moments. At `--speed max` each
-connection sends on when it has its answer.
+Connections, order, pipelining, multi-gets, dialect, flags, exptimes and sizes
+are as recorded. Keys are made from the recorded hashes and are as long as the
+keys were; values are digits. At `--speed N` requests go at their moments,
+whether or not earlier ones were answered, and latency counts from those. At
+`--speed max` each connection sends on when it has its answer.
 
-A target is written to. flush_all, shutdown and other commands that change the server
-itself are skipped and counted, unless --include names them.
+A target is written to. flush_all, shutdown and other commands that change the
+server itself are skipped and counted, unless --include names them.
 
-exit status: 0 if everything was sent and answered, 1 if not, 2 for wrong usage.
+exit status: 0 if all that was due was sent and answered, though --duration may
+have ended it; 1 if not; 2 for wrong usage; 130 if Ctrl-C ended it, 143 if
+SIGTERM did. Results are written in any case.
 
 examples:
   membench.py replay out.profile --target localhost:11212
-  membench.py replay out.profile --target localhost:11212 --preload --speed max --yes
+  membench.py replay out.profile --target localhost:11212 --preload --speed max
   membench.py replay out.profile --target unix:/run/memcached.sock --speed 2.5
   membench.py replay out.profile --target cache:11211 --dry-run
-  membench.py replay out.profile --target cache:11211 --loop-mode infinite --duration 60
+  membench.py replay out.profile --target cache:11211 --loop-mode infinite \\
+      --duration 60
   membench.py replay out.profile --target cache:11211 --yes --shard 0/4 \\
       --start-at 2027-01-01T12:00:00Z --stats-json shard0.json
   membench.py replay --merge shard0.json shard1.json shard2.json shard3.json
@@ -9550,6 +9841,8 @@ def add_replay_arguments(commands: Any) -> None:
     """The options of `replay`."""
     sub = commands.add_parser(
         "replay",
+        usage="%(prog)s PROFILE --target ADDRESS [OPTION]...\n"
+        "       %(prog)s --merge [--stats-json FILE] RESULTS...",
         help="send a profile's requests to another server",
         description="Send the requests of a profile to another server, as they were recorded,\n"
         "and report how it did beside the recorded one.",
@@ -9557,7 +9850,7 @@ def add_replay_arguments(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = sub.add_argument
-    add("profile", nargs="+", metavar="PROFILE", help="a profile; with --merge, results")
+    add("profile", nargs="+", metavar="PROFILE", help="a file; with --merge, results of shards")
     add("--target", metavar="ADDRESS", help="HOST:PORT, [IPV6]:PORT or unix:PATH")
     add(
         "--speed",
@@ -9618,7 +9911,7 @@ def add_replay_arguments(commands: Any) -> None:
     add("--dry-run", action="store_true", help="say what would be sent, and what it needs")
     add("-y", "--yes", action="store_true", help="do not ask before writing to the target")
     add("-q", "--quiet", action="store_true", help="results and errors only")
-    sub.set_defaults(run=replay)
+    sub.set_defaults(run=replay, parser=sub)
 
 
 def finish_replay_options(
@@ -9784,6 +10077,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             say(error.hint)
     except KeyboardInterrupt:
         say("interrupted")
+        return 128 + signal.SIGINT
     return 1
 
 
@@ -9796,452 +10090,473 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "63780988671262248758e433b482651ea7142fa8a1eac988c848e940b18836fa"
+BPF_SOURCE_SHA256 = "391fc7027f03595f35f807d83d399332aa54fb442c0317a7ded73b212d198149"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-c-ri}3w&G0edjv_NdTlM5+WrEdfA|!phU}*EZeYU*_3VCa3kA{UO^h$Bur8QqX%h{vcSmM&`H`LS$E5{-
-ULn4mUf&JN!yg0dSh%?H)6YKi%qk;Oq=bpiMz`t>0P$TZP_$!xLr5g|IGa7VCF|aqU_w=&*xs@WBHu#%$#}r=RY(5d7Q
-)dbsl-hS5YC%uR{D#6sh>jf2!!(!T;YuA$#v$T#|G-
-s{Jmn*Vp3}LdDa&@eSpF<z?+2@Cot8($Z2G68R~i!@tJv>%<;)eYHx6ak@4KDm;E(rt<+#r&5Te`zU^&=7#<H`pmW&FF
-kqp)PZf<JsM>H8hwq_>g$eG`r4`^dS+*(zHYBl*OLLi=B+v(JACWKeKNlRA?l~={qNhQ(|t!kmt$R^NpT+~BU3ywp#AG
-!)YmGCHcZ##%UXVWx3AXWgWA21k`Kw}xSV~0<I&j?M~><1&PtW9j;c!i+~*(A`Q7}0_CHM+q3h!ZG+#N)*O0#cOO}6gV
-3o@EsmcvvP;%vVkyO_<(W|Z%;v8M8h0gCY+q4``R{q1%2-izxrF7TwYpzVFbgRYpmvp$lT{`JJ_cu#2E3eWsl}gV1T-
-B56xsz4jT{@z|S918jTsonc>!b3&FLiRd)qd$-&FMbE>3(}jb4(1W>n1VG<rq=^{|(CVXG{H}nE#WN-
-&`8y_ybkNd^A@c;`slI^L%sV%_^Ofm0w@#bK?0U#mnP4!14S?$j4WglFsvA@#O11-
-^S1XK0N<rD97(E4LNe0UOMZ@@k^XuHS^`AUd4Xq-
-&XOd^n=np!0B)1^uNgIoAh3V^uECPG3iY$op;jvd{I7uV!F+hA&&oZP`=#Ku#?_rIDV7fE1bSb?`8Hk=}mI_rhLC#Oy4
-Ts$;w|`lIg$7{n2G^PotH(9gbG%c7D7{>u<Ht{YY<nR$Y^o`YPL{47anwr><4pFMj^8&flv#TVB8Sns%o6nz()c{nAoJ
-G2G=lxF0#m?f5kJgOqI<?h5zA4QcKNKV;f>K*{s+JGlSherjj6PyC2(E?>~@pYi{lO0RCj<l`@N|K4j@w=2xYPX7h<+;
-KnWgZsk<&fhc7n)qu(y9yr^chPkhl~+oxp^wK0;u#trs;YJVPF8<^N&44ufA=c8SMw-
-k+?%WWRlasq^~r08syCmMUr0Fe+sFBSJIk+`<#&yIH~RxBpO?A3Req3PKbNn9<=5+`*BfHJ@UdR_-
-0?2?DIN#*A5quSKHYCic}Puv{C>`Fi>Zf)m)vo7aoIS#c$IPXN}$M6pL=VsZ=Am3=W#lqt$}s^`*i+T?~>2I;MoCcd>&
-@GHX8p4Etf_;PA5O02gct0U)Sw`$MZ{39WMF)X<cvpd~cMw$;5Zr;ojI~ub-4ZEQg6-mglEc`WdhNRaka~Y`^U#o=-
-LgW%Y<d5v^Da?JPHzXL619|BX<E7q3iG_HmOX;xqD*`FX#xe{=<nC3S-
-ia6MmYX7=lRnQ~ugG<s3#m9N6`m*HiG##k>Kwy}J<9lz>x<=Pv)?8OsQ^^oCu$U{A7epR^k#N`cW2QDnruZ0!pS5ZH&^
-Lg$^Uk$RJ`n8^|tNKq)znL5!(t6_is+RXN`hgP_$C<<WI;^Tw9BTOk<|uQmBmZ~!^mriKugt;~koVaBn3nr)-
-CoD`w=?VVRSRv0p03c(kBw+Ut%3FW%1gr22U&huZ!*NCpO{}V<(DNIdqwjJ@voe6czU#+%k`2@_Y&LfV{DIJ+7&F>Zjx
-(4N)RV&qPl;s&>d#-nQ<-
-0iXH0uY2S9G@X6s(J)Ziu>T+^Elfxg>^~2+1v#&zgudlLwn;d=4(@WLQ(!jai($gol3CF*g<}g(y{4aCADf`=blGn+~3
-dddQ$7VI&vwN7`Sx#o2@lzyZdVJ{$%j04Nw<nhKlh12~HU6jB-wVfb{f!nKpf@n;$gOw%2fcJPk9+y6u=H|W#YIPNO@2
-+hW*%nb-
-t5!*dAU`)fByX(?!%fl{~V{ci}N$A`{6pzUGwFv>0h4G;YM_S(EEwmCA(ffQ&}bc#}*3zQCDsze6?85<$jU%WgRn&7f-
-`@@eGU?Bkp+NjRV6x4s3J#`AfU_`8zLjI2ccMO}pi~^99d-
-Q~l4Knc{r&W~vuCeWZ%re3!{zn#;rU)EaGneE!3(yp0^Myr26=pDyobd|FYI{?fI9`(@d0%MxF@drtQkY?ob07W=y)HD
-1(k`_=U@)}s5FhUdBbjWI{=bssf)_M+48Rg0}odB$GW={8qr0ViM5^?hY0m*?l*dS1u<7q$~KKR0&GMZR8Xa{EW4*T2E
-`y=f<AJSnyhoj;=|CjUmhJ8LSH{GWWD<M}wZvt7?|IvLP&9^Zy1z<q-
-Id(J1<+s#I<>w~OcMh|rUH+%9Oa@z6bad({Ty?av0vv+q+%QalA*LoRmt*+14*j~Hz9$g=o-
-ox$gJu`eQ@O7H6dA?4mYuFF{c(N{{>$S>B&$wUIYABwnxL23|r$b)2ZI<2I5Gp?|Ny%KPESBdP>$$N{>2asjxVC6LZ=M
-_bERRd?(N`1C71qD2jgM7UJV_q!zLeAocbe^@i+q*w%5)nxT%%k+@0Lr(Q)!p0cV*=|AsSg8x?JljL(Y8gYUK)Er(Df*
-KI^#wmWS+j#RB(V(?$I>@-X?kp8Nz?m>;*Eb@+8Pf8*72-8JfYv1GXxy>k6<N!lrYvE;joJ=0vV-
-6`*zP4D#zZI7MVsN3mfe*Pk_bD8lY>~r%Gu5!8IK+%4dP5&8Qe|WB`xbCU!p31Lid#c5hquDD*?OQ0vNh_WzH7?ZsnBs
-kX$&L4qmVUf)|CSeD$D4`oS9N@Hy?KpV_x<H1zv?$~o<8{^vK+ryreCe%dRXJhE4;#dly1-0Zg-
-{nx8&10A5XRXwC1GXeBI{dOWV!0Vx|4*V#)M${!VfGsb)Lmt;e@fw+m<|$*rvCzM_7{OQrLfqWvV(G4|4m<$S&2S6DC0
-%Okj+-
-mb^DPw4SF`MkC(dN=C!GWNVS3@&Zd<GPtQB|ok0htE{&3N`bmvF9VD<+okS@A6Sz&*btoSFxSS`zOb%sh?8oQmprtdVF
-l=d6HaDtK@uCS?%TWF=N-TJ+g6{?VGPIo4?EX*p*K)Q#?~8=JRGf^ry5rO?GbElDjT&ed}K9#C9#uiVk-
-^9O_{GjW~8#^7+lMjxn<=y_prPV~iPlk=H>?yq9?0u2`Pyi+`Q}?|8rL`#Qc_E$`%qB3?MTLUqYM>E@$3$K})QwzoN7o
-VQ5+*k!)zdC|c0dY$4-
-bAfq3^OR#h8oROAuUCYwjJk3hY5odxl+*n(=Zo#=W_LaOQnPj+dq4Z{)b>&DLqqJJ;p+rnqkN6<mD^48xHo@La^~lHKQ
-_wOw6mUI@_W+E=dAgQT9^4%E$1sExV}@YH>FqBJTz#{4<)N{;Te9O*LBBuKH9+R6PH?y{KA|cy-
-&Eas!p$0Kg|8lBm8`?+kZ*@o|XDrqt~}D{~XR6-{-
-_{>dTbx(of`<%sj!Tt_{5IqceKxAv15(2J_elg3J2D8SW1wR=Ov6e`D+=p3gLgnCF-
-5`de3V6UX1cdJ+<@|3+c2n~gmK?RtF&yT`R$51V;gob~8McV5{%#Otmm{(4;=o)4U^;rRkzKh5h-
-uhnS1F!JqVJ=y8=D?4PYH?*u?+8uf53|#t{*5B8RU081Yt%BwKlCGc6RIFDW<Vx2^&H8fE>_5C;_XAJ0RPjCq?<1S_k)
-5L~=UPWz$@g<R@%foqPx<+=_lKPIv~@mhm=)!ncKWR=W5s#?eO1Nt1j!_?({g>7_G#7~nt9#(GPfr=oJseSfgdip&+B}
-S{anmhU%J%F>myIU=&lRxe6eJD$>b>S_cZ8rPL|);r*wVPaX-
-+zTaSZYd?m)g1sDelD;Ni>#R0B=Ew^<QI>D9HzuvFZ`yy9T96qS`C5rX(b?z5uoN>U63srosq4#5%mF=(e^8QNA_3f{i
-{g^`$|5f){OgP+cS+>vees`bcHE(^E<tX%i&R7fVyEI0<aY^mF3|w~fXN>#lhL4){HrNm0{`vBq!da&^`;Rg|U$Do$jp
-J-TrTIF<*A!oS_?qBr7w4b*wU2aYyX!siCELz0_Q$1-+|Tkn_0mROPh$J#(ni;QGj`{tjZ=Kh@pY1~S-
-wszmF&0HuZ_6#?KRGPyVN>TW<~2rnX-0xrqudEPKRF?+{XQxR@5=GPo&kUIDh#-`T0wxq@Azhf9jd_-ah+}DBRA#I&qf
-cm73fTULM~Bg}XfLrdwPmTJ7Y^<U7FfTSxP_A!z?HKBJ%EN?2du@{HXURs|l@%f4dE{=Z+c^>!e6KkrX#J@V!UJa10sw
-4R;x{SR+`yrkA!ekje2662RychrXFWj>!^`XOUSUQU-A|8RZsua<B<e6Jc$Vp<<-
-yGrV#SvP*Ia(VxH#@Zi08RYS;=Fha=1YUQ>sZ#x3!irbM_koi8?Gww!fr+clBRu`o0Zs%SXRc(s2>PpVl=tWL`5<Fw+W
-oSg8~pB)Jw7+rR5;^%`T2K+vo7EJiL-jYF~IvWpJ-pP+$$`(pAg}<B&T&E=d33sU)K3B`8De?W4;d8PLF85%;UpYW!&8
--Z;w0c-D4H5-F_)#+9mgcwb7;P(vO<As2{9fS3YXaWw4%9+|FF->|1-~-
-laMDSuLlrUyZUo@vbuZl5po|>$@C#+SuEd*7H91dfwk&&-
-1eNJTK$@=S%BD?mo(T;mlj59?G1LtlzEu1Md1pQQsqM4{^Ka_?FE}18a48z5SUma~1P;$6h_Np6#sOE_b|YD&2oC8*g6
-H_1MdDu-l>0`wyzJ>h&LQzp{np+QM>eVY%|Y-
-lZ0nE88iTT3D_vEY}v6YfI3XN1AzzEnk`B$Oe{gjoD8F`K|}~ZYU$)nzh2#qa>HNcLU4$8J6<~kn@HglbkoSJM94FZ1m
-imw+WbY8k|ql|Cw`E9&`BKk7zqA$>U{`^LLro>+3$q;SL*nU)yiJcaM7OJil!1k4pYcOV4}RzALWJ>iO+hfY(7PxL(=r
-8>=wug4!M&WBu9Tdr;hJ_2Z`lJa6UeYrK9qxUIPV;F$;{!YjJl5Z#^ndZJnv_#G-xSe&R_@2n#awv-qzXv)yd?k9M@S}
-pc*c}zbVgz|)(@|4Se(zmGGPx*r4KS=p=IploecSt`zQ(33<TAus3BANPsJ#T7p^sbuc!S?g})$>)}^S3z9Z}6V?S@mV
-=)r<>cYvBCBZmpk5w#U9Stmn~VO+l}GQnU>tE7SKA#%^W3Kf&ut=KR;#)4Cmbc3q3l%eSp($(Q1u-
-KN%eD@up6^V3E7k@Mhp{nOG?wfOBHsdSpnIV)bL3F~tGeo))3W8BXVB<sr96>Hh9s1dFmsZV+u`_7Edmsw7)Ru#`5^i?
-fCht?eYCu<*YX{i|RKdSw}fq|eqp1sL=(d#vO|7rO=*4RsY4u{u=F7i1sb^hb#q8(xUrMueqV?BDV#XV2gT%q^52Ksco
-C#!0l{W|a5*-H1lUg3STs;igdq_4p_KUJ<ACf{a0qvi{8-^}-
-iOZM}ooMu1cEVsiaINv8Lt5~nUykxKM6!+nNr}Vx`i=HQ3`iZF}d)>#3SLMPN=M`V%eO0rc*W~W!tw6rlyKnS^lJm(Ql
--V~j`+F}fm73or_nG~^+poUgw}Nt9*M8rdj_*46`>v6WS)W*GJ&e6{ec|7Hz3F<v`g*E``{Vt(yk>kd=Ymf9+<95=#;-
-4%_kLK73!C(K66EocuLH>r-aqIU{))G<e|8M!SGnt&Uyb?V&N-?}kuvkD=W$;3VCi)w?w68Hysyc2-
-`FeM?#;PQw#U4AE5C<zhR-dY*{IhMF1=g#=e-}%{k~Zr-
-~7CA_hX+9dFOrAzND|(SvOB|{XWI#*vxvgc|KWT_IKx2Xcx|uwhM!37fyp+SOB~5gliXqo?O3Oc-vdF3wLw<-
-tVl#745=lunP;WT?qLv+Jzg+*o9ll*oFJSE)281V%p6QezfK-
-?K^)@+esB&u<y)vT15i%KEZPNiyyr;`*dc7_UWQ)pS~aL(;(ZYA6V(RHe;VIzDfI3=leL@`^|yU{&qg{Y?uCIrA+5bV3
-*dj9m;lTpzg<GkFtGZ&Rx7}*0ajlqk;dA+oLJAM}u$C9?h{m8oZW0TIb9QupG<Qy|=mZ2(MhXak;kP`MN(?a@VcFj=bj
-j^p!I9+5cI)a#?=ZUP<mZcBLNIi+1E~|39@Or>@hEociBtM?Tdua#g#iXh%*tcG`;VNLY6%j)y<_7VXF<mTbLGzC5+ej
-ts8EjvT&*9r+B}k&j-N9qHMR&x8HQ?->|-
-@ythDJF@pZvyPp&`5D)KeAD(`;4RvFZ+RW?$87HfuG8KtyAJr{w)cWdZ_VBlODnSXo<V!>fBc`Z_pW0-
-^8ZbHue?3?CqJ^!;Td~N`tR~Bx3lbU6;}y2#^*Y&72jB6#0%$JVY)Km73Htu#~YvTD&g$&Ci?xN>(%Rbv;MX_=UK-pqK
->^fR>AvGY_}Hsr&(y<GfQs!=l;vHf2UWRKlT32X&vwH1@wu!WKzeQeEEC&Tt=fl_&oL*K9|hzQ<?YLPFAe(#$Vm;^UKo
-DUsXO2iL14H?7zzQ1Bb*)#&uj5O1}I$movIzdn#YT?s$#gr@-
-fupVjg(<KO1A*%$lHQn`5DeLDU8JGj4ESFviv^Mrg!`$)(4)COK>3GzA%=f~SeY+fGUycM5G*TieiIbQAg{8gSe`6`b4
-%jGj|^>54in`YDR@VVGE!II~Ak_T8HxL@k!_e9Nib<DYb<1h6^y4=*n-
-$(K7s0eWXq59$7`uUrh^oNeT_kFHXFY~45Z=couz{#4G&jYU(kD1SU?+IORJin^rG2f>sJFhhM-_L>lXZD?VT*mjg8uq
-Ppp8P{k9vyF{9DF|dWW`^rb7bDWb;b9zegvRA&y;x|X$9$)p1;hOoxi+MvVFe6@B5p1<$vLPz4dwJe983Y-
-}Jol>hZnBdF8KiIsty~<(cBRy&^eZZ}=6~OZj=_%RIlCUvk%@_&Xd>o~wP&q|&Ni^Zd2Kzxi`@*Y_Qpb;6vd(|WSb*sB
-$Ao-Sn0)4fkz{XE^J|1IaEF4fL1+2?qY{2s-!b5bv}z10HedDx!4bh^0SSa*%~@rKnOneP!4`z0-
-Rb6%?ad$#&R6lXrJ%XQ{MQD>Z8N&2Pq*qq~9NjtxKJln5Y?y*m~<u>DqoR-Hdy$EnWF!1slynnY_J^xyn@4}R_zl3dfJ
-nx397A(gPu^c}h{V|n4{9~$*H!sIH$T8-
-~(ad}Q#5*t7UPhiFkY}WfJVPbyw{qw7&`x`}>xj7VyYaj6yYaj6yYaj6yYaj6yYaj6yYaj6yYaj6yYaj6yYaj6yYaj6y
-Yaj6yYaj6yYaj6yYaj6yYaj6yYaj66XI9CTfuK&2r;)t|J(kM=k4R;@A9YqVnxJ5ePBzy8zIcQ98Ned4(n6x&NKW6O_h
-^8^TMA<Qg1Nc%y9*sV8SO)Ez37Z=vpPur^wGb@~g}0?}D1}5A*#v{d-jCGgi~|?-
-<|D(Z478US__R?;~{oZocoJ`)B#ShwlHG&}a9@EA*KZc|Sq-AK`q<FRo0041S6I<kvg+Q={rjFZ^1Rl!H2;`GumK)i-
-FXxg7sa=yR>I9P%$<)p9xhgAQ6BvYwOjX(}V@O;(t7<?4f@l1Ga|oTo-BPir|(-
-{iELA?*!i;<b)C`ZkqIyZCn)_{~y%FTX<kE&4~Yt&%eMu2tXvVAXd;MX|o?_<ox68sw6#XLnhzJ56}H9x&nQdOzRGj2$
-!K>Auf|r~6?Op6;KkU|p?r%N67znPO3WRz+E+roG9uH*)@8V_A-Kop0v+%R1k}`TvL(c6|iozO9T*t#;>=e;w@SD^wj;
-&D<}<FIE)gI9XAY<EJe-{+cDnFH{ue_}i8orObA5S$?0-
-GLBO&{*dn{>HbgnewyyT$@g<~|82gPnf)H$N9g|V`M!hh7x})YN`FUN#ZUJ^AIC4ho5T0hRq{Nr5K$KRX8F#R3{Qe+@f
-G#jE_<7=Saw^6JFWU__i6oWXI(JQ-
-f8Kd=?|pbq)yaxUl2F>6vaM9%JYb?*bklX75kxgTm6vfZ={@Mza>u|cG3OQ6kh(7=0t@qV;jr=v~FlYc@p)kzE^L91)*
-%M!klF+?QS`$*9G6>)8F=#zkf#exAOf5e1hNR6XL@x-
-=JL{`uz;wOP&1%U$Gs0$_n#YpDt&FWhdn<|4otmKGQz<e!5JaeP!H3<;r;f^8R<L)z^is{&%z0|8D0zd`Tx*e;c&LJIb
-`h8Y_$(w+fa%+GE%;u}mL*chmpAX36)Pmh9#%`C@r)FEgIpX_e<LF3)$kJO`mX_m(M7*a~C!@A7jm-?j2;bYA{E-
-7b;WLsp+yVdeEcE3X}#*MH!=-Y*<uWOdLQ-
-%TIV#`3Au?<3YdD7=Agwa*HFN&lU&x`)d6|8kx7k6UG}fw1>c=lT<LePFE)`!>4&y|r5B<r(^~(EVfl%%7~)IxhwFExw
-oi*k958N$zKUNcZpHF-QKnKKZG8DTCE?|2W69p6{g`chG$o%jwp2I!?)V(!I1ldZgOZ{o7flN9g`2%k=m<`7Wt0Op@<q
-T?}huAt+@q#`mh9Tj$zm|APIF6=kC8|Ch-9xNCCy-bw#^X`K!e;(lZwgn7ccmwIy`T-
-2$1!^QUgXjqpq!f93LKk+WUK*q>Va+rU;q3ABZ!?~K>zh${EY$(Qg=cZ!*4{y?TqMbMSml!)Y6`$?eRD8B!i_*m^DX;L
-BqV8|oQq=uDd@tqplQ$LHLFy)5H}W^c_cF}LO~pEUmhWYqRo<*+A~VuN_xy=p5!UWvI#Ajsk@m`ckzyI&7SVs_-
-Y%p3v&zp|VLnXvryz{{Q?9v4u^*d?6lI&I`xNwJ1J=F#v)4ykiqF22?v4LbE&7|p_Op+cX=?|z>b7>)3OgwKi>+F&GLE
-lpE%vX*p6}qXrjFai>{k8vAjU;$nfXhkFaMtTpK<!nSpAUgf6q3Z#{GPKNE>VF&wRhrDu3$^oj3X0w?lu&#4dl@x)(ft
-nrHiW2>vS_H16*x>P@Nq9&Xk79V_Gi3j1Fw<G*pY_J3~~|DR?5_m%PgTlRmxjQ>0KX#WqC@xRReKV`{7{)K~`ZMwe0E3
-EHZ+w}J~WPRVJ|0F|D&g1TCbNaOk%)^H`Eg986hdjRRRy{xK(gsr9&y>;GwRh>~f3`RdDu1K*GH*WC9eWJ=ef_7t)t?a
-kQAe@<gEZ*!XVt{&!^_)_d}pF?Sck9TG12r_|C!u>f%~Oza2P4)|NC%Jr~a1ivusQK<6+0Hbk+hs&TZu^w4sk#c4cR0v
-EM&R_i49JapIBx3i|sO^}p!aCAGg?ys!Bc`rk~a%1>2>3i79&+TIr2H`j43{I^ci2Um!{=rnp!;o0atbpIOPkJJ74JB{
-sLA^s=bzoh!ziqiIEq_mwW`;=;JRMh_xm!bY4)t@Nw^6RSVael>2$(dhYRdbmGR+xLN`v<K1wGXMdRh;|^o{+NGY`K53
-sBhHSo*xz6-
-G`4JJ^aq@V~_k~XZP`Uc6D}lliP(m4u}iqM+Q!x@9&G89Xx+p{ZBlQJbPA*4ECPs9_SOvzP{o9krB~5c!A;>NhOE+Mc=
-@1fA8qP;CXRw@Y()8F?j0KNI!Y@pYQ87_hTcyDw?6e;Zf12{!a<sw!fI5&ew%~cNCpQQZn4=7^QJ8neOgCKRP_nKO)Zb
-kBMiKXD{@NAxdK4{ON8P_lW3!mO_k(2V~azherhE>RI+uw@;6a($gwi+Ev|Z*S_Jwp`rf1ZjQsC_B@rmaCX$A3+IRXlY
-Pmj&-
-QaPmIH_A8|v;$jwVkJC(mip?nB8wD#%dxsk6z`EJB&jW4*)4(cYAJIyurWh6e}FiBTDuc$TC(ILsF+_W8k!=f$ak;gL~
-sw*S<qmO;0=9qR8tBhDsAM!S=v`g*qiycinpe^%X)<M4&^(yuo;G<so}Drw}*fGnXnMY-tHq7yRD;=)M(aQ6UJWUr8q9
-;1ryAAOK~I#rm_fph)c=cz2D3^Kfm-^8j@P4?}VH5n^bWN#`tEOQ`8;3Gl{<0v6#LOs@bp44JM3V-1IU|&B8{oKIWF{-
-2CXZwdm@7V#F`iK@4J$_Oa{%xcQ>gH%a3FUl$dQ_&M1v4T}oF7OZ8>PBAM>!ctcaNxhsSL@!?iBrx;@vwcAKH8C(D0zD
-t-VhVo!Z+=**{NtIXiH^Kcd=2#Cj&G6gT2&eOp93BuC916{l6y==+hggQJl{#n6$Rk$ne6&2T>n?0ke$>y{dEc5v{_g`
-w{Lv;F6yJH0}-MRv-^TPgg&sYtYiJz6!&+`X&)$;hEYk!Ue`q6Z&2+WEloM;?Eyo31A#_eJi1<gvp?-
-%0fL6P?G7NA4~<9P4`gv16UB6k~GaT;$oov&qqcv;EPnTPe`iJ;Ph0$<bDsd~!6h^H5}eWOt<VWaneYyN^Ep_@j|qR7r
-XV&yS4Cg2y7emB0=~IG?xNtJG?*RFlXalFvaSl&1&##weVW=euH0M((*Mvj0HjIn8$|-
-gk%LeeKF2=JCEKi}CcI8XT4>a)IKVhac=bN@=N(2cD$6sJh+n#&O$|My6L2+|He%CPF_Q#l9ya_eSoxE%MxRk(MZ@ckK
-A%B*VzP_eM+*s@>LBt{~3cy;2|KW2)5mMou0+a-
-y^Q(ZdPPZ4c!C9xhm`rzcURg{>ST6@?1_9Hmg|>08Xx2gQ4@TF7Iak3HBLxg=_e>NN0Vq~%cL;^1%}-
-O6H+Y$>jDvWT&R98!8m?j@~@8n1n=RPftmxpzm65^-DD-MZ6L2i4b5j0436aP9CaRhf-
-}^L<hFYKzF+wnYZoBD*5HT1f;_6Dc<lZk#HMha&9<^&QDe-
-|g9>3amm>UlTd61D&T3T6(fxh&f!DMlqn;1eZX|jmjS_#vq$U>yt)a15#L)Csn)b5UD$kaxq$E#Zb@HTKWm&+)LTq)xJ
-wbK#H{Mu3fEMmcD`01EV9lFnmvK$OA5p>O|O^;y8cd+|&KTwnmy7FC*$F&U>=v!Vj=^-
-xp~o;joqt6cv<{*b~`L5<7MF!br+A-QJ-Kl#=ZKPWO*?kDMForY^XbOp8GpefpxU*XSe7;7MI1#e_YiYNRTN*ALU^WA{
-vYIFyNyd%3QS28;{6qY)aZBD;0pPf<i|*Vbt1zK&v*dD0Kva<4r;+PN_9R#0n5v_rD9%oILcBA8MHE2z$!lZ!p2vr(cr
-WrI^WOXSb42aHD71`VedlLMn<xUmKd)9uq2PIW(Xp?`QRx>MU=ZIS!C9_l`NfA`^&haWl8{ovu_hg-dlAEcvdQo5C^Nm
-GP@_w)~*f;uzGWAb!Qge+EhH?sF)@=X5)w%%ws@Up!}Wnd2tDAZ0%hBiZhRl30oqeB-
-)i^bdNW}{8U*%nc@VXN+zl?LB(uWOs`*>iBYm(Jmyl0&Z){PLRBhWXVWF{xMym(!1B(SXW3>X;n0E5mC}R1qVi{X@3#C
-HrXUhBjAgx%RH^yo97}+=?nGEo`ql^jx)-
-t?JWtGF6Eo?<odUmbvPr2cNYip=|Yc;e#|%oTL%>@uSDOA9~~{*<;>dQKQU_2n~q?eNNw^<^y(f<EVBUAyUGv%I@etJ3
->-
-p&7&Um>HcnIx=O1)x|4#n*^jhYm7=3`D_PD+<aj;!>|S|mdr2v>msS=nWYZS3y)N6#Rg4emU92mfwRmP1M=h&_2dGCLl
-TQ?DvN!=MnlYZInf%CPT?2{YAPu~?gfj;}prbQpy<Md|$7;hK$mIT@evZ00Z@{pp4%VcBBWX2O0*5DSiV~$vXi>01(`t
-M@iA!~>DIp0tLfMblbygHf$&4?r3f*o?wI5M4O1+&kqDqCZ8imTtec*q$>wgfNR*4E#>D(JB6-
-Jbnz%7R&@}Yyaw;34scz&*u7u}r<Nj-
-5#ljXe@Ia;Qg%D1v~ij~bXC>*ff8}V8z=2Jxj#>%qi^`vaM)iRXqb!tW~4p2>47U<pXQ%O@1M%FTh@^eC|eP+;94b+Ow
-8uzgGDK{(RfzR}MPQADTp|cKCsw$O^-BP+Lr4+n&y~6e><G}_h+oauArA54~k-8(0O4Y3n-
-LgEHAHs%2sVI+o4lPrzQq6RkzH>iCUaE3o=ta2|ExP4?Zj<UAP3yHlwW3CepB_z#Q8Ic)Pu;rAU5?(;i0eA~_`^~3rGZ
-GdA?Xp>J#wZ^jrL^p>l<wdX&I3tbuI0Ba6i+kazJLn$eHfm!E@&Z<wBBFx6#4g!L#ySEg90akA%>h>`f^cQ7c(G_ugZ@
--F<RNQ{4?y-
-bOsqi<I(?CNb)2R;1*uTESDE{W{RIcUUnI6eH{Ie!Bm*{pw;bZmPA_p}~=n0l9EU(R9ldtWgr$9o_1=_Pg8fK0xz3m8x
-vdXKuOID)ZiAmW-;K!B?$z@fg9AC=<(}$l-
-^&PdxTWf;t4XT1$<oTZWIy3Q)pVWoxr+Eo%2hSzBaHP%T6`z7`eVBad|+mm0gw@eVRcWHI(DyM5ms5z_tPZYfx{{LhaL
-rbeQrN~Xl$TAYN*Rp^LZZ>1+My%$SdG&fr0bKMu!0$N|xOYbU6T(UQz{w#9q?#Q$K!vm)VXj&P$FccXbjNGwz-
-+sCNK~vPo({eFlM4AK1h<qe6axpm+*?p@wPxUe*(;Io03PXK`8895*R&Df2|9x_{991&e8M#w-
-tWsjPi5eEu*+D9`Dub$`QnDfiwdTv}x%>3xZcECtB|h-
-@(a!Fp)S*P9dfkqtJ0SH>H^f%m5+!TF9Tc9g7*4A;H6T|A`qQEqj558iybTDI!u26TD`k^nc=XuA-CdoXZ;Lz^k++>kk
-G}mx=Lxkm$>l0WJVXP9Tm!i<JWL6656Sfc)rDFC-1P&w#$W~S9zCs|Q60EZZC-!yve~M-
-n*q7ZaEiu5&z(A;R!~0@!+AMDR8@D!-R;_dbp<ZPx~$^*N9D6^k@F*a2V^bEw&TXyD$bA4f2PNhp;RjEC~dA2-
-8pu5ck8N>9UoMh_pB65@8EEMH>vztnqH;{Mn*@X!)a-
-Sz(cKi2}<3|<yNO;!)d9O_ymj9JVXOoyR!FP?P!(F?)>0rN=~a&$&m<^Q%?ILW7Oni<0_l#)fISIW>k|Z8<}od#qol=z
-kZr36(5&Aa{p;ekcaH2yXiX6+b@h%y%jN&f>n|1c5r!D!A<18NK0{=ba%1qmCNhY<?XfRP?6+Fx84(>OaF*#WRCU@amO
-mPYjm)i9F$a~(i%M{H*30dM%A_%JY}{Y>7w!a_~YG=b{&79%gmn5Vj5dwxCf@Djm!N!Lro1erZgkmvn`iGad@~}^<Q53
-%Rj+^&4XSVdcTrqLw6h?r7&J9FUszt&_+O_cW`KcM#GW*XM`NO&!<Pl#o>X`e&tf5pX4<YvW0qw$Y}DOpw3)HCfnuhEZ
-CBRn(pnW*E#n118?ho@bSkw)rNtx_8`hboC;?~P4}!!+;WRdZokQywbyF0=jEQttxfCU{?l@a*cjSUO-
-7Tl@<+R+R}?!+<w=HJR9X8n9nuxK<13rbiH9B{qx8gMviTgo|48RS!O>9HlaAdX28RbucPG=LZ$OL;h`#jIx*Q6B%f0*
-nTl}YF4Jr4&frDI1vR?J>v+)|Sy!7gic_yul;fn)uZODzDVlQSiIehMp144q?p*}xo5?6jCfAV}+`;)qI_m#+r9ZqdcL
-56Jq{ZHEYVjnMMUGn0buzb@z@nDzL7VX_;ry-h+XS)S*f2r!0?{`Z8#VD-
-@)Lx3uiBn`pjd(Gh>eH)KyY=OeN<yxIQ6ReXQTtH$-
-qU@f#b@RI&u;bqLy^Z$9654OaCB<p|5V=yvDbT^k{de8_m+Fv+gmiEUkgk=&-4$U?>`&eDWmsRza+G_nOIKAwd_-Ut$G
-MQ;6<f!Bn?}YGi`!<GYMU`gM#N35@@v5dTuwCmJ+Q+8Aa!l=cG8)<Iz)nas*Q2>@{1OV>wA{>G;tTk3G=pbp~ahl!NVP
-YIyMC`AG6&a;!~`yb;~$*p@6$2ctV>bgjCC-KvWzG2ye_mrwXC-
-<3}IO7*o~XJ)!uYBX{@mL~(WVU!%!jaa*?nir$PWVfk91-
-Eh|8@UyNbUt>x^JrAwwi$VK9Xb5SV{Nb*+!kqX6?)c}8oVfU(j%iZm*|badbRR13q)RWk=-
-<PHU|WFilu?#^Y%rkawsd-
-#@KSBwXC^Hk*H>@<UV+cnnje7q^@dM^<b@UzVSz`XO}f|*N~FI+f;j@@=;j(N!7@Av!C1AwMMI5WsL7>*=o6&%QC9xBW
-1!-8$MWa1?p;@fR0gj0Mg`F&f-
-+JK8G?iJn(FilusRwsZnmrQrEHa6LP}TeNH|)ARTmeVD_Z~lG>|qa`XIH_ahHIdR*E6@>bdhvOZPcP$oG$W7hN!3|ke0
->RP-t`ZKN8s=~D=DLSZme5DirmD_sKHYF2|IwcQ19k-{A#rRrVuW1+BvDx+^$8PrS-MRG&CTuiElg}3i<<b)g<8Mmhg>
-NYi;$&S**_HCr<Ga$EYfq4`I!)C=)14n>R&@xB#vU%3GR5vf88XV(m@!4a{ZFo7T0)(gIy2Jh8RR@DEgQDv`J`pT<K41
-Xq)_{Bza1rbsFaw@8G#E!eX>dDGXl=(z_!Rv-MPvW1LUA<`|xA$Y%NZP%p|AgYSSEd0C{!=gUqwmDD$j0%;-J9lH-
-j1c<-~PhUJOCYox-#OhOv3HKY~m^tLB4)pH}KSCFU-RZNq}OY+gqW5*6Z+<CP`_dAKIA^sXk>M%M%bzi=Oa(@wosh)Ut
-B}qJMr*X9^E0Kz{ct!`WkqQUWsc5*aqR2<CT|*{RF_~-BkegC^V3g)Y@>K2!&60`-
-g3BgK4`{1OZQHYpV+j!}L#WkV*WJxcl?|U|r+rGd<l-=)y}7%iNKAYbz{J-
-_F<ql)F!3o3Ra*{+^qzy$iMF`CXt5+_DS=EQwG3k{DtkQw*C0$%2aD4N(^Go(yFB^w@X^DMdS@1}?_JjUx=pUt-
-p#gG7|?|39cr`uTMsTX#hn$8VmZtP8Llup=6<V+zT|>PYsnQ6p-
-)4&OClw5Y!*mbORt5Lc*2`Zlqlj=gF~s+iFTeVm6;2enUtgKuG;YFZ<-
-MC&7p`o5vPe~lFlk0KWI)sN6z$1L++Bb=EXBe&2159poR$FyZlfOAMxhKct)Yj()kfR5pYA7Nww^WBNI;JRgV;1>kM1T
-5XR!<-0-3xCgKF@D;;P^m&)E{C=pY6(U!=Yqnez<qFafhH_mEPiSsv(0L+xE>_dD&#9Irpc7-7-
-KKr!H**<6D_`t3<h+_HaYNt2zRyz(kgP=5zbx(PZa|EdT83TEmb5CU7)sGZ-
-M+J*<^2rHan6t73Tkb4%r`u~OdDQA0i9UI{IM-xuZF9y2ua>xzUS5~{+}?q~XAinZe!Lp8f)tNpEjz{L7Nq#JwOVN%`7
-61=zmgUHni6MGm-
-|^7!~>H$Ll;?o`c788b6W1c<w5RtgA^l`vZpw8+`E?@|J3L6^wNkHnhbx>q0#}ZL8;}c=UY^0UGXJ!P*rTJdwk0jUR|$
-pmQFVY`#_woR??u+a<-
-Fx8HS7;8YaAgss|`SdA;Rc`QnUhdv?csmGfo#A?mi&Vw{P<)lTjXuGtM}nbyFf=kjjASyMk0dEoI!A3glogKCssenL&<
-Q=Ju&M@Ml4#q*rSBRb`d8R40=lE=z0kUj%eV)!m|;;lrr+5^3O!zrRGiiUc=u`7)FJ*6IUK(CShd;8VP7V1`o-
-&5)koeW)a_H647{a?mVoHM(p*Q65Y9GA4VQ3I)y#&hoN#u>)<l1G<UeCQaS)<@`c)7~vl=<9Rb*7*jq^5}*vxqh?6UCP
-T@<t`DR%tH6z**@d1UOnl*s8Q-
-8vG*?1^2My<4|H`Od#9S7$+x!*%J#$h<V7YMhxG3}cKq=DM;<vA?^LI3y|ksj_i~X}fy*9$;K<|0I^73b4lR2tsodF;Q
-Y&YD<}gW#mA%r7gS-bU*SE@@r?6MrU}>$@n;TM0S6d;wwl(eTAcH0C_GIrZH`zq>r%Rb=<n+5}-
-yf4=S1(=4t=nGxMw9(Q0W~{0=_|fb;OVvs-707D2krfPB?tD@=EhatFwhNKg_R-gg!=|)>O0)W-
-keN#_tO^!&Qd*gpX)zIHCpstmNC5oD{ogg<!}Sr!gG#FEPGqQeXjJG058n>zLC9edRctgu@*fnJK5$r2TwLIbH=w{o!J
-K8l}~3O)@#j$-TA&O$%;$PhY96!zZpJ<#=6;_?H}O-g_dx&XuwggTa?Ip-&F-
-Na#dljyu{ZlFIYRcMu~OdN{WHc`Nh=#?-
-Wk^8oBWFxq)H>;`g8)d%XJ{hu_wDqKh7Nj&7D&dw}De*WP<I8<O^0HvE`=e_B1OZ_l{rj68pP_r`>jz0Oc_H05=??4fo
-pcuQTL*j1ZfavA8@aT55W-
-lnL0_FZ_4QpF*CS|hhcVo#b=q0Z}Jcpmnk@balXWFTLgAC`8OswV5*KC8H`t`cz8+mu==9Vl*}K+EB}m;RneOkgUw8=5
-`zD<M)4e0;YUJEyE?j9e1)H3oT-
-K<&~?hi>^|{e|=1ab>!dauVt#d^PpG#WRE4Pc68I`sFF%?ykef<KDZ<CAU;%+&tgr?9hCG@<a2gy(VpS40xYDK;yl8JD
-^`z9gr`L=-hbKNv?bLn73Y4_4A9#NgBk>tI786nAsfDn_;E4#^F?$_u{GAAEn-
-H@XSCzE3f`efT!SO{|pY({91;O?zF!oAPo>Tz7@w=YEje~>T?$T@|E7m;Hk*P6q%lql`%4+M)X^`bXT7nMRZEuJ8YWF<
-ls7UDK+lc+tf?zhac|jez@~^H>n`0-
-|^1Y;v}k=M7hyZ3v1c%T6(#xOvkK~u~q@E)(@M&?owIlft!!Fqkrjrd%IU8Eg%&c>{SOytz$lIk!Meh=$-
-w&YD2%(9Qo1Vh38#*0lIYNVcB_^IIeY)M;v+NfzHQ{b&6x$$q99?T&Od{!hRD~nBGr#U8XQSqu5K<D*b<WP@Qf#JJ8#I
-exzT08`yl-<_-RL_Awz+j|=g7P=8~op|bdGEcvOP@qqsJZn##6N96Z))(9~wzpu4Xh<_o!XR}R+pOfF4TU-
-2|kNiu{om-21j{bemV)-ZP-`-
-l}_sDM=TKt^+rqS*q%kO6XipBC9Prf}xe!u+In#J<lo&V9|pO)X&X)E#zGT(O<d4j*uBg_5<e@JN^-
-S3oN{+SJ^ZzD<`pnn_Ms+0^32Z`I6%`e9M)AX;Vy-FmQzbIw95K!Myll*)1udynqzL_L>eHE2!F`&vP`F7&!Hv%HV+*K
-vNLljisZZgmN>G?_U&w>9G^FJg1hFn18Exws}+TvS@3l`r;Jj49^#BHwx#H_^!iRUbCA)aThtrlYIR6r~+?<Eer8W4*X
-uO$vv6nPhM$m0FP;fi8>eu^(r;mW&%`4ss#T@I*ks@neJ;GePhR^kbZ{lr=3&lBJN<$(I0uHp5>Ig7Ut=b8T>;)=6DQD
-FWX8Q+{=%rG}m!wOvXt8d`iEI-m^a|k#L90hI%jseGkyMTLuQ@}&OY2Xa-
-1n?yAG;jfU26z^D9(Vy*ezD8uAaEEs0^AN91C9fC0VjZafQNw7z!~5P;4JVYa1MA1I1fAxTmYT{o&}x*UI1Ri`lteZ2M
-z;AfTO_ez%k$s;4a_<a0++`I1M}woB^Hy&H_&Y=YXex^T5-
-<Gr+UJ^USvpuL=jnBJ&~Q=IufCfm_3yi9^g!5${M*f6V+L;+nJ6A2a_J@wT?0h%$dec5RWMXs?Fx5&V0YtH{>y9SMjb<
-~GUnzYOyu#G!WTuPv@2&M}`O4s->?loj7Lif<a?pM~-
-)GXIK<@1CFt`imSO4*A{m!+tmY4(2ZsH^hS?!8}8}Ge+gJ*hidV{+}}bCxRklaXs;*-_7ro-<3xJ@-
-qYZnfJT$Sn#{@kbi){jz1hI%Hw8|M>OEdr#;}-cZ~UFQk89eK@n$uh`1&dR5qh+FJ%I*y_5~O`Y;)A?WJkv=PADW*Q-
-Ur;vn%XJU_?$Ihp=kwK8NS&(gJFj_NPyh7U9UEnU}tFeoC-
-4K*}gPmumH?;*bX#h{2WpC#U!4T=tn*AvH?KTh28$)M=6xS6<zd75}_j_RNJyTmt5lDwF2A{+bGS4bZ$-
-bg&j+(YdD9@%%y?;~y`Wi2pYAzn|)I?Md0GW=%hpPBz&a)jDH^SV`3KimE4L)3<M5(h2bM;x;FPU5h|4--
-c$_7k@=4-mJtQGaZ)pEv>B!~8koa69#{%)dumdw}{^i+2-GGA~MABzZ9JsiW}sP=8tD*7pqaz2qNzBPeDq-bg&p{2t=^
->7ZD!;tx~&!CK3{tE*9SA<3VT9}~^ih)Aug@6lRU-($64uhzQy-
-c#%9d#cve_cS~|UhC?6j=4bjX`sUAA^f!Ezmxn67W;{3nE#GAl&=x97W;|km}^&4{LvaQZ}C>*1&jT}i_8azTck3qDzc
-wA$owwi=mC<a#WlnU=1&kGxTi++SiG4yW${+xG=v{#{;$NVNckp#bIc9(LacePMocqrBW{k9d@K$T&oJLB{g04*EDjOR
-F()K<)hN9&yq;KoY~Aqv#375{MjT=OG;#EJjfh(Qe)5koe?!JkjU{gJ2I2&BYXhZ6jVo>W?<W6Q<|O$y4pDtE|2%R1Xp
-Q<qH-<M6hb+E{IBM~2#O)Rbh-1uOAr4dH?O^^s@y*nD;})+aPB3qzN%z_hQhhS-CtmaA8Zl&XfH=(@C*DepIb(4RahCa
-Ki5tF7^=+}Ac#8SgWPH^4r<wl)@%lNcU*_-
-0{CtP>n>o0KY^E1##UgWrxZwvi>O=g7{lsDBUgF9{k{9zu;!s_!h%tYJxcLo|kHxEr<Mr-
-%)K%|}M~QlOJWAEO<IzyPJ07L$-SKF=-
-W`uJ_3n5xQSXj7xq5fJngaiPy*qx*Fn^B9v*j}NuNF5F&(%Z!%KR1buU<>?W&U&G+Re4<k1H8&A`UgU{t@PIqa4p_MLY
-AJMrj|_ijD?r{A;fjaps?p;Sbb`1ap#j?>)6*$l{+MPFw6J&H!hbe~UOwo%vLQr9ThWiURW=lYeNUR?ISgm$;#;R?J)M
-CthH#Xd-zXr}Bolza*|t)QYgh8;GM8Zzb-qI6~ZI@jb)|ivz?xA*;R8;FD&)Nd9YR@X0X0K)imaR!mszC(c^DnK;KhO}
-vf<t10H!iPw(Siahh*%kt3RHN(7Wt!)1!k5I9_g=BjRx$=|lwtt9u7d;<(k?MbqH9mi`R;^J=J|e%(pI9UR)A~=mre}@
-lu{cOD#5~nZ`RiLFa?D={OZ}@B(-yBME-?QUaZRvV%vk;h$bZ)I-%kE>%>Rzk^N+3(^USXkH$JyUEHJ-
-8ykjmTLXEC}m^rqc+TV9Vq6_>J;GY5>Vjd<Ald!Y!{3P?o$iI$+KLwn(*iSs)=-
-L+x%+uTD_wv_>V3X!=6W>|2MueJN|1kJRo80)?Eq_1xcUXLgcnHF$neW{}@z<>p6TmqLKgB#u{sB^^Y2bpz+lgl^_7l%
-GS^7qmH_!a*JLG(NjryZpc6!0Ju73nL2H`uH|CIb|Hm?y~zzOCzWPZlih;ev6!|dNl@n_bEEbt`rLE`WWYs3`ufaDjc{
-1!J5FF^d^bw&Tx<R4-FM`}O5<JF>_`RIBY4-
-(ZPW^oO1kHv2zPJ#ar^RH6;{_Gl&Vg3V|ze%cJiyMgZ>%iV+uHHrAV^n{@v&`R+>5W#4P&1UT*$p2BZf|y<Pr>sO&Bgq
-!ru<Dachd8#U!nW}&oVzld=qs(^UR-<{!?qjqQ$$3<sTN1{O|@@Kh+{^@jBv;^=^LR%%?U;dD46W{Kvt60yt~&L&TF-d
-VWeT$NUxI&}6lkve-{N&FtSu|8mu09@1Z6zKi@<|9Z9hV^lT=na>b6<w>8y&|a8-Q-
-*)FT66&?;Q1blZzfJ#>?fXt_;bu}$oMXkzH9(}+2Hy|f!moAo2WfZSBv<DVtx9lKD(Izd^6Q&p4vC_Uz30HWg4$6ZXix
-E*F|YOqrqv&;s)Xj^Lr`1ni$m|^KR+?WorMHe<S(lnI9tmonNQ+56{ms56kCi@SC@I9q|JA2RE{PMC|`6_4gZHc||rB^
-Rt@r6Wv%$e+{J{gYaF<Uz73C;5r1H-ssMs$2Yq3=Lzu7Zgl6*Q_Rh+)c@09ooC)gyy-
-h@)Ly5mKlyiHs#b|P<_{C^ty?ALH@frxg^lj~U;eR9XFS;C&i|v#zf1A$4y_XH7Ke#r7C%JX0siq#Zuz=4x#jPH^i!MM
-@{ez_*2|)+L>9tNGB>qTQQB9DoW&c6r<e~Dw;Wg{@)mC(o@RbGaU`}%6f6!C&oY0Mc;h`JU*_K=zNv%c%ltLsn;%>y7A
-#&*yvY0y(m%dR{eeHj>xqM#U3)FG*|pEY%$xSn^~fp_W$qx})<yMU@h0LJ^Eu)j$EiLn-
-a;H_{$=8DVwLE!I7HmT{3XdxtP&~aKiVhf^Q**=#cPPu%zr1tkFFBq%&YcOeZR0uOfYXDZc0)8Y_{gt<5VA;-
-TBuv^8pIqoTmC<evCNu9MuQ&)5LXIlDEZv;?Neb*S5I+9pIm0enH0fDwWUTt;Crv*8J_uG~ZzUJ@UWnt2E!R_$J~UbJc
-B>UV-KtmcO6;r-
-2L1n<#u}n)J(JpIrR8N%L*QYYJ38<|D+NbEFRz2Z>`A2Z%eEKS{jhJ5>J`HxYL+|6jy6&#w{*i`NnNFn?Q?Cse2YR-
-76?h&O+o>fhqE#N!Ztg88NcROgFS|I7!8H@!jakGY$8ZB?C^VZL-
-g{=K3)F>A%wK=I8%{PWBcGW^;)5xQCPUl51Fbt1yN{&u;3TqmN;_Ypr3trP7QZzk@rI7l3~o)6ITUCbXQZfdI&J<P8Vh
-Yr+<w8iU*v&?@?TpOzsd1i43>DxVZV%p+$#087D5zkm0Af9F3O&sYUd04!ic;4bLu{;o>)-
-Q=S#_L4T;yZ{#%s(&lbEHm$E#68Tv3L)0yT$v6JFNH`DZUi**NN9WLHc5GGjZDD9mL}nZzRrG93ajySKUeV-
-&d#p?w?^lah`c2ari9Bi}?ZKwL>Hi<`i*#x=t)u>?2-
-eeqP2uUZ?&TmSI0}koj}OyFW<svUneH#NtiFQReT+{A5U87S|DXKzs@2#+VS5FOWQ#<HV~cNPn20kp3@{zO=ag*DUk<$
--il~R?IQ~LQJ;DS~1W3Tg0)~YsG@a8;KX0|CV@*Tuk3u<a*-
-ZR(C%qy4Bs!iEVZFb2_%V`#JHg?tV^ctGk~wwAJ0uNpE%cbH=y2`#BR^-
-Tj=&t?qu!4Djq$cmHN_tGiz#wt@Y(&6+<?)~PdON+0Fl!@Jxd;>>$Hs89QHgGg+%)@KS0VuHE9L$3EWh#d2;69>09i12
-n^?<Zd0)*#xMj~=4%2O8A6h+#i*V!NBa9_Gfw(q3s0<G@)6Kgs+!`LDjGK}-
-SXnbY!b@EvIo1?Jx%Zho*q%z*zQ#4mOf{Ts<Y1RS>5PaI)hl6<^DM44~CpY$<7^0jyiamr#p@i_B1@!Gxyk+IlEoZSKC
-Xa05a52UC*EN&z&fd35e><&vGdO~7uN3nkWRKJm(?s{Bor@J24wbQlldUm?&ap|3|y*JKWkmY@y%E$ae;x*rC5R(=+5a
-*b;K0r3te1n){e&+*nKej>4Gk=75n_SG@rTOK9Qh%v`+U45kv0bix9^VD?on5YdKE(XD6yNF@>c4hb^Odhtf6lz>9%}!
-ybz+iv7jfWq>ff1fC$5^K{(F}@znk0T&IcF4KNw|ue3P^nLL$Wcnk;`+NJN<bfVeIg5?#z29;Ec^LLw1$%ij}q%Rdx_^
-}MKC{t4!No25NcFY?Uy5^o6Ciy7vhB;K;QUd&p&k$3^(kF>h=)79$cFVX7eFV*TkKh)~xFWc(YPp;LipQ%>2er8+U`k8
-BW>qqS7`6jXNdo+GAe~5VF0*(L7uS)&_jsKQ^nEcbs-ym*SB>RwgH`PZtOZvUrZ7;dqZu^*Gej9~f`$_7*m<NelCL6@G
-#p{U+%pWJ-
-`3kjfi#HR`G5>qw<{Y&b=D(EB|9XQ6?s4TC+T;31fTI?#BW`E@IE^2^DeBMnxbn;IaphOo<H~Plk1M~~J+Ax~_PFvBZL
-a)+ZLa)6ZLa(xZLa*HZLa*<+g$m@+Fbd?+g$l|wYl;bYJ>Iz{u$tjHdlVxHdlUmh;M=U4QfxTqam>f{*hbQe(I$19tep
-j^G_2uw1-
-4H^ABj=6@6m0h*`XzxQkiNtLo3L7Cp>kH_82`)gs0GY2wwRtHluWzrIQCH?J0Hi`Nj3Gs}5S^K+|3#^MIz3Ff~f4vnuC
-S&J))V|%&3Cp$klwOVvA-
-$&f^>S__UcnxtEb5e4CwMbapK%CkO^~3!9&2oQ~@@sJ=vA7l1i<p<le@EMD5n_Hj+0~Ku)go;1F5)Qj&qSoXvs$z>|66
-H?-
-$UiIcnfg{^EZg^>7epid>?TS_@^wcB~Dx1Nt|WgL3Zz!2Um+pi=)Ij=46W;KUa%9^Gn1H3#&ze`OCz0$3tSqVn6X5^Jh
-Bc{%A-
-nFmEQiv*wAAdKba`y<oL3PF(#;NWI^n?8vopo)S`L{+)GP@Q;9h)cCKXdB}LkJNN%5#0?(|iMYjn;x6XDCSH>XdG7&8t
-|jiV_$J~E<ky_@zl-eNRWF3RbNd&G*QV;dbNb3IK3lI|Xt4dwx%xu0)cbnx+`Qyw;%J4tZxgF<_iZ{V+<lpNg}ZN)0RJ
-8<em}*ZX8tVsM?YBaox?Z#COJ5#KV|u^C;w?+bB_KAs;E$=Ud&s(o_GPuW6sr^@&tWue$6?0`MjT=H|ONdF9H7MT>M9f
->n7^GbMTV=#N$5KPM!3*c52S&jvG@De%j~Stp%Suu9$Q2Yd4S`k*)X6#hZPgIiI@^WX`>N<7%b5uhRkkaqv$7_f)$3K<
-3=K*#{c0boYU>mF_-}IhStsfo33mbFSR%`^*EIbLD0q$D9lI+Gmx!?-
-K(y=fKVL@hW#8sHe)^2g*SF<{Y=#*I5LAb8gz(CjvI-rp-
-Q(ITvl@)lprnUq97vyxO(Pd#YW#+?<nEcKIafBlGLT!B^_NbJK5ZlJc$>lgu?Vj<5Rldhgt{<N&cbH*M_Te6?!_7vLQC
-OtotV&sV#4x;Zy(?DVMLwad-
-9X>XmF`Mu;H{wlR6=HHY&Q!la>HxTEn@C_6`Z}Dp4X)F9{3UAI$t9`aF*L&xtm0eSy_QZTU*(J@h^<vKA7UFq}8;H%h>
-ZggrbM<1;;#=jRr$CVp5C<)OoH%6hJ;Y&)1H=*Le<RcTPQ7;y`#%wHny>fHVM|_1+!1i?ta!k+vw8xqoi!A2?W}abwX@
-7QZewR<0<N7k5peCSY{0d%%(-
-r3XXOH}on_8V8#~LKn>Kb<BIw##<{Y)Lvr<9V&Pu~MZ*z{?*jW=n*UmEMq<@7t^lH6#PFivuu{kGg+QUN7Z4Uy@8Jly{
-rahQ*(W*VfN&lI@Lh(0uQGGFgTbB2Dy>|}U<Sz^Hn{&^`4m9VUjU6~u<Jy7KHLe|4sB!JUnHtv)H0Pp?oi|tG+JTGUFK
-S&oFjVW>f$g=f9T=;1?Lc!5+Sq|zwXPkQsI~0CH|o7}(#j4b9%6pIMIOm)@XkdmJFu!jy@NVo*?~_IS6_bfcA&BQqG0!
-RfZZ1dyRQrEz698P<B-
-1zu=}RK?wba?ZxQ?j*nMHJ`yyZ`wS(Ok1G}yR?7lAWPk`Mw1a@B<?7m5``*L9C<$()e_sxObHxK1mgz^Zm`@%lAJW=p(
-FJl)PJFN@sx&+vDJz&SB!HydTJ1zru+$7j>1+Ytv9cb(_0d`an?6z>F8-
-Eo1+rh4jfnC=Dc3m9ox&+vD<B*>W*l}6lNwDk6*@ecAn+Ha_aIw<0>q21H#lUXs0J|;+{!`#T4P2;l?Yg-
-t*N!vq+Zj791a@2m?6@e{aWSyty1<T0fF0KZc3cYVxHQ;t<6y^S!HzTU&lx+;yg%oyuR?rbu;bdnj_UwBt_$qA9<b9=V
-Al<SU6%$s&e)AFQGeRJQ1888CpkhqVR6Gk(XKRh)1=?En~Ys)>?UJJ8oSBZk;ZN^cBHYJ=KQYRWb8;|H!b*GyUEy*#%>
-Z|HyOLi*iFW+GIrBcz_pw50oQJt4!CyHOquuTjNLRJaP5+Iu$y9FH+6vB6bHL00d|_P>x}*xJI>fm=KVNhH)Vsa-INEr
-ZUN$747zrc0J|v&c2gMarU=+gQLvlZ!7hq{-
-P8sCi5k~#O4Yb_Q>MnXn<i>pyUEyv#%?lpps}0sHLe|Ge|tl{SF(+GZKLxI4(WbDa=6j?7KhqLmAtvp`6h=NFC|ABoo{
-ofbMBJ2H#*<wQ2QN{qm9nDI+UCxw>3K7>`?7ba(kotcE|0Odq1&wu+g*Q)Vcm6jh-E+&h-<QTfdX*;TyUdJ-
-h8c68oQM^z61jBd+Od^w!t@hS-
-;C^uBX((=F8Ro^ABLb0K*x@q)!|#ETYhCN_4NWIwT4pF2vtGu`NY_d>2;uYRu4v)knQ^s4bj&u)|KCpPPMrk%A{xb3V1
->@2f>XWE%ruQTl|RpGWXvtB3LSu?e>i3+#fne{p|uFX`yz9RFNWd0`_Jv&XZpEv||jj_vqNdC<)QvCoMJFIOl$uryN*<
-F$wh*J=s`EJDt@(+Hp(X+b@XDoh<c*5di#CeF%tj~Q;uGddCdUlxMS?l=#J#W_I)cpOGM$b<Brc6KA=&i>|ZYGX{-
-DAEh(Qqs2_Y{>6c*x>giPIK05F5Ko^#l1v&+bzD?3WwWH*hXm?dpNM<o9M8z4_0J#NnzYuU$xPAU5-
-tuMuzC+~j@FX4Ty^CT(x>zCYvHPr^MvKMic!nVBCf!1Ig3oeu<Ieh@43J(ve6KQ%|zc=Hv*31Fl5&)+Tk^Cs{6Fp}32X
-JLMkgZaf2%!l$YUz!I0f))R56u$sHGwak}B!7QLlh-
-Z`M|{QS{q%ec<_}#ke@H|8<1l}i0{=Yt7l7^ghnz3i>(G8{9oozn=6&vbVbSN#7b2kdQJ5dZfIGn6AA;x8Fh9ruPr&n8
-m@iCKy7Pruh~Iqg#Mu9Fm@jm}{GbOo1@i^-{gA(s^%-yS)}2EKseK%8^5!2;5c?8M-uFD7KPb-
-+H+l07<=@lftwVd~PhdU}gZY42XEy0|!F<5XAI$j%Gk-AW8_fK{oNqAm2Xnr`tUH_Y4Q3tL?9ZEZVY5GP<_l(jzQgbC&
-zt#z*`GJ_gYQZI(I(HnH$P+FhYm@5yvh5XhT*)$&BSKiSe+MpuF13K)p;>uW6!_)kbGaa$+PD(lE<68bzS3c)^$HayfM
-?{eP6?HyTxJR1UzrnZT~Cr%`Y^0>$Zl|7H=WW!1HFEcJsaRJXNDNUw9|+o{1)JejvG-xB%g2fEQrCV7`~}3*^84lTF_I
-;5EtFrn2__e<uHplT;qyw8dfKNqF9T|DygrD*r1@p8aol+Ttz5Gw{4w_w~xd{5A@|N4_jrQ{-
-l1^Zg4GJ`CIe>$K*375Y3ylV`7+@zs25Zl4_6)(Funzh}3R&(f2b&~GuBh2pfuGtBaxCbdUN*}Y)-llrLd$r+wwe-
-l2umh{5n9^yyo`nh!+Kl3xq+;-
-M!{?vMok2qmHzX1NRX4gO74Dm4=|HyjHPi^4x5WkbIUuMn|zl+NwKh0OLSd}NN(=$9C*6}SePZK|3`7aPZWpT%LA%5P<
-Pny~I7l3Dp|D|1DJ2a>7XZh^V>Hpyt&GM|1<dzmrpZF7Wz3XNkE81NDM4RiMAltXcDu0UE<adbKq&LoN%0FQ}uj+?v&7
->vY4rVVu%%;B5%qBf~_Qcj#dG^HCS9#XN*4K_(U44~jL+tX(vmx)c!ppN8TY0W#>t$ZJdL-ABZM~B=o2_@!=CJij+8DN
-8$u&n?ucj(py%JTfUdb`r)+@P2XzP_6lWo0{W1g+&at!IV_0X^VpWu3vdxPD!oC9w7c4kx0ser2&>42*j;{jJMCIYTrO
-a@%NkZUxyUUUUrz32(LdXWjbdLjE%yS#Eu!qyYHH)ZRI+>5gHWVXiD6S;R}>xtYuvh_sn?c5~Ps~3)*Oo5&Zfu4+mp5#
-DJr0r_!Nf+oz59o>18(UAppeG5?lMLud7wE~j->qk9i`ex%<9F+M*6-
-Hyyx*<oMZa6mvfk}_&IR0h&IjCjo(s73+z$0Dpq_(J&k?BScBp5$)@9eTT<fyyS+4z5%l1;?wuh+CZ9iF`+kO^&t{mka
-hs|>CD^(^VT>X&WI<@s9T;b}|T!mZy1nAEM=#R{Ytv>?vrwjB)ew)$OAGw!d>rWK)XUOmB{{rYw4EhoI?X*X&`W9TDCc
-knm*A71(1i5j2{qy@c|I8n~Ph9g?DSXS^)~b&U`_!D-{(Y6*(-
-8ibg4(?R;TI~kdj#C~vU?PgezaP<PlEe84lgPpo`80bgS(I8S%h@uw|u4hT$StoLyo_r+I7Fe<w`;Lb)0Sn(%r=APDB1
-DIsPET^C5QcfppJuJRxvD#o-sh{qvm9A#lH)>uVm|zsK&g;Qq(#KJItjH?w;N+=o~W(SYlIg7Y~A;j1~HVF-Uq4a=w2b
-)Vw;YOitKALID5;Qj?4rwi^4CZ08}`)ZCyZs*v)zhrm$%`^M=YbJhhzr^u(Ks=pXkMdh!_U{`Ue;V8?Sq@on|0c_M8r(
-l&>Ji)%EaxobCvVyXxDRnW)8PK+TrT-7Ap7@rc9-
-AKa`cMjvjFb*aem}Cq8#~ix!S?~r;Oady`9sY1^17d_6YghVcG?_k8=F^P^tc~YMI*;)!O*Xfcs~ww0joZD^%=0^$wjH
-pSXT@)adYO=$HN}pxtM{{Rf<G3i^{n>^=_ee^ja6XTkk{201+RS0kMNIP?Q?&JT*BiPH^3_@DE0JP^K`^Mn1;lqnbV4_
-i2&vq9HA#qozA{3D$I9JqhSr`_}5{y8pJJM=$MBL_(L7EU(-{nGomT-
-g5vIGzH;^QY`S0pSmE{5{~ln&l9MbkipP;Qk#We{i4XbkpFz!>9Fgc4Ki~QPh9`GW|cH>dUXrL^=IWm3E&1_boNreF*g
-Vdjai^cEWG@wR;@&_I6G;1MXj`)b1Ui&)?wi^Pq>9g4%rw!heL*EkO7`=6o(f_%mGI2<Y=p4j%^5eV@a(gFgH=ho6Rca
--9Dzi03fJ(*y1=b3Buv&%f*A@`7IdfXll8`S~!%69M;iEVp@Z{|d*S2luaWKF1;5C9bawxL;)V$(mCAaB!L1A9BCi!Q;
-4Te@X8D=V5%WW_S5*F#Gp`s?zS?;&FKn++W~vWMQ4_-euxn3-
-!X|X&A!)8;(ET?7III$3Fq?TR40dxc{yxFS!4E9@lc~!7k$PT^m5(IR0?hb$^)i(+=VPiO2UI2>%W)Zx+J;qmeVXXN^6
--(RKd=V;^oTr4O}b<}Y<+-0RD@hswA&mT_NO#=W_Wdw7}KcdPXY)-3cVFI8#xDd-
-O$s?_dt;GPI*_jZWq2kgE8{p7#(Yj+&?zi8~SZLWJA*Q5Nlj5EF)`*sV=6WLy!1NRp>{^=IieVE<lw_Kcl(%5O>ejn@Y
-1h_wM>|SvHbB-
-r*GxST`F6JTp(_F3)g#S+*Pdwtf|BA7nA^bPFU35VBJ2;*maQ{nVSA%;emn#SEKWpYGAkWWnc=;^|``5<#6x&Ma=kmst
-QgYs?);#QAm0!E3!2Kgt+8yoTk5y}Tw2SVo)b3%>=T$Wv9^Ajh@yy}4&-
-u*2c>OyZe;4TaK#=nf;dgL&Y>#O!ZyN1Y4v*t?ttl_KKhEh!VF=s8`HzBpW;y&UjN{#$pCJhU0oE(|jRyPoW!49|KVtv
-hV11Yc_fN6jPCz_&7<~ixZ*zN`1NUtlzx-
-x{V}G)HVVCRP!}%Wv_gmO~u@&;e=}toUcbfGaaQ^|9OMWB4k%L*+YIEIxhVvPQbRRR}A)Xkgn}hJbV8+=!FfZf$6d?R_
-obDXt=Vp$70o=zqez{*{|6b$p)3>_rpJsUqaQ`=)pFG5K-
-mEWydx7IGfcrODJ`)iCc4H5KdoP!F3f!OMbmzhSYxJ+tTAv)}_VGJHe)HlcufH<g<@pL7-h|8YqaWh%?Pk7b;$wI7ys-
-@am2xi*Y8ejjXPlofn<8f2>#$0<*vVws|4HRuG}>pl9iQ<@_hRQ@^7ARqkAQM@sdQ_Xh2N&)uUqE+f^x54=Kj~pJ+#by
-mx{k}nfpH~_qEI1zo_DAUgmyLg%5*$N%I{pR~pJyqvTK=k8&)Zk8$`cg#SgKbT1kwM&dDR-
-Q~aXeu~X=7S9QNR>AO}%l#RPza`_Vas4}L-T209-T3BKxzEpYmDIA%MCyzD-
-{kUs$o0>yai5=B3;9{+avWH!ciGtIhK(I>coMj4W0C*6)ZdM6`Q*1T?eeEKx&A#jL;M!YbA#iNVtKzU-6F0$5-
-o1{N#NjCw?5)qAwBR9Z+HE3J6w+J1bG4HEdIV}AXfZcyP*DeLHtqo`E=9`A8B>t8)|j^+l3pSS$C;rw_t_qKLc#m1wDN
-N?x}?Ez-ArKuvzc(^a*&T+ReXN*E9aX8rMHl>y{@9<xN9*1(dG<EU<jQ8Q?IKcM-
-S%<(~&0hw_G@ygfnJf4askPe}ZqWn12|y%&Jv6>k2gK;9FTZhT>=zZ8Uzf&8-|?-
-a;)s>*HubHJh++9TA*G}Olj*A&MKS-uI2<@2Akc+TpNtGK^=)nb|cw8gT0&#p0ZE1lkg<^Oj=eVWK)nWqE5_W(Z#d<6J
-7aG%9@3jMcW4ZlO^zrAW${+-
-tsEtYe*S1kUpEU(2Mk@E_R|2h5py2bMEwtmOrpON;r#q#gbR#g=FXXUzq#lI%?vBE7+3^)#)08Rm?fiu8a;2dxsxBxs0
-JP*7G9Q3&y295&9faAak;1qBgI0Kvo&H?9v3&69$^T3P1!AdAUa1=NO90yJSr-
-0MI8Q?5%4mb~70G<V&2VMj=`~F_}fuq1N;5cvsI0c*r&H!hDbHI7v0`M&GJn$lLuo}t_90iU6$AJ^TDd0441~?0x1I_~
-%fM<c{ffs>;ekeb16gUPP2TlN|fYZPk;4E+sI1gL^o&}x<UIY#Xp!~p5;23ZmI02jjP6KCvv%opvJa7Sc7I+?b5jYrx@
-&iYKW599X1aJyC4V(ea0_TA9zy;u0;CbLhU}OJ#<p+)e$AII&3E&iP8aM--
-1<nEIfeXO1!1KV1z~)?&SAO6qa11yOoB&P%r-3uTS>POS9=HHJ3p@|J2pn7m<p+)e$AII&3E&iP8aM--1<nEIfeXO1!1
-KV1z`;5wKX4Q{1{?=Y0H=V{z!~5ya1J;RTmYU0o(En84z7ms14n^lz;WONa0)mLoB_@P=YaFT1>jlWdEiChU_F!{I0_s
-CjsquvQ^0B93~&}W2b>2k0M7!?11|yx8=(BaQQ#PG95?}-
-0!{;GfV03k;5={vcoujbcoEpF_j=_AjsnMk<G=~v6mS|i1DplU0q21Wz_Y;fz>C1aHBf%wC~yoo4x9i^0jGg8z**oNa2
-~h-JPSMzya*g@gz^JNfn&gN-~@0AI1QWu&I0Fv^S}k*S>So#Mc`l)lpi<>90QI6CxBDHY2XZS7B~l-
-2QC250?z|40teSZ`GKRrG2l3G0yqVn2F?Iyfpfrl-~#Y0@I3G$aBv-zA2<pe1C9eHfK$L};0$mUI0u{uE&$I0&jT+42b
--b%z)|2Ba2z-
-RoB~b*XMnT7Ip92S0eBX89(WNrxE{(690iU6$AJ^TDd0441~?0x1I_~%fM<c{ffs>;VJJUv6gUPP2TlN|fYZPk;4E+sI
-1gL^o&}x<UIY$qfbs)Jfn&gN-
-~@0AI1QWu&I0Fv^S}k*S>So#Md08@C_iu%I0hUCP5`HX)4&<vEN~7u4_pAA1)c|91UBafyz&D_fn&gN-
-~@0AI1QWu&I0Fv^S}k*S>So#Md09OC_iu%I0hUCP5`HX)4&<vEN~7u4_pAA1)c|91P*S2@&iYKW599X1aJyC4V(ea0_T
-A9zy;u0;CbLh;NVSAe&8r@3^)#)08Rm?fiu8a;2dxsxBxs0JP*7G9K0FI4;%%K0mp$8z$xG~a0WOFoCD4S7l3Dh=Ybc2
-gAph{a1=NO90yJSr-
-0MI8Q?5%4mb~70G<V&2VMjYwm|uTqrfrXIB)_u1)K)X0B3=7z<J;T@GS5=@FK7|zvh)6I0_sCjsquvQ^0B93~&}W2b>2
-k0M7!?11|yxw?X-VqrfrXIB)_u1)K)X0B3=7z<J;T@GS5=@FH+<JCq+d3LFED11Eq}z-
-izNa27ZRoChud&jQZ_F9HX5K>2~Az%k%BZ~{05oCeMSXMuCTdEf%@Ebu(=B5-gglpi<>90QI6CxBDHY2XZS7B~l-
-2QC250?z|40ta_N`GKRrG2l3G0yqVn2F?Iyfpfrl-
-~#Y0@I3G$uz3%~D?e})I0hUCP5`HX)4&<vEN~7u4_pAA1)c|91P-=B`GKRrG2l3G0yqVn2F?Iyfpfrl-
-~#Y0@I3G$aBw%2A2<pe1C9eHfK$L};0$mUI0u{uE&$I0&jT+42lqhvfuq1N;5cvsI0c*r&H!hDbHI7v0`M&GJn$lLuno
-!&90iU6$AJ^TDd0441~?0x1I_~%fM<c{ffs>;w?O%UqrfrXIB)_u1)K)X0B3=7z<J;T@GS5=@FH+<FO(lR3LFED11Eq}
-z-izNa27ZRoChud&jQZ_F9HW|h4KSOfn&gN-~@0AI1QWu&I0Fv^S}k*S>So#Mc`mNlpi<>90QI6CxBDHY2XZS7B~l-
-2QC250xwuB-
-#<_v(X}`P906_z?f~ur?g1VG9tWNPo&=r(o(7%)o&#P07W<+6z!Bhf;11v};2z*1;Bnvy;7Q;q;A!9);5pz0U~wCiA2<
-Ts4%`9U1>6HX1UwEr0Xzvj1w0Kr13U-
-30Bm0H@yZVz0d5EG0PX_r0UiP#2c7_)1fBw(2A%<)16}|&e;CFqKX3%N9k>Iy3%Cb(2zVTL0(cU53V0fL26zs50a)At<
-p+)cw*z+ocLDbR4*`z@PXJE>PXSK@&j8N>F97TRS>*?g0Jj5o0CxfR01p9=15W@?0#5-
-?1J3}@0WScX7t;S%Yj+ddMq0;ld?p(q?^3ZVs8$hLM392y!_xJ<*qPleyV-
-8Kcp>bDHncvh<hZe02l8UY(=bJQh)@m|+CzjQWT6#`P!2xykV6kX^pHajKJ<`7ge+8~2t~+(3IYT$P+n#{|0lJ-
-8K*vAsr}Dqp68k0^UOHSZeC_i)(?-u33vjYhG*dtyasQ;TksCN3-
-7@P@DZ%Nj`hQ%Z~~ryr{P(+1h2sx@D{uS@4|cV0el2&Z(#lKD4c*N;AwakF2QT?2D}CDz`O7sd;qt*9Q?j%?9E<}z;W1
-t({KhZ!X8|Kt8fjj!wt9zx8OD$yNLC}aoB;=a0V{I9$bN|a1E}*4Y&!n;5HolI@S-
-zVFymb8Mp|0a0RZyHMkBp;3nLH+i>hHtRIfU4xENFa1r+43S5P2a2;;IO}GWO;n>?)KOBc0I1OjuBJ9BxxC+<cI^2Mpa
-0_n3u?egnj>8U|hBI&x_TUO!g==sfZoo~r1-
-IeYJ6Jy)haET#XW%02!4<d)*WfzbfSYg&Zo{!lSU((x9XJhV;3Dk76}Sr5;5yuZn{W$m!?Aa<emD+0a2n3QMc9KYa22k
->b+`dH;TEiJ*rD#PG1BGW{u+rc2lv-VcR9Gf#%z~^`)hbz4(_k9(dFR&8nrG5_t)6%a&Ui*J@^1Vg0;)NehD6h6YvB)4
-bQ?Qcn#iwx8NOk7v6&p;3HUj59^0V;RHMZPs6it30{LY;4OFu-
-i7zz1NaEmzJc|_qi_PAfT!VExCF1k8}Jsq1Mk9n@Bw@TcOItN<&iFT?oR_da2n3QMc9KYa22k>b+`dH;TGJ6WAFER1dh
-WFoQ5-S5%%B;T!m|J9d5u)xCOW2*f+6$I1W2-8qUB)*n=x@6|TW`xB)le7Tkto-
-@^LgIPAb_I0F}953ayfxCYnZ2Hb>Oa2t+IVf}C%cHlIefs3#QSKumKgX?euZo)0N4adHX^}})4fzxmXF2WvMfva#0uEP
-zu3Af-j9Qy$4hvTpVr{N4-ggv+dSK%65hZ}GcZozFh_94~}$6*If!x^{;d+_Fmz28sXhVQ`-
-;C=WIK8A;<dwm`rgKc;co`LhQ3$MeQ@HTu8egN;ohww2x{2i<x9)oRo5}twcunVuloA5S#4}Jje!-
-w!OJbVS~hsR(Wo`h%MJnX{j@FslsO7GX#@52w_NAP3#34HEquU~;*g)hQW@JH|h{4x9q{3(1Fz7IcyAHk2|C-
-Au$tRH?Az6ejjAHfUo$M7fcr|@0)KD<BE`}K!I_!u7kZm-
-Y7W3UZR!ZUClcHwn+6W)gJ!4Kel_z*sZhp%D%@EB~vlkg0jhh2Cb-
-h{W|``3E^fAk^z2!0GdfzMy>{d_wH+wdej1Lt8EUWYf~ZTKGi0N#fW;bV9>)9dr_7;M9n@C^J1{g3*Q{%8F!`mz33{cr
-l;^|t;G{a^aO^~d_3^xx~h(_8vK^(VTvxV&1(XK&oe-
-d>vbv<oYR1$QMkS12vdFS)Ok@090q3k&67BU@N<3oF?ltjxQG)d4!L6mt2n-
-vzhex#8BOnfERP=ydbuU9GU{_bzL5%eR9;W$nUZu2j~7xn#?(e~87hRw^vz=a+6}I{{j`;JUub+G=j$cER`DO3s}t`dg
-h?Er`t){lEO}vRfz(Fw?Rh;4Tleq`B3bE6a;v*HZR|d-JvO^4#}34cUdl(k-`msx3IWYP-2`yIdSFXt8{2z`1vNE-
-b7rW^?)cN_qa)pqH_GuJcO;H!BnNH{6`xyf8mkSSlB^xm?M;y;3;)u>RHTT=N0n8rlW_`ntIre!a8UsVmF*oSQp&pJ-
-F>zkB(EtCzK@OP7rC?CU`_!(vDo&n7z?_DQu>gB5NhWy6wcs)q5b+1W@*wWOL-6DRFPI6!SA)Q<72BMo7-
-rG_Pu9e1Q#N_M2wj-(@#cEaSObO@_IXWI#*EordCrb;wrhoN>Da!5lC8CFwjDmxx>T&5-
-y8kc#D%RHo4Qrg4nPuP|Ywsf#ngC$3>q=O|LEY-
-mrmnE6f)0Cd3^bBh%o05g3q<<>xo|03W3P**M;-6WyTkS~7u%tAE)sz~XS?Lf~{|u+(46A%oMw-%KszV#<5QZGWke-HQ
-7&1b&CuIt1u1PuRNtu#ruw{p>c34T7i)<ui!<K4EHB|@yG$-
-W^qDGi9!c@mHl5!>uIfikPFFkB^io$t1Qpatz09#JBG$<!e2CANxEhkqU+LEqeHJ>(^YHYY+OSPn$QvK<xj)ruU9VZ)p
-s$5B#wxy<R$+V>*tp4Ru9c(L%2&*YIAvKu2jIdOK8fjW;_L5=Bp$tn+PIj1Ty>f0%nUksBx28<WlsAWJu%*G45n=V`B>
-OF~d6FOvrX0ysM>3=#tcKdKr23OGWKxFAMI2UBYA`25U2tg$t3N42oiS;!)DTm(m};ykDW>XT$UzL%Biu-
-+9sZR}$Q4XTkEHAftA7PmgKYQ{QF|=uVyYeCh9%Wh4Sv4r5pLL0E!7az|HJEtrymvHd9D2{yfJ?g&r`$W=Q__*2=?(wx
-bkBTC%@03UVKvNtpDfvuKw!PdNWMgll$Wbza~A@HC{cZ;|)DJU;Q3P^@X$ZQ+jlM{jD(nNPC(;9Fc#mPrmxOzrE+r&cD
-(pzxMX&{Le(>UmuFj-;wWI<8f@K@~;j>=T|56o}4im%lwOdu77jDe5cR#uSMj)5Rw04pYyN2Pyej^&-
-T0i5&7pL^1VL!@d5MQKKYG^{Le+?|Ef>^^nm%l?33S&$bTs!{|kMtzc*n1i~T<SBl15Vk^kF1`C9|#|E5oVJ0kylME)=
-Ood3pv`9JS-{$uZ)&VM-~-{|x4uYPW$_T1U|U+eSnKO*_lUHKys`9pp3)%T@q&-
-nN6KYi9;l>Du({4Yl2e@XKBIc%cq>zHSK{`#?u$KzAANg1#12c%v+-i8*PzgL!jN1k#0e>!w}PMutNFwrZSv-
-5w_=laDig-2cMI)7h|IDbo8bpG~3`TYKj{O|So_^C+#-
-u0*XUx~;Mo)`4o)PI+|rrLRB<i9`S&$xa+8ajRLI_v*x*z@4!r{jLzm9L(|^*@w<n2-
+c-
+ri}3w&G0b>KY!NjxY@1mB=cNtY5$ff7YSvh2Wm*pww%a3V{zUPfZeBur8QBZ;I)N&+LNp&v<*d~QOwj)NxIlujH6X_J)
+ORb#eQEw<~XZ0l^<uG_M^PRs44DchzA+qyN|^@e+9=FGh_2LMIc`L@5`_X$7C_x@+*&g0CPnKO@j`H}qx?{m9cO#NK!E
+#{E(8~s(swH5z=D}?Oav9QSLYDoHBt&!JbE+*pXT>ZB2zxE~R?sYTv_Tu7VkR<X^Cd0ps?p18FxLzq_Yy_^=UYE^J@N}
+NSbP5<-ya(cUOD^3euje;R+v)MUN4IZ~?jaxg`{mUtme*TX$ZL~~=zL>=yfzey>j|$%@_Lz%TirG69-
+dz>W2+`tc|NjHru&drmZQpBA-D^Y;VB;Mk^Uvm$!j4*8-
+#28OHzI<4J&1MpLFkn<OBRUEN2(Pcx1NN!K3opSRnG%T38^T`{rJm-@3ih|1_Wl*TdT-
+U)zJ%fV_SN<zMYxA@Y5ypqBM<E@)tJacyRu;_71O;9A6Fe$Q`^ayU`&FN=d%F9ikMUCOVzASTi+V*j`(!~MhJ3FEmRE%
+K~ffoBSYobkEBlj6A(g@3nrP=qhQ@PD&-Trk#0!Cx=#$8?K4+`S0Xy&u#4pNo<stY2JjVFOr>LE--wq#WN}>}F2>PZa$
+3#UYH}Tj=DYx?nfP|EI?D)dlNBIwuNVU+gmC`6I#E@odL<{tL;+Ym0H?`QNkUYd+tM&wrad|0*fRZ!Pv4a-
+3W|Ysm2xOs@#}>SCv05Av^x_(b|X?(W6(>oEOqVfre)D<r*N#{8)C#us~y^uFoH$Lpk9T@b+de}R-
+Qvp8U+_Y%gh(t8opSLuBT{Z)Enn7%6C7oGIA@|`I7{31{P3id}=u{{kH$aXkXDBJn5LaDz+O!gz4;k3BM3*?ozOCGM#<
+rddM>=(beN9ON}%$D8ny)2y}z6xyL|Gc>9a>8A`6Z?@9*p5$QKM2|8;jUpnT$;pw@Z+j|dxbo&K7{=b_EU{TZuVoixq3
+mmzvTHRkzUE5%Ew>H{=HMNY*#cNjh+kQxnmy82lj`hn7{KERs4Py7U6yDF1T)l@^Z<QcH#H{JPqSRVUf(=iK2g8<o+et
+-(5lXA{?cZdv#H_$k(lfUHsZA>dnpN7hs0`wqm{?MEO;t{H~MlYL8ds^D36N&_m?cjpcKp{5s9_Is>Q|Zqy66Io`#;jN
+`zzgW`JHE&FXQ53cEl@5TJqt9m%FXpXZBS>x=&665SOuftrQJBx2@oWAD4aoW2}UOhWy{!s7YPo!kIgHw{9d`8M+1IoV
+w<r2Ay?frHc?kPDyUXDykcel*w`6pkK?b0o4KK|6G)Cb5XWOH$Ch0N$x9RDwe<nuKDFT0&`d`!fXvfG_YvnP1F4d-
+}1Uhd=7!ggCyp-RIjFO*}vO!|K#;IiZ8N%FpJEJu9T2AupnDeN9u-
+r=}x$X=}9%hkvpnXmX0Qf}AEl|B^M<#TENJUq|PFzRC|%K!46raUf(QdmzDvVJh$&XD9Q%(NG-
+)>1ofK1+Y*m!Ut7{@vj7*k4@3c74T%`dBERs4A)v*J}r`-p=<+eR5R__u-
+53f#aUfN_n3T%IkorKDN8QRE8S}Ar~9+e#kBRecn!amwj!oDc|935h>SAvRw{u3nR;N7BOk>op#CRhX<uWR*LQ7+6&CC
+e=Y~E=RCya_s&T<op9vAOLh(WpWzp!|8cP6^>W#IRD<PwLFVH!+UvtFEFep{1l>gM*9U}PIzK1lKjA+u`)Btl=|4Dv?O
+0aKS6rP!@#6zS*ly#pTrn))eHibBr|ov^!g1Io`g51CXRj2haF5%1DEnO(tI_oG5e&!eyF!dlxHq7_9$|LBI|uSSQRp(
+<uYjFiC+tpizYFt;&%fl~$+*fk`ge$O@o`_wJ5;;E`u7&d`Nny)w@(yqXTt8?j`mC8HnvAF+AoD+ChXkpXulM;Fk$CzN
+BgC)ne7*h_DkU=IgV@d2;TpR{P6MX4$RMf9KVjKd~A^8m-gI`m-
+Sqo&{VEJJUp)tJ}z{=cUJ0Q70P!M>*+=5Ueb!`V14oEL^>#!Qmn7b@0}6h-
+%}**fNO2ioe#r;D<!YP@COQI|2I4)pF5BBf3nbvdiOc;oXUri&ovzHRlcjCp8pZti<s2sE7(4+{w%hu06vHP&n1`aN9}
+&+qnPfqvLjRBPGdL~ei-L>->8=XI=w^KAIbL8S%dnI&v(|0*!`JH>!;#hlliRjJZ|)7-
+>61?MLR~dw`#Ynn5)lX{WQtzHy^|BI3KP18BBL0=4<E~oQHWZJ{%VYWd*NAyIILcg+EbPfce64zh=~)uj}*P&I4!%q}8
+|;!}wEZ??OGU<?&!XTqQDof1!{^)_7bd`=x4^*C?;uPsT`ne$?zIRl2HQ6XX9n*&px<th-
+B%A4$xQ%kD3DKk&^SQ=XSUAoWX?@7j|%PP%1(@se9AhUlN*TDo1cdwF;qmxl+<`MT=ot8iX0{E|#(I4;MT(kC$e>Imjn
+$<Ldo9?|^;S#G;N@wpSOJoSn4FL_q!>oZu7>kK(vdkp(ySA~(zwMNuO($1>b3Zos_?G5{JWe;D%>$M7Vyp0cFd%$_2YG
+=w$aoU%eKUGhSerc!;pO@|J<P#XrXR)1beB6+SQ~nf=v+}uhSP#Q!*Og-ZU&eWb8ediWt+V6lH`@Kx5n^vWOZwM6j{U{
+^Rb@Av$N9zySGSnI4v*oyfb?5MtXH^q?iiETO&J+3=;+%jp5J0wZ!hC~;qr%M`j<a6gV$-
+iPT_SDuM>D37uTSNwA*+Iw%bA@J>`B$HV^iw>uxE}j|J>-8?<>-
+X&}G7#3g;Lz$wpp?YZGEOZz96y|th{ubvzJ8rnx6l2;YaHPqv!?6yKJo;ccFuf(O|o<{rp5?*<{Jl)dT>y+zf&2sU03i
+NVyF0Wk2Svkr>maD2DV5~<hRW9ER%2hq*)}HG@d2l^u^Vq*mI(o0<q4IYl`SC3?KW074@KydF+4Wp<oqAr#S*``UTyHJ
+%_V`ze?j^^s2BW<1G`%-ma-MKzHI760{3TpxRpT4A?}LRVt8t0vpEv#UXx~0w;jFt0JH6od<TzTd%292XqxfBv<AfGZq
+3EwlenRoSv1rEoM~gpMx&NgdU+X)G@2fICzTZ(M_8q>s=n?%!#?~jd#mn*eJpF1R)<c;sui!HCk-I%#zuo2P-
+{OzSd^}qJG0Aa;`MTZCm(U+qF<Wkbx{xzHnZHxmeu|j?Cluf6CFjA_Zbv_(xzc%w+3PPnoojJs&vTb0=Nk>b%zDW#55s
+zTP>ye(ljC*#32CQvu9od(_z7tkTwX25^()x^<6n{X!%Ic7La*R>JN$%|TYe2vern!5gypL)G}rHr!F+I0tczxByWGP0
+y;=t@z<d;H?d2-22Y2p3dt~(_+BdIdtuOI)fNNiN=I!G-
+)|=FN{70p^5B7KSqPcE$W9zO}tU=1t)oQNG1X@vlEyE6rKT${4*`~A7n_k8`+pwA+;5wa(_cE><JLS2-
+_|Yz`^6Zi8Zr)aLjeo+j!||1i%bqbaAJrKwpKQ0C)pDJ&=Lxw^cBcAU$lH*w7<Qtv4?8{MhMWegUqcRIyw72}K1|o#Z@
+FA8-G`q<|3+#5bUxpY{wchM@M_@|+e7t;IlrhL!fVo4*HZaAq2`a;yhf}a4$}2QNB%-THaP3GK5ZV#S@iF?5K@Z!1H-
+sZS&H-f%k@g1FyEh(?V{S{7kXXos+8+_F1a9h`FWoyx94#^vpQ__-%2h;O!k+<Px-
+R?qiO7qENvcpoK@nwBhDwP1ITlWx}2+A>o9)we<Hw4|69<%1m|I-UDdRrdsNCptq;^hNxhBYwIA#M8C-
+`~>8z6FLc9F5AMJL$e#Ir%9bfj#`n-yA@51_RbbEw7Fx(k1`gfksupt*0%3I2H_-nGB8vT!pd7j!AsB%4Htglr2A7J`=
+z%@*N%d;+H-CC?excEA>?8k>Y!&&*6HuCckTrZK~U%9{4*q`_c%+K6{r94%+>u|qnOTC%CN~d&>nVyrcam-
+h%vF>r4^~!X=g8nba{FJEmM_jLb<^9b@{*?PyTupL*6pxwtJd!(~Y8(;vvP;YN)_nO^@@&I(pz%dB|0fJN4!<D%OK^Sj
+mHVrRTr1?hKs>Q5xvKr?<>q&|vjg`dWIisxcY@>>>-j|@Z_Mwb&&hqiYYB|sC-
+=8HpTCOjX9};l?i9y;z3OG|%XQ+uod3r5<<vgjZp*Xe{+tR&_vy0s=bkk8=U&EjsVY{4{R-
+Kqs|nftqu8hGk@6^2`z)%Tw)-
+Kq9`k<roSKj2nJ1ob$#G=4`(#zvFUHkA^OJJCeYD<>`_Xt_NbUDE4q<*um&}LCr#km=#f~4xIXA8!KN&<W#Bnyj^!4^C
+x11<B{jeN2FBebP>+<&$I_r4xxZ207HO76lj#!QRplZF0o0Z)Cg#RsR_w?ZN{xYnO2&oTTKaG?1)5lPcJIVSfNnbr@ub
+;+K#`u!8ep>xZo_L1vJVB}4N5gs>{<0hoO3*&&+$8N>d%re^ojXtL+^J>QxkYLp8ryx9t7zGJSD>$3-
+jCP!;5B5PyWrt}S+~blkD%S2#A`oZ6L{^wYYeY#GJi~tKb@a!mG=IJqKmqHtL)y(tI@u|^^wb~aUB!w>dULmd4rnoTwa
+a+<mwDw$MBlQ>*!+6_EJ-6nd>}d#yU@~^~=<<)-
+O|e=YOeO>slEZzRI@&+pX+yht<Bh>=vDQ^Hcff&8eL8OBw&8=WFcqMSQ=o(ObpNV!XUZC=F)EHwxjd4w&gW>ys;ue5rh
+UQGQjfV!8jV=_QY^6x&0vfUIj_d4_KfiUJR>m%L`%KQHR*?LF~(@m!A7BYR$o>oxI=)Uy-rf3??T7R5T>TZ_5(snmM6?
+02u?xhyq)s(H=TWWN5Nu8aTeqHa&|=UYU-8Ik%}+?G=x)xO8e1=;QXj5eP;;lqC1|6Qp!Ubzl%ZJ6a9zhhdwJie!Lo--
+QF>YqlJnqS)bDFYn$9!4&}`2ZPzgJ>Un<+(^TFVgJ`IVb%sW8b&h?=t%5{Odk0V_&KBb7$pw3vU`ZyllC<G`SyV!FMI6
+DwZ+UG2>s7`B3>)>wv@VR&!oyNxq79&Tv80JSP;68v886E_0rFIiT7l_JhTt#T(KO|GU%=)URvLs`F^5C$9G(qn_Y79=
+qHdL%6Rl<uv@&5RP;0dGzHGbKRh(&6r23d8V=-F4y3BAG8NA*WkJVp1-
++V6EOAzl^v+oOSm5LoDbH>`OIanvu?rd0~McIXLIx)-
+Cu|p=XtW$O}sMwxV`@vL@q?GGwif8HF85h&2Q}St0H%Qo;CiwAnUag<)XJs)efE(Wk0-
+VoJ*@mIoG3{>ru}2DCc^Vb3Mwr9_3t*a;`@?*ZYih5H*k2<;{~EtVMbIiM(r3uIGuoYlysS^T^we>ldhJaV&plEz12o%
+DtAzz4j+0_u8=0PN>{fJ5c8ly=q<Ryjovy8Rt)J#_*k=ly+Ji$J03G?<(#il{}5%_9#0wiTlq(_Pq0p+WtT1U((t^C)$
+6`z5%W`d2yY}h4qYf;jl}sS4(?w81?B^_da%;*3X~z;yMmqU&eLqz75X4m~BFYopVy{cuwkgku2~-
+B2bVWFQ_rr$NK7Xj3+P!Zb$dyIFBh}Td_Q<pY@UQ1dQ_J%YWRxAly&6ee65hd0Rej{!P%2mkLURp7V2X*EqxYAnpBnL+
+_ORuRp&{JYQ%(zr}dI)_&ft)t9PQHEs--
+k#nb;q<+THUVCLg&L@W}e0KS`XiEo|r|-v=U5k2u9M?(J`PkvdWIM9$zIwNvZ(YygFGOv-PV76la);CN(+2tB^EcoB=I
+6@3^<$AvwOSvS^XcKBEZ4Vv(ykrGaiAw&lE?0-
+M7zV!OgmGagI4yR8o#fioYcA?&rd;7_W9jv$fUDBy}0Pa`)^{Ox~Ioyj(6{H-t>lF?u%xx*C>0c*jV4Xgy(9-
+I@LPI&QSi`UF=7r9z9-fo<pv7$^F-!u3|iw<~R0{?em(;-
+H&|{_je1IF2@PCtlz8mE?o|lZ#CZ$^9jD6>;C;k{drYRwa<1I+u<Xa?-
+K=usMoK`=gvEFko&{GnR~ylUd|&fzjqwh|2@Wdl`p(A@Aww(_p5#83Ui-
+%8S=f+{meIW&Ntu8v!AK<onKhYHUEomRr}C)EWHoCjB?!2KJ+_|?*{jwuak~izgTWP48L$=;oo_^$$Fvn^=Liz$J=Ci)
+%c{&tDSJ0^R~{_uV>ARKOx2ixleT3hvOw)d*ZF?yd3km-
+p#)5Q8NF^+|c}M*c~;`3tD;RT~E+?*S_5APS`KSD{#O4S!S%~t9|sVXph<RT0EzF2G7r)SuNKYE`Lz==bfLF{k~dHu6u
+%+=L8;;8G8u((JFV5vCbUF`h677X{z;E^?cl=&K=Ay(=MFOZ5R5eT{ubX!YN`G9yjemq9-
+?Q7vBCZ?ZQo1zxNvJbdFs(N$kQY(=H_WckII2Ja*xlJa*wWViyL{UQzAl%^#P&tMd>)kam)*jhu%-
+JIxg%dLKi%{MC=&oqamJO#5`fv`?QT_Nfo;)2Ehu-cs483-
+8cAmH9q~_I|ZDx4)i`3A9Upp@66J3b9L9p&g2Lskh`OV~?VJqs{}V_j>Z$qu&3I+oK7zM}6<o9?hUV>bssjT4Kx#XgRX
+h#W$Gq2)kUjW4SiabDzJnXs&A$JMy~g*VppcXaBx-WmbOBUWsp0cBLHG9Xs;&|DW2C<2PtWj{je^BOk3FT+%Lb?8tG$P
+FuDeN!DGQ@$duh(vEy&QP=zUm&UW~NZ)eo$bswFk>{x$`M?d?k+%K#1hF6SeHvvip82F{M|OT_#<271&YSk*JGS?{@6z
+6T*Xw{kVSCSegZ5tDb-<srz2{qeclI7zT$a6ep4xl=`tM`!-N1U}|C{z+etYgueypD-RrVJ5=VLy#v-
+EJTCBhAthn5xJaJglNb1ySpp765r=laRU=UyV5ejY`>_jaRt{Xx`U+>gTZCd00fVXqFmaDNKzR;PcOA?<s5(QN<Nf7$l
+$<g)W8&OM%%@&2|~o-
+mEa@jb*Z{Xm}ED3=EzhhM_;^7x)#{Dm2OZ>G#1e`UL$$Vz`=N%`EzmTLF3|H|JF>}Jau*Xg=Y{7Y|OIYY~~rzUdP9WUd
+1KJ>Zx*Cveje(REIU+jB}`QkPA>E!bdVSiQSTCwbT!bDE{NXGYQEv~cpaGeG7WA7tYXU8|E#i!C$@v8HFOFcia#Pcd&&
+bXf~pGmEM%j$2cRlkG#sb#*L=X~PZQ6I2h>fAAFzqi7Js`pKlKi3!TvbF-hyWrj^PX1lNc~j>m`TW|72A3*-
+@pbBDF4z3+YwG(M%by1>6_1+F+V8L3XgpuV_p(u6^Uf=k{r5A({!{x-
+I4;xo4AuGL>(7(_)s{!=J1GagH*mr=FV30S`_`@>O8xMX@|@4}p4>9h%{_ma%R7I0J7@cp-
+&=|gsCng|VZPq|ymBsQdUNl1Ub%F9?{Z%GRZPc=?_-
+^J#_eUv`9{MpvtIJgD__L<&D^579);g8BIQ}?drt*g{i^4$7yg}}ySuUPdsQ)Y-
+cIUCm9ke|<h)%#ows{}Eq&hZ!~a*#PhBpaS=7(<#PR*2>z<?f653z&<a`g>x0g>l>yIVZX)kYU{nO<g&OV0hr(`{-
+^HllY2bUjgIrCZh!o``7R~zH*a?;PG*Xo?ta@zgU@zgC@?%^++<yPYhpQcANJ@I0{(DS9YaX)X9c>ZN#KdAM|T=p2#?T
+{zTa77H|_;HluXRCig<q!UZ>f@cuF-qhZG32P`!GB_(rwiwiXMo7l$|KJ}4tp-&IX-
+H)9cVkqZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvJlmZvGhi
+`M-1F8ySqfSSJ5Hf57&3<8gTY6MtF7vQZx367Nbd^=^j|&W=O-
+lLE#w_(@pd#Lv9oCzQk+jq5NjpAn3?`6*`pMhRRC`S}$7RW5v$S^WKE75)I;kHA0vC1ZZZY7+h(#rs+KcM|V;<~#A;g8
+L8RJ^%9f5Z-sdJ^zb6{4D>7OMbhR-
+;eU|7h=Bo7g#<;Wbk?P<6rZ@BRS&BFZh}imxDO4Iqt}r{R+yGm*Y2?Jm<>G@!L$E5$5IieHnCBKzokMry`H6Z_&b3<*N
+^jiXSZsV4ljgJXK<z{tVNuCTZ8^iB~)N=)NUi+Ron#!8c9i{aUOmkZmEC!QW{0{iasmi&}jb;~A<+%&QMeR)y}oUK{Y9
+*X1@9-X;Bfn6U>{c({K|g@^lo6&~(C<U(C7Fw5n`BB^3QeHMmLrmDUD6g;~c^ZzR-
+%Mq;eI?O+>^EH_Nloa+Vi^zRL9+_(G&V4KVkAJ!w>acM7UdDdT<;d}iE=P`Eb~$qVnkL6_mm|jsO^&a)<lolga(orfGL
+Aqlei!e@;Qn>IpM?8A!~0pd{~vhIGyAuAZ^8XP;e9LI{|nxC@V_sp;xBaC=osAl-55XIm%@Dr1zrXB{GGfJ5X5S?qt|-
+bZ*@Cm*JaqK)nAj0zmT7IyUXo7`yNgI_Fx{k+*IE%#+*Kb*L$bd5AAn5{m>z}Z$jA~bvu0z@2fUr-
+^2B63*0AMvRo}F^A6d#eEe;{Q*NWrboHYjKdE{F{ajl6QDxnX<t)hKZYvSKPWTj_{o}tB+~X_V>{D(>&(l~Ap<iw(1Fp
+Bc9Q+7BfBq|O*_U(qeI4&7^W?#u$32iQ&-Z5cuj{qGEU5Lbbz1-
+0fO+^&GQm~bNn3kQp0?)K!tg)w_ZynN>0{JUmZfiQ{+Euwjp4c9v?jYh#(OKrcyVW*@gky?XNT$su{^s-
+dG5(mo}d;+@4vZNXSKX4o#wy4TOzM_Yki(e%WJEa*FBimw=l1JnPF_K^l9U_>LYH&H1Y4Em*DHO{C=fd3;($MJ9s4r^7
+wBkk^c8<W%ZM=pM`<*eSA!>l41D?)HT&o=lPlW^>BX}pJ}O<I?n~Q1MdTHe=poWgk#F#YI)Y4k16l37CKbO<<SlI_-
+9L5AKr60ei-f_M45dY<K%vyhI?*bbilvQ!Tk}G>5J8}d|akqhx-#)m|w+v-hcd_JeTX^GWbKh=kd-
+|oA%fD(eIce6H)*FT+PJam({z855WKawOWP=U>~uKggL3*^Y7I@Q|su|^R-
+TU|4OYavxRB7<ey+=#b8K0jA2&Z;<(q`!te{vAa~6@dW#e1r|X>j{~X*uO7h0P*!mypoM$t2&a<c23SBJZ^6Fpf=>Fxk
+j_yB&_grq{>zsD*$~sv${P%6V=V5+#ol|G8;XSXj_ghjXJR?1pY-
+{}2E8W?oH@D5f?UB#aJ7s(U?z>4D`CnQ7BQ4Bd!2M|whJQ-
+>$MsG>=2`E^b`{+Bkbdlg+CBd>_nGz1v%j>SG39>+?$45E59MiVpWGnZ+Bq#O|33Gc1}Rq_$HoSye^vH+D~>fK*e+Tc<
+oWUumRn|?9O?JL_4Wpt{(#mG>Ha^{Ak#?W^$YTKsFEQpvnu~b8s)c2`0wLzpCsiUHilU_eyV4Gy^-
+NxPhjk~8XdjKmEX^9lKK5m9{+zs|Ht$A_ivW|Kb6P-uh4%akN<&Y>HlON|8JoG(|P>Mw@CkwY4YIT$#{H=tnc75>-
+(cyq)nA8pDB!w2md7T|8!W+v7VC#PRTQQ^zzaU`TVDxu}=6a-
+R9}LQ9tx?X1Dx4S_%K_4Hxd!^aJkkPrk9I@6B!>{4;9z?3LjQaokgV(m`-fW8d>2hT(tR=Hy;SZxV3-
+S+tk%Z!aoa(3sCZkL}?sX(yl2Y{6f>&*|I04fn%lzhT6~|Lu^2?yAq3wny=QaPIy58w&Rx5cw%gK|$UJ_dk!Gy#Fo1T6
+pk)>StZ-p#!S!UAFz*0ry|GZE+Xt!Z2fSf9`;^$tRs$m^P!8+m_`0%_S_u7t}oMfao)Xc<~if@i@LVCghB-q>A~-
+9a@;(+WkK5{$mG3+#=2wlzj~zpVHhv@8}zJz`aAPy?xJ-BYWQ8e)Rqi>~BBz{<i(??cjFd&h6|%?_kgA-tI2zY+vtb@j
+tdVe)cRI?CU(!-
+qXe6U0nm+gM+NI?*ha#n27gxv#y?j?#`i}zFu~&?_zfs>pOL7uzQI0cXto8_jV^C*zjPdh@`)7V2E{z|3h-
+OZ*!89xw^3RPRD65!NUy=Lkj2O$@cEvp@E+6L3XBlm|cvYz0eH_^mg_1o^I!H53=ry5Mq$+<r(W97-
+W#Ai|8e89~&Nmrw8E~bQQPKwQHcSzrVYy9pg|aJx|3ioE@_1LhnF#yet0L*=~$RbHET?{q0@xq4?>6_&G_^y+7Us1?g`
+;bvAw)1<3Pxv~wUn)R|z9#Rt3DKwsZEHpC-i7eS_d19*XA_x4@tWv6-
+u28Y<$?o&fj2JPY&Bz=aRjSmjB$A{$gY<Dl~ALza)ZoqNyOb;)Sy7F+RAOl@eYK&)>T^NM=>VX>UWc;b4P~+W0`@m<v2
+s6}kuDiV#iUC@{!;7fT#Rtx?&UpXOg#n0_yR^3tf*Lv61C<(a>a;TvA7CK&K_+FgzZbNjhs(UDx38-
+kWPPsZ>@ZZ#z{TzX)_Jyvr#vVn1i?@6GQSTLK-
+?VZ23ZINgBYbe2HEl6p5)OXsFHKCf>9YSfOGqxaOe6E?`luL{~(Q)As#`?ZT$m%qQY7p>p#`f3EA$2e4Xv-
+?Y2b2u(W4FLU%1&?VBy>5Fb)^Ac!XBm-
+mBb`-ZIDPH3yq+PahZ2f9IKy%wa_&XwY9U*DMv{q5anyU&Fh?E*Jjjr{Q@2;Xzc3e}@WlSH1ohr=hW-Mg)j6Ftzr`;YA
+3d+h$hhuYzK!n()0_x?kBj=Ue}!Q=an9<z2h4oBM#A3D0f31W;7p0h6YosAFmob3*+Uk`!SZys15iVrpM<l{qD<8Eu4w
+aMClV*jCI?MDtDe!$uyO48ZaJ2=D(9<eqFf$g?1pIh!0>ea&4#o7$=*{Ou`SYOvLgyZsjIC9e3waePJ-FjT|U4pmXsd#
+HxI7DpTdeVuf`&8cmPZ0|g-
+M?qw{v(i<2)X?v+=ayLHZzXfPb!%%CAh{$=C|M{qu6@Vy4$+*cI)xSt@;qAcl6j{kfC+=-
+IfXhwcFH$6@<CFo9hFAOqBX=>%^Xe$M?5CuqS4_Z6^8Og#~M}^&}*;unA*?qCnvvhZJ%>y+u8}lYMx}LLS|JXkU|cnfV
+=c>N#oE@3t=W4RpaRF9ygK;yTBR7}<#-xwmyUXkAEoZEb>r-_FauDWsGL+rp-%Mq3?3p93-
+WI1S+X;YF%E8$G>UA@pjtcy61mo@Q&KwXq3Az%>zaV`1YIS=?=fcgj1Em%Q7&Srk}=gnq~Bm4SL8gp?ky7hnvRr&08XH
+i0FOa)a`RoEUi1XgaCn)x(9Qc|x`Gju3j`5Ei3}R}6GlO}U>?&Yh6Wjp2<V0#KxlcWrFKvUK&F?im`Cg~5AhLpES>L??
+pY5J&HYbB}co=o+bNJdda!>9u8zh3`S_zQ+oKa8OHo90kQBHe1_3VyDht7)+?9+u45sQsVvJ>F%NS!E^oX&;@sbZP5p#
+P*<qwI(?)XKcS0+m}n0v8mR~ZB_h3%K3wU2mFS*w^jz8Dpg1<+h)U9@&u8a?kDPj}wzY&Y(FC9~%Ia2^Xw{%F*GbSZ1^
+DB7>F%+%Y=z3q5mNTMFdANp_Y8sQg%vmew~t*o)qeg$_rP$dQCd;W*1c`_wI8{+eb0$K_aAKEx98ZNCcEFxC3^0bZ;au
+7o8f_;4|VsQ3YjHSb+7WY%Yp%)-
+wn20il6Defc6&`pbD~CWMDIl2hhxNhE_eeR=U0mL;V+qoZ>Z_*=Xi*He15FYm&XHP{1vBo7Uy#%{#NbWDYmy967oEWNW
+6hYnFaQrJ^OQ*K@Wqi2j2O4t4kI1`zKjxf`{6n)0<dac9TPP1GjZJh-
+82cS*LZG<HR$m`<ubXvkeoKw%(@j<WBfUNm7cKTIEl-ueWzm%~Snw%>RE5wMBu4%;t=d<%x9o-
+P=SoFs)=t~Y&*YLik+NVrLi{oQ8=L29Tz(5pSx-7d^WZefQSAy~8iNV8TeGD@?i_{4yZnSB>q_^s~6rHEd##-
+)&zLQDIZEB+E)h0(F7$%AeBVAQ-yaFDqF5P!m{NoOA7m=aE}hI0^}tZAe`9H4@C=Wxd0+hughwAQN>r#j8F8&SDOL2%z
+))}34%MG?plTz~Y~o+HPOwm)?Lu_%ti>qQx@^-bU}%Wsa;JQ}Vj+(zPqVa}0U_zm!p*?%bxV^o)Q+ipG-
+t1&!Rco@?+TNwIQ2&@MDdg<1rSuD#N>HXMI%NYxV*5@zU%mt;`Bs8C=h!22G2V#e6kjj8&Rg?0ybxt4HoXXBwCD}?QdK
+-VPo`Ly?pflDZ5~{8>cdl?SQknicOn*9*=2BIW&fQk7F!~tkI9pqGTl}HrjMLf}TW<_^JZ@nPId##LWkTT7Mn3dWJD=&
+Ia<W;}URGDKId}efYcvO5qq*QrC|7ao&&7w^p^xi<S$<cyR-z_n{&JlTi1t}>#z{*kC!tx!!C-
+&9vzypbXFxZ!{O>TIiYwJnwa;V7KL_S|-
+lTOZx|}paf%f$IX2EDFs1e4f9n*3!mY(ue951ciS1z;3^LUz6+rtNVE7w~;xAe1`y*aAOo+ei#*=;_$Q`ccpJ+kfFb+D
+T@b;ynI*k#OvM1r|G5)_P|juGHxHjem^CPy>LE!pm*!HfLz<*W8fJwu6hIk|BrN_N$%QF9ASdzKWEJ#u#rCFL5cSgQo5
+(?bb11jgvlsoS#L`7pqZ>$W3@4}_>M*cL+r7dpXY0}pG{;F)G&z(G5dH_||rq6bIlQ^V3;JJTd`z*q3jw0HKMJJ;9C;1
+0BUsIRl{EWa0vv2g7I*>=V|69NXsLZQsP{a9yv7hftCcLR{OL7U|AFTVrviK|-
+l<F{gMRCspFKo{@SVghg?YllAP_HE*#FB^+h$Ns*-
+!5+RO3(>UmMZzHv+MVs<x$utgj_oj@id1>Gac0ZiTA5p%EUA{J`X;f6C<i^&uc=seTYK(nKYr-
+`81y@06&%`ZI}ab?6(EE!%GRuz&(OW7Hc-!N0%{?I@zsm??mx8u7;gw!j(0-
+O%8Rj0%%`^AX^Gh*7c9=mdWZTFgP~j{6XNGhAGL(9?pu5%8=k!UVOnCxf~@DywO<nJl3gJ?y(Lx-
+d8Y;4rghsU>tgpn&#4}mty>rRt)V{a&X%p)__7kr{H@3M8qXlN@ZuJK#2UO5@3%JHW)B^9W_Wso4~sC+RjIk4;oBtbc<
+#TIFG7TbOd75C@cx@i>~`iyF`ey$Qj0Q(D#|4*P*80dLOgemyzJ1V%v<8#!$<bFAAx=<6q3uKDBT{ef3hJq$(G1j3T`K
+}ec3=#w5cAx@Y0=RPB6&y*8FBYsT8aa9$F|H7sCTb545-K-
+~T@Aaf{#XKXT;3<NJ^A*M?>%;(i#9xJ7$mU;q+m@8`=fqG#3un9DMJ=|&6QK6F|<BgPM<+PJJ^XR}FkH$8my<`fLOwmW
+n{O+@`b4845fE~@U%9bsvNm;&cw&8oQWA^vQ$)jQbI!)sBPUq-A=talLpQ#}?BB~l4fX=9zp&au6{T~-zE_(-
+MM&vL<Z_6>BmgUX+UX@9b3aA+_zkmN=ad8kPm`r@9iVjCqJNOHBLPoP-ULohyuh0SSdM-
+y*$y?sLozTA<B4_Z)8K9jeGp~>;al{eL;6*wz1qDkeAOtvg%ynybn8)m=G<J^bu><u&U;Qe$vTzfjZnUbo#(5O<-
+DiYmxW_K0XMDDTb9m8{n)AjOQ3+VFn6*Mb8*e<u7;L<&4+T}x?{n)W`?HcN92L~Y)uCz+e!A+Y1pAogK22Y;t``ci=K6
+beMfwp6N+th-HTBAgRkM1stm4IwN+a44{jVjF`_H5ZwaE6B+qW`kXpZ^IAtRA$}ko&-B-`%+#ltOulya=-
+sLMs8W&c6O07!3!z&oe%B_a=wfrGcKIZsFpWPvTk@m|30uTkdwAfX-
+Y*#@po`DA=5Xn(XbM*ExE4@B7;K9X_;Q?868nl0>;1Q^Cye_NQlJ%NCy8HkC7bRaRxr&O4M^+V2D1r}=DLS@T>;hT^>H
+huXPUh<2006U@4hm{RamKvVcWI&VD3@4F8y-Q$ON<JoiX!TmcKMgtvBGIA&D8|XRR9#68a9yZv+x{^zEI1qlz-S_}np{
+IEL2=}g@omfUNiRGTY@*32<<Z_;RCMhgzFnv1{mKi<7?qoDRaPH3SjDy<w@9k5G3qO!Pcs?9HDXVsCj-
+2S>#C{*iknX?jq@FMIu~U{Mx0mFWXqd<MwP`I;-
+^DkYq1w>b+aLCpqHghi69=Lgx%B{Ai}M^i1y<Cc9pkAkx$L+}UUrKl_@X8Rf=d^)4smZk-
+8JMq%Qw|FiU04m4jn&ua3{m)#DR)aU4y`O-
++7Afk_q1}ccZtx3JAY?GQ&O7J<!{IHq^+Yx0f?HG&QSOAjZuQZIc|px7$&P9C5Q&<V+gi_B=wCZ70K71qT>wrJn1Jr9M
+Y%5hhV@{2UjDcsz8fi;q8Il)Y|CGwddAD;+y>{Lo(YXiNSl`A|EQ80fpyYsD|chnxAhYsoH0w_|bNDb&cLYmy~w7iSc5
+O!sv6?CGB7yWHtsuAbKJ%v47UjfRiL{OE-
+=i{b;a5ldH5^K57UtTu6K<2Gz$gSU|&`wt!4e<Z|jo0YuU4(_@CP&3(KZ??isOwRcdeV3R_dT<D45}g*=fDnEmRaTXpw
+FxH9>eK~Jup~fyO=`CaDhINn?KWncta*)9zQ8H=&A8nAPC>H>L6Xo_4Tv7B>76(JkoIg=GdImB9=ut!7bqWu)t?lNd=v
+VatzBxg*s7=TJ;qxtHgjG^@w}BM9JJw`IhVPX>I7trvIF1-
+zi?)!+T}r?{(+v0aZo;S^2jgTvQn3^;uCzj)P9aX+QS`WcF5dI1O&Ag;rNM!qwV+K_rNh>{qtLH9q{@TeM6q)^o(hfKV
+sI37(~}%uiBnz($*BNKShy2)#J;Z_AlSk<CZBHaL_5)XzRE>X>{UiYPzmfsK=&ThZws$5Mj=&moZ&~85)1y8I*HRBb2`
+?i5<S)8N|W1=CaG>CC7K6H`kvYFF8q-
+LX({zWL9(th{_svOc|%U5QdEKRc4Iix9#LICMD3RiGw&zwmFW2Qr57=4}E0~k2`p;2%)y!aR-
+&)?p$J02QM!4ckw164_+9jE}N}J*}3v#7~mjld(WZwH#t)wHO28SHOVmtkc-P0WG-
+r>%td>ck(;_X#~J<c&Woo8_({v_q=LazLK3exq&anZ`$?MWxxv%RNR)?i(gd=Td|?04qk9hQUn<dUMxtVfzfO`ej7(76
+=Px1OuOY$|Ph4D15*PI}ma4KGsc?&DsP8(dU?7=_gc~Xff8_c#q(V8#T&IT2l#)F|FgF^?p9lnyR+Kn*fi8yS11t=mCU
+X^c6E;mWbh3_2<!-
+soupqs$dxJ<+d=Nmz*99?MrzcSH35^sR47=qHgVAZ$o4uw}618vurjS^4Q5KZG`aoA4R8l*gX@cq*ZF`-
+cKRR$^&ja?M6WZ5ib+%>`YtoM+=<5m8Wa{j1*8H1xW|`i``i4^uwY@~wlMVB}NkpG>`J*Z4`UjK8S<D5H9646YAx*hfK
+5~S&rw%y^xMXlrX7OGC&W!R{{%YQ2sJf{%c!nOPKX|j-
+5{C*U;k?mU(ZdJTfpY6iH#gfZYwKG$UzFTz8N)J(@Wa{1v+%S$HpMdnd6s$yrP*(W&Xa21Q(r2a#2oRV1&6WW0v_FuHU
+f3!4%9DmrSAyjh$+8l^uW4G$zb}SM|$4LSP{x`=qaqbscBQ*hj72uUav8Z!5LBEfwL@UecLuniluL769Hr&D;FJ!TCLJ
+nCCKJB7Srw<$bq)-
+$(B5V$`MlTk!MFG&dh<&R{I!E&J%0rAmaFGXNHH|)NJ(5b{?{}yjAVsb1gl67k8R_;<n7SAkIOqtiyn&q@1U<HA3z9W6
+nkO<*ce_sgF3WB!>Vcx~yF6vdn{p_hbjzVFqy`<?@9%W!#&xj=QS*v`=n`@Vj>B4ybki^-
+CU45us(}<~WriDo>0H*?J?cSV?j)-en#WBu{_~_U7$_=b$Q_qZ6Vwnx*8M)af^QKu|^u21Ji>0L3})X`jlGA^Gth<-
+Yu5IXp3bDAdk9-$-
+tf=Q+fwP=A(WWOek&hA1*E50~UTubb;6dCv3bxw|Oknr|mq7F|E3DH{p2$Dw@opnPKr3^y43Y?TrZK!p6d<!;$qo5M|0
+{^Kn2AutQYf})DRZ0p!vUbmZ++Uq9^x4R8{UMiHfFR<I%d-
+#C|_8i(LY>({2g(9Egv<pAaOzi@C$k;jKl<zziJ#Hw^^yRQO@|;7=QDeGg!rySSaKyaaVho+?{I{%mZh`o@e@nM`!A9J
+Q@SAfTZRDYIPVRM;fdBItoGCp#^<m52Na6J>bDVQ>K$OegM+PGhZots%R_oolyo@F990BsIdiR~}QvTxQp6*K$dBp<TZ
+;NHGY#rO%)_(N;Vy?#Dk5kAM5o^zmjB6S9-+%Pjo_i18e>A#Z9AUK6=Kl8UTei5e9^ZTL@X`I|gY~<!-uudT%p}(`T9-
+Okl4F@K_evpd2Rp}|mtJ-w>ugQ-
+#1UdzYPszC#<sngObl(aOZafUnJDea;F2dAJ{Nb)|D#;&;`LU(kJ~BV8PnhS043)$Lg%Fq9BDCh6Q9=a)VK159MDr*K}
+);@BAby2%R}l3clE%$c%TctF`4%E$1e1og?em1*L@CZ)bY*Am|TwKx67Q7n1OZS>9)KX3STMOvenrg)rx0^&3$md4%6E
+;*z%57&$G_H$dS(|5KeY*mP0eAe7ogQRnvEQ6Wi?Pv?2exYXrO)%Puw^H{@FaYIy1&Zb$38dk~KtYLb<5A&zpbBUiqcl
+*Ztal3YqwWL4xwghiGcu2WoDvYax&V}KFy|MxJX%?)07>|Br2sPOf*Lx<ZR+Vj5s$J^jh<78)^<qC58^ZJ{!YR6K4uL>
+WNZ>@`G<?R{s7?SO;Z||s(yeI094<+o*7(K++2JX4@1HEE*jISFVJq7}Qz}_|G&pu2~S&BHgPm^_<6*;L6jT&$D(c`i^
+nVnDZ{Rr`82yW?!YT`XYc5$0bCBUpV3!M}?;OwuEW`lLl{cVw`z))~AG<wK)V7MUgbgvUTrYtA7SQ7OS41Ux=Y~ynWs0
+=oEq1Qgm47XfPOnmY{yui4{o~W7MxG-NW;D?CY+x8rb+HZ*G+;in|<7sou4j9{zA3ohzX^T_BTjdEG`~9IF`RY&)f0;(
++#;#6q-Mm>%okaEH>)_%gBzz%U-#$~jXL7eJ*WNifG-ki<D>hJ}YwJ7H(~Zh2zs_JQIM_se1M$;hkP0>G-
+*4bXi5T;ou@_nt^n~&tMmK+v+Uh%HT}r^ziL)?J2E{0U8<uYAiH9Xqvfo;iq|Eah%q7>jqwf=+3fOaCfBS*`$J#*!LH&
+;HZ*pcRP7?XXO)0Fbfi?FEU7lW9CZjDJ=Iw-
+4NbMsUdB<x!`cD0G@9OJaBB%i9M_;EnT&f)cYPK$(8kGC~En>UBNgW81;hF87Yq>gi*2yAumL#rs%7-
+1ifA9W7NB6U%*uODx;+%=o#7uv8n5mAB*}WxGogxFHsUQA7&?inlobBoC?j7vLZz`)#3B8T~esGMjx#Ntz;gjF43KTfs
+9J`NyPsl6({`P{OvG?+C6jd;G0j{w%jQuqKK2V6UXZd&hs+?~q@$VXceuKmOn@{&PI6MgdzPicb%lun;n;rfz|5mBSAK
+~BF)0qFM?pU+KPw{WqY0UpNcf%HkKMwysq4EF2|Lt)2)A(H^UiMD>*l0CeH}d;ez2cjboIeQvYJ-JBhKhZ_VPy4-
+Ab%YG`RfYBw-
+h<Q%w_wAmnD$D4gbpLz2ci|oFOXa{+?HS8;tXvz(sRj@m(;^4+1y+z$?C~rJnb|^JBz6L;S~)Kf=F5`<$0eXuJ-
+1Qsdizr!>9?cpCY4fSX6XY)0dqz_S|H1J5C^C}M2=7rbm9`8Hthn3pYRTnX%RIlK`#pz$`~pv#HR1MyidQ{Jt}r@_A><
+7I8ce}wp_G`<aZRAUct8u^!i?-
+&R9YFq=H(RdB;1o97oT`?b<LZ0XGz2;%l$d%BrycrK$Ak06ErgMOBkZ_1_m~ez}lyDp24#Ek-{e+W*Q-
+ntej}e|EJVkh#@C@NO!t;drSJHI$5e^cz2!{zr2uBIG5sne=Aly$lNjOD#lyI8x7~u@zal#XXCkamxo+dm)c$V-
+y;RRYBg+$*82MJq*LxjVGBZONCw-JsJP7v-
+VoFqI#I7N7raGLNK;SAw%!V`oi2~QKAAv}lN0=%No#}<(92CfeH#D{|w*8vBR+ktOA2K_N|3fLcm{uucR@P?p|g^>R{@
+7hXyEL=p!N8;asTm-g;JK|;i$XhrEp}$6cFL0m^`fH8-
+z!~ITVDBy%@3i<fKzx%V{uxr91>`XvU&zON9*4ca0gst}&|{|Giu^Kg>2@EBA^#z8V*`{=V>fUD`E4G5)F<Sqcop!N$I
+S1z$CSqu$<H*&&z#4U$Gpds2miwjdi+7JBad|;kC4}tPuOeLcLdo2RoT$yV^QP-!2V-
+CVKeIXQp#)EOKGpE4`W`_UYbOH65?AmRm7$=_5sh3=Vy_Bk*EJ!kuYRA{~26MUxoVfnc;)T{|MKn*L<QJiq`^%kk^9Ed
+;2u#uf`$ZR*hE!N0HwT?0MbC+K`jL^<Mye(6}171NqCqHDjO;8aDy=YwQ6|BF_P@e-
+ZRW<67Xf#x=lW$oCY3efee)n?(KyaLwCAY#RCJfIXn>GswTfxdi%i<Ua<k1?6ARxREyozr$OBeHy<9IH2(X;Go7H;1F`
+t3a}@kF@-hu0Jjm2A%74!SO@(v@<)M-EsvBd@+ROk@&xDafjp4^j)xCH|LQmOVG8-j;J<3l$ELOCgYf*EU$gJ#ePS-
+eImAEU8Y&ha=GFDxS8VEgu-Ht`DmL}Kwb<16XtAm9G4gyzv8nH)$PYk%N+Gf_5<a8(H-
+i7T#vb4a<Rowa5}(xA13ZQNX&yfaZ(8H^z%v?qfM=0^6}W!f&*n7t0M8@O0*9{n#UIU4><4Z|Ubm95?N|LQs&O4~o5t&
+bJ4pBhawqVL2|r5{9z%W(xa?KGsAtX@;A&8YNsR-*Q^^0B`@aU|*Ej$?gZy32pgap2*8ua6*ekvlIH2+SfGy-rt3V#F`
+-NU9e-HS#BDaHoVAjuK8rK3RkiQ9BGvj9|&3_a4&z5NO%Y#rK$lnM5RnWK=N=$tTtR(&AN@9-
+@4iOF$ju37o93|XFI7YaGaDs3@;Uw~=QYgzKAfJ`Qo>)oj2`&7s5PqD<W0E{SMV_Bs>B!f^<%@g<;wy&EivJ-
+4eLN4XGUE%cGUJP`GN129z6`t$I>RIhpVIuj;6I9-
+;rux0Kl01KYZIXV8oPm~kiQRH@iyoWa&3Tr?73Kc@mX;luutQ4z?R0_fkPVmfWxK49z=eSKOZP&tr}MXw;>O6t}JF9$j
+<_o9V=%28he40$X^9s51r+R#(v;Y<R9|#bQQC-#vb5t<l-`jF9H1_ax-vEe=(azejjjYA+&#uYk+4p-
+T^$P@dn^|jXl5%$SL3gK9~k1e*rj90{Wt{2RMLy1$aFSwn2?+fJ4ZC23%3;XA$Io;#{(VMUhvOL;jxz`D)w@97DbfIFJ
+H)Ya9elAol^^It2EL#@m2XT6`XeZ#1Bl?-
+`IMa)!qbgV!|juLBpQi`fkF9|0G`U^b_51@Jua=N~%f?5}|IUMyxo<T_wC40fS1&EB~J`iH!ehljzh75NBo3k-
+fSjo%C0p|J<JpYRCsi@?EGL7&P@{TM4V^&?Ye>c@DQsUH(%rhZJ8nfftZX6naGnW-PMWu|`2m6`gnP-
+f~!pj`5+kpI%xq5W#?0S+PmH{fy@?4!slD`EV21N2AZTHp?i*8?Xtwt!O_?*bmx*bAISZmZ<>7qmy@ByiaeK!1>b8rbt
+D*e4p-
+0Z*5k{mTsTpGE#n;HtMlzmUHRT)6=Hh5RqPe1$8RuR?N3705fVf(0v__7s5j6ej)=<Oa@_D_E>TvmfhLutbH~|BqCd{e
+P;$?9bE4yC6RAJm?eh1>m)B`o)?&=P!xB@lnoZkpCXI%va84HTD6|Bm06-
+zLIhls>J?oHRyw{h_z~50~|%Z7uf%1p{N(-za9KzntucMcOci^3iVT0&JxJmfXf@oSwHd-
+;9EhdM~QzL`BT8FpDAP0#D9kP&k>$So&pYzma$-!`Mibv1K<*9oMFNdjXl7LDpQ~Ok*ga)2GE#O$aew1=j%`&;-
+4n|84};P=I;UjNsV^{&y(;A$j|Zkp-
+~5_O%7F?;ls#N;O~XbrIm10;|Ab1jXl7zYE6HkaVC)68=;Sf&S`|Cmm>aSgeOS&N#xtW-
+~TGqH{luNBfuWs8P%B2`;Z^u@rTP<kg$dPEO2mpISV6S<Gib!MKvx3?kDl5HUE|1KZbk++K;=nh>auv0`QuBMQlQ2Kk%
+%^?*pDA{`1KHo0qS(T(nEhYeJAe=xhTTmjXwEWd8&CVICej|2D!g<ZZRw{(<=-c|J|TX9$mz=jX`tfm$bjD<OZa$e-
+tYu$;9Kjv@aJ@LCu=63F}y<E)I8v!uqGfJcyj9{QKkks_AXxC(f(mdxjoUs=uVk0Q1}{P`cZ)cpg5gBsrlY^`?E^FVqb
+<n^~e*`Fz5VU0b&t;mmZey)fmR+Ih%`C0xq!O}%+gm4P^KLc012>L{xpG5Z7LHMyEHcfbjJU^@PI^YG3J;2s2X8a-
+KV?4eL=nL^r6aNh1apZB}HD51cQ@1$v>4Ey3M!st;)F&7VGsyeEzq$*?D~(Hm=a3%*E=$1prEw{+uMXFj;OcLH`a>S!{
+%4{6YyRcnA3^>C_%}Wd?Vmg!L!RQ#_k(_FTm{@u{8PyOO;Ele7{BVs`lgnjm5`r|mVOzeKS9DzBX8vKjX-
+$`FVvaqMf?x3>gz>;HKu=Xjk#VFMm`JidBGTqAP)oI@=Uqd+ZXxc8{6Y6SO@ZVfLkWOepzF#clEC^*Skj6knv!Rx!#pQ
+_H2dreRTyJ*Ek3~q49mdlf-|Dly91pf0m>_N6PP8tE~^e4))wyvOb6W5Ttj@8!K2y<67V_@<)N|XTjdnxE8n-
+`J2Gj_h7!IaS*r-
+`Hz9u&4GQWaSd<>^1pHaAAr0yt^w{}YuaPUwWj?wg1l}U=<ECnmO|bKyy49iY*gc0fYZq5f!8doU}G9r0cViYz`?hnzB
+CR1Pa;onW+iM2`8D9$!V)&EaT)Lo^566D!4fu$Ty#6sXLAXgL$0}<&sR&t9}cwV{|zN9fZPK9)paE-
+h#UnDSS2ik{0MN#_7c{ru?IM|&aCew@lO%|apaHj_}fa@q{eRG8RRblm&Kqw$S(u0e+0^d{6BzeJ4)ER=D!;J`GFE)A8
+m*JsSC=790cC~IFv_YA8<rtFK{bz0(i|x35#l60o;cC3E*{4L-
+{qX0`5TmrS07QEMfh~Q^0loB`m3NCGZFdKZ^Xfz^k7tVHsra9iU%n&<D$$e@-
+KB2LG}zfcz|TK02$#UkdThk@V(~Tlw?jQ2+IkKLZ@N0`fxs9pJ{v5*9}O5%AtuL4F$70Y^3V0k>(-d*S&Q@?CdA{-
+#P;0{Iwla2n*LaRYEt<4wRR<d^vKZP5Pe$@qXg4gTI3v@hg2;QJHMA0prJ9#ECD(En-vw}JnR#$MoA!t*5k1&tf{V)}Z
+Ay}-
+Wp#J*ea<gWtqXRSB$8(webC%WFuf7^O9{~hbi{3Qq{ksp2!A5TGE>&^V9*PHpzko=F6{7;blPm%o3XzAYp>Cch!unlH;
+d>hR2SR2gzhX_YDnB|FXFw4`n!7NW~gIS)A4Q6=~8_e<~H<;x~Z7|D|-
+e8tzoRnvRlxLdce}?cJDG&eS)P}wwC%}L8(=fhj909hFGr+5!0eLlO`=u$+CylFtBMs($W~{;7&rCF!`<eX>=6+_f!Q9
+VGH<<gGV-4nhW~Ra1&m3<s_cJFO%>B&i26Ml1fiSz(+`qJLHTNq+x0>>cA-@9h3CuwMqHzuI2=d<p7r#-
+$#*kM>V7!}!{#WBF;Bk#N08eP_1)fCS7vc6wiC8yL+yFeSaS(Wx<S)>O>rvpp`UlV-YkViLh5QYkzj^4NHC_)K)_5~;t
+HxV_+qC$~A-;a(A4d4n?@E@`xEgpw<6D7K8m|T()z}L>j=c6R7;k(l*@VU(;7R1|z`?*uHq&UX@6I-
+w>$`J}=KAh@qq)Aj&}gpjvW;XtW23p=8`x;B_Xanb>%G=SbG<jT(Hw6h8_n@GihL5vv#M?-
+Ytz^b97Ddy<<YQ`b!hAXP9Xn0@TSm8*01qa;1P{)0Zys(x%`?z{u-
+A6kCFH$ki9#g{Na^s7I`=D%Iz!J0`i00KeCbqL)!Y(zLnxkvXC$To3>p6){6WU;I(H1tSzLifA$Ah3i%E2FMT|~#*jDM
+3t?U>Wq~Hi$AN2JFJ&R*Ke!vhzfsD<8he1-nn-&_{scU4&6ctx;ZYJkjr?u!U-`XKmLWWj{3GDfH%r+ha>HJ@{-
+9LMOLhNw690ncUk?7hO(q94_5cTwFGBpDw@aCY{QO?to<P1DuL17R*aMtIehav=B)~>Ab_0)YBIQTkun%+~0QI49Iq)R
+$pCUZHNz(^k8JpSU)UOBXH@Mkc?+$M!>)o5p`BiMQx!&Es*_>}Bk?+~Z*N>ol$i2X2&jeUn<5J);<evjxF&bbq$kY7!=
+K^dN*|i_aln$^3<f7etzjh@HHJkI_aI-
+o8ZEZH?8ErP_zX{}H5Z}rn=s%ma^?)R_U*ul!uYG(aOCx_0*gFF46*&!D`1DFP)oiYx%ru+pE%U^mZNc^p^YXGxfccPH
+_H+9l>IeC5;F9qGiz1H#d#^zI-
+C~wMw#6)eVhdSs+hUeKh5U&%e0_Tr8%KT~xOQ?Cn?n9&;5DzVV$&M02A(7F2V2bgiME*eYilv{*U>`kxfXJsr^T$Fu@<
+v_GA(BPOt+ZzGt*+$&jRwV1G`6|zrPLVYrFY;4f=QF8tA`Pr=fq>{Da`1MBWYlRbK%8Kz@k#e`BB@$S*+s1X}|vbDP<I
+#&0v*%LMXoLHNpj(4LXM4_qIG_N;LY@HFzO`=C7>g!ZCwE%2PmA8>VBfXySH1g<$2V1Y2HudwMKA{^GZ3OIti3i=Os4E
+ndQDbLBUDbMM!DbJa(DbKmEDbM+^DNo;4Q=Y-
+CraY~!raVJiO?gJPn(}PjYRWUZ)s$!3R#ToGTTOW;wwm%uZ8haNO8mzNXSSO19N%inbDG5G+lKnT7W97_>Ter4FM>P`@
+s+;;<wIToE}en$A-{JWW1+%TtWDz@-~{rgfLB$nVoBsbSjX-
+4Rcr+Le*v$oTg6hyD=erFYZV*SxC}Ur+{o7@8dk9}jZ1+u$oBvTLeSr6Tmam5JI;52eX&(6hWr`eibqzl4vouz6UZ-
+f?pVe8H7*4nxt-Jx@}F9KeF^fbaRD%2M>5twk&oAd{rozNH^^TFwq{ncu*MsKTao`~J-
+3IT|3fZ=d34qHpuf?04R8#ZuN&-|gZ@Y3dw`R~e?;SA;8BhD1CJwL=JEdk>_?45z>~-
+?ujk_{^ykQL0hgv%v03ERFt06n8~PKCJ-`dd!2_T#FyrvuA$b7&{e@-X-M2C3yf^kLaM8gs@jjifGppe_t4zFOX7oeE-
+y;4Y<zK_?=ra2~vlige<}&eKo?;Jh8}fa?W#KaWy)(|mz#ST|1x}Its`tvC1^*S>%k1~W{-
+B1R!z#7k3lny8WvO_9PWM;uaalpG_oeoGTAZtaLoRdQG~zP%O<P^&zG&2C?wiJle}@*o2jWj6yJ|sp&87BxUuxenL*5G
+;*Zgb1f0D3zZ|e$hAY97kG_C=jC*@J^ajEk7+-
+82&dt3Z@4?M5l%d+PQ#9zIK^_RdUky87;E6yI^5w~f_j=4=cHsdDaFbO~DHtpIew>hq;_pr_a*S410?_sHZ*jcx^53Am
+@ve$tM%zf2X;vXgcF~S`M=02=?PfG2>jue>tu;~JGA6C5wrS@T`N&4zNCbjQ6M_9ebr1nwOdq{TsEHw9BBZSp^N9y@#p
+}7y+QE2YNrbztiy&<))x<LHZdpgQLKv=z}qxNCddpJs7twm1#dZ2!zMW)@}QDoZf>b)Fcw?{!Ak+%c;4wl;Q=^W#Bbz3
+PLLyiNlI96)Er^DF`tlra6cJf4#X(vyS_lBm6Ognk5$h70tdpgRF4|z<xUA?Dc+ug{24F16(XivyquseduQkK@Z6gZ=W
+FNN?E8m|PN)WWZX@ajDsvCn<B)P7G#*fssoo{)c<?{|%qvRRGmf#)<X1y=9z{2I?+s+28gd|Rs2ey@k~c3_{zhk*kc?*
+a~L>;<-v%hvIEYN`F+&qm<d(Ng=pAI{~#tzOg4ih4~utHW#BS^Zwq&PsYsJ4?Mcr0lGe*R-
+=ny{4U&_L_E<dXGriSsAZsXQ}sel%1vC(@}O-%xBtJ>OCE0XC-{5os}f-
+6{+`fl$|x|Gwm$(p3Oh={5?`?zh}d_1bEJ8wugD2*&Y~qZ$-
+U#quPVz*V@DUD*HVfi|_X=fc_)jRnO0LL;3t>{?a6V_1=uK1J!#o$_^a&n|9!&-
+?RhOdo{`qoc5b`;Edn2^Je{~9k@XJ)q6I|4h$5Vc3`;Jv;!l>rX8r>vr%?nTd`>es`qS!9r$9Y{hp1m1A+UIw*jxpKz~
+uJ*@0g#72iA<)$G9k1YFeh&h0>D_l1bv*GlZZD6#w6h}{<>cHaoe-
+zc&B#);iGN$kD_;?IcP7bJF{MeL+7vHK##u4^TBUmNj{5xcLS*nLT2_l*&|FGK9S3Bpsv?wcic-yA8=0x1t8c3;qKmM2
+8~!+GpNWv8_fyDmoTx(;H;C5at3LhQH{vE#;w9XCbnQe_7!yNnS#%17+BV1XHbi1>$zT^AvCT`RHcqQtI?5xZ`L<R?Y!
+xHRE0V%O!f3zZ!=N0{1$3k9ZK7a(?BgxGDZ#IDN_|8e3!NqDNzwCiRIO*>A#-
+>vMp0I}mNV#kGu9Ty>XTpO|DV#JQ?Aa-1W*l|f>$Bhs>E=}w>^}e>U<J9}w%8r{S@db$;7bbRGE3xC+h#l8K?6d^2>-
+vdZmn3$avK!yx`{L<R`+aWC7VxOXrD?~mRCd#t$F!T2U8(FQWk)KzN!gLgZc=unvYTc-rro6MNM$$8drZ4Y*^$a_V#ID
+zc9pW5lwGClrg5)nH%)j=yJ^yE+D+4W-
+rrVs)123|OTxr%iV(Z0mDo*DVmHNzou=$MrGLtfQ+Csc&$OG=`_;;Bnjm)FJc(buFRkn*M(idZv73U#ZnB8o6e4z0nAk
+-TVmGxB|Cryjn-
+YH0Zc6!0yJ^&K+D*zXRCbfH1C`x0;WzCd{aa7my_@sZa^ss%-2L}CPnH|seiHo<=U2;(Z$OFjBAlnnjc-AT_e}V=pI$3
+Bz6r(MKg@Z$-
+1s(>kTd7k%Z+bDiT1~Nrd)h0>JH8Q7q{>aWtH1@oOrM1&2rn06Ytdk=Ucz~FYtWrLb+|XRkrYb{|eh~+W_n@sj%1A?f`
+ZND(vqnbpfxatgyeU#JLi9UgKuq1&!-
+~m0iZ!1FY8P(k;C0SJ>ZK`Zn;&h6>wm`*WUNsKU0}ID3HA`klS+=py@$#LiOdcdDJK^*Ytg5-
+ziysr5SE&Z?oEjk?Tsr`GG#xHj!F$2DcA72XE<k5t%p8fOo1fY>$4F5Aubi*{A8R>H~-
+8vw3rt+4Gb&ZWQ!5}*1`(&xe7x39vsyA-E1J_J0f@loIj5}#V1<NH}v(F)rRQ#_+R?}g{pdYqWQAFQzLwE8fl-&SF-
+$8oL%juN{^eaGl%n4e>X@)7RW_%`6A#-
++f@?h^e#M}=*7iGBF43h~Xgq}Hxp0xo*7!k+)U1swdk(=Ird0;~DU_MOmHUahddpVkY!{<RAGduO)&#LV|sCJC!{rsfC
+p<oN|=&If#Ceh|s?{jsm^<o0-
+(Jzr5ABdqlPdpmi5USWTajB_P$n#?aUWPUMD=0g)?zBEbvr?mKQ|6YYXKe6q1<l0@(PUb4?cA?mEJI{OI`3RXmw2}Ekl
+Egnk<`3h<e}ec=5!UA)e7>NsLwmG!Xf<D$bDQ&p1-
+Ch0u!!D=$owEexRu!Z{p9&1nIEJGkCNxpWWF$7V9pn2Nc`&iTFU;9lKDa#nICizPLTP6`d-xoyng2^>~-
+hCUHp81g+2ecwu`GurTzV=?*Ru2EA9D)@b^{P>(J`_Lzv75B4j?G)|pj$ZDc;6<`4Gylp=CIrHGtQDI(`nipcqtB6Gi9
+tqZIDdNp5A`}M6JbH85A7u0^enlGsRdNm*DxtpKwthDWUd%Z!e<8pti(q1Q4Jf(3pu(I#P`Lc#e+kO}4%Yc>r{@1`Y&6
+T$OUUUy|sM21?RsQOGP8+~~b-2=A$5q^_aS%8`o>%L(4}*W*_DXx5R&h$>)xc@;yqZ5ee-
+A%@RbkH${wwh2NTvOKC(hNtGbH>hVMgq2H6N$|1FL3Vr9B_m%DJ`DUbnT!Y2?G;zdBlJ+xv=B8V7;L$@9woPl12kLC8P
+hX^mF{&ywfWI<H+Gw4Z+q!f$S?w7;Lkxf)o_2UPeF;Wn~vtL%4qzM|5$*VTBdzID2l$#?3z;QE1EaO?y=rSSrALgTh7$
+>X)SRswuc^XF@r!y0!~OMewU4SYu9S>Qu(b=P40HIjc9IT)1uzk(PaT;H!f-%tD}i2qcO#8)d>`HvxgYc-
+Y!_ycgQ!~93U{ShpWo7=P+i}I|N=_zKn$oSgo&^7=*srmQAwO!*#6JtN4mj_w-PZFL6eoo`iCdohAi}~Lq)8DX8GPe~u
+Us{j#3H)>Xo45EOV1Bko_wV0o`uA^REUuM*1X<-bg{;y`BdhXfwC6?r-
+p<%#ntWr(c7BjmeT^ck^!Qm6U0?ZG6kT8W*%Mt~W7|!A<!43o^76AHXSDGAEXR7ByXks4!Aw2kYs|XdaT`w8J8pyMdc|
+!HU9b2Wq^?)v1*TrHLQ}8!7_RFTUo+J8ijUE{Uhy$d*K@u`)S>zFF@*bHS&Qw~EB#gYfY%HkMppIA#|T|7l3r6UM!cq8
+jCxJI81tHX!Pjhby=e29dePxC^&;gn^@8uM>E-
+2pp3$%QO+DdzQ@Wna_)R_Gdr7*U@Vz8mPxxLB7oA1)WSr<pKhcvBq9+-
+mC)}3R^`wpHNe9srt~a`#1c{!+h@PZ~p0p7?8S$9)%xx9Do~J!#J<oW|dY<!`^}OIQ>zUWPUe6h?S<e$*vz}+YW<7^VJ
+u_0zK2pyXspl}MXTJ8O*E1hG^?K%OK}Ed1xXktta+~cZ?Ka!byxWu`-
+}BI!&xNaa`pnc1{;h3YKY}h(pJrWV`C~+XMv4CLeCYbai2k$@{o&sR*7b+)ZRq+FBKkApG4-F3ej-Zx5x%y2NUQGv)@P
+m859r}XeP(<StS|Q->=%%Id)Re<1yTaWZ-
+@BUy<5zo_20judy<6buj_F4DH6W2P`X>heQSYq50RuFE0XSG#65`NS%K+(!7JUP#NEPp7D&4LFh8?}rh7BGw-
+%Z1hp}7<68;fPH$~FD3)7t>`Tq^fzmLT81$6Hq={|w+1c>_phF>7=cVa&KiF+s3*Bo)*jQO7-
+?tXM1@tE%SVmvA0{yP{x<Tc%6n9p$%{=+`$9wgyct9<%R_XjbaF`wza66-
+5X+~3CdLnNLI=5v&|{|%;_A@0{OJpV?O{`(x(3;%YW{_`mPSz)^Wq8sBU?#D3x2#Mzd7(f4ZrT%*h<&YxopT~M1Bku1*
+IZP4vYgpb{;+|0Lca`b>9n6o9xc>^~Cqd-18q*Dva-Br^j1u=xVEp{sd;0GH=4X<G--
+&VyknoRVxkAMK0_Mj@^7+SDFQX)Ui;@Fz{|ii)e^XEYJ&frFi2L`IJ`ndmQ28$>{UoM4OTvE&^S?mcZ^8H{Nj%>{_Y83
+_!T9IPbM^m)S#IZxq_LeM?%yty?rGxg60y6*JBG4>V!!8?;gh5vKIfC})5N{pBi$3E|2%^E86oaJDv<6o#QkS6-
+4W71e;V^2CH>yVyg0caqS%V*21)prF`rQqK7je5{qS#NJPFbtzJzj^A^q4FG5!Dve-
+ZPaA?|OvrTYYNFUR=9q`y6`<UrCris|w*U;6JkELWQJle;jUDH6{jy3_u42;=V{?$2XBLnPfl#d--7_YLSCCGLNY=_ZN
+$t!}BG{2M-Eo>Q#rzb8xoKPc+UBhG{w^<F65M~VBd_@#S4(dS2e(w*8xGal(4C3^c_OgBZ`|GGfBw-SB+5r&^5didWk-
+Ek8BmoVKa5`Hg+Um)Q>j^(w8KA-bS_aG5n0P_<j`mhP(pCs}828M4V@$_Q49mKsD;~69R{2e!zm*~~)n9q5VpLuk*XuH
+Gs=ZO3FG5!hS{ubtQgrvJ2-BZN<8LY=Kf3AMmm*w{R*so6F_@&z4IF2Ly8<P6(pt4)4P4}_F-
+0q9Y{v_^yhvQCvkc>wv{u*Kj;y9Ql?tg;uPmy?@#PKLlOYC+GKTX1K!~7&j_&-PcA+*|bUytFZZz26K#-
+AqPU&ip`B)kv9&yw&zjpYs2k$DQ{Cq~@Af$@wG_lHmp>AGC{P@HGJR+7hkRUY?19{2J*?v;7mtMj-Av)ue1d4e}h`jb}
+*rTaMP5AQFK?z6=G=e^QBOycSCN%wiuPtIbxblhjCx4{t6E3C)Xb)=uf_L3s*|AcxHuuS)_tN9mke_qWyi2ENXJDj+G6
+65KpC;7+l^CbLdF`q#a{%(w??N-
+zMyJ+{$5_gxfGdGZa5A}JR#6OJjhu53#S1|kxac{@)DH6XI!%sJu?k}qK0g}&GG5@hf)BOy}$4A_s!g$(<`>kqTPuzbQ
+<LBQ3G3GT`kK-i#2DQFH!uMdh5#s()l=JMyT<vIemfOoB-PPi(hcTXdq<ez6f3;A$Q@i~ai=;c9=k6(x?m^P-zU-IoY2
+yAC#xqOW-3}k7OYDk2$N1Ywd;CKTPuEpK7@qbUFJXC;#D4e=hNpH#2=kdH?$<Eg2pMX-P|gt|pMI3X9I-
+b(gZZK3{$HwbXOrpv52&Af-
+^v)L(0!V?e;M^KMdG;&^(sl+k7Bwr#C?xiuh>lHziOST*>s=6c#_2Zo9I5@Le_JzU8G6)pTc%AL);g!T>M)XhW&~0@OR
+$z-<Q-n7)keOl-oForyJ89BjFd6-
+4Zt4e~9^+B;lV`>xU#i2QhyBF1}%(WBhy{&ycf{!*<iX4*Q=VasPG9&oqhWLs;(t68?v3J(Gkl!~A4O`1dNg5%(mPcZ#
+@osCCynNc-
+h;OKshF1lz}N^0e7nyT4MyRj*5iSK*TQ=*Ka<sundokD$AHURf~zQMj+M(@kN3?_z!y{LVg>(0`Gx)5)aKq&g|woyo;C
+hCk!x?oQ{R^7CcP4<qGj6X_Obh2J3JFUfL$M!2uaa{r-l4`jJ-
+6!Dj5x&NDRugr4)mWZc1%l(oF@7QS>>|cKk%atVM@(VdQ<Ix1l=XngDCgDFXmc|?-
+R!Kaftq=VO_qlYQ)%YK{zt7=+<o+7}6Yf*#{#LOWUq`VS-^>d0`56>F5B5XeFO)jW&pY-
+9%<!3j=|5Fwa%;I6U#ODgx5nfN!c&AtYE4%24#jGIqS&f4d0JzBUNgAHlt*ffDX%%=A89b<n`|KQ6aUz)rhiIf7yNIQ`
+ZqfAdXvd-
+y6N(4BRsLuj87@F;y{xb|JWvzgPTo`5gyaH0RFeI*(_hQndnn9iGPdveE$|Re6YogFVSN9hZ(7V=9Hhi`CLT)gw=Yets
+jIt3P^auYW>nKPZ7~y!qY`&{?&S>^7r|Pz7?D036b(9NqHG5-
+xOg+%SSjxI7rI7KzNFje~$17DQ}RJx5H=pPx{UB1lYeX>+<IP!4%=B%gp~ck@skU8DEgpUxI{>5c#Kxyc0ye<AtQZAk2
+!)_R~h{W17@Qw9FZQc=?WL%%AVjm_L73W8NPoHRkC*tub%kUno;^HJRQO&A$-*o3-(e=V?3PU4-
+`$K1lc&;VzB&*8Y&j{5;9i8b8kD892rKyxfZ#|18hH#ysq+8h-}<y{<7I`@g60XR!}goJJWa=I7-
+qHNMLA(Pfq=LO4n|MmRw@NjOC~O*lh%g76gK8Nzdf7YO^@CI<<J2uBD<3C9R02qy`r2&V~W2u~26B0NKQj_?9uUjZpU;
+Sk{n;V9u4;RN9%;S}LC;SAvk!c&B22+t8-Ags=J*ySf2A{-
+$cB^)E1Ae<zeBAh0iAv{5Nitr5KIl>EseMO}FghPZQgrkIGgcF35gj0mmgfoOE2u~57Av{NTfw0d*%1<~%I6^o|I7T=@
+I7v7~I88W1c!Ka0;Tghngck_=yrleuLxdxQql9CG6NHn5Q-srmGlVAyPZ6FWJV$teu+K-
+zPdG$4LO4n|MmRw@NjOC~O*lh%g76gK8Nzdf7YHl+-!4Dl5a9^nDB&341mPs%6yY@C4B-jFQ-o&-
+&k<fA>?<baCmbRiAsi(fBb*?dB%C6gCY&KWL3oPr4B<J#3xs_uNcjne2uBD<3C9R02qy`r2&V~W2u~26B0NKQj_?9uUk
+NEc;Sk{n;V9u4;RN9%;S}LC;SAvk!c&B22+t8-
+AnaR7%1<~%I6^o|I7T=@I7v7~I88W1c!Ka0;Tghngck^_bCP!X35N(r2uBIW2qy?938x6B31<jT5S}7DLwJtx0%2b%DL
+>&5;RxX<;TYir;UwV{;WXh4;R(W1gl7oP5ndqd3y|^?4iSzJjuMU$P7qEKP7zKM&Jdm;JVkhh@EqX<!oD(6e!?Nb5yDZ
+zF~SMLNx~_@X~G%86NIM-
+&k&v?yg=AjPRdU>L^wh?N;pP1K{!b`ML113LwJJl6yX`dbA%TNt8><N`3Z*zM+ip=#|S3~CkdwrrwL~WPY|9WJVSVn@B
+(39B`H7Q5a9^nDB&341mPs%6yY@C4B-jFQ-o&-
+&k<fA?5iT>CmbRiAsi(fBb*?dB%C6gCY&KWL3oPr4B<J#3xs{ur2K?Kgd>Ebgkyvggp-6*gwupGgeM435uPDDM|gp-uZ
+EPLaENe(aFlS2aDs4>aEfr6aE9;%;VHs1gy#q^5cUO0`3Z*zM+ip=#|S3~CkdwrrwL~WPY|9WJVSVn@B(39Eh#_Y5a9^
+nDB&341mPs%6yY@C4B-jFQ-o&-&k<fA>|0IBPdG$4LO4n|MmRw@NjOC~O*lh%g76gK8Nzdf7YO@qA>}6=A{-
+$cB^)E1Ae<zeBAh0iAv{5Nitr5KIl>EseRZV#ghPZQgrkIGgcF35gj0mmgfoOE2u~57Av{NTfv|54DL>&5;RxX<;TYir
+;UwV{;WXh4;R(W1gl7oP5ndqdTT9AMI7B!?I7&E1I6*i`I7K*3I74`X@D$-
+0!gGWd2>aHN@)Hgbju4I#juB1}P7+QLP7}@$o*+C$c!uyC;RV7zi<F;mh;W2(lyHo2f^d>>ig5b>w01YKahzoU$Jbj6O
+-n^9h){$;xL~9K(sVy&?P&>M(zHxV+HPCZPH9@NYi~0K$6k3iVS;*CN`Rphv_cV@Lxol-hdETjhaBe6gAYNPLk}xqp%L
+oALJ^ung?z|i5QVbqd0uDz&u-!ameTkAy&v;D&&;~pxa%1>fI~QfV>p3RSbG5V!#Zrj7Hq=~?7|-
+G!vP$^5gfw_oWk0dP(Q50CTzhr?7%MU!9E<oAsoRmoWLopeHrz`I&8ugY{L%h!XE6y0UW{+9K#8m!rC<IhjrM5E!c(~*
+o8gVhXXi-BRGZ=IEA&Zpnh0~P1u5M*nwTxgMB!FLpXwCIDu1G{r=H@{jd(3um#(&1G}&X`)~k<a0JJ20;jP0Jnw$}unw
+EB1>3L#yRZlQZ~%vJ1jld!r?94@eprW1*n(}?fnC^xeK>$aID%t1fm2xfD(Z)I*n}<Eh8@_2J=li>ID{iOh7&l2wXdOm
+Scgs6f^FD=UD$(tIDkVqf@3&=Q&{^t>W6jMge};H9oU6E*oOl+gd;eH6F7ynW2hh2VH37s8+Kq9_Fx|l;1G`B7*606)*
+eLtunwEB1>3L#yRZlQZ~%vJ1jld!r?7S$^}{-
+B!WL}94(!4n?85;Z!Vw(937o>(L#Q9tVH37s8+Kq9_Fx|l;1G`B7*606)(WT})?pL2U>kN|7xrKu4&V@u;22Ke6xNEUA
+J$<LwqP4}U>Eja9}eIUj^G$h;1pKB7rb9TtivX3!8Yu`F6_ZR9KazQ!7-e`DXf)IKdi$hY{53{z%J~;J{-
+Uy9KkW1z$vU5s2|p06SiO*c3>CwU>^?P5RTv&PT&;QDySdUVH37s8+Kq9_Fx|l;1G`B7*606)@D#YtivX3!8Yu`F6_ZR
+9KazQ!7-
+e`DXh(+eprW1*n(?A9{j#r18&0|xC?K>TW}BFfp=l`3+~GI!&7hpo`b7!4Q{|~xC3|LO?V6L!8`CSoO>Ac!&7hpo`b7!
+4Q{|~xC3|LO?V6L!8`CSoO=ZI!&7hpo`b7!4Q{|~xC3|LO?V6L!8`CSocjjqho|5IJO@|d8r*=}a0l+foA4IggLmLvSp
+7ope*N$iT!81`DqMpba2xKxU3e4Tf_v}|ybI^PiTdFwxB$<=Rk#K>;5OWWyYMEw1^3_`co)un3-!ZOZ~>l!t8fi&z-
+_n#ci~NV3+}-?@GhMDHtL6`-
+~v1cSK%7mfZK2f?!ue!7Tkk(;9Yp{;g!Sn!&7hpo`b7!4Q{|~xC3|LO?V6L!8`CSocj*yho|5IJO@`{XUK#58@R9s`)~
+k<a0JJ20;jNc@}Q5xI&8ugY{L%h!XE6y0UW{+9K#8m!rG&#AJ$<LwqP4}U>Eja9}eIUj^G$h;1t$Qp?+A0P1u5M*nwTx
+gMB!FLpXwCIDu1Gdkpo%I&8ugY{L%h!XE6y0UW{+9K#8m!rJ4gAJ$<LwqP4}U>Eja9}eIUj^G$h;1t%ri~3<5Hen04VF
+z|$5BA{z4&exn;RH@$%|iXK4x6wA+pq(>um}5a0Ech{$8Z9tu=WJ%hjrM5E!c(~*o8gVhXXi-BRGZ=IEA$*Q9rE1CTzh
+r+!*rUeoo$y2lsR84ta1tr*O!F`#JT7Jh-
+1zGUUPioO0j0>B0S+jt+TnKc~Ww2lsQDgR5{2ZoqB019#y~cnj{qJMb>7Zm^|%KRg8&;5oPo*Wd=+hC6T<-
+h{W{9=rqZ!nvnVKRg8&;5oPo*Wd=+hC6T<-
+h{W{9=rqZ!g~)z8?GOof(!5*T!m|J1NMeIxF4Di2XF{Sa11AK3Tw|C^if!cP1u5M*nwTxgMB!FLpXwCIDu1GtD=5bhfU
+amZP<Zb*n@pIfI~QfV>p3RSbG-r!#Zrj7Hq=~?7|-
+G!vP$^5gfw_oWk03s2|p06SiO*c3>CwU>^?P5RTv&PT&;Qo=5$#4x6wA+pq(>um}5a0Ech{$8Z9tur`nSVI4MM3$|egc
+3}_p;Q$Wd2#(<dPGRl)s2|p06SiO*c3>CwU>^?P5RTv&PT&+i^1{LYzdQ{a@F{p6UWQxnCHOLY1-=SjgSX-
+9@C|tK#e+TqPs0X$3Z93T;TC)ez6@W1ufo^hZTLET1D>=|KRgW^@F{p6UWQxnCHOLY1-=SjgSX-
+9@C|tKCDaced+FfM+fTr!;WO|m{096s{0{ss{2u&1`~mzS{1JTb4-
+WeC@G<xVd>TFjuflJ@Z^Q4v@51lF@53L!AHpBO_r8q!;bZU#c>d*sKaW_3Tks|LGJFNT3SWb_;p^}Xc=F6aAAzS~13m@
+M!^?0Bz64)}ufSK~Yw$LF9lilizJmJUY52q|2mgM08a@NB!f(KrUpe@Gdj-A<UxT;d>+lVD@>RUQ!_%+<pMvM%Ww-
+@jf-
+l2Y;H&U8cpLtBqMiR~{%841`Jd;1k^g1h%l|6>R{rh$Z}b0|cr*Xe#J?y0HSz2GZ}Pcw>lf<F3$I;VIKQ^y=8kXFS6ds
+4OZCS3%3AB8=EdgH;_7O1&{?RjwdxxSKi*hr)h`@k;YNLNIa_zURd-ui@8taB#|PM3=B~7I^$Y#g&D_%Z`N5`U?)bUIM
+l(0aWue*XAL3jy*Ql>8udJP2*b9(r)?2N<nz;*$tLN)|FKsNgmYjZXFKliQcERcYqu+0~>WxEW+Uy5ttsknSr3<fbte?
+x4HWprMz5Y;hed$Mg6AP>LwX-efmbt;v)!gf==bO$U1D$K0J!I~CD_2)9oLg92UfyV~oIUJi9L{xRt=?LYg!`S=Vt;yd
+WvRZ_tml>%8?Eyj_1hn|e>L~6`5|8#x#Ruo+gg0B-
+(Ebo*KVvYFSZu<UnjZKPdxhA)6YMaJALwGadzS1L0ih2Vr60GVHvNek*s4#Te>-
+6$b_M`l=nJiY5N1Ez0QoZWoZlh<Hc;D>J-$#?1Cv1S!+m}HHC#)Q<lw`Ds7pWQ8N`alXVPf%hDEZE-
+=h2nX;MHSC$23884|^N-
+|JX14TJ>Q4U>{BNS!fY{uCv_gTqZ24_{~GM=^lJZB|O8PD2&MTSfmas)$7lx1gG7L?UQNhV4%QBpCBvsr>OQpk+TC0jo
+uCw(T{HX|9&sFSY7WnxB6RAhfe7F5)64VlQ={;8gkQ>+pw$&Qjtl++=Mva=`)iW0LZ3)Or@BB~TCa#AbunpG2q3>a#lT
+#*!{Q<07#ZCToqTF^hO6?tK(9VOXOQpYN)8R;0(DXRh1_7jpVhB{SQ;-<8-
+hN{SrlWxdKmjyFwV?`EJWI;vkEE{stRj9J8+#e_zlD|xp<Pas<SyVBKvQP&0JF4vmlM5>wX2n@MC_~L;owBqAY5NzlEa
+|HqMmbBukO@OJWbL3F*;!Vx)y|THD9I6uDz<bC)seP;BGd`VLYXDG7~<KI<SfqG!3)16$*TdQq%Nn-
+7_!xnty$YoUgpc<(tZjuQIZWMb?Bl@WNlG(%F_0;E=tx#brFh^eo@jdO19#x9b{dUq>Ad)s+p1+DaqcFnkmYjqKYORX$
+#W!(<(?71@%%WsF#AwWNqQ*L`5blGLg0Ymx5Yg$O0MYC#+`5vb3ZIvQAmrlA7ozu2y6nL)!A7{XcyDB%eK-
+h+om4vIo`t8P6-l<6ZZjFEkj#W7pNk9CK564kVvgUhDt4duaXs_>)<rDM@Z{+mQUwe)Zg{M<zzcuSs10p4-
+QtnHU|v{ZtlzH+M7s<cRn$jESGh=RSLP-#-
+3xW8ycSzBT?QM#O(HKRUkpoB|$SeM|i3^JC8cGZP2mOv_%zKQZR|?;bL~Ip+E|M#R5oMEv{4oPYJXiaW*s<hbiUBL2N2
+;=5zw&mA&;YfSvki1?ox5&v&v;yZ_o|JO0`yCdS?KO+8T#$5l-A>-
+dS=K61ri2vyk@&7R<et5|Ee;*TnYef7bBjW#Y%=zCrWc)vjIsd&8@jp8vesRqAzb2n!3GTXm{0GN;|L;ir>QMZnBjV@B
+#NU+95rlX6_uqfV)L*D(@w-
+FuKQ|)&7bHI4!<?a?Yv1nu>n+)j$CKw)Wxu*Vp8DePI=RvDQ+ZHjc!%r%`~0mr?VZ1i^8WDB?c@J$%=PQZ`D+iIzb}qB
+e`~qX@hAV1wbx(0ef%Ge`TnUsE3cndZ^nOMMEt??^X@wR@%m7z*>#uy{?PAm{oc&qdhG^ZNikcg?sq)UKZoM0=TiO;>&
+qSk
 """
 # END GENERATED
 

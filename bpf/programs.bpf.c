@@ -148,29 +148,25 @@ const volatile struct Settings {
 enum {
 	DIRECTION_RECV = 0,
 	DIRECTION_SEND = 1,
-	DIRECTION_OPEN = 2,  /* data: struct Endpoints */
-	DIRECTION_CLOSE = 3, /* data: struct Endpoints */
+	DIRECTION_OPEN = 2,  /* data: struct Endpoints; offset: the next byte to be ... */
+	DIRECTION_CLOSE = 3, /* ... received; data_len: the next byte to be sent */
 };
 
+/* What the reader calls a Segment, field by field. */
 struct SocketDataEvent {
 	__u64 time_ns;      /* CLOCK_MONOTONIC, when the call had moved its bytes */
+	/* The reader takes these four as one, to find the connection by: */
 	__u64 sock_id;      /* the same for one connection as long as it lives */
-	__u16 dport;        /* the client's port */
-	__u16 pad;
 	__u32 pid;          /* the process that moved the bytes; TCP's OPEN, CLOSE: 0 */
+	__u16 dport;        /* the client's port */
+	__u16 sport;        /* the server's port */
 	__u32 offset;       /* TCP sequence number of the first byte */
 	__u32 data_len;     /* bytes of the stream that this event stands for */
+	__s64 mark;         /* where data lacks something, and more: see set_mark() */
 	__u32 captured_len; /* how many of them are in data */
-	__u32 send_offset;  /* of what this socket received: its next byte to be sent */
-	__u16 sport;        /* the server's port */
 	__u8 direction;
-	__u8 pad2[5];
-	__u8 data[];        /* RECV, SEND: runs, each a struct Run and its bytes */
-};
-
-struct Run {
-	__u32 captured_len; /* bytes that follow */
-	__u32 skipped_len;  /* bytes of the stream passed over after them */
+	__u8 pad[3];
+	__u8 data[];
 };
 
 struct Endpoints {
@@ -243,13 +239,12 @@ struct Scratch {
 	__u32 last_len;   /* ... and its length; 0 if there is none */
 	__u32 prev_len;   /* the same of the iovec before it */
 	__u32 at;         /* where the next byte goes in event.data */
-	__u32 run_at;     /* where the current run's header stands */
-	__u32 captured;   /* in the current run */
-	__u32 skipped;    /* in the current run */
+	__u32 skipped;    /* bytes of the stream that are passed over in this event ... */
+	__u32 skipped_at; /* ... and stand before this place in event.data */
+	__u32 peer_next;  /* see set_mark() */
 	__u32 found;      /* see find() */
 	struct SocketDataEvent event;
 	union { /* event.data; what it may begin with is named here to be in the BTF */
-		struct Run run;
 		struct Endpoints ends;
 		__u8 bytes[2 * EVENT_ROOM + HEADER_MAX];
 	} data;
@@ -290,7 +285,7 @@ struct Call {
 	__u32 direction;
 	__u32 moved;   /* bytes */
 	__u32 offset;
-	__u32 send_offset;
+	__u32 peer_next; /* see set_mark() */
 	__u32 syscall; /* number; syscalls family */
 	__u16 sport;
 	__u16 dport;
@@ -540,24 +535,22 @@ __noinline __u64 read_header(__u32 direction, __u32 at, __u32 len)
 
 /* ---- From a finished call to events ---- */
 
-static __always_inline void end_run(struct Scratch *scratch)
+/* Can bytes that are passed over stand before others in an event? */
+static __always_inline int may_be_inside(__u32 direction)
 {
-	__u32 run = scratch->run_at;
-
-	asm volatile("" : "+r"(run));
-	run &= 2 * EVENT_ROOM - 1;
-	struct Run *header = (struct Run *)(scratch->event.data + run);
-	header->captured_len = scratch->captured;
-	header->skipped_len = scratch->skipped;
-	scratch->event.captured_len += scratch->captured;
-	scratch->event.data_len += scratch->captured + scratch->skipped;
-	scratch->captured = scratch->skipped = 0;
+	return direction == DIRECTION_SEND && !settings.client;
 }
 
-static __always_inline void start_run(struct Scratch *scratch)
+/*
+ * RECV: the next byte that this socket will send. A SEND with nothing passed over: the
+ * next byte that it will receive, if that is known. Else: before which place in data
+ * the bytes stand that were passed over; -1: behind it all.
+ */
+static __always_inline void set_mark(struct Scratch *scratch)
 {
-	scratch->run_at = scratch->at;
-	scratch->at += sizeof(struct Run);
+	scratch->event.mark = scratch->peer_next;
+	if (scratch->skipped && scratch->event.direction == DIRECTION_SEND)
+		scratch->event.mark = scratch->skipped_at == scratch->at ? -1 : scratch->skipped_at;
 }
 
 __noinline int flush(__u32 direction)
@@ -567,14 +560,53 @@ __noinline int flush(__u32 direction)
 
 	if (!scratch || !count)
 		return 0;
-	end_run(scratch);
+	scratch->event.captured_len = scratch->at;
+	scratch->event.data_len = scratch->at + scratch->skipped;
 	if (!scratch->event.data_len)
 		return 0;
+	set_mark(scratch);
 	submit(scratch, count);
 	scratch->event.offset += scratch->event.data_len;
-	scratch->event.data_len = scratch->event.captured_len = 0;
-	scratch->at = 0;
-	start_run(scratch);
+	scratch->at = scratch->skipped = 0;
+	return 0;
+}
+
+/* Pass over bytes of the stream: in one place of an event only. */
+static __always_inline void skip(struct Scratch *scratch, __u32 direction, __u32 len)
+{
+	if (scratch->skipped && scratch->skipped_at != scratch->at)
+		flush(direction);
+	if (!scratch->skipped)
+		scratch->skipped_at = scratch->at;
+	scratch->skipped += len;
+}
+
+/*
+ * Is this a VALUE line that ends with the length of what comes next? Then no key needs to
+ * be counted off, letter by letter, to find out. Should that number be the value's version
+ * instead of its length, the same bytes are passed over.
+ */
+static __always_inline int ends_with_number(struct Scratch *scratch, __u32 at, __u32 len,
+					    __u64 wanted)
+{
+	const __u8 *line;
+	__u32 i = len - 2;
+
+	asm volatile("" : "+r"(at));
+	at &= 2 * EVENT_ROOM - 1;
+	line = scratch->event.data + at;
+	if (len < 6 || len > HEADER_MAX || !STARTS_WITH(line, "VALUE ") ||
+	    char_at(line, len - 1) != '\n' || char_at(line, i) != '\r')
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int digits = 0; digits < 10; digits++) {
+		i--;
+		if (char_at(line, i) != '0' + wanted % 10)
+			return 0;
+		wanted /= 10;
+		if (!wanted)
+			return char_at(line, i - 1) == ' ';
+	}
 	return 0;
 }
 
@@ -601,9 +633,13 @@ static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 			at -= BINARY_HEADER;
 			len += BINARY_HEADER;
 		}
-		__u64 header = read_header(direction, at, len);
-		if (header >> 32 == len && (__u32)header >= iov.len)
-			scratch->value_left = (__u32)header;
+		if (ends_with_number(scratch, at, len, iov.len - 2)) {
+			scratch->value_left = iov.len;
+		} else {
+			__u64 header = read_header(direction, at, len);
+			if (header >> 32 == len && (__u32)header >= iov.len)
+				scratch->value_left = (__u32)header;
+		}
 	}
 	scratch->prev_len = scratch->last_len;
 	scratch->last_len = 0;
@@ -630,16 +666,13 @@ __noinline int step(__u32 direction)
 		if (take > scratch->value_left)
 			take = scratch->value_left;
 		scratch->value_left -= take;
-		scratch->skipped += take;
+		skip(scratch, direction, take);
 		goto taken;
 	}
 
-	if (scratch->at > EVENT_ROOM - sizeof(struct Run) - HEADER_MAX) {
+	if (scratch->at > EVENT_ROOM - HEADER_MAX ||
+	    (scratch->skipped && !may_be_inside(direction)))
 		flush(direction);
-	} else if (scratch->skipped) {
-		end_run(scratch);
-		start_run(scratch);
-	}
 	at = scratch->at;
 	asm volatile("" : "+r"(at));
 	at &= EVENT_ROOM - 1;
@@ -654,7 +687,7 @@ __noinline int step(__u32 direction)
 		len = EVENT_ROOM;
 	if (bpf_probe_read_user(scratch->event.data + at, len, (void *)scratch->base)) {
 		count->faulted_bytes += take;
-		scratch->skipped += take;
+		skip(scratch, direction, take);
 		goto taken;
 	}
 	if (scratch->peek) {
@@ -670,7 +703,6 @@ __noinline int step(__u32 direction)
 		scratch->last_len = take;
 	}
 	scratch->at += take;
-	scratch->captured += take;
 taken:
 	scratch->base += take;
 	scratch->room -= take;
@@ -678,22 +710,33 @@ taken:
 	return 1;
 }
 
-/* The usual read, of a few bytes from one buffer, without taking steps. Returns 0 if
- * its memory could not be read. */
+/* The usual call, of less than VALUE_MIN bytes in the first few buffers, without taking
+ * steps. Returns 0 if there are more buffers, or their memory could not be read. */
 static __always_inline int capture_small(struct Scratch *scratch, struct Counters *count,
 					 __u32 moved)
 {
-	struct Run *run = (struct Run *)scratch->event.data;
-	__u32 len = moved;
+	__u32 at = 0;
 
-	asm volatile("" : "+r"(len));
-	len &= VALUE_MIN - 1;
-	if (bpf_probe_read_user(run + 1, len, (void *)scratch->base))
+#pragma clang loop unroll(full)
+	for (int i = 0; i < VECTORS_FIRST; i++) {
+		__u64 len = scratch->first[i].len;
+
+		if (at >= moved || i >= scratch->known)
+			break;
+		if (len > moved - at)
+			len = moved - at;
+		asm volatile("" : "+r"(len));
+		len &= VALUE_MIN - 1;
+		if (bpf_probe_read_user(scratch->event.data + (at & (VALUE_MIN - 1)), len,
+					(void *)scratch->first[i].base))
+			return 0;
+		at += len;
+	}
+	if (at != moved)
 		return 0;
-	run->captured_len = len;
-	run->skipped_len = 0;
-	scratch->event.data_len = scratch->event.captured_len = len;
-	scratch->at = sizeof(*run) + len;
+	scratch->event.data_len = scratch->event.captured_len = moved;
+	scratch->event.mark = scratch->peer_next;
+	scratch->at = moved;
 	submit(scratch, count);
 	return 1;
 }
@@ -716,13 +759,11 @@ static __noinline int capture(struct Call *call)
 	scratch->event.time_ns = bpf_ktime_get_ns();
 	scratch->event.sock_id = call->sock_id;
 	scratch->event.offset = call->offset;
-	scratch->event.data_len = 0;
-	scratch->event.captured_len = 0;
 	scratch->event.sport = call->sport;
 	scratch->event.dport = call->dport;
 	scratch->event.pid = current_pid();
 	scratch->event.direction = call->direction;
-	scratch->event.send_offset = call->send_offset;
+	scratch->peer_next = call->peer_next;
 	scratch->base = call->address;
 	scratch->room = 0;
 	scratch->table = call->address;
@@ -734,10 +775,8 @@ static __noinline int capture(struct Call *call)
 	scratch->value_left = 0;
 	scratch->peek = 0;
 	scratch->last_len = 0;
-	scratch->captured = 0;
 	scratch->skipped = 0;
 	scratch->at = 0;
-	start_run(scratch);
 
 	if (call->direction == DIRECTION_RECV) {
 		count->recv_calls++;
@@ -746,12 +785,12 @@ static __noinline int capture(struct Call *call)
 		count->send_calls++;
 		count->send_bytes += moved;
 	}
-	if (call->shape == BUFFER_PLAIN && moved < VALUE_MIN &&
-	    capture_small(scratch, count, moved))
-		return 0;
 	switch (call->shape) {
 	case BUFFER_PLAIN:
 		scratch->room = moved;
+		scratch->first[0].base = call->address;
+		scratch->first[0].len = moved;
+		scratch->known = 1;
 		break;
 	case BUFFER_VECTOR:
 		scratch->vectors = call->count;
@@ -766,7 +805,7 @@ static __noinline int capture(struct Call *call)
 		count->unreadable_calls++;
 		count->unreadable_bytes += moved;
 		scratch->left = 0;
-		scratch->skipped = moved;
+		skip(scratch, call->direction, moved);
 	}
 
 	if (scratch->vectors) {
@@ -778,6 +817,8 @@ static __noinline int capture(struct Call *call)
 		    !bpf_probe_read_user(scratch->first, size, (void *)scratch->table))
 			scratch->known = known;
 	}
+	if (moved < VALUE_MIN && scratch->known && capture_small(scratch, count, moved))
+		return 0;
 	if (!settings.client && moved >= VALUE_MIN) {
 		rest = bpf_map_lookup_elem(&values, &key);
 		if (rest && rest->next == call->offset)
@@ -793,7 +834,7 @@ static __noinline int capture(struct Call *call)
 	if (scratch->left) {
 		/* The array or the header that names the buffers could not be read. */
 		count->faulted_bytes += scratch->left;
-		scratch->skipped += scratch->left;
+		skip(scratch, call->direction, scratch->left);
 	}
 	flush(call->direction);
 
@@ -827,6 +868,7 @@ static __always_inline struct StateEvent *begin_state_event(__u32 direction)
 	__builtin_memset(record, 0, sizeof(*record));
 	record->event.time_ns = bpf_ktime_get_ns();
 	record->event.direction = direction;
+	record->event.mark = -1;
 	count->events++;
 	return record;
 }
@@ -951,7 +993,7 @@ static __always_inline int moved_by_inet(struct sock *sk, int ret, int flags, __
 		/* Reading the last bytes also consumes a FIN behind them. */
 		if ((sk->__sk_common.skc_flags >> SOCK_DONE & 1) && tcp->copied_seq == tcp->rcv_nxt)
 			call.offset--;
-		call.send_offset = tcp->write_seq;
+		call.peer_next = tcp->write_seq;
 	} else {
 		call.offset = tcp->write_seq - ret;
 	}
@@ -998,7 +1040,7 @@ static __always_inline void tell_unix_state(struct sock *sk, __u64 cookie, __u32
 	record->event.sock_id = cookie;
 	record->event.pid = current_pid();
 	record->event.offset = stream->offset;
-	record->event.send_offset = stream->send_offset;
+	record->event.data_len = stream->send_offset;
 	record->ends.family = AF_UNIX;
 	record->ends.inode = BPF_CORE_READ((struct socket_alloc *)sk->sk_socket, vfs_inode.i_ino);
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
@@ -1034,11 +1076,11 @@ static __noinline int moved_by_unix(struct sock *sk, int ret, int flags, __u32 d
 	call.moved = ret;
 	if (call.direction == DIRECTION_RECV) {
 		call.offset = stream->offset;
-		call.send_offset = stream->send_offset;
+		call.peer_next = stream->send_offset;
 		stream->offset += ret;
 	} else {
 		call.offset = stream->send_offset;
-		call.send_offset = stream->offset;
+		call.peer_next = stream->offset;
 		stream->send_offset += ret;
 	}
 	find_buffer(&call, sk);
@@ -1191,7 +1233,7 @@ int sys_exit(struct sys_exit *ctx)
 		if ((BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_flags) >> SOCK_DONE & 1) &&
 		    copied_seq == BPF_CORE_READ(tcp, rcv_nxt))
 			call.offset--;
-		call.send_offset = BPF_CORE_READ(tcp, write_seq);
+		call.peer_next = BPF_CORE_READ(tcp, write_seq);
 	} else {
 		call.offset = BPF_CORE_READ(tcp, write_seq) - call.moved;
 	}
@@ -1248,13 +1290,13 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 		record->event.sport = peer;
 		record->event.dport = port;
 		record->event.offset = BPF_CORE_READ(tcp, write_seq);
-		record->event.send_offset = BPF_CORE_READ(tcp, copied_seq);
+		record->event.data_len = BPF_CORE_READ(tcp, copied_seq);
 		copy_addresses(sk, record->ends.client, record->ends.server);
 	} else {
 		record->event.sport = port;
 		record->event.dport = peer;
 		record->event.offset = BPF_CORE_READ(tcp, copied_seq);
-		record->event.send_offset = BPF_CORE_READ(tcp, write_seq);
+		record->event.data_len = BPF_CORE_READ(tcp, write_seq);
 		copy_addresses(sk, record->ends.server, record->ends.client);
 	}
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import pytest
 from live import ROOT, Memcached, exchange, membench
@@ -36,7 +36,6 @@ def btf_structs() -> Dict[str, Dict[str, Any]]:
     "layout",
     [
         membench.SocketDataEvent,
-        membench.Run,
         membench.Endpoints,
         membench.Counters,
         membench.Settings,
@@ -55,12 +54,12 @@ def test_python_layout_is_the_kernels(layout: Any) -> None:
 
 
 def test_the_fast_unpackers_agree_with_the_layout() -> None:
-    event = membench.SocketDataEvent(1, 2, dport=3, pid=4, sport=9, direction=1)
-    event.offset, event.data_len, event.captured_len, event.send_offset = range(5, 9)
-    run = membench.Run(10, 11)
+    event = membench.SocketDataEvent(1, sock_id=2, pid=3, dport=4, sport=5)
+    event.offset, event.data_len, event.captured_len, event.direction = range(6, 10)
+    event.mark = -1
     header = (99).to_bytes(4, "little") + bytes(4)
-    unpacked = membench._RECORD.unpack(header + bytes(event) + bytes(run))
-    assert unpacked == (99, 1, 2, 3 | 4 << 32, 5, 6, 7, 8, 9, 1, 10, 11)
+    unpacked = membench._RECORD.unpack(header + bytes(event))
+    assert unpacked == (99, 1, membench.SOCK.pack(2, 3, 4, 5), 6, 7, -1, 9)
     assert len(header) == membench.RECORD_HEADER_BYTES
     ends = membench.Endpoints(1, 2)
     ends.server[:2], ends.client[:2] = b"34", b"56"
@@ -119,7 +118,7 @@ def capture(server: Memcached, hook: str, *conversations: List[bytes]) -> List[A
             segments += more
         kernel = source.counters()
     data = [segment for segment in segments if segment[0] in (membench.RECV, membench.SEND)]
-    assert sum(segment[6] for segment in data) == kernel["recv_bytes"] + kernel["send_bytes"]
+    assert sum(segment[4] for segment in data) == kernel["recv_bytes"] + kernel["send_bytes"]
     return data
 
 
@@ -129,8 +128,8 @@ def test_large_values_are_not_copied(hook: str) -> None:
     with Memcached("-I", "4m") as server:
         request = b"set key 0 0 %d\r\n%s\r\n" % (len(secret), secret)
         data = capture(server, hook, [request, b"STORED\r\n"], [b"get key\r\n", b"END\r\n"])
-    carried = b"".join(segment[7] for segment in data)
-    stood_for = sum(segment[6] for segment in data)
+    carried = b"".join(segment[5] for segment in data)
+    stood_for = sum(segment[4] for segment in data)
     assert stood_for == len(request) + len(b"STORED\r\nget key\r\n") + len(
         b"VALUE key 0 %d\r\n%s\r\nEND\r\n" % (len(secret), secret)
     )
@@ -146,61 +145,39 @@ def test_small_values_and_lines_are_copied_whole(hook: str) -> None:
         line = b"get " + b" ".join(b"key-%045d" % n for n in range(2000)) + b"\r\n"
         request = b"set key 0 0 100\r\n%s\r\n" % (b"x" * 100)
         data = capture(server, hook, [line, b"END\r\n"], [request, b"STORED\r\n"])
-    assert b"".join(segment[7] for segment in data) == (
+    assert b"".join(segment[5] for segment in data) == (
         line + b"END\r\n" + request + b"STORED\r\n"
     )
 
 
-def stream_of(segments: List[Any]) -> List[Tuple[Any, ...]]:
-    """Byte by byte: (kind, connection, sequence number, the byte or -1 if it is not there)."""
-    seen: List[Tuple[Any, ...]] = []
-    for kind, time_ns, sock_id, port, peer_port, offset, length, data, mark in segments:
-        hole = length - len(data)
-        at = mark if kind == membench.SEND and mark >= 0 else len(data)
-        values = [*data[:at], *[-1] * hole, *data[at:]]
-        assert len(values) == length
-        for place, value in enumerate(values):
-            where = (offset + place) % 2**32
-            seen.append((kind, time_ns, sock_id, port, peer_port, where, value))
-    return seen
-
-
 @pytest.mark.parametrize("seed", range(5))
-def test_events_are_taken_apart_whatever_their_runs(seed: int) -> None:
-    """Of one run, of two or of several, left out or not; and cut anywhere, without loss."""
+def test_events_are_taken_apart(seed: int) -> None:
+    """Of every kind and size, discarded or not; and cut anywhere, without loss."""
     rng = random.Random(seed)
-    batch, expected, ends = b"", [], [0]
+    batch, expected, ends = b"", [], {0: 0}  # ends: without padding, with it
     for number in range(60):
-        kind = rng.choice((membench.RECV, membench.SEND))
-        runs = [
-            (rng.randbytes(rng.choice((0, 1, 5, 30))), rng.choice((0, 0, 1, 40)))
-            for _ in range(rng.choice((1, 1, 2, 2, 3, 5)))
-        ]
-        data = b"".join(bytes(membench.Run(len(text), left)) + text for text, left in runs)
-        values = [value for text, left in runs for value in (*text, *[-1] * left)]
-        offset = rng.randrange(2**32 - 20, 2**32)
-        captured = sum(len(text) for text, _ in runs)
-        event = membench.SocketDataEvent(number, 7, dport=50000, sport=11211, direction=kind)
-        event.offset, event.data_len, event.captured_len = offset, len(values), captured
-        event.send_offset = 3
+        data = rng.randbytes(rng.choice((0, 1, 5, 30, 600)))
+        event = membench.SocketDataEvent(number, sock_id=7, pid=8, dport=50000, sport=11211)
+        event.direction = rng.randrange(4)
+        event.offset, event.mark = rng.randrange(2**32), rng.choice((-1, 3, 2**32 - 1))
+        event.data_len, event.captured_len = len(data) + rng.choice((0, 40)), len(data)
         record = bytes(event) + data
         flags = rng.choice((0, 0, 0, membench.RECORD_DISCARDED))
-        batch += struct.pack("<II", len(record) | flags, 9) + record + bytes(-len(record) % 8)
-        ends.append(len(batch))
+        batch += struct.pack("<II", len(record) | flags, 9) + record
+        end = len(batch)
+        batch += bytes(-end % 8)
+        ends[end] = len(batch)
         if not flags:
-            expected += [
-                (kind, number, 7, 11211, 50000, (offset + place) % 2**32, value)
-                for place, value in enumerate(values)
-            ]
-    segments, used = membench.parse_events(batch)
-    assert used == len(batch)
-    assert stream_of(segments) == expected
+            sock = membench.SOCK.pack(7, 8, 50000, 11211)
+            place = (event.offset, event.data_len, data, event.mark)
+            expected.append((event.direction, number, sock, *place))
+    assert membench.parse_events(batch) == (expected, len(batch))
     for cut in rng.sample(range(len(batch)), 100):
         first, used = membench.parse_events(batch[:cut])
-        assert used == max(end for end in ends if end <= cut)
+        assert used == ends[max(end for end in ends if end <= cut)]
         second, _ = membench.parse_events(batch[used:])
-        assert first + second == segments
-    busy = ends[30]
+        assert first + second == expected
+    busy = list(ends.values())[30]
     stopped = bytearray(batch)
     stopped[busy + 3] |= 0x80
     assert membench.parse_events(bytes(stopped))[1] == busy

@@ -574,6 +574,7 @@ def simulate(chance: random.Random, hits: List[bool]) -> List[Any]:
     events: List[Any] = []
     segments: List[Any] = []
     came: List[int] = []
+    sock = membench.SOCK.pack(1, 0, 2, 11211)
     offsets = [0, 0]
     sent, busy = 0, False
 
@@ -582,7 +583,7 @@ def simulate(chance: random.Random, hits: List[bool]) -> List[Any]:
 
     def see(kind: int, when: float, data: bytes) -> None:
         time_ns = int(when * 1000) + len(segments)
-        segments.append((kind, time_ns, 1, 11211, 2, offsets[kind], len(data), data, -1))
+        segments.append((kind, time_ns, sock, offsets[kind], len(data), data, -1))
         offsets[kind] += len(data)
 
     for ahead in range(chance.choice((1, 2, 3))):
@@ -626,7 +627,7 @@ def test_joining_a_client_that_stays_ahead() -> None:
     for seed in range(150):
         chance = random.Random(seed)
         segments = simulate(chance, [chance.random() < 0.15 for _ in range(60)])
-        begin = (membench.OPEN, 0, 1, 11211, 2, 0, 0, b"", -1)
+        begin = (membench.OPEN, 0, membench.SOCK.pack(1, 0, 2, 11211), 0, 0, b"", -1)
         clean = match([begin, *segments])
         assert len(clean) == 60
         for start in range(1, 40):

@@ -48,21 +48,21 @@ operations = []
 matcher = membench.Matcher(operations.append, lambda *_: None, b"secret")
 ledger = matcher.ledger
 
+def sock(number):
+    return membench.SOCK.pack(number, 0, 1 + number % 60000, 11211)
+
 def open_connection(number):
-    matcher.process([(OPEN, 1, number, 11211, 1 + number % 60000, 0, 0, b"", -1)])
+    matcher.process([(OPEN, 1, sock(number), 0, 0, b"", -1)])
 
 def receive(number, offset, data, length=0, time_ns=2):
     length = length or len(data)
-    peer = 1 + number % 60000
-    matcher.process([(RECV, time_ns, number, 11211, peer, offset, length, data, -1)])
+    matcher.process([(RECV, time_ns, sock(number), offset, length, data, -1)])
 
 def send(number, offset, data):
-    peer = 1 + number % 60000
-    matcher.process([(SEND, 3, number, 11211, peer, offset, len(data), data, -1)])
+    matcher.process([(SEND, 3, sock(number), offset, len(data), data, -1)])
 
 def close_connection(number, received, sent):
-    peer = 1 + number % 60000
-    matcher.process([(CLOSE, 4, number, 11211, peer, received, sent, b"", -1)])
+    matcher.process([(CLOSE, 4, sock(number), received, sent, b"", -1)])
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 {scenario}
@@ -176,12 +176,12 @@ def add(row):
 matcher = membench.Matcher(add, lambda *_: None, b"secret")
 ledger = matcher.ledger
 for number in range(1_000_000):
-    peer = 1 + number % 60000
+    name = sock(number)
     matcher.process((
-        (OPEN, 1, number, 11211, peer, 0, 0, b"", -1),
-        (RECV, 2, number, 11211, peer, 0, 7, b"get a\\r\\n", 0),
-        (SEND, 3, number, 11211, peer, 0, 5, b"END\\r\\n", -1),
-        (CLOSE, 4, number, 11211, peer, 7, 5, b"", -1),
+        (OPEN, 1, name, 0, 0, b"", -1),
+        (RECV, 2, name, 0, 7, b"get a\\r\\n", 0),
+        (SEND, 3, name, 0, 5, b"END\\r\\n", -1),
+        (CLOSE, 4, name, 7, 5, b"", -1),
     ))
 matcher.process(())
 matcher.process(())
@@ -195,10 +195,10 @@ assert (ledger.understood_bytes, ledger.lost_bytes) == (12_000_000, 0)
     "a million connections that say nothing": (
         """
 for number in range(1_000_000):
-    peer = 1 + number % 60000
+    name = sock(number)
     matcher.process((
-        (OPEN, 1, number, 11211, peer, 0, 0, b"", -1),
-        (CLOSE, 4, number, 11211, peer, 0, 0, b"", -1),
+        (OPEN, 1, name, 0, 0, b"", -1),
+        (CLOSE, 4, name, 0, 0, b"", -1),
     ))
 assert matcher.open_count < 5
 """,

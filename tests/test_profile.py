@@ -281,12 +281,13 @@ def test_operations_of_all_conversations_are_read_back(path: Path) -> None:
         for number, conversation in enumerate(CASES):
             time_ns = START_NS
             offset = {RECV: 0, SEND: 0}
-            segments = [(OPEN, time_ns, number, 11211, 1, 0, 0, b"", -1)]
+            sock = membench.SOCK.pack(number, 0, 1, 11211)
+            segments = [(OPEN, time_ns, sock, 0, 0, b"", -1)]
             for sender, data in run(conversation, server).exchange:
                 kind = RECV if sender == CLIENT else SEND
                 time_ns += 1000
                 place = offset[kind]
-                segments.append((kind, time_ns, number, 11211, 1, place, len(data), data, -1))
+                segments.append((kind, time_ns, sock, place, len(data), data, -1))
                 offset[kind] += len(data)
             matcher.process(segments)
     matcher.finish()
@@ -815,9 +816,10 @@ def test_no_key_and_no_value_is_in_the_file(path: Path) -> None:
     with ProfileWriter(str(path)) as profile:
         profile.start(HEADER, START_NS)
         matcher = Matcher(profile.add, profile.add_connection, SALT)
-        matcher.process([(OPEN, START_NS, 1, 11211, 1, 0, 0, b"", -1)])
-        matcher.process([(RECV, START_NS, 1, 11211, 1, 0, len(sent), sent, -1)])
-        matcher.process([(SEND, START_NS + 9, 1, 11211, 1, 0, len(replies), replies, -1)])
+        sock = membench.SOCK.pack(1, 0, 1, 11211)
+        matcher.process([(OPEN, START_NS, sock, 0, 0, b"", -1)])
+        matcher.process([(RECV, START_NS, sock, 0, len(sent), sent, -1)])
+        matcher.process([(SEND, START_NS + 9, sock, 0, len(replies), replies, -1)])
         matcher.finish()
         profile.finish(matcher.ledger, {})
     assert matcher.operations >= 30
@@ -861,8 +863,9 @@ def test_keys_can_be_compared_only_under_the_same_secret() -> None:
         rows: List[Operation] = []
         matcher = Matcher(rows.append, lambda *_: None, secret)
         line = b"get alpha beta alpha\r\n"
-        matcher.process([(OPEN, 1, 1, 2, 3, 0, 0, b"", -1)])
-        matcher.process([(RECV, 2, 1, 2, 3, 0, len(line), line, -1)])
+        sock = membench.SOCK.pack(1, 0, 3, 2)
+        matcher.process([(OPEN, 1, sock, 0, 0, b"", -1)])
+        matcher.process([(RECV, 2, sock, 0, len(line), line, -1)])
         matcher.finish()
         return [row[7] for row in rows]
 

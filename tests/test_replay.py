@@ -265,9 +265,32 @@ def test_results_that_do_not_belong_together(tmp_path: Path) -> None:
         replay(profile, target.port)
     results = str(profile.with_suffix(".json"))
     twice = run("replay", "--merge", results, results)
-    assert (twice.returncode, "twice" in twice.stderr) == (1, True)
+    assert (twice.returncode, "shard 0/1 is there twice" in twice.stderr) == (1, True)
+    assert twice.stdout == ""
     other = run("replay", "--merge", str(profile))
     assert (other.returncode, "holds no results" in other.stderr) == (1, True)
+
+
+def test_missing_shards_are_named(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(100, connections=20))
+    paths = []
+    with Memcached() as target:
+        for shard in ("0/3", "1/3", "2/3", "0/2"):
+            results = tmp_path / f"{shard.replace('/', '-')}.json"
+            replay(profile, target.port, "--shard", shard)
+            profile.with_suffix(".json").rename(results)
+            paths.append(str(results))
+    merged = tmp_path / "merged.json"
+    done = run("replay", "--merge", *paths[:3], "--stats-json", str(merged))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(merged.read_text())["missing_shards"] == []
+    done = run("replay", "--merge", paths[1], "--stats-json", str(merged))
+    assert done.returncode == 1
+    assert done.stderr == "membench: warning: shard 0/3, 2/3 missing: not counted\n"
+    assert json.loads(merged.read_text())["missing_shards"] == ["0/3", "2/3"]
+    done = run("replay", "--merge", paths[0], paths[3])
+    assert done.returncode == 1
+    assert "shards of 2 and of 3 do not belong together" in done.stderr
 
 
 # ---- Keys and values ----
@@ -422,6 +445,48 @@ def test_latency_counts_from_when_a_request_was_due(tmp_path: Path) -> None:
     )
     assert late > 100
     assert report["lateness_us"]["max"] > 300_000
+    assert report["fell_behind"] == "target"
+
+
+@pytest.mark.parametrize("connections", [4, 50])
+def test_it_is_told_that_replay_itself_fell_behind(connections: int, tmp_path: Path) -> None:
+    """More than one process can send: the target waits for it, not it for the target."""
+    profile = make_profile(tmp_path / "a.profile", gets(50_000, connections, 0.1))
+    with Memcached() as target:
+        done = run(
+            *("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}", "--yes"),
+            *("--workers", "1"),
+        )
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("Fell behind"))
+    assert "--workers" in line and "--shard" in line
+    assert max(len(line) for line in done.stdout.splitlines()[1:]) <= 80
+
+
+def test_rates_are_those_of_the_same_requests(tmp_path: Path) -> None:
+    """Quiet time before the first and after the last request is in neither."""
+    rows = [(row[0] + 0.7, *row[1:]) for row in gets(500, 4, 0.5)]
+    profile = make_profile(tmp_path / "a.profile", rows, 10.0)
+    with Memcached() as target:
+        report = replay(profile, target.port)
+        partly = replay(profile, target.port, "--duration", "0.95")
+        halved = replay(profile, target.port, "--shard", "0/2")
+    wanted = 500 / 0.499
+    for found, share in ((report, 1.0), (partly, 1.0), (halved, 0.5)):
+        assert found["recorded"]["operations_per_second"] == pytest.approx(wanted * share, rel=0.05)
+        start, end = found["span"]
+        rate = found["operations"] / (end - start)
+        assert found["operations_per_second"] == pytest.approx(rate, rel=0.01)
+        assert end - start < found["duration_seconds"] - 0.6
+
+
+def test_no_digits_that_a_histogram_does_not_have() -> None:
+    texts = []
+    for ns in (5_321, 85_432, 854_321, 123_456_789):
+        found = membench.describe_histogram(membench.to_histogram([ns]))
+        assert found
+        texts.append(membench.human_us(found["max"]))
+    assert texts == ["5.3", "85.4", "854", "123,000"]
 
 
 @pytest.mark.parametrize(
@@ -442,20 +507,32 @@ def test_the_speed_is_that_asked_for(
 
 
 def test_loops(tmp_path: Path) -> None:
-    profile = make_profile(tmp_path / "a.profile", gets(100, 4, 0.2), 0.25)
+    profile = make_profile(tmp_path / "a.profile", gets(100, 4, 0.2), 1.0)
     with Memcached() as target:
         before = target.stats()
         report = replay(profile, target.port, "--loop-mode", "times:3")
         grown = target.stats() - before
         assert report["requests"] == grown["cmd_get"] == 300
         assert grown["total_connections"] == 12
-        assert report["duration_seconds"] > 0.69  # the last is due at 2 * 0.25 + 0.198
+        assert report["duration_seconds"] > 2.1  # the last is due at 2 * 1.0 + 0.198
         assert replay(profile, target.port, "--loop-mode", "times:3", "--speed", "max")[
             "requests"
         ] == 300
-        endless = replay(profile, target.port, "--loop-mode", "infinite", "--duration", "1")
-        assert 100 < endless["requests"] <= 400  # a busy machine may not come to the fourth
+        endless = replay(profile, target.port, "--loop-mode", "infinite", "--duration", "2.6")
+        assert 100 < endless["requests"] <= 300  # a busy machine may not come to the third
+        assert (report["ended_by"], endless["ended_by"]) == (None, "duration")
         assert endless["duration_seconds"] < PATIENCE_SECONDS
+
+
+def test_it_is_told_that_duration_ended_it(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(6000, 4, 60.0), 60.0)
+    with Memcached() as target:
+        before = target.stats()["cmd_get"]
+        command = ("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}", "--yes")
+        done = run(*command, "--duration", "0.5")
+        sent = target.stats()["cmd_get"] - before
+    assert done.returncode == 0, done.stderr
+    assert f"\nEnded by --duration: {sent} of 6,000 operations were sent\n" in done.stdout
 
 
 def test_connections_are_open_when_they_were(tmp_path: Path) -> None:
@@ -601,6 +678,19 @@ def test_a_bad_target(
     assert report["hits"] + report["misses"] == 0
 
 
+def test_a_target_that_is_no_memcached(tmp_path: Path) -> None:
+    """Each row of the latencies is named, though nothing was measured."""
+    profile = make_profile(tmp_path / "a.profile", gets(12, connections=3, seconds=0.1))
+    with Bad(talk_rubbish) as target:
+        done = run("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}", "--yes")
+    assert done.returncode == 1
+    rows = done.stdout.split("Latency")[1].splitlines()[1:]
+    assert [row.split()[:2] for row in rows] == [
+        *(["get", "-"], ["recorded", "50.0"]),
+        *(["all", "-"], ["recorded", "50.0"]),
+    ]
+
+
 def test_a_connection_is_closed_when_its_last_answer_is_there(tmp_path: Path) -> None:
     closed: List[float] = []
 
@@ -625,7 +715,8 @@ def test_no_target(tmp_path: Path) -> None:
         *("replay", str(profile), "--target", f"{LOOPBACK}:{free_port()}", "--yes"),
         *("--stats-json", str(results)),
     )
-    assert done.returncode == 1
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 3  # what is replayed; the error; what to do
     assert "cannot connect to" in done.stderr and "Traceback" not in done.stderr
     assert json.loads(results.read_text())["hits"] == 0
 
@@ -696,9 +787,35 @@ def test_ctrl_c_writes_the_results(tmp_path: Path) -> None:
     assert b"Traceback" not in errors
     report = json.loads(results.read_text())
     assert 100 < report["requests"] == received < 60_000
-    assert b"Hit ratio" in output
-    assert process.returncode == (1 if report["failed_requests"] else 0)
+    assert b"Interrupted: %s of 60,000 operations" % f"{received:,}".encode() in output
+    assert report["ended_by"] == "signal"
+    assert process.returncode == 128 + signal.SIGINT
     assert not list(tmp_path.glob("*.new"))
+
+
+def test_ctrl_c_ends_the_filling_too(tmp_path: Path) -> None:
+    rows: List[Made] = [
+        (n / 100_000, 1, b"get", membench.HIT, 0, b"key%d" % n, 100, 0) for n in range(100_000)
+    ]
+    profile = make_profile(tmp_path / "a.profile", rows)
+    with Memcached() as target:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "--preload"),
+                *("--target", f"{LOOPBACK}:{target.port}"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        before = target.stats()["cmd_get"]
+        wait_until("values", lambda: target.stats()["cmd_set"] > 0)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=20)
+        found = target.stats()
+    assert process.returncode == 128 + signal.SIGINT, errors
+    assert b"Interrupted: 0 of 100,000 operations were sent" in output
+    assert 0 < found["cmd_set"] < 100_000
+    assert found["cmd_get"] == before
 
 
 # ---- Limits ----
@@ -845,6 +962,16 @@ def test_dry_run_sends_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for text in ("100 in 100 writes", "flush_all 1", "connections  5", "1s", "1 values"):
         assert text in done.stdout, done.stdout
+    assert "holds" not in done.stdout
+    with Memcached() as server, server.connect() as connection:
+        for _ in range(2):
+            options = ("--target", f"{LOOPBACK}:{server.port}", "--dry-run")
+            done = run("replay", str(profile), *options)
+            items = server.stats()["curr_items"]
+            assert f"holds {items or 'no'} items now" in done.stdout, done.stdout
+            exchange(connection, b"set a 0 0 1\r\nx\r\n", b"STORED\r\n")
+        assert items == 1
+        assert server.stats()["cmd_get"] == 0
 
 
 def test_nobody_to_agree(tmp_path: Path) -> None:
@@ -858,10 +985,14 @@ def test_nobody_to_agree(tmp_path: Path) -> None:
     assert grown["total_connections"] == grown["cmd_get"] == 0
 
 
-@pytest.mark.parametrize(("answer", "sent"), [(b"y\n", 10), (b"n\n", 0), (b"\n", 0)])
-def test_a_terminal_is_asked(answer: bytes, sent: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("answer", "sent", "status"),
+    [(b"y\n", 10, 0), (b"n\n", 0, 1), (b"\n", 0, 1), (b"\3", 0, 128 + signal.SIGINT)],
+)
+def test_a_terminal_is_asked(answer: bytes, sent: int, status: int, tmp_path: Path) -> None:
     profile = make_profile(tmp_path / "a.profile", gets(10, seconds=1.5))
     with Memcached() as target:
+        exchange(target._control, b"set a 0 0 1\r\nx\r\n", b"STORED\r\n")
         before = target.stats()
         name = f"{LOOPBACK}:{target.port}"
         pid, terminal = pty.fork()
@@ -871,17 +1002,20 @@ def test_a_terminal_is_asked(answer: bytes, sent: int, tmp_path: Path) -> None:
         shown = b""
         while b"[y/N]" not in shown:
             shown += os.read(terminal, 4096)
-        assert name.encode() in shown
+        assert name.encode() in shown and b"it holds 1 items now" in shown
         os.write(terminal, answer)
+        too_long = threading.Timer(30, os.kill, (pid, signal.SIGKILL))
+        too_long.start()
         with contextlib.suppress(OSError):
             while True:
                 shown += os.read(terminal, 4096)
-        _, status = os.waitpid(pid, 0)
+        _, ended = os.waitpid(pid, 0)
+        too_long.cancel()
         os.close(terminal)
         assert (target.stats() - before)["cmd_get"] == sent
-    assert os.waitstatus_to_exitcode(status) == (0 if sent else 1)
+    assert os.waitstatus_to_exitcode(ended) == status
     assert (b"ops/s" in shown) == bool(sent)  # the line of each second
-    assert (b"nothing was sent" in shown) != bool(sent)
+    assert (b"nothing was sent" in shown) == (status == 1)
 
 
 @pytest.mark.parametrize(
@@ -900,12 +1034,14 @@ def test_a_terminal_is_asked(answer: bytes, sent: int, tmp_path: Path) -> None:
         ("a.profile", "--target", "host:1", "--start-at", "1000"),
         ("a.profile", "--target", "host:1", "--include", "get"),
         ("--merge", "a.json", "--target", "host:1"),
+        ("a.profile", "--target", "host:1", "--unknown"),
     ],
 )
 def test_wrong_usage(arguments: Sequence[str]) -> None:
     done = run("replay", *arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("usage: membench.py replay PROFILE --target ADDRESS")
 
 
 def test_what_cannot_be_replayed(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Sequence
 
 import pytest
 from live import (
@@ -354,6 +356,52 @@ def test_hints_when_nothing_comes(tmp_path: Path) -> None:
     assert all(str(server.port) in hint for hint in hints)
 
 
+@pytest.mark.parametrize("source", ["ebpf:any", "packet:any"])
+def test_it_is_told_at_once_that_nothing_listens(source: str, tmp_path: Path) -> None:
+    with Memcached() as server:
+        port = free_port()
+        ports = ("--port", str(server.port), "--port", str(port))
+        with Recorder(tmp_path / "a", *ports, source=source) as recorder:
+            assert recorder.process.stderr
+            line = recorder.process.stderr.readline()  # while it records
+            assert line == f"membench: nothing listens on port {port} now: waiting for it\n"
+            recorder.stop()
+
+
+@contextlib.contextmanager
+def listening_elsewhere(port: int) -> Iterator[None]:
+    """Something that is not called memcached listens in a network namespace of its own."""
+    code = f"import socket; s = socket.create_server(('', {port})); print(flush=True); input()"
+    process = subprocess.Popen(
+        ["unshare", "--net", sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout and process.stdout.readline() == b"\n"
+        yield
+        process.kill()
+
+
+@pytest.mark.parametrize("options", [(), ("--side", "client")])
+def test_nothing_is_told_of_ports_that_are_served(
+    options: Sequence[str], tmp_path: Path
+) -> None:
+    port = free_port()
+    where = contextlib.nullcontext() if options else listening_elsewhere(port)
+    with where, Recorder(tmp_path / "a", "--port", str(port), *options) as recorder:
+        recorder.stop()
+    assert "waiting" not in "".join(recorder.errors)
+
+
+def test_nothing_is_told_of_this_machine_with_a_capture(tmp_path: Path) -> None:
+    capture = tmp_path / "a.pcap"
+    capture.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+    done = run("record", str(capture), str(tmp_path / "a"), "--port", str(free_port()))
+    assert done.returncode == 0, done.stderr
+    assert "waiting" not in done.stderr
+
+
 def test_hint_when_it_is_not_memcached(tmp_path: Path) -> None:
     listener = socket.create_server((LOOPBACK, 0))
     port = listener.getsockname()[1]
@@ -384,10 +432,31 @@ def test_check_as_nobody(open_folder: Path) -> None:
     assert "CAP_BPF" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["", "record", "analyze", "check"])
+COMMANDS = ("record", "analyze", "compare", "replay", "check")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help(command: str) -> None:
     done = run(*command.split(), "--help")
     assert done.returncode == 0
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
-    if command != "check":
-        assert "examples:" in done.stdout
+    before, _, examples = done.stdout.partition("examples:\n")
+    assert "Say" in before or command != "check"
+    shown = {name for name in COMMANDS if f"membench.py {name}" in examples}
+    assert shown == ({command} if command else set(COMMANDS))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("record", "ebpf:any", "a.profile", "--unknown"),
+        ("record", "packet:any", "--pid", "1"),
+        ("analyze", "a.profile", "--unknown"),
+        ("compare", "a.profile", "b.profile", "c.profile"),
+        ("check", "a.profile"),
+    ],
+)
+def test_wrong_usage_shows_that_of_the_command(arguments: Sequence[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"usage: membench.py {arguments[0]} ")

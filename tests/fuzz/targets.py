@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 import membench
-from membench import OPEN, RECV, SEND, Segment
+from membench import OPEN, RECV, SEND, SOCK, Segment
 
 PORT = 11211
 
@@ -118,11 +118,12 @@ def build_segments(data: bytes, opened: bool) -> Tuple[List[Segment], int]:
         head, length, extra = data[at : at + 3]
         at += 3
         connection, kind = head & 3, head >> 2 & 1
+        sock = SOCK.pack(connection, 0, 9, PORT)
         payload = data[at : at + length]
         at += length
         if opened and connection not in known:
             known.add(connection)
-            segments.append((OPEN, time_ns, connection, PORT, 9, 0, 0, b"", -1))
+            segments.append((OPEN, time_ns, sock, 0, 0, b"", -1))
             offsets[connection, RECV] = offsets[connection, SEND] = 0
         time_ns += head >> 3 & 1
         gap = skipped = 0
@@ -135,9 +136,7 @@ def build_segments(data: bytes, opened: bool) -> Tuple[List[Segment], int]:
         offset = offsets.get((connection, kind), 1000) + gap
         sent = offsets.get((connection, SEND), -1) if kind == RECV else -1
         length = len(payload) + skipped
-        segments.append(
-            (kind, time_ns, connection, PORT, 9, offset & membench.WRAP, length, payload, sent)
-        )
+        segments.append((kind, time_ns, sock, offset & membench.WRAP, length, payload, sent))
         offsets[connection, kind] = offset + length
         total += length + gap
     return segments, total
