@@ -9521,7 +9521,7 @@ def summarize(
     kernel = report["kernel"]
     line = "coverage " + loss_line(report)
     if kernel.get("dropped_events"):
-        line += "; a larger --ring-size loses less"
+        line += "; a larger --ring-size loses less, and so does --nice 0 where CPU is short"
     if kernel.get("unreadable_bytes"):
         line += f"; {kernel['unreadable_bytes']:,} bytes moved by calls that cannot be read"
     for unseen in unseen_lines(report):
