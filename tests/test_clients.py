@@ -175,6 +175,9 @@ for turn in range(100):
         value, unique = client.gets(key)
         assert attempt("cas", key, "new", unique)
         assert not attempt("cas", key, "new", unique)
+# Waits for the answers to all that is in a buffer: a server that cannot give one ends the
+# connection, and leaves what it has read undone.
+attempt("get", "last")
 client.disconnect_all()
 """
 BEHAVIORS: Dict[str, Dict[str, int]] = {

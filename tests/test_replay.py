@@ -206,12 +206,14 @@ def test_shards_and_workers_send_disjoint_shares(tmp_path: Path) -> None:
     rows = gets(600, connections=30)
     rows += [(0.2, n, b"set", membench.STORED, 0, b"%c" % (64 + n), 100, 60) for n in range(1, 31)]
     make_profile(first, rows)
-    with Memcached() as target, Recorder(second, "--port", str(target.port)) as recorder:
+    with Memcached() as target, contextlib.ExitStack() as stack:
         begun = time.time()
         dry = run("replay", str(first), "--target", f"{LOOPBACK}:{target.port}", "--dry-run")
         assert dry.returncode == 0
+        took = time.time() - begun
+        recorder = stack.enter_context(Recorder(second, "--port", str(target.port)))
         # Nine processes are to be ready by then, on a machine that took so long for one.
-        start = f"{time.time() + 4 + 12 * (time.time() - begun):.2f}"
+        start = f"{time.time() + 4 + 12 * took:.2f}"
         command = [sys.executable, str(MODULE), "replay", str(first), "--yes", "--start-at", start]
         command += ["--target", f"{LOOPBACK}:{target.port}", "--workers", "2"]
         shards = [
