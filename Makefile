@@ -82,6 +82,7 @@ bench: root packages-test ## as root: all that it costs and how fast it is, besi
 
 lint: $(READY) ## ruff, and mypy --strict
 	$(VENV)/bin/ruff check --no-cache
+	$(VENV)/bin/ruff format --no-cache --check
 	$(VENV)/bin/mypy --strict membench.py bpf/build.py
 
 rebuild-bpf: deps-bpf ## compile bpf/programs.bpf.c, and put it into membench.py

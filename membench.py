@@ -355,12 +355,8 @@ _ProgramP = ctypes.POINTER(_Program)
 _MapP = ctypes.POINTER(_Map)
 _LinkP = ctypes.POINTER(_Link)
 _RingP = ctypes.POINTER(_Ring)
-_PrintFunction = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p
-)
-_SampleFunction = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
-)
+_PrintFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+_SampleFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
 _PRINT_FUNCTIONS: List[Any] = []
@@ -434,9 +430,7 @@ class Libbpf:
         self.link_destroy = bind("bpf_link__destroy", [_LinkP], c_int)
         self.map_fd = bind("bpf_map__fd", [_MapP], c_int)
         self.map_set_size = bind("bpf_map__set_max_entries", [_MapP, u32], c_int)
-        self.map_set_value = bind(
-            "bpf_map__set_initial_value", [_MapP, c_void_p, size_t], c_int
-        )
+        self.map_set_value = bind("bpf_map__set_initial_value", [_MapP, c_void_p, size_t], c_int)
         self.ring_new = bind(
             "ring_buffer__new", [c_int, _SampleFunction, c_void_p, c_void_p], _RingP
         )
@@ -3748,9 +3742,7 @@ class Connection:
 
     # -- bytes in --
 
-    def receive(
-        self, time_ns: int, offset: int, length: int, data: bytes, sent: int = -1
-    ) -> None:
+    def receive(self, time_ns: int, offset: int, length: int, data: bytes, sent: int = -1) -> None:
         """Bytes that the server read, having sent all before the byte `sent`."""
         self._forget_beginning()
         behind_gap = offset != self.recv_next and self.recv_next is not None
@@ -5183,9 +5175,7 @@ class ProfileWriter:
             sizes,
             exptimes,
         )
-        packed = [
-            pack_column(typecode, column) for (_, typecode), column in zip(COLUMNS, columns)
-        ]
+        packed = [pack_column(typecode, column) for (_, typecode), column in zip(COLUMNS, columns)]
         packed.append(pack_column("Q", [code >> 16 for code in table]))
         packed.append(pack_column("H", [code & 0xFFFF for code in table]))
         if self._new_forms:
@@ -5759,8 +5749,7 @@ class RequestCounts:
         if len(reader.servers) > 1:
             known = reader.server_of
             of_connection = {
-                number: known[number] if number < len(known) else 0
-                for number in set(connections)
+                number: known[number] if number < len(known) else 0 for number in set(connections)
             }
         numbers = set(of_connection.values()) or {0}
         for number in sorted(numbers):
@@ -6426,9 +6415,10 @@ def differences(first: Counter[Any], second: Counter[Any], value: str) -> List[L
 
 def keys_per_get(places: Counter[int]) -> Counter[int]:
     """How many gets had so many keys, from how many keys stood in so many a place."""
-    return Counter(
-        {place + 1: count - places[place + 1] for place, count in places.items()}
-    ) - Counter()
+    return (
+        Counter({place + 1: count - places[place + 1] for place, count in places.items()})
+        - Counter()
+    )
 
 
 def compare_commands(first: Dict[str, Any], second: Dict[str, Any]) -> List[Line]:
@@ -6558,9 +6548,7 @@ def render_summary(report: Dict[str, Any]) -> List[str]:
             f"requests a read on average, {depth['max_depth']:,} at most"
         )
     if per_get["mean"]:
-        lines.append(
-            f"Keys per get {per_get['mean']:>14}   on average, {per_get['max']:,} at most"
-        )
+        lines.append(f"Keys per get {per_get['mean']:>14}   on average, {per_get['max']:,} at most")
     return lines
 
 
@@ -6595,9 +6583,7 @@ def render_latency(report: Dict[str, Any]) -> List[str]:
     if len(rows) > 1:
         rows.append(("all", report["latency_us"]))
     for name, latency in rows:
-        values = "".join(
-            f"{latency[key]:>11,.1f}" for key in ("p50", "p90", "p99", "p999", "max")
-        )
+        values = "".join(f"{latency[key]:>11,.1f}" for key in ("p50", "p90", "p99", "p999", "max"))
         lines.append(f"{name:<16}{values}")
     return lines
 
@@ -6954,9 +6940,7 @@ def make_form(text: str, included: Iterable[str] = ()) -> Optional[Form]:
         return None
     form.name = command.decode()
     if form.kind in (READ_LINE, READ_STREAM):
-        form.words = {
-            word: LINE_OUTCOMES[word] for word in LINE_WORDS.get(command, ADMIN_WORDS)
-        }
+        form.words = {word: LINE_OUTCOMES[word] for word in LINE_WORDS.get(command, ADMIN_WORDS)}
     return form
 
 
@@ -6982,9 +6966,7 @@ def _build_storage(command: bytes, arguments: List[bytes], tail: bytes) -> Build
 
 def _build_key_command(command: bytes, arguments: List[bytes], tail: bytes) -> Build:
     if command == b"touch":
-        return lambda keys, size, exptime, opaque: (
-            b"touch %b %d%b" % (keys[0], exptime, tail)
-        )
+        return lambda keys, size, exptime, opaque: b"touch %b %d%b" % (keys[0], exptime, tail)
     after = b"".join(b" " + word for word in arguments) + tail
     start = command + b" "
     return lambda keys, size, exptime, opaque: start + keys[0] + after
@@ -7404,9 +7386,7 @@ class Encoder:
             self.forms[text] = make_form(text, self._included)
         return self.forms[text]
 
-    def batches(
-        self, rows: List[Row], forms: List[str], pace: Pace, offset: int
-    ) -> List[Batch]:
+    def batches(self, rows: List[Row], forms: List[str], pace: Pace, offset: int) -> List[Batch]:
         """Encode rows that are in order. offset: ticks to add to their times."""
         done: List[Batch] = []
         last: Dict[int, Batch] = {}  # connection -> its last batch in here
@@ -7835,8 +7815,8 @@ class Link:
         """A reply of the binary protocol. Returns where to go on, or -1."""
         if len(data) - at < _REPLAY_HEADER.size:
             return self._keep(data, at)
-        magic, _opcode, key_size, _, _, status, body, opaque, unique = (
-            _REPLAY_HEADER.unpack_from(data, at)
+        magic, _opcode, key_size, _, _, status, body, opaque, unique = _REPLAY_HEADER.unpack_from(
+            data, at
         )
         if magic != 0x81:
             raise ReplyError
@@ -7998,8 +7978,10 @@ class Engine:
         for batch in self._ready:
             if batch.kind == RECV:
                 self._connect(self._link(batch.number), time.monotonic_ns())
-        while not self.fatal and time.monotonic_ns() < deadline and any(
-            link.socket and not link.connected for link in self.links.values()
+        while (
+            not self.fatal
+            and time.monotonic_ns() < deadline
+            and any(link.socket and not link.connected for link in self.links.values())
         ):
             self._poll(0.01)
 
@@ -8899,9 +8881,7 @@ def render_replay_latency(report: Dict[str, Any]) -> List[str]:
         titles = [printable(command_name)[:11], "  recorded"]
         for title, found in zip(titles, (own, recorded) if recorded else (own,)):
             numbers = [human_us((found or {}).get(name)) for name in names]
-            lines.append(
-                f"{title:<11}{''.join(f'{n:>10}' for n in numbers[:-1])}{numbers[-1]:>12}"
-            )
+            lines.append(f"{title:<11}{''.join(f'{n:>10}' for n in numbers[:-1])}{numbers[-1]:>12}")
     return lines
 
 
@@ -9502,9 +9482,7 @@ def describe_recording(
     }
 
 
-def summarize(
-    matcher: Matcher, profile: ProfileWriter, duration: float, watched: Watched
-) -> None:
+def summarize(matcher: Matcher, profile: ProfileWriter, duration: float, watched: Watched) -> None:
     """The last lines of a recording: what it holds, what it lost, what to do with it."""
     gets = matcher.hits + matcher.misses
     ratio = f", hit ratio {matcher.hits / gets:.2%}" if gets else ""
@@ -9931,9 +9909,7 @@ def resolve_target(text: str) -> Target:
     return Target(found[0][0], found[0][4], text)
 
 
-def make_job(
-    options: argparse.Namespace, path: str, target: Target, found: Survey
-) -> Job:
+def make_job(options: argparse.Namespace, path: str, target: Target, found: Survey) -> Job:
     """The options as the workers need them."""
     workers = options.workers or len(os.sched_getaffinity(0))
     start_unix = options.start_at or time.time()
@@ -10533,9 +10509,7 @@ def add_replay_arguments(commands: Any) -> None:
     sub.set_defaults(run=replay, parser=sub)
 
 
-def finish_replay_options(
-    parser: argparse.ArgumentParser, options: argparse.Namespace
-) -> None:
+def finish_replay_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """What the options must be together."""
     if options.merge:
         if options.target:
@@ -10595,9 +10569,7 @@ def moment(text: str) -> float:
     )
 
 
-def finish_record_options(
-    parser: argparse.ArgumentParser, options: argparse.Namespace
-) -> None:
+def finish_record_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """One positional alone is a source if it looks like one, else the output."""
     if options.source and not options.output and not looks_like_source(options.source):
         options.source, options.output = None, options.source

@@ -92,8 +92,10 @@ def main() -> int:
     moved_bytes = sum(after[name] - before[name] for name in ("bytes_read", "bytes_written"))
     moved_bytes -= told_bytes + len(b"stats\r\n")
     unsaid_bytes = moved_bytes - report["loss"]["bytes_seen"]
-    print(f"{report['operations']:,} operations, {report['connections']:,} connections, "
-          f"{size_mib:.0f} MiB, coverage {report['loss']['coverage']:.4%}, {lost:,} bytes lost")
+    print(
+        f"{report['operations']:,} operations, {report['connections']:,} connections, "
+        f"{size_mib:.0f} MiB, coverage {report['loss']['coverage']:.4%}, {lost:,} bytes lost"
+    )
     print(f"bytes that the server moved, less those recorded or reported lost: {unsaid_bytes:,}")
     print("memory, MiB: " + " ".join(f"{sample:.0f}" for sample in samples))
     print(f"counters that differ (recorded, of the server): {different or 'none'}")

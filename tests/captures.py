@@ -142,9 +142,7 @@ def to_pcapng(
 
 def with_head(packets: Iterable[Packet], head: bytes, cut: int = 14) -> List[Packet]:
     """The packets with another link layer in front."""
-    return [
-        Packet(p.time_ns, head + p.data[cut:], p.length - cut + len(head)) for p in packets
-    ]
+    return [Packet(p.time_ns, head + p.data[cut:], p.length - cut + len(head)) for p in packets]
 
 
 def snapped(packets: Iterable[Packet], length: int) -> List[Packet]:
@@ -178,9 +176,7 @@ def read_capture(path: Path, data: Optional[bytes], port: int, responses: bool =
         path.write_bytes(data)
     rows: List[Any] = []
     with membench.CaptureSource(str(path), [port]) as source:
-        matcher = membench.Matcher(
-            rows.append, lambda *_: None, SECRET, responses, source.reads
-        )
+        matcher = membench.Matcher(rows.append, lambda *_: None, SECRET, responses, source.reads)
         while source.started(0) is None:
             pass
         while True:

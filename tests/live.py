@@ -60,6 +60,7 @@ class Memcached:
 
     asked = 0  # how often it was asked for statistics
     told_bytes = 0  # how long the answers were
+
     def __init__(self, *options: str, listen: str = LOOPBACK, port: int = 0) -> None:
         self.port = port or free_port()
         self.listen = listen
@@ -115,7 +116,6 @@ class Memcached:
                 if value.isdigit()
             }
         )
-
 
     def written_but_statistics(self) -> int:
         """How many bytes it has written, without the answers to stats()."""

@@ -291,9 +291,18 @@ class Shape:
             form = rng.choice(self.forms)
             for place in range(rng.randrange(20) == 0 and keys > 1, keys):
                 rows.append(
-                    (time_ns, rng.choice(self.latencies) * TICK_NS, connection, form,
-                     rng.randrange(len(OUTCOMES)), batch, place, rng.choice(self.codes),
-                     rng.choice(self.sizes), rng.choice(self.exptimes))
+                    (
+                        time_ns,
+                        rng.choice(self.latencies) * TICK_NS,
+                        connection,
+                        form,
+                        rng.randrange(len(OUTCOMES)),
+                        batch,
+                        place,
+                        rng.choice(self.codes),
+                        rng.choice(self.sizes),
+                        rng.choice(self.exptimes),
+                    )
                 )
         return rows
 
@@ -337,9 +346,20 @@ def write_profile(path: Path, shape: Shape, counts: Sequence[int], host: str) ->
             for at, took, number, form, outcome, batch, place, code, size, exptime in operations:
                 server = of_connection.get(number, UNKNOWN)
                 rows.append(
-                    Row((at - START_NS) // TICK_NS, min(took // TICK_NS, 2**32 - 1),
-                        (host, server), form.decode(), OUTCOMES[outcome], min(batch, 2**16 - 1),
-                        place, code >> 16, code & 0xFFFF, size, exptime, now)
+                    Row(
+                        (at - START_NS) // TICK_NS,
+                        min(took // TICK_NS, 2**32 - 1),
+                        (host, server),
+                        form.decode(),
+                        OUTCOMES[outcome],
+                        min(batch, 2**16 - 1),
+                        place,
+                        code >> 16,
+                        code & 0xFFFF,
+                        size,
+                        exptime,
+                        now,
+                    )
                 )
             time_ns = operations[-1][0]
         profile.finish(Ledger(), {"duration_seconds": 2.5})
@@ -435,9 +455,7 @@ def test_equal_profiles_compare_as_equal_however_they_are_cut(
         assert any(line.same is False for line in membench.compare(str(one), str(three)))
 
 
-def test_more_commands_over_profiles_than_a_byte_can_number(
-    tmp_path: Path, processes: int
-) -> None:
+def test_more_commands_over_profiles_than_a_byte_can_number(tmp_path: Path, processes: int) -> None:
     """No membench has so many, but a file may. The second profile's first ones are late."""
     paths = []
     for first in (0, 200):

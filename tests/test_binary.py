@@ -271,9 +271,9 @@ def test_joining_in_the_middle(transcript: Transcript) -> None:
     clean = match(segments).rows
     for start in range(1, len(segments) - 12):
         result = match(segments[start:])
-        assert result.rows[-6:] == [
-            (*row[:2], 1, *row[3:]) for row in clean[-6:]
-        ], f"from segment {start}"
+        assert result.rows[-6:] == [(*row[:2], 1, *row[3:]) for row in clean[-6:]], (
+            f"from segment {start}"
+        )
         for row in result.rows:
             assert row[3:] in [other[3:] for other in clean] or row[4] == membench.LOST
 

@@ -145,9 +145,7 @@ def test_small_values_and_lines_are_copied_whole(hook: str) -> None:
         line = b"get " + b" ".join(b"key-%045d" % n for n in range(2000)) + b"\r\n"
         request = b"set key 0 0 100\r\n%s\r\n" % (b"x" * 100)
         data = capture(server, hook, [line, b"END\r\n"], [request, b"STORED\r\n"])
-    assert b"".join(segment[5] for segment in data) == (
-        line + b"END\r\n" + request + b"STORED\r\n"
-    )
+    assert b"".join(segment[5] for segment in data) == (line + b"END\r\n" + request + b"STORED\r\n")
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -307,8 +307,10 @@ def wrapped(packets: List[Packet]) -> List[Packet]:
     moved = []
     for packet in packets:
         data = bytearray(packet.data)
-        for at, key in ((38, bytes(data[26:38])), (42, bytes(data[30:34] + data[26:30]
-                        + data[36:38] + data[34:36]))):
+        for at, key in (
+            (38, bytes(data[26:38])),
+            (42, bytes(data[30:34] + data[26:30] + data[36:38] + data[34:36])),
+        ):
             number = struct.unpack_from(">I", data, at)[0]
             if number or at == 38:
                 number = (number - firsts.setdefault(key, number) - 300) % 2**32

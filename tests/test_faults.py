@@ -456,9 +456,7 @@ def test_interface_down_and_up(source: str, cable: str, tmp_path: Path) -> None:
     try:
         wait_until("memcached", connects)
         command = (*inside, sys.executable, str(MODULE))
-        with Recorder(
-            output, "--port", str(port), source=source, command=command
-        ) as recorder:
+        with Recorder(output, "--port", str(port), source=source, command=command) as recorder:
             get(50)
             subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "mbin", "down"], check=True)
             used = cpu_seconds(recorder.process.pid)

@@ -83,9 +83,11 @@ def test_three_sources_agree(workload: str, tmp_path: Path) -> None:
     with Watched("-t", "4") as server:
         options = ("--port", str(server.port), *salt)
         before = server.stats()
-        with Tcpdump(capture, server.port), Recorder(
-            outputs["ebpf"], *options, source="ebpf:any"
-        ) as ebpf, Recorder(outputs["packet"], *options, *ROOMY, source="packet:lo") as packet:
+        with (
+            Tcpdump(capture, server.port),
+            Recorder(outputs["ebpf"], *options, source="ebpf:any") as ebpf,
+            Recorder(outputs["packet"], *options, *ROOMY, source="packet:lo") as packet,
+        ):
             server.reconnect()
             WORKLOADS[workload](server)
             after = server.stats()

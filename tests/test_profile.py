@@ -144,11 +144,27 @@ def read(path: Path) -> Contents:
             ):
                 key_hash, key_size = block.key_hash[key], block.key_size[key]
                 rows.append(
-                    (time, latency, number, reader.forms[form], outcome, batch, place, key_hash,
-                     key_size, size, exptime)
+                    (
+                        time,
+                        latency,
+                        number,
+                        reader.forms[form],
+                        outcome,
+                        batch,
+                        place,
+                        key_hash,
+                        key_size,
+                        size,
+                        exptime,
+                    )
                 )
         return Contents(
-            rows, reader.complete, reader.header, reader.ledger, reader.end, reader.opened,
+            rows,
+            reader.complete,
+            reader.header,
+            reader.ledger,
+            reader.end,
+            reader.opened,
             reader.connections,
         )
 
@@ -195,8 +211,10 @@ def profile_of(*blocks: Tuple[bytes, Any]) -> bytes:
     """A profile of blocks that no membench wrote, behind a good header."""
     return b"".join(
         [FILE_HEADER, block(b"H", json.dumps(HEADER).encode())]
-        + [block(kind, body if isinstance(body, bytes) else json.dumps(body).encode())
-           for kind, body in blocks]
+        + [
+            block(kind, body if isinstance(body, bytes) else json.dumps(body).encode())
+            for kind, body in blocks
+        ]
     )
 
 
@@ -373,7 +391,10 @@ def test_a_pipe_that_nobody_reads_any_more(path: Path) -> None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", fill, str(ROOT)],
-            stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     finally:
         os.close(writing)
@@ -526,7 +547,8 @@ NO_PROFILE: Dict[str, List[Tuple[bytes, Any]]] = {
     "a length beyond the block": [operations_block(time=b"\xff\xff\xff\xff")],
     "far too many rows": [(b"O", struct.pack("<II", 2**32 - 1, 1) + bytes(100))],
     "times beyond all time": [
-        (b"F", ["get"]), operations_block(rows=2, time=column("q", [2**63 - 1] * 2))
+        (b"F", ["get"]),
+        operations_block(rows=2, time=column("q", [2**63 - 1] * 2)),
     ],
     "a short connection block": [(b"C", b"\1")],
     "connections without columns": [(b"C", b"\1\0\0\0")],
@@ -564,7 +586,8 @@ def test_reports_on_strange_contents(path: Path, blocks: List[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [{}, {"started_unix": "x"}, {"ports": 5}, {"ports": "x"}, {"started_unix": 1e300}],
+    "header",
+    [{}, {"started_unix": "x"}, {"ports": 5}, {"ports": "x"}, {"started_unix": 1e300}],
     ids=str,
 )
 def test_reports_on_strange_headers(path: Path, header: Any) -> None:
@@ -794,16 +817,40 @@ def private_requests() -> Iterator[bytes]:
     """Requests in which every name, value and token is in PRIVATE."""
     words = iter(PRIVATE * 3)
     for line in (
-        b"get %b %b", b"gets %b", b"gat 10 %b", b"delete %b", b"incr %b 5", b"touch %b 60",
-        b"mg %b v k O%.20b", b"mg %b b k q", b"md %b I O%.20b", b"ma %b N0 J5 v O%.20b", b"me %b",
-        b"stats %b", b"stats detail %b", b"verbosity %b", b"watch %b", b"%b %b", b"lru %b",
-        b"lru_crawler metadump %b", b"slabs reassign %b %b", b"version %b", b"delete %b %b",
-        b"incr %b %b", b"touch %b %b", b"mg %b %b", b"flush_all %b", b"cache_memlimit %b",
+        b"get %b %b",
+        b"gets %b",
+        b"gat 10 %b",
+        b"delete %b",
+        b"incr %b 5",
+        b"touch %b 60",
+        b"mg %b v k O%.20b",
+        b"mg %b b k q",
+        b"md %b I O%.20b",
+        b"ma %b N0 J5 v O%.20b",
+        b"me %b",
+        b"stats %b",
+        b"stats detail %b",
+        b"verbosity %b",
+        b"watch %b",
+        b"%b %b",
+        b"lru %b",
+        b"lru_crawler metadump %b",
+        b"slabs reassign %b %b",
+        b"version %b",
+        b"delete %b %b",
+        b"incr %b %b",
+        b"touch %b %b",
+        b"mg %b %b",
+        b"flush_all %b",
+        b"cache_memlimit %b",
     ):
         yield line % tuple(next(words) for _ in range(line.count(b"%"))) + b"\r\n"
     for line in (
-        b"set %b 0 0 64\r\n%b", b"add %b 5 60 64 noreply\r\n%b", b"ms %b 64 T60 F5 O%.20b\r\n%b",
-        b"cas %b 0 0 64 12345\r\n%b", b"append %b 0 0 64\r\n%b",
+        b"set %b 0 0 64\r\n%b",
+        b"add %b 5 60 64 noreply\r\n%b",
+        b"ms %b 64 T60 F5 O%.20b\r\n%b",
+        b"cas %b 0 0 64 12345\r\n%b",
+        b"append %b 0 0 64\r\n%b",
     ):
         yield line % tuple(next(words) for _ in range(line.count(b"%"))) + b"\r\n"
 

@@ -517,9 +517,10 @@ def test_loops(tmp_path: Path) -> None:
         assert report["requests"] == grown["cmd_get"] == 300
         assert grown["total_connections"] == 12
         assert report["duration_seconds"] > 2.1  # the last is due at 2 * 1.0 + 0.198
-        assert replay(profile, target.port, "--loop-mode", "times:3", "--speed", "max")[
-            "requests"
-        ] == 300
+        assert (
+            replay(profile, target.port, "--loop-mode", "times:3", "--speed", "max")["requests"]
+            == 300
+        )
         endless = replay(profile, target.port, "--loop-mode", "infinite", "--duration", "2.6")
         assert 100 < endless["requests"] <= 300  # a busy machine may not come to the third
         assert (report["ended_by"], endless["ended_by"]) == (None, "duration")
@@ -934,9 +935,7 @@ def test_preload_stores_what_was_there(tmp_path: Path) -> None:
     assert sorted(sizes.values()) == [10, 10, 10, 11, 20, 77, 123]
 
 
-def test_preload_in_slices_is_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_preload_in_slices_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: List[Made] = [
         (n / 10_000, 1, b"get", membench.HIT, 0, b"key%d" % (n % 900), n % 900, 0)
         for n in range(3000)
@@ -999,8 +998,10 @@ def test_a_terminal_is_asked(answer: bytes, sent: int, status: int, tmp_path: Pa
         name = f"{LOOPBACK}:{target.port}"
         pid, terminal = pty.fork()
         if not pid:
-            os.execv(sys.executable, [sys.executable, str(MODULE), "replay", str(profile),
-                                      "--target", name])
+            os.execv(
+                sys.executable,
+                [sys.executable, str(MODULE), "replay", str(profile), "--target", name],
+            )
         shown = b""
         while b"[y/N]" not in shown:
             shown += os.read(terminal, 4096)

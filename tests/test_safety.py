@@ -385,9 +385,7 @@ def listening_elsewhere(port: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("options", [(), ("--side", "client")])
-def test_nothing_is_told_of_ports_that_are_served(
-    options: Sequence[str], tmp_path: Path
-) -> None:
+def test_nothing_is_told_of_ports_that_are_served(options: Sequence[str], tmp_path: Path) -> None:
     port = free_port()
     where = contextlib.nullcontext() if options else listening_elsewhere(port)
     with where, Recorder(tmp_path / "a", "--port", str(port), *options) as recorder:
