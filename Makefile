@@ -45,7 +45,7 @@ fi
 endef
 
 .NOTPARALLEL:
-.PHONY: help demo test test-kernels test-pythons fuzz bench lint rebuild-bpf check-bpf
+.PHONY: help demo test test-kernels test-pythons fuzz bench lint size rebuild-bpf check-bpf
 .PHONY: deps-run deps-bpf deps-test packages-test root clean
 
 help: ## list the targets
@@ -84,6 +84,9 @@ lint: $(READY) ## ruff, and mypy --strict
 	$(VENV)/bin/ruff check --no-cache
 	$(VENV)/bin/ruff format --no-cache --check
 	$(VENV)/bin/mypy --strict membench.py bpf/build.py
+
+size: ## how many lines membench.py has, by section, and what in it is longest
+	@$(PYTHON) tests/size.py
 
 rebuild-bpf: deps-bpf ## compile bpf/programs.bpf.c, and put it into membench.py
 	$(PYTHON) bpf/build.py
