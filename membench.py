@@ -34,7 +34,13 @@ What it cannot see: UDP, which is only counted; inside TLS, and what a server mo
 that name no memory (io_uring, splice): that is counted as lost.
 """
 
-from __future__ import annotations
+import sys
+
+if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isolated):
+    # Python imports from the script's folder first: whoever may write there, as anybody may in
+    # /tmp, could have their code run as root. This must come before any import but that of sys,
+    # which is built in; so nothing is imported from __future__.
+    del sys.path[0]
 
 import argparse
 import base64
@@ -54,12 +60,10 @@ import os
 import platform
 import re
 import select
-import shutil
 import signal
 import socket
 import stat
 import struct
-import sys
 import textwrap
 import time
 import zlib
@@ -134,6 +138,92 @@ class ProtocolError(Exception):
 
 class TlsError(ProtocolError):
     """It is ciphertext."""
+
+
+# ==== Terminal ========================================================================
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere without anything that a terminal would act on."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def columns_of(stream: Any) -> int:
+    """How wide the terminal is that this stream goes to; 0 if it goes to none."""
+    try:
+        if stream is None or not stream.isatty():
+            return 0
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):  # closed, or of another kind
+        return 0
+
+
+def print_result(text: str) -> None:
+    """To stdout, at once, so that a failure is noticed here and not at the exit."""
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        # Names and numbers in it are from elsewhere: nothing that a terminal acts on may leave.
+        clean = "\n".join(map(printable, text.split("\n")))
+        encoding = sys.stdout.encoding or "ascii"
+        print(clean.encode(encoding, "replace").decode(encoding), flush=True)
+    except OSError as error:
+        if sys.stdout:  # or the interpreter would try, and complain, once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if error.errno == errno.EPIPE:  # the reader has seen enough, as `head` has
+            raise SystemExit(1) from None
+        raise MembenchError(
+            f"cannot write the result: {error.strerror}", "send it somewhere else"
+        ) from None
+
+
+def say(text: str) -> None:
+    """A line for the user. Results go to stdout, everything else here."""
+    text = f"membench: {printable(text)}"
+    columns = columns_of(sys.stderr)
+    if len(text) >= columns > 0:
+        text = textwrap.fill(
+            text,
+            columns - 1,
+            subsequent_indent="    ",
+            break_long_words=False,  # paths are there to be copied
+            break_on_hyphens=False,
+        )
+    write_stderr(text + "\n")
+
+
+def write_stderr(text: str) -> None:
+    """What nobody is there to read any more is no reason to end a recording."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+class LiveLine:
+    """A line on stderr that is written again and again, if stderr is a terminal."""
+
+    INTERVAL = 1.0  # seconds
+    SPARE_COLUMNS = 3  # for the cursor, and for the ^C that the terminal shows
+
+    def __init__(self, quiet: bool) -> None:
+        self.is_on = columns_of(sys.stderr) > 0 and not quiet
+
+    def show(self, fields: Sequence[str]) -> None:
+        """The fields with two spaces between; those that find no room are left out.
+
+        The most important ones come first.
+        """
+        if self.is_on:
+            columns = columns_of(sys.stderr) - self.SPARE_COLUMNS
+            ends = accumulate(len(field) + 2 for field in fields)
+            shown = [field for field, end in zip(fields, ends) if end - 2 <= columns]
+            write_stderr("\r" + "  ".join(shown) + "\x1b[K")
+
+    def clear(self) -> None:
+        """Make room for another line."""
+        if self.is_on:
+            write_stderr("\r\x1b[K")
 
 
 # ==== Records =========================================================================
@@ -498,7 +588,7 @@ class BpfObject:
         options = _OpenOptions(ctypes.sizeof(_OpenOptions), self.NAME)
         self._object = libbpf.object_open(self._image, len(image), ctypes.byref(options))
 
-    def __enter__(self) -> BpfObject:
+    def __enter__(self) -> "BpfObject":
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -607,7 +697,7 @@ class RingBuffer:
         stack.callback(page.close)
         return stack.enter_context(stack.enter_context(memoryview(page)).cast("Q"))
 
-    def __enter__(self) -> RingBuffer:
+    def __enter__(self) -> "RingBuffer":
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -675,7 +765,7 @@ class Source(Protocol):
     remarks: List[str]  # what the user should be told at the end
     reads: bool  # is a segment what the server read or wrote at once? See Connection.
 
-    def __enter__(self) -> Source: ...
+    def __enter__(self) -> "Source": ...
 
     def __exit__(self, *_exception: object) -> None: ...
 
@@ -1286,7 +1376,7 @@ class EbpfSource:
         else:
             self._object.attach(program)
 
-    def __enter__(self) -> EbpfSource:
+    def __enter__(self) -> "EbpfSource":
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -1438,11 +1528,6 @@ def explain_refusal(error: LibbpfError, messages: List[str]) -> str:
     return str(error)
 
 
-def printable(text: str) -> str:
-    """Text from elsewhere without anything that a terminal would act on."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
 # ---- Packets: TCP streams from what crossed the network ----
 #
 # The rules, which hold for live packets and for capture files:
@@ -1490,8 +1575,8 @@ class Half:
         *("plain_bits", "plain_fixed", "plain_header_bytes"),
     )
 
-    flow: Flow
-    other: Half
+    flow: "Flow"
+    other: "Half"
 
     def __init__(self, kind: int) -> None:
         self.kind = kind  # RECV, SEND
@@ -2296,7 +2381,7 @@ class CaptureSource:
         if path == "-" and os.isatty(0):
             raise CaptureError("a capture does not come from a terminal", CAPTURE_HINT)
 
-    def __enter__(self) -> CaptureSource:
+    def __enter__(self) -> "CaptureSource":
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -2659,7 +2744,7 @@ class PacketSource:
         header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))  # sock_fprog
         self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, header)
 
-    def __enter__(self) -> PacketSource:
+    def __enter__(self) -> "PacketSource":
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -3712,7 +3797,7 @@ class Connection:
         "_matcher",
     )
 
-    def __init__(self, matcher: Matcher, number: int, state: int, sock: bytes = b"") -> None:
+    def __init__(self, matcher: "Matcher", number: int, state: int, sock: bytes = b"") -> None:
         self._matcher = matcher
         self.number = number
         self.sock = sock  # see Segment
@@ -4979,7 +5064,7 @@ def unpack_planes(expected: int, packed: memoryview) -> bytes:
     return raw
 
 
-def join_planes(typecode: str, rows: int, planes: Iterable[Tuple[int, bytes]]) -> array[int]:
+def join_planes(typecode: str, rows: int, planes: Iterable[Tuple[int, bytes]]) -> "array[int]":
     """Numbers from planes (place, bytes); place 0 is the lowest. What is not given is zero."""
     column = array(typecode)
     data = bytearray(rows * column.itemsize)
@@ -4991,7 +5076,9 @@ def join_planes(typecode: str, rows: int, planes: Iterable[Tuple[int, bytes]]) -
     return column
 
 
-def unpack_column(typecode: str, rows: int, payload: memoryview, at: int) -> Tuple[array[int], int]:
+def unpack_column(
+    typecode: str, rows: int, payload: memoryview, at: int
+) -> Tuple["array[int]", int]:
     """The column at payload[at], and where the next one stands. Raises DamagedError."""
     (length,) = _ROWS.unpack_from(payload, at)
     at += _ROWS.size
@@ -5009,12 +5096,14 @@ class ProfileWriter:
     """
 
     FLUSH_SECONDS = 1.0  # at most this much is lost by kill -9
+    LATENCY_SAMPLE = 2000  # operations of a block that latency_p99_ns is computed from, at most
 
     def __init__(
         self, output: str, force: bool = False, owner: Optional[Tuple[int, int]] = None
     ) -> None:
         self.path = output
         self.written_bytes = 0
+        self.latency_p99_ns = 0  # of the operations written last
         self._owner = owner  # (uid, gid) that the file is given to; None: whose process it is
         self._path_until_start = output
         self._started = False
@@ -5070,7 +5159,7 @@ class ProfileWriter:
             raise
         return fd
 
-    def __enter__(self) -> ProfileWriter:
+    def __enter__(self) -> "ProfileWriter":
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -5159,6 +5248,8 @@ class ProfileWriter:
             rows[field::OPERATION_FIELDS] for field in range(OPERATION_FIELDS)
         )
         latencies = [latency // TICK_NS for latency in latencies]
+        answered = sorted(filter(None, latencies[:: len(times) // self.LATENCY_SAMPLE + 1]))
+        self.latency_p99_ns = answered[len(answered) * 99 // 100] * TICK_NS if answered else 0
         if max(latencies) > 0xFFFFFFFF:
             latencies = [min(latency, 0xFFFFFFFF) for latency in latencies]
         table = {code: place for place, code in enumerate(dict.fromkeys(codes))}
@@ -5344,7 +5435,7 @@ class ProfileReader:
             self._file.close()
             raise
 
-    def __enter__(self) -> ProfileReader:
+    def __enter__(self) -> "ProfileReader":
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -6072,7 +6163,7 @@ class Helper:
                 os._exit(status)
         os.close(to_parent)
 
-    def __enter__(self) -> Helper:
+    def __enter__(self) -> "Helper":
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -9092,7 +9183,7 @@ class Stop:
         self.requested = False
         self.number = 0  # of the signal
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> "Stop":
         self._old = {number: signal.signal(number, self._request) for number in self.SIGNALS}
         return self
 
@@ -9109,7 +9200,6 @@ class Stop:
 class Status:
     """What a recording tells while it runs: one line on a terminal, hints anywhere."""
 
-    INTERVAL = 1.0
     HINT_AFTER = 5.0  # seconds without traffic
 
     def __init__(self, matcher: Matcher, profile: ProfileWriter, source: Source, quiet: bool):
@@ -9117,79 +9207,57 @@ class Status:
         self._profile = profile
         self._source = source
         self._quiet = quiet
-        self._live = sys.stderr is not None and sys.stderr.isatty() and not quiet
-        self._started = self._last = time.monotonic()
-        self._operations = 0
+        self._live = LiveLine(quiet)
+        self._started = self._shown_at = time.monotonic()
+        self._before = (0, 0, 0, 0)
         self._hinted = False
 
-    def update(self, watched: Watched) -> None:
+    def update(self, watched: "Watched") -> None:
         """Call often; does its work once a second."""
         now = time.monotonic()
-        if now - self._last < self.INTERVAL:
+        passed = now - self._shown_at
+        if passed < LiveLine.INTERVAL:
             return
+        self._shown_at = now
         matcher = self._matcher
-        rate = (matcher.operations - self._operations) / (now - self._last)
-        self._last, self._operations = now, matcher.operations
         matcher.ledger.kernel = self._source.counters()
-        if self._live:
-            self._show(now - self._started, rate)
+        if self._live.is_on:
+            self._live.show(self._fields(now - self._started, passed))
         if not self._hinted and not self._quiet and now - self._started >= self.HINT_AFTER:
             self._hinted = True
             if not matcher.operations:
                 self.clear()
                 say("no memcached traffic so far: " + explain_silence(watched, matcher))
 
-    def _show(self, elapsed: float, rate: float) -> None:
-        matcher = self._matcher
-        gets = matcher.hits + matcher.misses
-        ratio = f"{matcher.hits / gets:.1%}" if gets else "-"
-        kernel = matcher.ledger.kernel
+    def _fields(self, elapsed: float, passed: float) -> List[str]:
+        """What happened since the last call, `passed` seconds ago, and in all."""
+        matcher, kernel = self._matcher, self._matcher.ledger.kernel
+        moved_bytes = kernel.get("recv_bytes", 0) + kernel.get("send_bytes", 0)
+        now = (matcher.operations, matcher.hits, matcher.misses, moved_bytes)
+        operations, hits, misses, moved = (new - old for new, old in zip(now, self._before))
+        self._before = now
         lost = kernel.get("dropped_bytes", 0) + matcher.ledger.lost_bytes
-        line = (
-            f"{elapsed:6.0f} s  {rate:9,.0f} ops/s  hits {ratio:>6}  "
-            f"conns {matcher.open_count:,}  lost {human_bytes(lost)}  "
-            f"file {human_bytes(self._profile.written_bytes)}"
-        )
-        width = shutil.get_terminal_size().columns - 1
-        write_stderr(f"\r{line[:width]:<{width}}")
+        p99_us = f"{self._profile.latency_p99_ns / 1000:,.0f}" if operations else "-"
+        return [
+            f"{elapsed:4.0f} s",
+            f"{operations / passed:7,.0f} ops/s",
+            f"lost {human_bytes(lost):<5}",
+            f"hits {hit_ratio(hits, misses):>6}",
+            f"all {hit_ratio(matcher.hits, matcher.misses):>6}",
+            f"p99 {p99_us:>6} us",
+            f"{moved / passed / 1e6:7,.1f} MB/s",
+            f"conns {matcher.open_count:,}",
+            f"file {human_bytes(self._profile.written_bytes)}",
+        ]
 
     def clear(self) -> None:
         """Make room for another line."""
-        if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            write_stderr(f"\r{'':<{width}}\r")
+        self._live.clear()
 
 
-def print_result(text: str) -> None:
-    """To stdout, at once, so that a failure is noticed here and not at the exit."""
-    try:
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        # Names and numbers in it are from elsewhere: nothing that a terminal acts on may leave.
-        clean = "\n".join(map(printable, text.split("\n")))
-        encoding = sys.stdout.encoding or "ascii"
-        print(clean.encode(encoding, "replace").decode(encoding), flush=True)
-    except OSError as error:
-        if sys.stdout:  # or the interpreter would try, and complain, once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if error.errno == errno.EPIPE:  # the reader has seen enough, as `head` has
-            raise SystemExit(1) from None
-        raise MembenchError(
-            f"cannot write the result: {error.strerror}", "send it somewhere else"
-        ) from None
-
-
-def say(text: str) -> None:
-    """A line for the user. Results go to stdout, everything else here."""
-    write_stderr(f"membench: {printable(text)}\n")
-
-
-def write_stderr(text: str) -> None:
-    """What nobody is there to read any more is no reason to end a recording."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
+def hit_ratio(hits: int, misses: int) -> str:
+    """98.7%, or - for none."""
+    return f"{hits / (hits + misses):.1%}" if hits + misses else "-"
 
 
 # ---- Rights and priority ----
@@ -9393,7 +9461,7 @@ def drain(source: Source, matcher: Matcher, profile: ProfileWriter) -> None:
     matcher.finish()
 
 
-def open_source(options: argparse.Namespace, watched: Watched) -> Source:
+def open_source(options: argparse.Namespace, watched: "Watched") -> Source:
     """The source that the user named; with none named, eBPF, or else packets."""
     kind, interface = options.source
     ports = watched.ports
@@ -9425,7 +9493,7 @@ def named_interface(name: str) -> Optional[str]:
 
 
 def open_ebpf(
-    options: argparse.Namespace, watched: Watched, interface: Optional[str]
+    options: argparse.Namespace, watched: "Watched", interface: Optional[str]
 ) -> EbpfSource:
     """Record at the sockets."""
     image = None
@@ -9460,7 +9528,7 @@ def open_ebpf(
 def describe_recording(
     options: argparse.Namespace,
     source: Source,
-    watched: Watched,
+    watched: "Watched",
     secret: bytes,
     started_unix: float,
 ) -> Dict[str, Any]:
@@ -9482,7 +9550,9 @@ def describe_recording(
     }
 
 
-def summarize(matcher: Matcher, profile: ProfileWriter, duration: float, watched: Watched) -> None:
+def summarize(
+    matcher: Matcher, profile: ProfileWriter, duration: float, watched: "Watched"
+) -> None:
     """The last lines of a recording: what it holds, what it lost, what to do with it."""
     gets = matcher.hits + matcher.misses
     ratio = f", hit ratio {matcher.hits / gets:.2%}" if gets else ""
@@ -9865,7 +9935,7 @@ class ResultFile:
         self._path = path
         self._new = f"{path}.{os.getpid()}.new"
 
-    def __enter__(self) -> ResultFile:
+    def __enter__(self) -> "ResultFile":
         if self._path:
             try:
                 self._file = open(self._new, "x", encoding="utf-8")
@@ -10016,7 +10086,7 @@ def run_workers(
     to the target or to a worker.
     """
     workers = [Worker(job, index) for index in range(job.workers)]
-    live = LiveLine(options.quiet)
+    live = ReplayStatus(options.quiet)
     waiting = set(range(job.workers))
     fatal: Optional[List[str]] = None
     started_unix, stopped = 0.0, False
@@ -10102,11 +10172,11 @@ EMPTY_COUNTS: Dict[str, Any] = {
 }
 
 
-class LiveLine:
+class ReplayStatus:
     """A line each second on a terminal: what was done in it."""
 
     def __init__(self, quiet: bool) -> None:
-        self._live = sys.stderr is not None and sys.stderr.isatty() and not quiet
+        self._live = LiveLine(quiet)
         self._started = self._last = time.monotonic()
         self._counts: Dict[str, Any] = {}
 
@@ -10118,25 +10188,26 @@ class LiveLine:
         """Call often; writes once a second."""
         now = time.monotonic()
         seconds = now - self._last
-        if seconds < 1:
+        if seconds < LiveLine.INTERVAL:
             return
         self._last = now
         counts, self._counts = self._counts, {}
-        if not self._live:
-            return
         latency = describe_histogram(counts.get("latency", {})) or {}
         lateness = describe_histogram(counts.get("lateness", {})) or {}
-        line = (
-            f"{now - self._started:6.0f} s  {counts.get('operations', 0) / seconds:9,.0f} ops/s  "
-            f"p50 {latency.get('p50', 0):,.0f} us  p99 {latency.get('p99', 0):,.0f} us  "
-            f"hits {percent(ratio(counts.get('hits', 0), counts.get('misses', 0)))}  "
-            f"errors {counts.get('errors', 0):,}  late {lateness.get('p99', 0):,.0f} us"
-        )
-        width = shutil.get_terminal_size().columns - 1
-        write_stderr(f"{line[:width]}\n")
+        fields = [
+            f"{now - self._started:6.0f} s",
+            f"{counts.get('operations', 0) / seconds:9,.0f} ops/s",
+            f"errors {counts.get('errors', 0):,}",
+            f"late {lateness.get('p99', 0):,.0f} us",
+            f"p50 {latency.get('p50', 0):,.0f} us",
+            f"p99 {latency.get('p99', 0):,.0f} us",
+            f"hits {percent(ratio(counts.get('hits', 0), counts.get('misses', 0)))}",
+        ]
+        self._live.show(fields)
 
     def clear(self) -> None:
         """Nothing is left on the line."""
+        self._live.clear()
 
 
 def render_plan(job: Job, found: Survey, with_preload: bool) -> str:
