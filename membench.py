@@ -3705,7 +3705,7 @@ META_OUTCOMES: Dict[bytes, Dict[bytes, int]] = {
     b"ms": {b"HD": STORED, b"OK": STORED, b"NS": NOT_STORED, b"EX": EXISTS, b"NF": NOT_FOUND},
     b"md": {b"HD": DELETED, b"OK": DELETED, b"NF": NOT_FOUND, b"EX": EXISTS},
     b"ma": {b"HD": OK, b"OK": OK, b"VA": OK, b"NF": NOT_FOUND, b"NS": NOT_STORED, b"EX": EXISTS},
-    b"me": {b"ME": OK, b"EN": MISS},
+    b"me": {b"ME": OK, b"EN": NOT_FOUND},
     b"mn": {b"MN": OK},
 }
 
@@ -5625,13 +5625,6 @@ TTL_COMMANDS = frozenset(
 GET_COMMANDS = frozenset(("gets", "gats", "mg", *(name.decode() for name in BINARY_GETS)))
 RELATIVE_EXPTIME_MAX = 60 * 60 * 24 * 30  # a larger exptime is a Unix time
 
-# outcome -> does the command's own counter call it a hit or a miss?
-HIT_OUTCOMES = frozenset((HIT, DELETED, TOUCHED, OK))
-MISS_OUTCOMES = frozenset((MISS, NOT_FOUND))
-HIT_OR_MISS_COMMANDS = GET_COMMANDS | frozenset(
-    ["delete", "touch", "incr", "decr", "md", "ma", "me", "deleteq", "incrq", "decrq"]
-)
-
 
 def percentile(counts: List[Tuple[int, int]], total: int, share: float) -> int:
     """The smallest value that at least this share of all does not exceed.
@@ -6244,6 +6237,9 @@ def analyze_whole(paths: Sequence[str]) -> Tuple[Analysis, Dict[str, Any]]:
     report["connections_opened"] = sum(reader.opened for reader in readers)
     report["keys"]["comparable"] = len({str(p["key_space"]) for p in profiles}) <= 1
     report["loss"] = sum_ledgers([reader.ledger for reader in readers])
+    if not any(profile["responses"] for profile in profiles):
+        for part in (report, *report["commands"].values(), *report["servers"]):
+            part.update(hits=None, misses=None)  # not recorded
     return analysis, report
 
 
@@ -6281,18 +6277,15 @@ def build_report(found: Analysis, duration: float) -> Dict[str, Any]:
             for (name, outcome), count in sorted(analysis.outcomes.items())
             if name == command
         }
-        counted = command in HIT_OR_MISS_COMMANDS
         commands[command] = {
             "requests": requests,
             "operations": sum(outcomes.values()),
-            "hits": sum(outcomes.get(o, 0) for o in HIT_OUTCOMES) if counted else 0,
-            "misses": sum(outcomes.get(o, 0) for o in MISS_OUTCOMES) if counted else 0,
+            "hits": outcomes.get(HIT, 0),
+            "misses": outcomes.get(MISS, 0),
             "outcomes": {OUTCOMES[outcome]: count for outcome, count in outcomes.items()},
             "latency_us": describe_latency(analysis.latencies.get(command, {})),
         }
-    gets = [commands[name] for name in GET_COMMANDS if name in commands]
-    hits = sum(command["hits"] for command in gets)
-    misses = sum(command["misses"] for command in gets)
+    hits, misses = count_hits(analysis.outcomes)
     all_latencies: Counter[int] = Counter()
     for counts in analysis.latencies.values():
         all_latencies.update(counts)
@@ -6345,10 +6338,9 @@ def build_report(found: Analysis, duration: float) -> Dict[str, Any]:
 
 
 def count_hits(outcomes: Counter[Tuple[str, int]]) -> Tuple[int, int]:
-    """Hits and misses of the retrieval commands, from (command, outcome) -> how often."""
-    gets = [(o, n) for (command, o), n in outcomes.items() if command in GET_COMMANDS]
-    hits = sum(count for outcome, count in gets if outcome in HIT_OUTCOMES)
-    return hits, sum(count for outcome, count in gets if outcome in MISS_OUTCOMES)
+    """Operations with the outcome hit, and with the outcome miss: only a retrieval has these."""
+    hits = sum(count for (_, outcome), count in outcomes.items() if outcome == HIT)
+    return hits, sum(count for (_, outcome), count in outcomes.items() if outcome == MISS)
 
 
 def report_servers(analysis: RequestCounts, duration: float) -> List[Dict[str, Any]]:
@@ -6621,6 +6613,9 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
 def render_summary(report: Dict[str, Any]) -> List[str]:
     rate = report["operations_per_second"]
     ratio = report["hit_ratio"]
+    hits = f"{report['hits']:,} hits, {report['misses']:,} misses"
+    if report["hits"] is None:
+        hits = "hits and misses were not recorded"
     depth = report["pipelining"]
     per_get = report["keys_per_get"]
     lines = [
@@ -6628,8 +6623,7 @@ def render_summary(report: Dict[str, Any]) -> List[str]:
         f"Requests     {report['requests']:>14,}",
         f"Operations   {report['operations']:>14,}   "
         + (f"{rate:,.0f}/s" if rate is not None else ""),
-        f"Hit ratio    {'-' if ratio is None else format(ratio, '.2%'):>14}   "
-        f"{report['hits']:,} hits, {report['misses']:,} misses",
+        f"Hit ratio    {'-' if ratio is None else format(ratio, '.2%'):>14}   {hits}",
         f"Connections  {report['connections']:>14,}   "
         f"{report['connections_opened']:,} of them opened while recording",
     ]
@@ -8695,15 +8689,6 @@ def describe_histogram(histogram: Dict[Any, int]) -> Optional[Dict[str, float]]:
     return {name: ticks * TICK_NS / 1000 for name, ticks in found.items()}
 
 
-def hits_and_misses(command: str, outcomes: Dict[str, int]) -> Tuple[int, int]:
-    """Hits and misses, as the command's own counters of memcached call them."""
-    name = command[:-1] if command.endswith("q") else command
-    if name not in HIT_OR_MISS_COMMANDS and name not in ("getk", "gatk"):
-        return 0, 0
-    hits = sum(outcomes.get(OUTCOMES[outcome], 0) for outcome in HIT_OUTCOMES)
-    return hits, sum(outcomes.get(OUTCOMES[outcome], 0) for outcome in MISS_OUTCOMES)
-
-
 def ratio(hits: int, misses: int) -> Optional[float]:
     """The hit ratio, or None if there was nothing to hit."""
     return hits / (hits + misses) if hits + misses else None
@@ -8721,9 +8706,8 @@ def replay_report(about: Dict[str, Any], counts: Dict[str, Any]) -> Dict[str, An
         counts["commands"].items(), key=lambda item: -item[1]["operations"]
     ):
         outcomes, recorded = counted["outcomes"], counted["recorded_outcomes"]
-        found = (*hits_and_misses(name, outcomes), *hits_and_misses(name, recorded))
-        if name.rstrip("qk") in GET_COMMANDS or name in GET_COMMANDS:
-            gets = [a + b for a, b in zip(gets, found)]
+        found = [o.get(kind, 0) for o in (outcomes, recorded) for kind in ("hit", "miss")]
+        gets = [a + b for a, b in zip(gets, found)]
         own = Counter(counted["errors"])
         own["server"] = sum(outcomes.get(OUTCOMES[error], 0) for error in ERRORS)
         errors.update(own)

@@ -948,7 +948,7 @@ case(
     "me",
     put("me", "x"),
     ask("me me\n", like("ME me exp=.*\n"), ("me", "ok", "me")),
-    ask("me me.2\n", "EN\n", ("me", "miss", "me.2")),
+    ask("me me.2\n", "EN\n", ("me", "not_found", "me.2")),
     ask("me\n", BAD_FORMAT, INVALID_CLIENT_ERROR),
     ask(f"me {LONG_KEY}\n", BAD_FORMAT, INVALID_CLIENT_ERROR),
 )

@@ -364,6 +364,9 @@ def assert_exact(
     counted = counters(profile)
     recorded = {name: counted[name] for name in COMPARED}
     assert recorded == {name: after[name] - before[name] for name in COMPARED}
+    for name in ("hits", "misses"):
+        assert report[name] == sum(command[name] for command in report["commands"].values())
+    assert report["hits"] == sum(row[1] == "hit" for row in read_rows(profile))
     assert report["connections_opened"] == after["total_connections"] - before["total_connections"]
     assert_nothing_lost(report)
 

@@ -104,15 +104,8 @@ def by_frequency(values: Iterable[Any]) -> List[Tuple[Any, int]]:
     return Counter(values).most_common()
 
 
-COUNTERS = {  # which outcomes the server's own counters call what
-    "hit": ("hit", "deleted", "touched", "ok"),
-    "miss": ("miss", "not_found"),
-}
 BINARY_GETS = {"getk", "getkq", "getq", "gat", "gatk", "gatkq", "gatq", "get"}
 GETS = {"get", "gets", "gat", "gats", "mg"} | BINARY_GETS
-COUNTED = GETS | {
-    *("delete", "touch", "incr", "decr", "md", "ma", "me", "deleteq", "incrq", "decrq"),
-}
 WITH_TTL = {
     *("set", "add", "replace", "cas", "touch", "gat", "gats", "ms", "mg", "ma"),
     *("setq", "addq", "replaceq", "gatq", "gatk", "gatkq"),
@@ -126,18 +119,13 @@ def grouped(pairs: Iterable[Tuple[Any, Row]]) -> Dict[Any, List[Row]]:
     return found
 
 
-def is_called(row: Row, what: str) -> bool:
-    return row.outcome in COUNTERS[what]
-
-
 def command_report(rows: List[Row]) -> Dict[str, Any]:
-    counted = rows[0].command in COUNTED
     found = Counter(row.outcome for row in rows)
     return {
         "requests": sum(row.place == 0 for row in rows),
         "operations": len(rows),
-        "hits": sum(is_called(row, "hit") for row in rows) if counted else 0,
-        "misses": sum(is_called(row, "miss") for row in rows) if counted else 0,
+        "hits": found["hit"],
+        "misses": found["miss"],
         "outcomes": {name: found[name] for name in OUTCOMES if found[name]},
         "latency_us": latency(rows),
     }
@@ -156,9 +144,8 @@ def ttl_report(rows: List[Row]) -> Dict[str, Any]:
 
 
 def hit_report(rows: List[Row]) -> Dict[str, Any]:
-    gets = [row for row in rows if row.command in GETS]
-    hits = sum(is_called(row, "hit") for row in gets)
-    misses = sum(is_called(row, "miss") for row in gets)
+    hits = sum(row.outcome == "hit" for row in rows)
+    misses = sum(row.outcome == "miss" for row in rows)
     ratio = hits / (hits + misses) if hits + misses else None
     return {"hits": hits, "misses": misses, "hit_ratio": ratio}
 
@@ -431,6 +418,33 @@ def write_blocks(path: Path, blocks: Iterable[List[Operation]], **header: Any) -
             profile.flush(Ledger())
         profile.finish(Ledger(), {"duration_seconds": 2.5})
     return path
+
+
+def test_the_hits_of_all_commands_add_up(tmp_path: Path) -> None:
+    """Whatever command has whatever outcome, hits and misses are those outcomes and no other."""
+    rows = [
+        (START_NS, TICK_NS, 1, form, outcome, 0, 0, 0, NO_SIZE, 0)
+        for form in FORMS
+        for outcome in range(len(OUTCOMES))
+    ]
+    report = membench.analyze([str(write_blocks(tmp_path / "a", [rows]))])
+    for name, outcome in (("hits", "hit"), ("misses", "miss")):
+        commands = report["commands"].values()
+        assert report[name] == sum(command[name] for command in commands) == len(FORMS)
+        assert all(command[name] == command["outcomes"][outcome] for command in commands)
+        assert sum(server[name] for server in report["servers"]) == report[name]
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_hits_that_were_not_recorded_are_not_counted_as_none(others: int, tmp_path: Path) -> None:
+    rows = [(START_NS, 0, 1, b"get", membench.NONE, 0, 0, 1 << 16 | 20, NO_SIZE, 0)]
+    paths = [str(write_blocks(tmp_path / "a", [rows], responses=False))]
+    if others:
+        paths.append(str(write_blocks(tmp_path / "b", [gets(range(others))])))
+    report = membench.analyze(paths)
+    for part in (report, report["commands"]["get"], report["servers"][0]):
+        assert (part["hits"], part["misses"]) == ((others, 0) if others else (None, None))
+    assert report["hit_ratio"] == (1.0 if others else None)
 
 
 def gets(keys: Iterable[int], latencies: Iterable[int] = itertools.repeat(7)) -> List[Operation]:
