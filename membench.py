@@ -173,7 +173,7 @@ def print_result(text: str) -> None:
         if error.errno == errno.EPIPE:  # the reader has seen enough, as `head` has
             raise SystemExit(1) from None
         raise MembenchError(
-            f"cannot write the result: {error.strerror}", "send it somewhere else"
+            f"cannot write the result: {error.strerror}", "redirect it elsewhere"
         ) from None
 
 
@@ -1289,7 +1289,7 @@ class EbpfSource:
         if len(raw) > UNIX_PATH_MAX - (path[:1] != "@"):
             raise SourceError(
                 f"{printable(path)} is too long for a Unix socket's path",
-                f"one has {UNIX_PATH_MAX - 1} bytes at most",
+                f"the limit is {UNIX_PATH_MAX - 1} bytes",
             )
         if path[:1] == "@":  # an abstract one
             raw = b"\0" + raw[1:]
@@ -1319,9 +1319,9 @@ class EbpfSource:
                         print(printable(message.expandtabs()), file=sys.stderr)
                 reasons.append(f"{name}: {explain_refusal(error, messages)}")
         raise SourceError(
-            f"this kernel ({platform.release()}) does not take membench's programs: "
+            f"cannot load membench's programs on this kernel ({platform.release()}): "
             + "; ".join(reasons),
-            "membench.py check says what would work here; record -v shows the kernel's words",
+            "membench.py check says what works here; record -v shows the verifier's log",
         )
 
     def _try_hook(self, libbpf: Libbpf, hook: str) -> None:
@@ -1360,8 +1360,8 @@ class EbpfSource:
         except LibbpfError as error:
             if error.errno == errno.ENOENT and program.startswith("sys_"):
                 raise SourceError(
-                    "libbpf does not find the syscall tracepoints; before 1.0 it looks for them "
-                    "in debugfs only",
+                    "libbpf cannot find the syscall tracepoints: before version 1.0 it looks "
+                    "only in debugfs",
                     "mount -t debugfs debugfs /sys/kernel/debug",
                 ) from None
             raise
@@ -1449,7 +1449,7 @@ def missing_capabilities() -> List[str]:
 def how_to_get_rights() -> str:
     """What to do about missing capabilities."""
     if os.geteuid() == 0:  # root of a container, most likely
-        return "this root lacks them: give them to the container, or run it outside"
+        return "root lacks them here: grant them to the container, or run on the host"
     return "run it again with sudo"
 
 
@@ -1469,7 +1469,7 @@ def require_bpf() -> None:
     if not os.path.exists("/sys/kernel/btf/vmlinux"):
         raise SourceError(
             "this kernel has no BTF (/sys/kernel/btf/vmlinux)",
-            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as the distributions' are",
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distribution kernels are",
         )
     if kernel_release() < (5, 11):  # BPF memory counts against the limit for locked memory
         with contextlib.suppress(OSError, ValueError):
@@ -1485,7 +1485,7 @@ def require_tracefs() -> None:
     if not any(os.path.isdir(path + "/events/syscalls") for path in TRACEFS):
         if any(os.path.ismount(path) for path in TRACEFS):
             raise SourceError(
-                "the syscalls hook needs tracefs, which this user may not read "
+                "the syscalls hook needs tracefs, which this user cannot read "
                 "(missing: CAP_DAC_READ_SEARCH)",
                 "run it again with sudo",
             )
@@ -1501,11 +1501,11 @@ def network_namespace(pid: int) -> int:
         return os.stat(f"/proc/{pid}/ns/net").st_ino
     except PermissionError:
         raise SourceError(
-            f"process {pid} may not be looked into", "run it again with sudo"
+            f"permission denied for process {pid}", "run it again with sudo"
         ) from None
     except OSError:
         raise SourceError(
-            f"there is no process {pid}", "membench.py check lists memcached's"
+            f"there is no process {pid}", "membench.py check lists memcached processes"
         ) from None
 
 
@@ -5122,7 +5122,7 @@ class ProfileWriter:
         if output == "-":
             if os.isatty(1):
                 raise ProfileError(
-                    "a profile is not for a terminal", "name a file, or send it to a pipe"
+                    "a profile cannot be written to a terminal", "name a file, or use a pipe"
                 )
             return os.dup(1)
         try:
@@ -5140,9 +5140,9 @@ class ProfileWriter:
                 self._path_until_start = f"{output}.{os.getpid()}.new"
             return self._create_file(self._path_until_start)
         except OSError as error:
-            hint = "choose another place"
+            hint = "choose another path"
             if error.errno == errno.ENOENT:
-                hint = "make the directory first"
+                hint = "create the directory first"
             raise ProfileError(
                 f"cannot write {printable(output)}: {error.strerror}", hint
             ) from None
@@ -5311,9 +5311,9 @@ class ProfileWriter:
                 with contextlib.suppress(OSError):  # back to the last whole block
                     os.ftruncate(self._fd, self.written_bytes)
             kept = "; what was written before can be read" if self._started else ""
-            hint = "make room, or record to another place"
+            hint = "free some space, or record to another file system"
             if error.errno == errno.EPIPE:
-                hint = "the program that read the profile ended"
+                hint = "the program reading the profile exited"
             raise ProfileError(
                 f"cannot write {printable(self.path)}: {error.strerror}{kept}", hint
             ) from None
@@ -5388,7 +5388,7 @@ def read_counts(payload: memoryview) -> Tuple[int, int]:
     return rows, keys
 
 
-DAMAGED_HINT = "no membench wrote it so; take another copy of the file"
+DAMAGED_HINT = "checksum valid, contents invalid; use another copy of the file"
 UNKNOWN_FORM = "an operation has an unknown form or outcome"
 UNKNOWN_KEY = "an operation has an unknown key"
 
@@ -5427,7 +5427,7 @@ class ProfileReader:
         except OSError as error:
             raise ProfileError(
                 f"cannot read {printable(path)}: {error.strerror}",
-                "check the name, and whose file it is",
+                "check the name and the file's permissions",
             ) from None
         try:
             self.header = self._read_header()
@@ -5448,7 +5448,7 @@ class ProfileReader:
         try:
             head = self._file.read(_FILE_HEADER.size)
         except OSError as error:
-            raise self._error(f"cannot be read: {error.strerror}", "name a profile") from None
+            raise self._error(f"cannot be read: {error.strerror}", "give a profile") from None
         if not head or not MAGIC.startswith(head[: len(MAGIC)]):
             what = "is not a membench profile" if head else "is empty"
             raise self._error(what, "make one with: membench.py record")
@@ -5457,14 +5457,14 @@ class ProfileReader:
             if version != FORMAT_VERSION:
                 raise self._error(
                     f"has profile format {version}; this membench reads format {FORMAT_VERSION}",
-                    "use the membench that recorded it, or a later one",
+                    "use the membench that recorded it, or a newer one",
                 )
             kind, payload = self._read_block() or (b"", memoryview(b""))
             header = self._decode_json(payload) if kind == b"H" else None
             if isinstance(header, dict):
                 ports = header.get("ports")
                 if not is_number(header.get("started_unix")) or not isinstance(ports, list):
-                    raise self._error("is damaged: its header is not whole", DAMAGED_HINT)
+                    raise self._error("is damaged: its header is incomplete", DAMAGED_HINT)
                 return header
         raise self._error("is cut before its first block", "nothing in it can be read")
 
@@ -5487,7 +5487,7 @@ class ProfileReader:
         try:
             return json.loads(bytes(payload))
         except (ValueError, RecursionError):
-            raise self._error("is damaged: a block holds no JSON", DAMAGED_HINT) from None
+            raise self._error("is damaged: a block is not valid JSON", DAMAGED_HINT) from None
 
     def _decode_numbers(self, payload: memoryview) -> Dict[str, float]:
         """The numbers in a JSON object; all that the ledger and the end consist of."""
@@ -6400,7 +6400,7 @@ class Line(NamedTuple):
 
 
 def compare(first_path: str, second_path: str) -> List[Line]:
-    """Do two profiles describe the same traffic, times aside? Line by line."""
+    """Do two profiles describe the same traffic, ignoring timing? Line by line."""
     (one, keys_one), first = analyze_whole([first_path])
     (two, keys_two), second = analyze_whole([second_path])
     pair = first, second
@@ -6604,9 +6604,9 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
         source = f"{profile['source']}, {profile['hook']} hook"
         lines.append(printable(f"  {where}{source}{side}"))
         if not profile["complete"]:
-            lines.append("  CUT: the end is missing; this is all up to the last whole block.")
+            lines.append("  TRUNCATED: data up to the last complete block.")
     if report["loss"]["coverage"] < 0.99:
-        lines.append("  INCOMPLETE: much was not seen; all counts are too low. See Coverage below.")
+        lines.append("  INCOMPLETE: traffic was lost; counts are lower bounds. See Coverage below.")
     return lines
 
 
@@ -6625,15 +6625,15 @@ def render_summary(report: Dict[str, Any]) -> List[str]:
         + (f"{rate:,.0f}/s" if rate is not None else ""),
         f"Hit ratio    {'-' if ratio is None else format(ratio, '.2%'):>14}   {hits}",
         f"Connections  {report['connections']:>14,}   "
-        f"{report['connections_opened']:,} of them opened while recording",
+        f"{report['connections_opened']:,} of them opened during the recording",
     ]
     if depth["mean_depth"]:
         lines.append(
             f"Pipelining   {depth['mean_depth']:>14}   "
-            f"requests a read on average, {depth['max_depth']:,} at most"
+            f"requests per read on average (max {depth['max_depth']:,})"
         )
     if per_get["mean"]:
-        lines.append(f"Keys per get {per_get['mean']:>14}   on average, {per_get['max']:,} at most")
+        lines.append(f"Keys per get {per_get['mean']:>14}   on average (max {per_get['max']:,})")
     return lines
 
 
@@ -6740,13 +6740,13 @@ def render_keys(report: Dict[str, Any]) -> List[str]:
     if not keys["unique"]:
         return []
     about = "about " if keys.get("estimated") else ""
-    lines = ["", f"Keys  {about}{keys['unique']:,} different. The hottest, by their hash:"]
+    lines = ["", f"Keys  {about}{keys['unique']:,} distinct; the hottest, by hash:"]
     for top in keys["top"]:
         lines.append(
             f"  {top['key']} {top['operations']:>14,} {top['share']:>7.2%}  {bar(top['share'])}"
         )
     if not keys["comparable"]:
-        lines.append("  The profiles have different secrets: the same key counts several times.")
+        lines.append("  The profiles have different salts: a key counts once in each of them.")
     return lines
 
 
@@ -6762,7 +6762,7 @@ def render_timeline(report: Dict[str, Any]) -> List[str]:
     step = line["step_seconds"]
     return [
         "",
-        f"Over time, a mark each {human_seconds(step)}, most {peak / step:,.0f} operations/s",
+        f"Operations/s over time ({human_seconds(step)} per column, peak {peak / step:,.0f})",
         f"  |{marks}|",
     ]
 
@@ -6771,7 +6771,7 @@ def render_loss(report: Dict[str, Any]) -> List[str]:
     loss = report["loss"]
     line = loss_line(loss)
     if not loss["bytes_seen"] and not all(profile["complete"] for profile in report["profiles"]):
-        line = "not known: the file was cut before it was told"
+        line = "unknown: the file was cut before its loss counters"
     lines = ["", f"Coverage  {line}"]
     if not all(profile["responses"] for profile in report["profiles"]):
         lines.append("  Responses were not recorded: no outcomes, no latency.")
@@ -6779,18 +6779,18 @@ def render_loss(report: Dict[str, Any]) -> List[str]:
 
 
 def unseen_lines(loss: Dict[str, Any]) -> List[str]:
-    """What kinds of traffic membench does not look into were there."""
+    """Traffic that membench counts but does not parse."""
     lines = []
     if loss.get("tls_connections"):
         count = loss["tls_connections"]
         lines.append(
             f"{count:,} connection{'s use' if count > 1 else ' uses'} TLS "
-            f"({human_bytes(loss['tls_bytes'])} bytes); membench cannot see inside"
+            f"({human_bytes(loss['tls_bytes'])} bytes); membench cannot decrypt it"
         )
     if loss.get("udp_datagrams"):
         lines.append(
             f"{loss['udp_datagrams']:,} UDP datagrams ({human_bytes(loss['udp_bytes'])} bytes) "
-            "were not looked into"
+            "were not parsed"
         )
     return lines
 
@@ -8004,8 +8004,8 @@ def file_limit_error() -> MembenchError:
     """What to say when there are no more file descriptors."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else 0
     return MembenchError(
-        f"too many connections: a process may have {limit:,} files open here (RLIMIT_NOFILE)",
-        "raise the limit (ulimit -n), use more --workers, or spread it with --shard",
+        f"too many connections: the limit is {limit:,} open files per process (RLIMIT_NOFILE)",
+        "raise the limit (ulimit -n), use more --workers, or split the replay with --shard",
     )
 
 
@@ -8805,7 +8805,7 @@ def merge_replays(paths: Sequence[str]) -> Dict[str, Any]:
             ) from None
         except (ValueError, TypeError, KeyError, AttributeError):
             raise MembenchError(
-                f"{printable(path)} holds no results of a replay",
+                f"{printable(path)} does not hold the results of a replay",
                 "make them with: membench.py replay ... --stats-json FILE",
             ) from None
     about = dict(abouts[0])
@@ -8828,13 +8828,13 @@ def missing_shards(shards: Sequence[str]) -> List[str]:
     again = [shard for shard, count in Counter(shards).items() if count > 1]
     if again:
         raise MembenchError(
-            f"shard {printable(again[0])} is there twice", "give each shard's results once"
+            f"shard {printable(again[0])} is given twice", "give each shard's results once"
         )
     totals = {shard.partition("/")[2] for shard in shards}
     if len(totals) > 1:
         raise MembenchError(
             f"shards of {printable(' and of '.join(sorted(totals)))} do not belong together",
-            "give the results of one replay",
+            "give the results of a single replay",
         )
     total = totals.pop()
     every = (f"{index}/{total}" for index in range(int(total)))
@@ -8862,25 +8862,34 @@ def render_replay(report: Dict[str, Any]) -> str:
     """The results for people, 80 columns."""
     lines = [f"{printable(report['profile'])} to {printable(report['target'])}"]
     loop = (
-        "closed loop on each connection, latency from the moment of sending"
+        "closed loop on each connection; latency counts from the actual send"
         if report["speed"] == "max"
-        else "open loop, latency from the moment each request should have gone"
+        else "open loop; latency counts from when each request was due"
     )
     lines.append(f"  speed {report['speed']}: {loop}")
     lines += ["", *render_replay_summary(report), ""]
-    lines.append("Command      operations        /s   hits recorded  errors: time conn prot serv")
+    lines.append("Command      operations        /s     hits recorded   errors")
     for name, command in report["commands"].items():
-        errors = command["errors"]
         lines.append(
             f"{printable(name):<12} {command['operations']:>10,} "
-            f"{human_rate(command['operations_per_second']):>9} {percent(command['hit_ratio']):>6} "
-            f"{percent(command['recorded_hit_ratio']):>8}        "
-            + " ".join(
-                f"{errors.get(kind, 0):>4}" for kind in (TIMEOUT, CONNECTION, PROTOCOL, "server")
-            )
+            f"{human_rate(command['operations_per_second']):>9} {percent(command['hit_ratio']):>8} "
+            f"{percent(command['recorded_hit_ratio']):>8} {sum(command['errors'].values()):>8,}"
         )
+    lines += render_replay_errors(report)
     lines += ["", *render_replay_latency(report)]
     return "\n".join(lines)
+
+
+def render_replay_errors(report: Dict[str, Any]) -> List[str]:
+    """Errors of each command that had any."""
+    kinds = (TIMEOUT, CONNECTION, PROTOCOL, "server")
+    lines = [
+        f"{printable(name):<12}" + "".join(f"{errors.get(kind, 0):>12,}" for kind in kinds)
+        for name, errors in ((name, c["errors"]) for name, c in report["commands"].items())
+        if any(errors.values())
+    ]
+    title = f"{'Errors':<12}" + "".join(f"{kind:>12}" for kind in kinds)
+    return ["", title, *lines] if lines else []
 
 
 def render_replay_summary(report: Dict[str, Any]) -> List[str]:
@@ -8902,7 +8911,7 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
     lateness = report["lateness_us"]
     if lateness:
         lines.append(
-            f"Sent late by   {human_us(lateness['p50']):>12} us p50, "
+            f"Scheduling lag {human_us(lateness['p50']):>12} us p50, "
             f"{human_us(lateness['p99'])} p99, {human_us(lateness['max'])} max"
         )
     if report["fell_behind"]:
@@ -8911,11 +8920,11 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
         skipped = ", ".join(f"{printable(n)} {c:,}" for n, c in sorted(counts["skipped"].items()))
         lines.append(f"Skipped        {skipped}")
     for name, text in (
-        ("not_sent", "requests were due and not sent"),
-        ("unknown_uniques", "CAS requests without a unique that the target had given"),
-        ("out_of_time", "requests went out of their time: their answers took too long"),
-        ("shared_keys", "short keys may be equal to another"),
-        ("preload_refused", "values were refused by the target when it was filled"),
+        ("not_sent", "requests were due but not sent"),
+        ("unknown_uniques", "CAS requests had no unique value from the target to send"),
+        ("out_of_time", "requests were sent too late: earlier replies took too long"),
+        ("shared_keys", "short keys may collide with another key"),
+        ("preload_refused", "values were refused by the target during preload"),
     ):
         if counts.get(name):
             lines.append(f"Note           {counts[name]:,} {text}")
@@ -8923,8 +8932,8 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
 
 
 FELL_BEHIND_TEXTS = {
-    "replay": "this side: add --workers, up to the CPUs, or machines (--shard)",
-    "target": "the target: requests waited for its answers; try a lower --speed",
+    "replay": "this side: add --workers, up to the number of CPUs, or machines (--shard)",
+    "target": "the target: requests waited for its replies; try a lower --speed",
 }
 
 
@@ -9296,13 +9305,13 @@ def find_user(name: str, may_change: bool) -> Optional[User]:
         entry = pwd.getpwnam(name)
     except (KeyError, ValueError, AttributeError):
         raise MembenchError(
-            f"there is no user {printable(name)}", "leave --user out, or name one that exists"
+            f"there is no user {printable(name)}", "omit --user, or name one that exists"
         ) from None
     if may_change:
         return User(entry.pw_uid, entry.pw_gid, (entry.pw_uid, entry.pw_gid))
     if entry.pw_uid != os.geteuid():
         raise MembenchError(
-            f"only root can record as {printable(name)}", "run it with sudo, or leave --user out"
+            f"only root can record as {printable(name)}", "run it with sudo, or omit --user"
         )
     return None
 
@@ -9332,8 +9341,8 @@ def give_up_rights(user: Optional[User]) -> None:
         call("capset", _CAPABILITY_HEADER, _NO_CAPABILITIES)
     except OSError as error:
         raise MembenchError(
-            f"cannot give up root's rights: {error.strerror}",
-            "record as another --user; --user root gives up the capabilities alone",
+            f"cannot drop root's privileges: {error.strerror}",
+            "choose another --user; --user root drops only the capabilities",
         ) from None
 
 
@@ -9373,7 +9382,7 @@ def record(options: argparse.Namespace) -> int:
                 what = f"{source.name} with the {source.hook} hook, {watched.why}"
                 say(f"recording {what}; Ctrl-C ends it")
                 if watched.unserved:
-                    say(f"nothing listens on {ports_text(watched.unserved)} now: waiting for it")
+                    say(f"nothing listens on {ports_text(watched.unserved)} yet: waiting")
             wait_ms = POLL_MS
             while not stop.requested and not is_over(source, started_ns, options.duration):
                 segments = source.read(wait_ms)
@@ -9463,11 +9472,11 @@ def open_source(options: argparse.Namespace, watched: "Watched") -> Source:
         source = PacketSource(ports, None, options.ring_size or 64)
     except SourceError as error:
         raise SourceError(
-            f"neither eBPF nor packets can be recorded here: {ebpf_error}; {error}",
+            f"neither eBPF nor packet capture works here: {ebpf_error}; {error}",
             ebpf_error.hint,
         ) from None
     if not options.quiet:
-        say(f"eBPF is not used, but packets: {ebpf_error}")
+        say(f"Falling back to packet capture: {ebpf_error}")
     return source
 
 
@@ -9488,7 +9497,7 @@ def open_ebpf(
         except OSError as error:
             raise MembenchError(
                 f"cannot read {printable(options.bpf_object)}: {error.strerror}",
-                "name an object file, as bpf/programs.bpf.o",
+                "give an object file such as bpf/programs.bpf.o",
             ) from None
     source = EbpfSource(
         watched.ports,
@@ -9692,15 +9701,15 @@ def own_ports(pid: int) -> Tuple[List[int], str]:
         inodes = socket_inodes(pid)
     except OSError:
         raise SourceError(
-            f"process {pid} may not be looked into", "run it again with sudo, or name a --port"
+            f"permission denied for process {pid}", "run it again with sudo, or give a --port"
         ) from None
     ports = listening_ports(str(pid), inodes)
     if ports:
         return ports, f"{ports_text(ports)} (where it listens)"
     paths = listening_paths(str(pid), inodes)
     raise SourceError(
-        f"process {pid} listens on no TCP port",
-        f"record ebpf:unix:{printable(paths[0])}" if paths else "name another, or a --port",
+        f"process {pid} does not listen on a TCP port",
+        f"record ebpf:unix:{printable(paths[0])}" if paths else "give another --pid, or a --port",
     )
 
 
@@ -9717,20 +9726,20 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
     if watched.unix_path:
         where = f"the Unix socket {printable(watched.unix_path)}"
     if matcher.ledger.tls_connections:
-        return f"what crosses {where} is TLS, and membench cannot see inside"
+        return f"the traffic on {where} is TLS, which membench cannot decrypt"
     if kernel.get("recv_bytes"):
         return (
-            f"{kernel['recv_bytes']:,} bytes of requests crossed {where}, but no memcached "
-            "command was found in them. Another service?"
+            f"{kernel['recv_bytes']:,} bytes arrived on {where}, but no memcached command was "
+            "found in them. Is it another service?"
         )
     if kernel.get("udp_datagrams"):
-        return "there was UDP only, which membench does not look into"
+        return "there was only UDP traffic, which membench does not parse"
     servers = watched.servers
     paths = sorted({path for server in servers for path in server.unix_sockets})
     if watched.unix_path:
         if paths and watched.unix_path not in paths and not os.path.exists(watched.unix_path):
             return f"memcached listens on {printable(', '.join(paths))} here, not on {where}"
-        return f"{where} is idle, as far as membench can see"
+        return f"no traffic was seen on {where}"
     served = {port for server in servers for port in server.ports}
     if served and not served & set(ports):
         return (
@@ -9741,30 +9750,30 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
 
 
 def explain_silent_ports(watched: Watched, served: Set[int], paths: List[str]) -> str:
-    """The same for ports; on the ports `served`, and at these paths, a memcached listens."""
+    """Why watched ports are silent. memcached listens on `served` and at `paths`."""
     ports = watched.ports
     clients = any(s.remote_port in ports for s in tcp_sockets("self", TCP_ESTABLISHED))
     if not served and clients and watched.side == "server":
         return (
-            "this machine has clients of such a port, but no server. "
-            "Record there, or what the clients see with --side client"
+            "this machine has clients of that port, but no server. Record on the server, "
+            "or record these clients with --side client"
         )
     if paths and not served:
         return f"memcached listens on a Unix socket. Try ebpf:unix:{printable(paths[0])}"
     if watched.side == "client":
         if clients:
-            return f"the clients of {ports_text(ports)} are idle, as far as membench can see"
-        return f"nothing here is connected to {ports_text(ports)}. Another --port?"
+            return f"no traffic was seen from the clients of {ports_text(ports)}"
+        return f"nothing here is connected to {ports_text(ports)}. Is another --port meant?"
     if not any(s.local_port in ports for s in tcp_sockets("self", TCP_LISTEN)):
-        return f"nothing listens on {ports_text(ports)} here. Another --port, or another machine?"
-    return f"the server on {ports_text(ports)} is idle, as far as membench can see"
+        return f"nothing listens on {ports_text(ports)} here. Check --port and the machine"
+    return f"no traffic was seen on {ports_text(ports)}, where a server listens"
 
 
 # ---- check ----
 
 
 def check(options: argparse.Namespace) -> int:
-    """Say what would work on this machine, and why the rest would not."""
+    """Print what works on this machine, and why the rest does not."""
     rows: List[Tuple[str, bool, str]] = []
 
     def probe(name: str, action: Callable[[], str]) -> bool:
@@ -9817,7 +9826,7 @@ def analyze_command(options: argparse.Namespace) -> int:
     print_result(text)
     for profile in report["profiles"]:
         if not profile["complete"]:
-            say(f"{printable(profile['path'])} was cut; what is whole was read")
+            say(f"{printable(profile['path'])} is truncated; everything up to the cut was read")
     return 0
 
 
@@ -9825,7 +9834,9 @@ def compare_command_line(options: argparse.Namespace) -> int:
     """Print two profiles side by side; 0 if they describe the same traffic, else 1."""
     lines = compare(options.first, options.second)
     different = sum(line.same is False for line in lines)
-    verdict = f"not the same: {different} lines differ" if different else "the same, times aside"
+    verdict = (
+        f"not the same: {different} lines differ" if different else "the same, ignoring timing"
+    )
     print_result(render_comparison(lines) + f"\n{verdict}")
     return 1 if different else 0
 
@@ -9908,7 +9919,7 @@ def merge_command(options: argparse.Namespace) -> int:
     missing = report["missing_shards"]
     if missing:
         more = f" and {len(missing) - 10:,} more" if len(missing) > 10 else ""
-        say(f"warning: shard {printable(', '.join(missing[:10]))}{more} missing: not counted")
+        say(f"warning: results of shard {printable(', '.join(missing[:10]))}{more} are missing")
     return 1 if report["failed_requests"] or missing else 0
 
 
@@ -9929,7 +9940,7 @@ class ResultFile:
 
     def _error(self, error: OSError) -> MembenchError:
         return MembenchError(
-            f"cannot write {printable(str(self._path))}: {error.strerror}", "choose another place"
+            f"cannot write {printable(str(self._path))}: {error.strerror}", "choose another path"
         )
 
     def write(self, report: Dict[str, Any]) -> None:
@@ -9983,7 +9994,7 @@ def make_job(options: argparse.Namespace, path: str, target: Target, found: Surv
 
 
 def confirm(options: argparse.Namespace, job: Job, found: Survey) -> None:
-    """Say what will be done; ask, unless --yes. Raises MembenchError if it is refused."""
+    """Say what will be done; ask, unless --yes. Exits with 1 if it is refused."""
     what = (
         f"replaying {printable(job.path)}: {found.connections:,} connections to "
         f"{printable(job.target.name)}, whose items are written, changed and deleted"
@@ -9994,14 +10005,15 @@ def confirm(options: argparse.Namespace, job: Job, found: Survey) -> None:
         return
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
         raise MembenchError(
-            f"a replay writes to {printable(job.target.name)}, and nobody is here to agree",
-            "give --yes if that is wanted",
+            f"a replay writes to {printable(job.target.name)}",
+            "no terminal to confirm on; use --yes",
         )
     holds = describe_items(job.target)
     what += f"; it {holds}" if holds else ""
     write_stderr(f"membench: {what}.\nGo on? [y/N] ")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise MembenchError("nothing was sent", "answer y, or give --yes")
+        say("Aborted.")
+        raise SystemExit(1)
 
 
 STATS_SECONDS = 2.0
@@ -10038,9 +10050,9 @@ def raise_file_limit(connections: int) -> None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
                 return
             raise MembenchError(
-                f"{connections:,} connections a process are more than its limit of open "
-                f"files allows (RLIMIT_NOFILE, {hard:,})",
-                "raise it with ulimit -n, use more --workers, or spread it with --shard",
+                f"{connections:,} connections per process exceed the limit of {hard:,} open files "
+                f"(RLIMIT_NOFILE)",
+                "raise it with ulimit -n, use more --workers, or split the replay with --shard",
             )
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -10054,7 +10066,7 @@ def preload(job: Job, quiet: bool, stop: Stop) -> int:
     except OSError as error:
         raise MembenchError(
             f"cannot fill {printable(job.target.name)}: {error.strerror or error}",
-            "look at the target; nothing was replayed",
+            "check the target; nothing was replayed",
         ) from None
     if not quiet:
         say(f"stored {stored:,} values that the recorded server held")
@@ -10095,7 +10107,7 @@ def run_workers(
         if not waiting and not started_unix and not stopped:
             started_unix = max(options.start_at or 0, time.time() + 0.02)
             if options.start_at and started_unix > options.start_at:
-                say(f"this begins {started_unix - options.start_at:.1f} s after --start-at")
+                say(f"starting {started_unix - options.start_at:.1f} s after --start-at")
             start_ns = time.monotonic_ns() + int((started_unix - time.time()) * NS_PER_SECOND)
             for worker in workers:
                 worker.tell(str(start_ns))
@@ -10106,7 +10118,7 @@ def run_workers(
         worker.close()
     results = [worker.result for worker in workers if worker.result]
     if len(results) < len(workers):
-        fatal = fatal or ["a worker process ended before its time", "its share is not counted"]
+        fatal = fatal or ["a worker process was killed", "its requests are not counted"]
     counts: Dict[str, Any] = {}
     for result in results:
         add_counts(counts, result["result"])
@@ -10233,9 +10245,9 @@ def render_plan(job: Job, found: Survey, with_preload: bool) -> str:
         stored = [size for _, size in Preload(job.path, job.share, KeyTexts()).items()]
         lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
     if keys.shared:
-        lines.append(f"  short keys   {keys.shared:,} may be equal to another")
+        lines.append(f"  short keys   {keys.shared:,} may collide with another key")
     if not found.complete:
-        lines.append("  the profile was cut; what is whole is replayed")
+        lines.append("  the profile is truncated; everything up to the cut is replayed")
     return "\n".join(lines)
 
 
@@ -10266,17 +10278,17 @@ examples:
 """
 
 RECORD_NOTES = """\
-A profile holds no key and no value: keys are hashed with a secret that is made
-up for each recording and kept nowhere. Its mode is 0600.
+A profile holds no key and no value: keys are hashed with a random secret that
+each recording makes and never stores. The file's mode is 0600.
 
-rights: once all is attached, recording goes on without any: as the user who
-called sudo, whose OUTPUT then is, or else as nobody, with OUTPUT left to root.
-Instead of root, CAP_BPF and CAP_PERFMON are enough for --hook sock, and
+privileges: after attaching, record drops all privileges to the user who invoked
+sudo, who then owns OUTPUT; without sudo it continues as nobody, and root owns
+OUTPUT. Instead of root, CAP_BPF and CAP_PERFMON are enough for --hook sock, and
 CAP_NET_RAW for packets.
 
-cost: some hundred nanoseconds of the server's time for each read and each
-write, and some microseconds of another CPU for each operation. --no-responses
-takes about two thirds of that, but tells no outcome, no hit ratio, no latency.
+cost: a few hundred nanoseconds of the server's time for each read and each
+write, and a few microseconds of another CPU for each operation. --no-responses
+takes about three quarters of that, but records no outcome, hit ratio or latency.
 """
 
 
@@ -10297,7 +10309,7 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     """The finished options. Exits with 2 and one line on a mistake, with 0 on --help."""
     parser = Parser(
         prog="membench.py",
-        description="What a memcached server really does: record its traffic, analyze it.",
+        description="Record, analyze, compare and replay live memcached traffic.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -10309,8 +10321,8 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     sub = commands.add_parser(
         "compare",
         help="tell whether two profiles describe the same traffic",
-        description="Two profiles side by side, and whether they describe the same traffic,\n"
-        "times aside.",
+        description="Print two profiles side by side, and whether they describe the same traffic,\n"
+        "ignoring timing.",
         epilog=COMPARE_NOTES + "\n" + examples("compare"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -10319,14 +10331,16 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     sub.set_defaults(run=compare_command_line, parser=sub)
     sub = commands.add_parser(
         "check",
-        help="say what would work on this machine",
-        description="Say what would work on this machine, and why the rest would not: the kernel,\n"
-        "libbpf, each kind of hook, packets; and which memcached servers are found. Loads\n"
+        help="print what works on this machine",
+        description="Print what works on this machine, and why the rest does not: the kernel,\n"
+        "libbpf, each kind of hook, packet capture; and the memcached servers found. Loads\n"
         "the kernel programs for a moment, and records nothing.",
         epilog="exit status: 0 if record would work here, 1 if not.\n\n" + examples("check"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    sub.add_argument("-v", "--verbose", action="store_true", help="show the kernel's words")
+    sub.add_argument(
+        "-v", "--verbose", action="store_true", help="show the verifier's log on failure"
+    )
     sub.set_defaults(run=check, parser=sub)
     # argparse takes no SOURCE and OUTPUT with options between them; what it left is theirs.
     options, rest = parser.parse_known_args(arguments)
@@ -10358,8 +10372,8 @@ def add_record_arguments(commands: Any) -> None:
         nargs="?",
         metavar="SOURCE",
         help="ebpf:any or ebpf:INTERFACE; ebpf:unix:PATH; packet:any or packet:INTERFACE; a "
-        ".pcap or .pcapng file, or - for a capture on stdin. Default: eBPF, and packets where "
-        "that cannot be",
+        ".pcap or .pcapng file, or - for a capture on stdin. Default: eBPF, or packets where "
+        "eBPF does not work",
     )
     sub.add_argument(
         "output",
@@ -10372,20 +10386,20 @@ def add_record_arguments(commands: Any) -> None:
         type=number_within("port", 1, 65535),
         action="append",
         metavar="P",
-        help="the server's port; may be repeated. Default: where memcached listens here",
+        help="the server's port; may be repeated. Default: the ports memcached listens on",
     )
     sub.add_argument(
         "--side",
         choices=("server", "client"),
         default="server",
-        help="whose sockets: the servers', or those of clients on this machine; latency is "
-        "then what the clients see. Default: server",
+        help="record the server's sockets, or those of the clients on this machine; latency "
+        "is then the clients'. Default: server",
     )
     sub.add_argument(
         "--pid",
         type=number_within("process number", 1, 1 << 22),
         metavar="N",
-        help="only this process; with no --port, where it listens",
+        help="record only this process; without --port, on the ports it listens on",
     )
     sub.add_argument(
         "--duration",
@@ -10404,7 +10418,7 @@ def add_record_arguments(commands: Any) -> None:
         "--hook",
         choices=("auto", *HOOKS),
         default="auto",
-        help="kernel hooks: sock needs Linux 6.3, syscalls costs more; default: the best",
+        help="kernel hooks: sock needs Linux 6.3, syscalls costs more; default: the best available",
     )
     sub.add_argument(
         "--ring-size",
@@ -10413,25 +10427,27 @@ def add_record_arguments(commands: Any) -> None:
         help="buffer between kernel and membench, a power of two; default 64",
     )
     sub.add_argument(
-        "--no-responses", action="store_true", help="requests only: cheaper, no outcomes"
+        "--no-responses",
+        action="store_true",
+        help="record only requests: cheaper, but no outcomes and no latency",
     )
     sub.add_argument("--force", action="store_true", help="overwrite OUTPUT if it exists")
     sub.add_argument(
         "--user",
         metavar="NAME",
-        help="who to be when all is attached, and whose OUTPUT is; default: who called sudo",
+        help="user to run as after attaching, and owner of OUTPUT; default: who invoked sudo",
     )
     sub.add_argument(
         "--nice",
         type=number_within("niceness", 0, 19),
         default=5,
         metavar="N",
-        help="how far to stand back for the server when the CPU is short, 0 to 19; default 5",
+        help="CPU niceness of the recorder, 0 to 19; default 5",
     )
     sub.add_argument("--bpf-object", metavar="FILE", help="load the kernel programs from FILE")
-    sub.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    sub.add_argument("-q", "--quiet", action="store_true", help="print only errors")
     sub.add_argument(
-        "-v", "--verbose", action="store_true", help="show the kernel's words when it refuses"
+        "-v", "--verbose", action="store_true", help="show the verifier's log on failure"
     )
     sub.set_defaults(run=record, parser=sub)
 
@@ -10448,9 +10464,7 @@ def add_analyze_arguments(commands: Any) -> None:
     )
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
     sub.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    sub.add_argument(
-        "--by-server", action="store_true", help="also tell the recorded servers apart"
-    )
+    sub.add_argument("--by-server", action="store_true", help="also report on each recorded server")
     sub.set_defaults(run=analyze_command, parser=sub)
 
 
@@ -10462,17 +10476,18 @@ says why.
 
 REPLAY_NOTES = """\
 Connections, order, pipelining, multi-gets, dialect, flags, exptimes and sizes
-are as recorded. Keys are made from the recorded hashes and are as long as the
-keys were; values are digits. At `--speed N` requests go at their moments,
-whether or not earlier ones were answered, and latency counts from those. At
-`--speed max` each connection sends on when it has its answer.
+are as recorded. Keys are made from the recorded hashes and have the original
+lengths; values are digits. With `--speed N`, requests are sent with original
+timing, N times as fast, whether or not earlier ones were answered (open loop);
+latency counts from when each was due. With `--speed max`, each connection sends
+its next request as soon as it has the reply (closed loop).
 
-A target is written to. flush_all, shutdown and other commands that change the
-server itself are skipped and counted, unless --include names them.
+A replay writes to its target. flush_all, shutdown and other commands that change
+the server itself are skipped and counted, unless --include names them.
 
-exit status: 0 if all that was due was sent and answered, though --duration may
-have ended it; 1 if not; 2 for wrong usage; 130 if Ctrl-C ended it, 143 if
-SIGTERM did. Results are written in any case.
+exit status: 0 if everything due was sent and answered, even if --duration ended
+it early; 1 if not; 2 for wrong usage; 130 after Ctrl-C, 143 after SIGTERM.
+Results are written in every case.
 
 examples:
   membench.py replay out.profile --target localhost:11212
@@ -10495,7 +10510,7 @@ def add_replay_arguments(commands: Any) -> None:
         "       %(prog)s --merge [--stats-json FILE] RESULTS...",
         help="send a profile's requests to another server",
         description="Send the requests of a profile to another server, as they were recorded,\n"
-        "and report how it did beside the recorded one.",
+        "and compare it with the recording.",
         epilog=REPLAY_NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -10507,7 +10522,7 @@ def add_replay_arguments(commands: Any) -> None:
         type=replay_speed,
         default=1.0,
         metavar="N|max",
-        help="how many times as fast as recorded, or as fast as the target answers; default 1",
+        help="N times as fast as recorded, or max: as fast as the target answers; default 1",
     )
     add(
         "--loop-mode",
@@ -10520,20 +10535,20 @@ def add_replay_arguments(commands: Any) -> None:
     add(
         "--preload",
         action="store_true",
-        help="first store what the recorded server must have held, so that hits can hit",
+        help="first store what the recorded server must have held, so that hits are possible",
     )
     add(
         "--workers",
         type=number_within("number of processes", 1, 1024),
         metavar="N",
-        help="processes; default: one for each CPU",
+        help="worker processes; default: one per CPU",
     )
     add(
         "--timeout",
         type=seconds,
         default=5.0,
         metavar="SECONDS",
-        help="give a request up, and its connection, after this time; default 5",
+        help="give up on a request and its connection after this time; default 5",
     )
     add(
         "--include",
@@ -10541,26 +10556,26 @@ def add_replay_arguments(commands: Any) -> None:
         default=[],
         choices=sorted(GUARDED),
         metavar="COMMAND",
-        help="replay this one too: " + ", ".join(sorted(GUARDED)) + "; may be repeated",
+        help="also replay this command: " + ", ".join(sorted(GUARDED)) + "; may be repeated",
     )
     add(
         "--shard",
         type=shard,
         default=Share(0, 1),
         metavar="I/N",
-        help="of N machines this is number I, from 0: replay its share of the connections",
+        help="this is machine I (from 0) of N: replay its share of the connections",
     )
     add(
         "--start-at",
         type=moment,
         metavar="TIME",
-        help="begin at this moment: 2027-01-01T12:00:00Z, or Unix seconds",
+        help="start at this time: 2027-01-01T12:00:00Z, or Unix seconds",
     )
     add("--stats-json", metavar="FILE", help="write the results, with histograms, to FILE")
-    add("--merge", action="store_true", help="no replay: show the results of shards as one")
-    add("--dry-run", action="store_true", help="say what would be sent, and what it needs")
+    add("--merge", action="store_true", help="no replay: merge the results of shards")
+    add("--dry-run", action="store_true", help="print what would be sent, and what that needs")
     add("-y", "--yes", action="store_true", help="do not ask before writing to the target")
-    add("-q", "--quiet", action="store_true", help="results and errors only")
+    add("-q", "--quiet", action="store_true", help="print only results and errors")
     sub.set_defaults(run=replay, parser=sub)
 
 
@@ -10568,10 +10583,10 @@ def finish_replay_options(parser: argparse.ArgumentParser, options: argparse.Nam
     """What the options must be together."""
     if options.merge:
         if options.target:
-            parser.error("--merge sends nothing: leave --target out")
+            parser.error("--merge sends nothing: omit --target")
         return
     if len(options.profile) != 1 or options.profile == ["-"]:
-        parser.error("replay takes one profile, a file")
+        parser.error("replay takes one profile, and it must be a file")
     if not options.target:
         parser.error("replay needs --target HOST:PORT or unix:PATH")
     host, _, port = options.target.rpartition(":")
@@ -10586,7 +10601,7 @@ def replay_speed(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0.001 <= float(text) <= 100_000:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{printable(text)!r} is not max or a number as 2.5")
+    raise argparse.ArgumentTypeError(f"{printable(text)!r} is neither max nor a number such as 2.5")
 
 
 def loop_mode(text: str) -> int:
@@ -10620,7 +10635,7 @@ def moment(text: str) -> float:
         if time.time() < at < time.time() + 366 * 86400:
             return at
     raise argparse.ArgumentTypeError(
-        f"{printable(text)!r} is not a time to come, as 2027-01-01T12:00:00Z or Unix seconds"
+        f"{printable(text)!r} is not a future time such as 2027-01-01T12:00:00Z or Unix seconds"
     )
 
 
@@ -10638,9 +10653,9 @@ def finish_record_options(parser: argparse.ArgumentParser, options: argparse.Nam
         options.source = ("ebpf" if chosen else "auto", "any")
     kind, place = options.source
     if kind in ("packet", "file") and (options.pid or options.side == "client"):
-        parser.error("--side client and --pid need sockets, which the ebpf sources see")
+        parser.error("--side client and --pid need an ebpf source")
     if place.startswith("unix:") and (options.port or options.hook == "syscalls"):
-        parser.error("a Unix socket has no port, and needs the sock hook")
+        parser.error("a Unix socket has no --port, and needs the sock hook")
     if not options.output:
         options.output = time.strftime("membench-%Y%m%dT%H%M%SZ.profile", time.gmtime())
 
@@ -10692,7 +10707,7 @@ def ring_mib(text: str) -> int:
     """An argparse type: MiB, a power of two, as the kernel wants it."""
     size = number_within("number of MiB", 1, 1024)(text)
     if size & (size - 1):
-        raise argparse.ArgumentTypeError(f"{size} is not a power of two, as 16 or 64")
+        raise argparse.ArgumentTypeError(f"{size} is not a power of two such as 16 or 64")
     return size
 
 
@@ -10709,7 +10724,7 @@ def hex_secret(text: str) -> bytes:
     with contextlib.suppress(ValueError):
         if 8 <= len(bytes.fromhex(text)) <= 64:
             return bytes.fromhex(text)
-    raise argparse.ArgumentTypeError("a salt is 16 to 128 hexadecimal digits")
+    raise argparse.ArgumentTypeError("a salt has 16 to 128 hexadecimal digits")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -44,7 +44,7 @@ def test_the_same_traffic_recorded_by_two(tmp_path: Path) -> None:
                 two.stop()
     done = run("compare", str(tmp_path / "a"), str(tmp_path / "b"))
     assert done.returncode == 0, done.stdout
-    assert "the same, times aside" in done.stdout
+    assert "the same, ignoring timing" in done.stdout
     assert "!=" not in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 

@@ -452,7 +452,7 @@ def test_falls_back_to_packets(tmp_path: Path) -> None:
         with without("sys_admin bpf", "record", "a.profile", *port, cwd=tmp_path) as process:
             assert process.stderr
             first, second = process.stderr.readline(), process.stderr.readline()
-            assert first.startswith("membench: eBPF is not used, but packets: ")
+            assert first.startswith("membench: Falling back to packet capture: ")
             assert "CAP_BPF" in first and "packet:any" in second
             talk(server, "one", 1, 30)
             process.terminate()

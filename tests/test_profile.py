@@ -399,7 +399,7 @@ def test_a_pipe_that_nobody_reads_any_more(path: Path) -> None:
     finally:
         os.close(writing)
     assert "Broken pipe" in done.stderr
-    assert "the program that read the profile ended" in done.stderr
+    assert "the program reading the profile exited" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -432,7 +432,7 @@ def test_cut_at_every_byte(path: Path, small: List[List[Operation]]) -> None:
         report = membench.analyze([str(path)])
         assert report["operations"] == count
         assert not report["profiles"][0]["complete"]
-        assert "CUT" in membench.render(report)
+        assert "TRUNCATED" in membench.render(report)
 
 
 def test_every_byte_changed(path: Path, small: List[List[Operation]]) -> None:
@@ -729,7 +729,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(ProfileError) as caught:
             ProfileWriter(str(path))
         assert caught.value.hint
-    assert "make the directory" in error_hint(tmp_path / "missing" / "x")
+    assert "create the directory" in error_hint(tmp_path / "missing" / "x")
     assert sorted(os.listdir(tmp_path)) == ["file"]
 
 

@@ -417,7 +417,7 @@ def test_what_does_not_go_together(options: List[str]) -> None:
     [
         (("ebpf:unix:/" + "x" * 200,), "is too long for a Unix socket's path"),
         (("--pid", str(1 << 22)), f"there is no process {1 << 22}"),
-        (("--pid", str(os.getpid())), "listens on no TCP port"),
+        (("--pid", str(os.getpid())), "does not listen on a TCP port"),
     ],
 )
 def test_errors(options: List[str], words: str, tmp_path: Path) -> None:
@@ -636,7 +636,7 @@ def test_tls_alone_is_the_reason_given(certificate: Path, tmp_path: Path) -> Non
         with Recorder(tmp_path / "a.profile", "--port", str(server.port)) as recorder:
             gets(server, 1)
             recorder.stop()
-    assert f"what crosses port {server.port} is TLS" in "".join(recorder.errors)
+    assert f"the traffic on port {server.port} is TLS" in "".join(recorder.errors)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
