@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import random
 import re
 import shutil
@@ -34,17 +35,32 @@ def free_port() -> int:
 
     The kernel gives clients ports of a range of its own. One of those could be taken before
     the server has it; or who tries to connect to it before the server is there could be
-    given the same, and be connected with itself.
+    given the same, and be connected with itself. Each of pytest-xdist's processes chooses
+    among ports of its own: another one could choose the same before the server has it.
     """
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[len("gw") :])
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = random.SystemRandom().randrange(min(10_000, first // 2), first)
+        least = min(10_000, first // 2) + process
+        port = random.SystemRandom().randrange(least, first, processes)
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))
             except OSError:
                 continue
             return port
+
+
+def free_network() -> str:
+    """The first three numbers of the addresses of a network, the first of which is not in use."""
+    while True:
+        network = f"10.211.{random.SystemRandom().randrange(256)}"
+        with socket.socket() as probe:
+            try:
+                probe.bind((f"{network}.1", 0))
+            except OSError:
+                return network
 
 
 def wait_until(what: str, condition: Any, seconds: float = PATIENCE_SECONDS) -> None:
@@ -81,13 +97,13 @@ class Memcached:
 
     def __exit__(self, *_exception: object) -> None:
         RUNNING.discard(self)
-        self._control.close()
+        self.control.close()
         self.process.kill()  # on SIGTERM it takes a second
         self.process.wait(PATIENCE_SECONDS)
 
     def _accepts(self) -> bool:
         try:
-            self._control = self.connect()
+            self.control = self.connect()
         except OSError:
             return False
         return True
@@ -100,12 +116,12 @@ class Memcached:
 
     def renew_control(self) -> None:
         """Ask for statistics over a new connection from now on, which a recorder sees whole."""
-        self._control.close()
-        self._control = self.connect()
+        self.control.close()
+        self.control = self.connect()
 
     def stats(self) -> Counter[str]:
         """The server's own counters, over one connection that stays open."""
-        answer = exchange(self._control, b"stats\r\n", b"END\r\n")
+        answer = exchange(self.control, b"stats\r\n", b"END\r\n")
         self.asked += 1
         self.told_bytes += len(answer)
         lines = answer.decode().splitlines()
@@ -140,6 +156,12 @@ def find_memcached() -> str:
     path = shutil.which("memcached", path=os.environ["PATH"] + ":/usr/bin")
     assert path, "memcached is not installed; run make test"
     return path
+
+
+def as_user(name: str) -> Dict[str, Any]:
+    """Options of subprocess.run: as this user alone, in none of the groups of root."""
+    user = pwd.getpwnam(name)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
 
 
 def exchange(connection: socket.socket, data: bytes, end: bytes) -> bytes:

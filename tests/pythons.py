@@ -38,6 +38,7 @@ NEEDS_KERNEL = (
     "test_replay.py",
     "test_safety.py",
     "test_sockets.py",
+    "test_suite.py",
     "test_tshark.py",
 )
 PACKAGES = ("pytest", "pymemcache", "python-binary-memcached")

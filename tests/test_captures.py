@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import pwd
 import random
 import re
 import signal
@@ -39,6 +40,7 @@ from live import (
     PATIENCE_SECONDS,
     Memcached,
     analyze,
+    as_user,
     exchange,
     membench,
     run,
@@ -638,35 +640,25 @@ def test_a_pipe_that_says_nothing_can_be_left(tmp_path: Path) -> None:
     os.close(writer)
 
 
-def test_without_root(short: Clean, tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o777)
-    for folder in (short.path.parent, *short.path.parent.parents):
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(folder.stat().st_mode | 0o005)
-    short.path.chmod(0o644)
-    copy = tmp_path / "membench.py"
-    copy.write_bytes(MODULE.read_bytes())
-    script = (
-        "import os,sys; os.setgid(65534); os.setuid(65534); os.chdir(sys.argv[1]);"
-        "os.execv(sys.executable, [sys.executable, '-I', 'membench.py', *sys.argv[2:]])"
-    )
-    for folder in tmp_path.parents:
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(folder.stat().st_mode | 0o005)
-    data = tmp_path / "copy.pcap"
-    data.write_bytes(short.path.read_bytes())
-    data.chmod(0o644)
-    python = os.path.realpath("/usr/bin/python3")
+def test_without_root(short: Clean, open_folder: Path) -> None:
+    for name, content in (
+        ("membench.py", MODULE.read_bytes()),
+        ("copy.pcap", short.path.read_bytes()),
+    ):
+        (open_folder / name).write_bytes(content)
+        (open_folder / name).chmod(0o644)
+    command = ["/usr/bin/python3", "-I", "membench.py", "record", "copy.pcap", "a.profile"]
     done = subprocess.run(
-        [
-            *(python, "-c", script, str(tmp_path), "record", "copy.pcap", "a.profile"),
-            *("--port", str(short.port)),
-        ],
+        [*command, "--port", str(short.port)],
+        **as_user("nobody"),
+        cwd=open_folder,
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert analyze(tmp_path / "a.profile")["operations"] == len(short.result.rows)
+    assert (open_folder / "a.profile").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+    assert analyze(open_folder / "a.profile")["operations"] == len(short.result.rows)
 
 
 def test_requests_alone(clean: Clean, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from live import (
     assert_nothing_lost,
     counters,
     exchange,
+    free_network,
     free_port,
     freeze,
     kernel_ids,
@@ -41,6 +42,7 @@ from live import (
     wait_for_servers,
     wait_until,
 )
+from watchdog import interface_name
 
 HOOKS = ("sock", "syscalls")
 
@@ -409,21 +411,22 @@ NAMESPACE = "mbfaults"
 @pytest.fixture
 def cable() -> Iterator[str]:
     """A network namespace at the end of a cable; its interface there is called mbin."""
+    outside, network = interface_name("f"), free_network()
     setup = f"""
         ip netns add {NAMESPACE}
-        ip link add mbout type veth peer mbin netns {NAMESPACE}
-        ip addr add 10.197.3.1/24 dev mbout
-        ip link set mbout up
-        ip -n {NAMESPACE} addr add 10.197.3.2/24 dev mbin
+        ip link add {outside} type veth peer mbin netns {NAMESPACE}
+        ip addr add {network}.1/24 dev {outside}
+        ip link set {outside} up
+        ip -n {NAMESPACE} addr add {network}.2/24 dev mbin
         ip -n {NAMESPACE} link set mbin up
         ip -n {NAMESPACE} link set lo up
     """
     try:
         for line in setup.strip().splitlines():
             subprocess.run(line.split(), check=True)
-        yield "10.197.3.2"
+        yield f"{network}.2"
     finally:  # the cable first: a namespace takes its time
-        subprocess.run(["ip", "link", "delete", "mbout"], check=False)
+        subprocess.run(["ip", "link", "delete", outside], check=False)
         subprocess.run(["ip", "netns", "delete", NAMESPACE], check=False)
 
 

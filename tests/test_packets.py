@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 from captures import (
@@ -32,12 +32,14 @@ from live import (
     assert_exact,
     counters,
     exchange,
+    free_network,
     freeze,
     membench,
     run,
     wait_until,
 )
 from test_record import WORKLOADS, run_memcaslap
+from watchdog import interface_name
 
 TESTS = Path(__file__).resolve().parent
 
@@ -54,7 +56,7 @@ class Watched(Memcached):
 
     def reconnect(self) -> None:
         """Call when the recording runs."""
-        old, self._control = self._control, self.connect()
+        old, self.control = self.control, self.connect()
         old.close()
         self.stats()
 
@@ -245,8 +247,8 @@ def test_more_may_wait_than_the_ring_holds() -> None:
 
 @pytest.fixture
 def veth() -> Iterator[str]:
-    """One end of a cable; the other is called mbtest1."""
-    names = ("mbtest0", "mbtest1")
+    """One end of a cable; the name of the other ends with 1, not 0."""
+    names = (interface_name("v0"), interface_name("v1"))
     subprocess.run(["ip", "link", "add", names[0], "type", "veth", "peer", names[1]], check=True)
     for name in names:
         subprocess.run(["ip", "link", "set", name, "up", "mtu", "65535"], check=True)
@@ -268,7 +270,7 @@ def test_what_the_filter_lets_in(name: str, listen: str, veth: str, tmp_path: Pa
     at = len(packets[0].data) - len(read_pcap(capture)[0].data) + 14
     ports_at = at + (20 if listen == LOOPBACK else 40)
     protocol_at = at + (9 if listen == LOOPBACK else 6)
-    with membench.PacketSource([server.port], "mbtest1", 8) as source:
+    with membench.PacketSource([server.port], veth[:-1] + "1", 8) as source:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
             sender.bind((veth, 0))
             for packet in packets:
@@ -314,17 +316,17 @@ def test_many_ports() -> None:
 # This process carries the packets from one to the other, and loses, repeats and delays some.
 BAD_CABLE = """
 import ctypes, fcntl, heapq, os, random, select, struct, sys, time
-namespace, loss, again, late = sys.argv[1], *map(float, sys.argv[2:5])
+namespace, interface, loss, again, late = *sys.argv[1:3], *map(float, sys.argv[3:6])
 chance = random.Random(1)
 def open_tun(name):
     tun = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", name, 0x1001))
     return tun
-here = open_tun(b"mbtest0")
+here = open_tun(interface.encode())
 libc = ctypes.CDLL(None, use_errno=True)
 with open("/run/netns/" + namespace) as file:
     assert libc.setns(file.fileno(), 0x40000000) == 0
-there = open_tun(b"mbtest1")
+there = open_tun(b"inside")
 print("ready", flush=True)
 other = {here: there, there: here}
 waiting, count = [], 0
@@ -350,7 +352,7 @@ while True:
         deliver(*heapq.heappop(waiting)[2:])
 """
 
-HERE, THERE, NAMESPACE = "10.211.77.1", "10.211.77.2", "mbtest"
+NAMESPACE = "mbpackets"
 
 
 def ip(*arguments: str) -> None:
@@ -359,13 +361,14 @@ def ip(*arguments: str) -> None:
 
 
 @pytest.fixture(params=["loss and duplicates", "reordering", "all of it, MTU 576", "veth, MTU 576"])
-def bad_network(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Between this namespace and the test's own."""
+def bad_network(request: pytest.FixtureRequest) -> Iterator[Tuple[str, str]]:
+    """Between this namespace and the test's own. Interface and address of this side."""
+    outside, network = interface_name("p"), free_network()
     ip("netns", "add", NAMESPACE)
     cable = None
     try:
         if "veth" in request.param:
-            ip("link", "add", "mbtest0", "type", "veth", "peer", "mbtest1", "netns", NAMESPACE)
+            ip("link", "add", outside, "type", "veth", "peer", "inside", "netns", NAMESPACE)
         else:
             bad: Dict[str, List[str]] = {
                 "loss and duplicates": ["0.02", "0.02", "0"],
@@ -373,38 +376,41 @@ def bad_network(request: pytest.FixtureRequest) -> Iterator[None]:
                 "all of it, MTU 576": ["0.02", "0.02", "0.25"],
             }
             cable = subprocess.Popen(
-                [sys.executable, "-c", BAD_CABLE, NAMESPACE, *bad[request.param]],
+                [sys.executable, "-c", BAD_CABLE, NAMESPACE, outside, *bad[request.param]],
                 stdout=subprocess.PIPE,
             )
             assert cable.stdout and cable.stdout.readline() == b"ready\n"
         mtu = "576" if "576" in request.param else "1500"
         for prefix, name, address in (
-            ([], "mbtest0", HERE),
-            (["-n", NAMESPACE], "mbtest1", THERE),
+            ([], outside, f"{network}.1"),
+            (["-n", NAMESPACE], "inside", f"{network}.2"),
         ):
             ip(*prefix, "address", "add", address + "/24", "dev", name)
             ip(*prefix, "link", "set", name, "up", "mtu", mtu)
-        yield
+        yield outside, f"{network}.1"
     finally:
         if cable:
             cable.kill()
             cable.communicate()
         else:
-            subprocess.run(["ip", "link", "delete", "mbtest0"], check=False)
+            subprocess.run(["ip", "link", "delete", outside], check=False)
         ip("netns", "delete", NAMESPACE)
 
 
-@pytest.mark.parametrize("source", ["packet:mbtest0", "packet:any"])
-def test_a_bad_network(bad_network: None, source: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["this", "any"])
+def test_a_bad_network(bad_network: Tuple[str, str], source: str, tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
-    with Memcached("-t", "4", listen=HERE) as server:
+    interface, here = bad_network
+    with Memcached("-t", "4", listen=here) as server:
         before = server.stats()
-        with Recorder(output, "--port", str(server.port), *ROOMY, source=source) as recorder:
-            address = f"{HERE}:{server.port}"
+        options = ("--port", str(server.port), *ROOMY)
+        watched = f"packet:{interface if source == 'this' else source}"
+        with Recorder(output, *options, source=watched) as recorder:
+            address = f"{here}:{server.port}"
             inside = ["ip", "netns", "exec", NAMESPACE]
             clients = [
                 subprocess.Popen(
-                    [*inside, sys.executable, "-c", CLIENT, HERE, str(server.port), style, "150"],
+                    [*inside, sys.executable, "-c", CLIENT, here, str(server.port), style, "150"],
                     cwd=TESTS,
                 )
                 for style in ("one", "ahead", "piles")
@@ -419,7 +425,7 @@ def test_a_bad_network(bad_network: None, source: str, tmp_path: Path) -> None:
                 assert client.wait(3 * PATIENCE_SECONDS) == 0
             after = server.stats()
             report = recorder.stop()
-    if source == "packet:any":  # the statistics' own connection was joined in its middle
+    if source == "any":  # the statistics' own connection was joined in its middle
         assert report["connections_opened"] == (
             after["total_connections"] - before["total_connections"]
         )

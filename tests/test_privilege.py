@@ -8,12 +8,11 @@ import re
 import shutil
 import stat
 import subprocess
-import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence
+from typing import Dict, List, Sequence
 
 import pytest
-from live import MODULE, Memcached, Recorder, assert_exact, exchange, run
+from live import MODULE, Memcached, Recorder, as_user, assert_exact, exchange, run
 
 NOBODY = pwd.getpwnam("nobody")
 DAEMON = pwd.getpwnam("daemon")  # stands for whoever calls sudo
@@ -23,14 +22,12 @@ SYSTEM_PYTHON = "/usr/bin/python3"  # every user may run it; the tests' own may 
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
+def open_folder(open_folder: Path) -> Path:
     """A folder that every user may write to, with a membench.py that every user may read."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o777)
-        copy = Path(name) / "membench.py"
-        copy.write_bytes(MODULE.read_bytes())
-        copy.chmod(0o644)
-        yield Path(name)
+    copy = open_folder / "membench.py"
+    copy.write_bytes(MODULE.read_bytes())
+    copy.chmod(0o644)
+    return open_folder
 
 
 def statuses(pid: int) -> List[Dict[str, str]]:
@@ -138,7 +135,9 @@ def test_root_cannot_be_regained(open_folder: Path) -> None:
     program = open_folder / "id"
     shutil.copy("/usr/bin/id", program)
     program.chmod(0o4755)
-    control = subprocess.run([program, "-u"], user="daemon", stdout=subprocess.PIPE, check=True)
+    control = subprocess.run(
+        [program, "-u"], **as_user("daemon"), stdout=subprocess.PIPE, check=True
+    )
     assert control.stdout == b"0\n", "set-user-ID programs do nothing here, so this proves nothing"
     done = subprocess.run(
         [SYSTEM_PYTHON, "-c", REGAIN, str(open_folder / "membench.py"), str(program), "daemon"],

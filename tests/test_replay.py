@@ -177,7 +177,7 @@ def test_a_replay_is_the_same_traffic(speed: str, tmp_path: Path) -> None:
         items = membench.Preload(str(first), membench.Share(0, 1), membench.KeyTexts()).items()
         address = membench.Target(socket.AF_INET, (LOOPBACK, target.port), "")
         assert membench.store_all(address, items, 5) == (16, 0)
-        exchange(target._control, b"get nothing\r\n", b"END\r\n")
+        exchange(target.control, b"get nothing\r\n", b"END\r\n")
         report: Dict[str, Any] = {}
         options = ("--speed", speed, "--workers", "1" if speed == "max" else "2")
         record(second, target, lambda: report.update(replay(first, target.port, *options)))
@@ -993,7 +993,7 @@ def test_nobody_to_agree(tmp_path: Path) -> None:
 def test_a_terminal_is_asked(answer: bytes, sent: int, status: int, tmp_path: Path) -> None:
     profile = make_profile(tmp_path / "a.profile", gets(10, seconds=1.5))
     with Memcached() as target:
-        exchange(target._control, b"set a 0 0 1\r\nx\r\n", b"STORED\r\n")
+        exchange(target.control, b"set a 0 0 1\r\nx\r\n", b"STORED\r\n")
         before = target.stats()
         name = f"{LOOPBACK}:{target.port}"
         pid, terminal = pty.fork()
