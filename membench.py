@@ -7269,16 +7269,6 @@ def name_outcomes(outcomes: Sequence[int]) -> Dict[str, int]:
     return {OUTCOMES[outcome]: count for outcome, count in enumerate(outcomes) if count}
 
 
-def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
-    """Add nested counts, however deep. Keys that are numbers may be text, as in JSON."""
-    for name, value in more.items():
-        name = str(name)
-        if isinstance(value, dict):
-            add_counts(total.setdefault(name, {}), value)
-        else:
-            total[name] = total.get(name, 0) + value
-
-
 # ---- Scheduling: what to send when ----
 
 # (tick, connection, place in the file, form, batch, key_position, key, value size, exptime,
@@ -7294,19 +7284,19 @@ PIECE_ROWS = 1024  # rows that are unpacked at a time
 STEP_ROWS = 128  # rows that are encoded at a time, so that no request waits for that
 
 
-class Share(NamedTuple):
-    """Which connections, or keys, are ours: number % parts == part."""
+class Shard(NamedTuple):
+    """Which connections, or keys, are ours: number % total is ours."""
 
-    part: int
-    parts: int
+    number: int
+    total: int
 
     def take(self, numbers: Iterable[int]) -> frozenset[int]:
         """Those of these that are ours."""
-        part, parts = self
-        return frozenset(number for number in numbers if number % parts == part)
+        mine, total = self
+        return frozenset(number for number in numbers if number % total == mine)
 
 
-def read_rows(reader: ProfileReader, share: Share, keys: KeyTexts) -> Iterator[List[Row]]:
+def read_rows(reader: ProfileReader, shard: Shard, keys: KeyTexts) -> Iterator[List[Row]]:
     """The rows of our connections, some at a time, in the order of the file.
 
     An empty list ends each block, which is when they can be put in order.
@@ -7315,23 +7305,23 @@ def read_rows(reader: ProfileReader, share: Share, keys: KeyTexts) -> Iterator[L
     reader.connection_rows = events
     place = 0
     for block in reader.blocks():
-        yield take_connections(events, share)
+        yield take_connections(events, shard)
         keys.meet(block.key_hash, block.key_size)
         for first in range(0, len(block.time), PIECE_ROWS):
             piece = slice(first, first + PIECE_ROWS)
-            yield list(take_rows(block, piece, place + first, share, keys))
+            yield list(take_rows(block, piece, place + first, shard, keys))
         place += len(block.time)
         yield []
-    yield take_connections(events, share)
+    yield take_connections(events, shard)
     yield []
 
 
 def take_rows(
-    block: Operations, piece: slice, place: int, share: Share, keys: KeyTexts
+    block: Operations, piece: slice, place: int, shard: Shard, keys: KeyTexts
 ) -> Iterator[Row]:
     """Our rows in a piece of a block. place: of the first one in the file."""
     connections, places = block.connection[piece], block.key[piece]
-    ours = share.take(set(connections))
+    ours = shard.take(set(connections))
     picked = bytes(map(ours.__contains__, connections))
     texts = keys.texts(block, set(compress(places, picked)))
     rows = zip(
@@ -7350,12 +7340,12 @@ def take_rows(
     return compress(rows, picked)
 
 
-def take_connections(events: List[Tuple[int, int, int, int]], share: Share) -> List[Row]:
+def take_connections(events: List[Tuple[int, int, int, int]], shard: Shard) -> List[Row]:
     """What happened to our connections, as rows; empties `events`."""
     rows: List[Row] = [
         (tick, number, LAST if kind == CLOSE else FIRST, kind, 0, 0, b"", 0, 0, 0, 0)
         for tick, number, _port, kind in events
-        if number % share.parts == share.part
+        if number % shard.total == shard.number
     ]
     events.clear()
     return rows
@@ -7562,11 +7552,11 @@ class Timetable:
     """
 
     def __init__(
-        self, path: str, share: Share, encoder: Encoder, keys: KeyTexts, pace: Pace, loops: Loops
+        self, path: str, shard: Shard, encoder: Encoder, keys: KeyTexts, pace: Pace, loops: Loops
     ) -> None:
         self.out_of_time = 0  # batches that came too late to be put in order
         self._path = path
-        self._share = share
+        self._shard = shard
         self._encoder = encoder
         self._keys = keys
         self._pace = pace
@@ -7589,7 +7579,7 @@ class Timetable:
         """One pass. offset: ticks to add to its times."""
         latest = 0
         with ProfileReader(self._path) as reader:
-            for rows in in_order(read_rows(reader, self._share, self._keys)):
+            for rows in in_order(read_rows(reader, self._shard, self._keys)):
                 yield []
                 at = 0
                 while at < len(rows):
@@ -7599,7 +7589,7 @@ class Timetable:
                     batches = self._encoder.batches(rows[at:end], reader.forms, self._pace, offset)
                     for batch in batches:
                         if batch.tick < latest:
-                            self.out_of_time += 1
+                            self.out_of_time += len(batch.expects)
                             batch.tick = latest
                         latest = batch.tick
                     yield batches
@@ -7999,6 +7989,17 @@ class Target(NamedTuple):
                 raise
         return link
 
+    def connect(self, timeout: float) -> socket.socket:
+        """A connected socket that blocks, for so many seconds at the most. Raises OSError."""
+        link = socket.socket(self.family, socket.SOCK_STREAM)
+        try:
+            link.settimeout(timeout)
+            link.connect(self.address)
+        except OSError:
+            link.close()
+            raise
+        return link
+
 
 def file_limit_error() -> MembenchError:
     """What to say when there are no more file descriptors."""
@@ -8102,6 +8103,8 @@ class Engine:
         """
         last_ns = time.monotonic_ns()
         received = -1
+        if self.stopped:
+            seconds = min(seconds, 1.0)
         self._drop_queues(last_ns if self.stopped or self.fatal else 0)
         while not self.fatal and any(
             link.pending or link.unsent or link.queue for link in self.links.values()
@@ -8546,9 +8549,9 @@ class Preload:
     slices of the hash space, as many passes as memory asks for.
     """
 
-    def __init__(self, path: str, share: Share, keys: KeyTexts) -> None:
+    def __init__(self, path: str, shard: Shard, keys: KeyTexts) -> None:
         self._path = path
-        self._share = share
+        self._shard = shard
         self._keys = keys
 
     def items(self) -> Iterator[Tuple[bytes, int]]:
@@ -8568,14 +8571,14 @@ class Preload:
         Values: the size; -1 - appended bytes where no size is known yet; _SETTLED.
         """
         found: Dict[Tuple[int, int], int] = {}
-        part, parts = self._share
+        mine, total = self._shard
         with ProfileReader(self._path) as reader:
             for block in reader.blocks():
                 self._keys.meet(block.key_hash, block.key_size)
                 verbs = [verb_of(form) for form in reader.forms]
                 pairs = list(zip(block.key_hash, block.key_size))
                 done = [
-                    not (low <= key_hash < high and key_hash % parts == part and size)
+                    not (low <= key_hash < high and key_hash % total == mine and size)
                     or found.get((key_hash, size), -1) not in range(-VALUE_MAX, 0)
                     for key_hash, size in pairs
                 ]
@@ -8643,10 +8646,7 @@ def store_all(
     """Store values for these keys. Returns how many were stored, and how many refused."""
     values = Values()
     stored = refused = 0
-    link = socket.socket(target.family, socket.SOCK_STREAM)
-    with link:
-        link.settimeout(timeout)
-        link.connect(target.address)
+    with target.connect(timeout) as link:
         replies = link.makefile("rb")
         items = iter(items)
         while True:
@@ -8667,15 +8667,36 @@ def store_all(
                     raise OSError(errno.EPROTO, f"it answered {printable(repr(line[:60]))}")
 
 
-# ---- Results ----
+# ==== Replay: results and workers =====================================================
+#
+# Everything is counted in numbers that can be added (`add_counts`), so that the results of
+# workers and of shards can be joined. Percentiles are computed last, from histograms of
+# values rounded down to 3 digits.
 
-REPLAY_PERCENTILES = (
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p95", 0.95),
-    ("p99", 0.99),
-    ("p999", 0.999),
-)
+# ---- Results: numbers that add up over workers and shards ----
+
+REPLAY_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+ERROR_KINDS = (TIMEOUT, CONNECTION, PROTOCOL, "server")
+
+
+def empty_counts() -> Dict[str, Any]:
+    """The counts of a replay that sent nothing."""
+    by_name = ("commands", "connection_failures", "skipped", "lateness")
+    single = (
+        *("writes", "bytes_sent", "bytes_received", "connections", "unknown_uniques", "not_sent"),
+        *("waited_ns", "out_of_time", "shared_keys", "preload_refused"),
+    )
+    return {**{name: {} for name in by_name}, **dict.fromkeys(single, 0)}
+
+
+def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
+    """Add nested counts, however deep. Keys that are numbers may be text, as in JSON."""
+    for name, value in more.items():
+        name = str(name)
+        if isinstance(value, dict):
+            add_counts(total.setdefault(name, {}), value)
+        else:
+            total[name] = total.get(name, 0) + value
 
 
 def describe_histogram(histogram: Dict[Any, int]) -> Optional[Dict[str, float]]:
@@ -8684,7 +8705,7 @@ def describe_histogram(histogram: Dict[Any, int]) -> Optional[Dict[str, float]]:
     total = sum(count for _, count in ordered)
     if not total:
         return None
-    found = {name: percentile(ordered, total, share) for name, share in REPLAY_PERCENTILES}
+    found = {name: percentile(ordered, total, share) for name, share in REPLAY_PERCENTILES.items()}
     found["max"] = ordered[-1][0]
     return {name: ticks * TICK_NS / 1000 for name, ticks in found.items()}
 
@@ -8694,78 +8715,78 @@ def ratio(hits: int, misses: int) -> Optional[float]:
     return hits / (hits + misses) if hits + misses else None
 
 
-def replay_report(about: Dict[str, Any], counts: Dict[str, Any]) -> Dict[str, Any]:
-    """What --stats-json holds. counts: as Engine.counts, added up over workers or shards."""
-    seconds = span_seconds(about["span"])
-    recorded_seconds = span_seconds(about["recorded"]["span"])
-    commands: Dict[str, Any] = {}
-    gets = [0, 0, 0, 0]  # hits, misses, recorded hits, recorded misses
-    errors = Counter({TIMEOUT: 0, CONNECTION: 0, PROTOCOL: 0, "server": 0})
-    total: Dict[str, Any] = {}
-    for name, counted in sorted(
-        counts["commands"].items(), key=lambda item: -item[1]["operations"]
-    ):
-        outcomes, recorded = counted["outcomes"], counted["recorded_outcomes"]
-        found = [o.get(kind, 0) for o in (outcomes, recorded) for kind in ("hit", "miss")]
-        gets = [a + b for a, b in zip(gets, found)]
-        own = Counter(counted["errors"])
-        own["server"] = sum(outcomes.get(OUTCOMES[error], 0) for error in ERRORS)
-        errors.update(own)
-        add_counts(total, {key: counted[key] for key in ("latency", "recorded_latency")})
-        if not counted["requests"] and not any(own.values()):
-            continue
-        commands[name] = {
-            "requests": counted["requests"],
-            "operations": counted["operations"],
-            "operations_per_second": rate(counted["operations"], seconds),
-            "hits": found[0],
-            "misses": found[1],
-            "hit_ratio": ratio(found[0], found[1]),
-            "recorded_hit_ratio": ratio(found[2], found[3]),
-            "outcomes": outcomes,
-            "recorded_outcomes": recorded,
-            "errors": dict(own),
-            "latency_us": describe_histogram(counted["latency"]),
-            "recorded_latency_us": describe_histogram(counted["recorded_latency"]),
-        }
-    operations = sum(command["operations"] for command in commands.values())
-    recorded_rate = rate(operations, recorded_seconds)
-    failed = sum(errors.values()) - errors["server"] + counts["not_sent"]
-    return {
-        **about,
-        "requests": sum(command["requests"] for command in commands.values()),
-        "operations": operations,
-        "operations_per_second": rate(operations, seconds),
-        "recorded": {**about["recorded"], "operations_per_second": recorded_rate},
-        "hits": gets[0],
-        "misses": gets[1],
-        "hit_ratio": ratio(gets[0], gets[1]),
-        "recorded_hit_ratio": ratio(gets[2], gets[3]),
-        "errors": dict(errors),
-        "failed_requests": failed,
-        "lateness_us": describe_histogram(counts["lateness"]),
-        "fell_behind": what_fell_behind(counts),
-        "latency_us": describe_histogram(total.get("latency", {})),
-        "recorded_latency_us": describe_histogram(total.get("recorded_latency", {})),
-        "commands": commands,
-        "counts": counts,
-    }
-
-
-def rate(count: int, seconds: float) -> Optional[float]:
-    """How many a second."""
+def rate(count: int, span: Sequence[float]) -> Optional[float]:
+    """How many a second. span: (from, to), or () if there was none."""
+    seconds = span[1] - span[0] if span else 0
     return round(count / seconds, 1) if seconds else None
-
-
-def span_seconds(span: Sequence[float]) -> float:
-    """From the first request to the last. span: (from, to), or () if there was none."""
-    return span[1] - span[0] if span else 0.0
 
 
 def join_spans(spans: Iterable[Sequence[float]]) -> List[float]:
     """The span that holds all of these."""
     found = [span for span in spans if span]
     return [min(span[0] for span in found), max(span[1] for span in found)] if found else []
+
+
+def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
+    """What --stats-json holds for one command."""
+    outcomes, recorded = counted["outcomes"], counted["recorded_outcomes"]
+    hits, misses = outcomes.get("hit", 0), outcomes.get("miss", 0)
+    refused = sum(outcomes.get(OUTCOMES[error], 0) for error in ERRORS)
+    return {
+        "requests": counted["requests"],
+        "operations": counted["operations"],
+        "operations_per_second": rate(counted["operations"], span),
+        "hits": hits,
+        "misses": misses,
+        "hit_ratio": ratio(hits, misses),
+        "recorded_hit_ratio": ratio(recorded.get("hit", 0), recorded.get("miss", 0)),
+        "outcomes": outcomes,
+        "recorded_outcomes": recorded,
+        "errors": {**counted["errors"], "server": refused},
+        "latency_us": describe_histogram(counted["latency"]),
+        "recorded_latency_us": describe_histogram(counted["recorded_latency"]),
+    }
+
+
+def replay_report(about: Dict[str, Any]) -> Dict[str, Any]:
+    """What --stats-json holds. about: as from describe_replay."""
+    counts = about["counts"]
+    found = sorted(counts["commands"].items(), key=lambda item: -item[1]["operations"])
+    commands: Dict[str, Any] = {}
+    total: Dict[str, Any] = {"recorded_outcomes": {}, "latency": {}, "recorded_latency": {}}
+    for name, counted in found:
+        if counted["requests"] or any(counted["errors"].values()):
+            commands[name] = report_command(counted, about["span"])
+            add_counts(total, {key: counted[key] for key in total})
+    operations = sum(command["operations"] for command in commands.values())
+    errors = {
+        kind: sum(command["errors"].get(kind, 0) for command in commands.values())
+        for kind in ERROR_KINDS
+    }
+    hits, misses = (
+        sum(command[kind] for command in commands.values()) for kind in ("hits", "misses")
+    )
+    recorded = about["recorded"]
+    return {
+        **about,
+        "requests": sum(command["requests"] for command in commands.values()),
+        "operations": operations,
+        "operations_per_second": rate(operations, about["span"]),
+        "recorded": {**recorded, "operations_per_second": rate(operations, recorded["span"])},
+        "hits": hits,
+        "misses": misses,
+        "hit_ratio": ratio(hits, misses),
+        "recorded_hit_ratio": ratio(
+            *(total["recorded_outcomes"].get(n, 0) for n in ("hit", "miss"))
+        ),
+        "errors": errors,
+        "failed_requests": sum(errors.values()) - errors["server"] + counts["not_sent"],
+        "lateness_us": describe_histogram(counts["lateness"]),
+        "fell_behind": what_fell_behind(counts),
+        "latency_us": describe_histogram(total["latency"]),
+        "recorded_latency_us": describe_histogram(total["recorded_latency"]),
+        "commands": commands,
+    }
 
 
 FELL_BEHIND_US = 10_000.0  # p99 of lateness; what wakes us up late on a busy machine is less
@@ -8785,99 +8806,43 @@ def what_fell_behind(counts: Dict[str, Any]) -> Optional[str]:
     return "target" if counts["waited_ns"] > late_ns / 2 else "replay"
 
 
-def merge_replays(paths: Sequence[str]) -> Dict[str, Any]:
-    """The results of several shards as one. Histograms add up, so percentiles are exact."""
-    counts: Dict[str, Any] = {}
-    abouts: List[Dict[str, Any]] = []
-    for path in paths:
-        try:
-            with open(path, encoding="utf-8") as file:
-                result = json.load(file)
-            if result.get("membench_replay") != 1:
-                raise ValueError
-            for text in result["shards"]:
-                Share(*map(int, text.split("/")))
-            add_counts(counts, result["counts"])
-            abouts.append({key: result[key] for key in ABOUT})
-        except OSError as error:
-            raise MembenchError(
-                f"cannot read {printable(path)}: {error.strerror}", "check the name"
-            ) from None
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise MembenchError(
-                f"{printable(path)} does not hold the results of a replay",
-                "make them with: membench.py replay ... --stats-json FILE",
-            ) from None
-    about = dict(abouts[0])
-    about["shards"] = [shard for each in abouts for shard in each["shards"]]
-    about["missing_shards"] = missing_shards(about["shards"])
-    about["ended_by"] = next((each["ended_by"] for each in abouts if each["ended_by"]), None)
-    about["span"] = join_spans(each["span"] for each in abouts)
-    span = join_spans(each["recorded"]["span"] for each in abouts)
-    about["recorded"] = {**about["recorded"], "span": span}
-    ends = [each["started_unix"] + each["duration_seconds"] for each in abouts]
-    about["started_unix"] = min(each["started_unix"] for each in abouts)
-    about["duration_seconds"] = round(max(ends) - about["started_unix"], 3)
-    about["workers"] = sum(each["workers"] for each in abouts)
-    about["fatal"] = next((each["fatal"] for each in abouts if each["fatal"]), None)
-    return replay_report(about, counts)
+# ---- The results for people, 80 columns ----
 
-
-def missing_shards(shards: Sequence[str]) -> List[str]:
-    """Those that are not among these, which are texts as 0/4. Raises MembenchError."""
-    again = [shard for shard, count in Counter(shards).items() if count > 1]
-    if again:
-        raise MembenchError(
-            f"shard {printable(again[0])} is given twice", "give each shard's results once"
-        )
-    totals = {shard.partition("/")[2] for shard in shards}
-    if len(totals) > 1:
-        raise MembenchError(
-            f"shards of {printable(' and of '.join(sorted(totals)))} do not belong together",
-            "give the results of a single replay",
-        )
-    total = totals.pop()
-    every = (f"{index}/{total}" for index in range(int(total)))
-    there = set(shards)
-    return [shard for shard in every if shard not in there]
-
-
-ABOUT = (
-    "membench_replay",
-    "profile",
-    "target",
-    "speed",
-    "shards",
-    "workers",
-    "started_unix",
-    "duration_seconds",
-    "span",
-    "ended_by",
-    "fatal",
-    "recorded",
-)
+LATENCY_TITLE = "Latency at this client, network and both kernels included"
+RECORDED_LATENCY_TITLES = {
+    "server": "Recorded in the server, from reading a request to writing its answer",
+    "capture": "Recorded between packets, where they were captured",
+}
+FELL_BEHIND = {
+    "replay": "this side: add --workers (one for each CPU) or machines (--shard)",
+    "target": "the target: requests waited for its replies; try a lower --speed",
+}
+OUT_OF_TIME_SHARE = 0.001  # of the requests; fewer do not change what the target sees
 
 
 def render_replay(report: Dict[str, Any]) -> str:
     """The results for people, 80 columns."""
-    lines = [f"{printable(report['profile'])} to {printable(report['target'])}"]
     loop = (
         "closed loop on each connection; latency counts from the actual send"
         if report["speed"] == "max"
         else "open loop; latency counts from when each request was due"
     )
-    lines.append(f"  speed {report['speed']}: {loop}")
-    lines += ["", *render_replay_summary(report), ""]
-    lines.append("Command      operations        /s     hits recorded   errors")
+    lines = [
+        f"{printable(report['profile'])} to {printable(report['target'])}",
+        f"  speed {report['speed']}: {loop}",
+        "",
+        *render_cut(report),
+        *render_replay_summary(report),
+        "",
+        "Command        operations         /s       hits   recorded",
+    ]
     for name, command in report["commands"].items():
         lines.append(
-            f"{printable(name):<12} {command['operations']:>10,} "
-            f"{human_rate(command['operations_per_second']):>9} {percent(command['hit_ratio']):>8} "
-            f"{percent(command['recorded_hit_ratio']):>8} {sum(command['errors'].values()):>8,}"
+            f"{printable(name):<12} {command['operations']:>12,} "
+            f"{human_rate(command['operations_per_second']):>10} "
+            f"{percent(command['hit_ratio']):>10} {percent(command['recorded_hit_ratio']):>10}"
         )
-    lines += render_replay_errors(report)
-    lines += ["", *render_replay_latency(report)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *render_errors(report), "", *render_latencies(report)])
 
 
 def render_replay_errors(report: Dict[str, Any]) -> List[str]:
@@ -8893,10 +8858,8 @@ def render_replay_errors(report: Dict[str, Any]) -> List[str]:
 
 
 def render_replay_summary(report: Dict[str, Any]) -> List[str]:
-    counts = report["counts"]
-    recorded = report["recorded"]
+    counts, recorded, lateness = report["counts"], report["recorded"], report["lateness_us"]
     lines = [
-        *render_cut(report),
         f"Requests       {report['requests']:>12,}",
         f"Operations     {report['operations']:>12,}   "
         f"{human_rate(report['operations_per_second'])}/s, "
@@ -8908,33 +8871,28 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
         f"Bytes          {human_bytes(counts['bytes_sent']):>12} sent, "
         f"{human_bytes(counts['bytes_received'])} received",
     ]
-    lateness = report["lateness_us"]
     if lateness:
         lines.append(
             f"Scheduling lag {human_us(lateness['p50']):>12} us p50, "
             f"{human_us(lateness['p99'])} p99, {human_us(lateness['max'])} max"
         )
     if report["fell_behind"]:
-        lines.append(f"Fell behind    {FELL_BEHIND_TEXTS[report['fell_behind']]}")
+        lines.append(f"Fell behind    {FELL_BEHIND[report['fell_behind']]}")
     if counts["skipped"]:
         skipped = ", ".join(f"{printable(n)} {c:,}" for n, c in sorted(counts["skipped"].items()))
         lines.append(f"Skipped        {skipped}")
-    for name, text in (
-        ("not_sent", "requests were due but not sent"),
-        ("unknown_uniques", "CAS requests had no unique value from the target to send"),
-        ("out_of_time", "requests were sent too late: earlier replies took too long"),
-        ("shared_keys", "short keys may collide with another key"),
-        ("preload_refused", "values were refused by the target during preload"),
-    ):
-        if counts.get(name):
+    notes = {
+        "not_sent": "requests were due but not sent",
+        "unknown_uniques": "CAS requests had no unique value from the target to send",
+        "shared_keys": "short keys may collide with another key",
+        "preload_refused": "values were refused by the target during preload",
+    }
+    if counts["out_of_time"] > OUT_OF_TIME_SHARE * report["requests"]:
+        notes["out_of_time"] = "requests were sent later than recorded: late in the profile"
+    for name, text in notes.items():
+        if counts[name]:
             lines.append(f"Note           {counts[name]:,} {text}")
     return lines
-
-
-FELL_BEHIND_TEXTS = {
-    "replay": "this side: add --workers, up to the number of CPUs, or machines (--shard)",
-    "target": "the target: requests waited for its replies; try a lower --speed",
-}
 
 
 def render_cut(report: Dict[str, Any]) -> List[str]:
@@ -8948,25 +8906,52 @@ def render_cut(report: Dict[str, Any]) -> List[str]:
     return [f"{why}: {report['operations']:,}{of} operations were sent", ""]
 
 
+def render_errors(report: Dict[str, Any]) -> List[str]:
+    """The errors of each command that had some, by kind."""
+    failed = [
+        (name, [command["errors"].get(kind, 0) for kind in ERROR_KINDS])
+        for name, command in report["commands"].items()
+        if any(command["errors"].values())
+    ]
+    if not failed:
+        return ["", "Errors         none"]
+    rows = [
+        ("Errors", ERROR_KINDS),
+        *((printable(name), map("{:,}".format, n)) for name, n in failed),
+    ]
+    return ["", *(f"{name:<12} " + "".join(f"{cell:>12}" for cell in row) for name, row in rows)]
+
+
+def render_latencies(report: Dict[str, Any]) -> List[str]:
+    """What this client measured and what was recorded; side by side if clients recorded it."""
+    rows = [*((printable(name)[:11], row) for name, row in report["commands"].items())]
+    rows.append(("all", report))
+    own = [(name, row["latency_us"]) for name, row in rows]
+    recorded = [(name, row["recorded_latency_us"]) for name, row in rows]
+    if not report["recorded_latency_us"]:
+        return latency_table(LATENCY_TITLE, own)
+    side = report["recorded"]["side"]
+    if side == "client":
+        both = [[mine, ("  recorded", theirs)] for mine, (_, theirs) in zip(own, recorded)]
+        return latency_table("Latency at this client, and at the recorded ones", chain(*both))
+    title = RECORDED_LATENCY_TITLES.get(side, "Recorded latency")
+    return [*latency_table(LATENCY_TITLE, own), "", *latency_table(title, recorded)]
+
+
+def latency_table(title: str, rows: Iterable[Tuple[str, Optional[Dict[str, float]]]]) -> List[str]:
+    """A table of percentiles in microseconds."""
+    names = {"p50": 10, "p90": 10, "p95": 10, "p99": 10, "p999": 10, "max": 12}
+    heading = "".join(f"{name.replace('999', '99.9'):>{width}}" for name, width in names.items())
+    lines = [f"{title} (us)", f"{'':<11}{heading}"]
+    for row_name, found in rows:
+        numbers = (f"{human_us((found or {}).get(name)):>{width}}" for name, width in names.items())
+        lines.append(f"{row_name:<11}{''.join(numbers)}")
+    return lines
+
+
 def human_us(us: Optional[float]) -> str:
     """12.3, 123, 1,230: no digit that a histogram of 3 digits and 0.1 us does not have."""
     return "-" if us is None else f"{us:,.1f}" if us < 100 else f"{us:,.0f}"
-
-
-def render_replay_latency(report: Dict[str, Any]) -> List[str]:
-    """Latency of each command, and below it that of the recorded server."""
-    names = ("p50", "p90", "p95", "p99", "p999", "max")
-    lines = ["Latency (us)      p50       p90       p95       p99     p99.9         max"]
-    rows = [*report["commands"].items(), ("all", report)]
-    for command_name, command in rows:
-        own, recorded = command["latency_us"], command["recorded_latency_us"]
-        if not own and not recorded:
-            continue
-        titles = [printable(command_name)[:11], "  recorded"]
-        for title, found in zip(titles, (own, recorded) if recorded else (own,)):
-            numbers = [human_us((found or {}).get(name)) for name in names]
-            lines.append(f"{title:<11}{''.join(f'{n:>10}' for n in numbers[:-1])}{numbers[-1]:>12}")
-    return lines
 
 
 def percent(share: Optional[float]) -> str:
@@ -8979,73 +8964,256 @@ def human_rate(number: Optional[float]) -> str:
     return "-" if number is None else f"{number:,.0f}"
 
 
+def join_results(results: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+    """What all workers, or all shards, did together; see Worker.run."""
+    counts = empty_counts()
+    for result in results:
+        add_counts(counts, result["counts"])
+    return {
+        "span": join_spans(result["span"] for result in results),
+        "recorded": {"span": join_spans(result["recorded"]["span"] for result in results)},
+        "ended_by": next(filter(None, (result["ended_by"] for result in results)), None),
+        "fatal": next(filter(None, (result["fatal"] for result in results)), None),
+        "counts": counts,
+    }
+
+
+# ---- Merging the results of shards ----
+
+SHARDS_MAX = 10_000
+
+
+def parse_shard(text: str) -> Shard:
+    """I/N, I from 0 to N - 1. Raises ValueError."""
+    number, _, total = text.partition("/")
+    shard = Shard(int(number), int(total))
+    if not 0 <= shard.number < shard.total <= SHARDS_MAX:
+        raise ValueError(text)
+    return shard
+
+
+def read_results(path: str) -> Dict[str, Any]:
+    """What --stats-json wrote. Raises MembenchError on anything else."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            result: Dict[str, Any] = json.load(file)
+        if result["membench_replay"] != 1:
+            raise ValueError
+        merge_results([result])  # these are results if they can be merged and shown
+    except OSError as error:
+        raise MembenchError(
+            f"cannot read {printable(path)}: {error.strerror}", "check the name"
+        ) from None
+    except MALFORMED:
+        raise MembenchError(
+            f"{printable(path)} does not hold the results of a replay",
+            "make them with: membench.py replay ... --stats-json FILE",
+        ) from None
+    return result
+
+
+# What taking values of unexpected types for results ends in.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+def merge_results(results: Sequence[Dict[str, Any]]) -> Tuple[Dict[str, Any], str]:
+    """The results of several shards as one: (the report, it for people).
+
+    Histograms add up, so percentiles are exact. Raises MembenchError if the shards do not
+    belong together, one of MALFORMED if these are no results.
+    """
+    shards = [parse_shard(text) for result in results for text in result["shards"]]
+    first, joined = results[0], join_results(results)
+    started_unix = min(result["started_unix"] for result in results)
+    ends = [result["started_unix"] + result["duration_seconds"] for result in results]
+    about = {
+        **first,
+        **joined,
+        "recorded": {**first["recorded"], **joined["recorded"]},
+        "shards": [f"{shard.number}/{shard.total}" for shard in shards],
+        "missing_shards": missing_shards(shards),
+        "workers": sum(result["workers"] for result in results),
+        "started_unix": started_unix,
+        "duration_seconds": round(max(ends) - started_unix, 3),
+    }
+    report = replay_report(about)
+    return report, render_replay(report)
+
+
+def missing_shards(shards: Sequence[Shard]) -> List[str]:
+    """Those that are not among these, as 0/4. Raises MembenchError if these are not of one."""
+    again, times = Counter(shards).most_common(1)[0]
+    if times > 1:
+        raise MembenchError(
+            f"shard {again.number}/{again.total} is given twice", "give each shard's results once"
+        )
+    totals = sorted({shard.total for shard in shards})
+    if len(totals) > 1:
+        raise MembenchError(
+            f"shards of {' and of '.join(map(str, totals))} do not belong together",
+            "give the results of a single replay",
+        )
+    there = {shard.number for shard in shards}
+    return [f"{number}/{totals[0]}" for number in range(totals[0]) if number not in there]
+
+
 # ---- Worker processes ----
+
+
+class Survey(NamedTuple):
+    """What a profile says of itself, read without unpacking its operations."""
+
+    started_unix: float
+    duration: float
+    side: str  # where latency was measured: server, client, or capture
+    rows: int
+    connections: int
+    peak: int  # connections open at one time
+    complete: bool
+
+
+def survey(path: str, shard: Shard) -> Survey:
+    """Look through a profile quickly. Connections are those of the shard."""
+    connections = current = peak = last_tick = 0
+    with ProfileReader(path) as reader:
+        events: List[Tuple[int, int, int, int]] = []
+        reader.connection_rows = events
+        for _ in chain(reader.blocks(decode=False), (None,)):
+            for tick, number, _port, kind in events:
+                last_tick = max(last_tick, tick)
+                if number % shard.total == shard.number:
+                    connections += kind != CLOSE
+                    current += -1 if kind == CLOSE else 1
+                    peak = max(peak, current)
+            events.clear()
+        duration = reader.end.get("duration_seconds", 0.0)
+        if not reader.end:  # truncated: it lasted as long as anything in it tells
+            with ProfileReader(path) as again:
+                last_tick = max([last_tick, *(block.time[-1] for block in again.blocks())])
+            duration = last_tick / TICKS_PER_SECOND
+        side = str(reader.header.get("side", "server"))
+        if side == "server" and not str(reader.header.get("source", "")).startswith("ebpf"):
+            side = "capture"
+        started = float(reader.header["started_unix"])
+        return Survey(started, duration, side, reader.rows, connections, peak, reader.complete)
 
 
 class Job(NamedTuple):
     """What every worker needs to know."""
 
     path: str
-    target: Target
+    found: Survey
     speed: float  # 0: as fast as the target answers
-    loops: Loops
+    passes: int  # 0: without end
     duration: Optional[float]
     timeout: float
     included: Tuple[str, ...]
-    share: Share  # of this machine
+    shard: Shard  # of this machine
     workers: int
-    recorded_unix: float
     start_unix: float  # about when it will start
 
 
 class Worker:
-    """A process that replays its share; talks JSON lines over two pipes."""
+    """One process of a replay: sends its shard of the requests, and tells how it goes.
 
-    def __init__(self, job: Job, index: int) -> None:
-        self.index = index
-        from_parent, self.to_worker = os.pipe()
-        self.from_worker, to_parent = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if not self.pid:
-            os.close(self.to_worker)
-            os.close(self.from_worker)
-            status = 1
-            try:
-                run_worker(job, index, from_parent, to_parent)
-                status = 0
-            finally:
-                os._exit(status)
-        os.close(from_parent)
-        os.close(to_parent)
-        self.buffer = b""
-        self.ended = False
-        self.result: Optional[Dict[str, Any]] = None
+    It sends the parent (kind, message): ("ready", None), ("progress", counts of one interval)
+    and in the end ("result", ...). The parent sends one number: when to begin, in
+    CLOCK_MONOTONIC; another, or the end of the pipe, means stop.
+    """
 
-    def tell(self, text: str) -> None:
-        """Send a line to the worker."""
-        with contextlib.suppress(OSError):
-            os.write(self.to_worker, text.encode() + b"\n")
+    REPORT_NS = NS_PER_SECOND // 5
 
-    def messages(self) -> List[Dict[str, Any]]:
-        """What came from the worker; call when its pipe can be read."""
-        data = os.read(self.from_worker, 1 << 20)
-        if not data:
-            self.ended = True
-            return []
-        *lines, self.buffer = (self.buffer + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+    def __init__(self, pipe: Any, job: Job, target: Target, index: int) -> None:
+        self._job = job
+        self._pipe = pipe
+        self._keys = KeyTexts()
+        self._counts_shared_keys = not index  # every worker numbers all keys
+        self._encoder = Encoder(job.included)
+        pace = Pace(job.speed, job.found.started_unix, job.start_unix)
+        shard = Shard(job.shard.number + job.shard.total * index, job.shard.total * job.workers)
+        loops = Loops(job.passes, job.found.duration)
+        self._timetable = Timetable(job.path, shard, self._encoder, self._keys, pace, loops)
+        self._engine = Engine(target, self._timetable.batches(), pace, job.timeout)
+        self._lateness: Counter[int] = Counter()
+        self._report_ns = 0  # when to tell the parent again
+        self._told = {"operations": 0, "hits": 0, "misses": 0, "errors": 0}
 
-    def close(self) -> None:
-        """Reap the process."""
-        os.close(self.to_worker)
-        os.close(self.from_worker)
-        os.waitpid(self.pid, 0)
+    def run(self) -> None:
+        """Its whole life."""
+        engine = self._engine
+        try:
+            engine.prime()
+            self._pipe.send(("ready", None))
+            start_ns = engine.pace.start_ns = self._pipe.recv()
+            while time.monotonic_ns() < start_ns and not self._pipe.poll(0):
+                time.sleep(min(max(start_ns - time.monotonic_ns(), 0) / NS_PER_SECOND, 0.05))
+            if start_ns:
+                engine.run(self._tick)
+            else:
+                engine.stop()
+            engine.finish(self._job.timeout, self._tick)
+        except MembenchError as error:
+            engine.fatal = error
+            engine.finish(0, self._tick)
+        self._report()
+        span, recorded_span = engine.spans()
+        result = {
+            "counts": {
+                **engine.counts(self._encoder),
+                "lateness": self._lateness,
+                "out_of_time": self._timetable.out_of_time,
+                "shared_keys": self._keys.shared if self._counts_shared_keys else 0,
+            },
+            "span": span,
+            "recorded": {"span": recorded_span},
+            "ended_by": "duration" if engine.cut_short else None,
+            "fatal": engine.fatal and [str(engine.fatal), engine.fatal.hint],
+        }
+        self._pipe.send(("result", result))
+
+    def _tick(self) -> bool:
+        """Called at each turn of the engine's loop. False: stop."""
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._report_ns:
+            if self._report_ns:
+                self._report()
+            self._report_ns = now_ns + self.REPORT_NS
+            if self._pipe.poll(0):
+                return False
+        duration = self._job.duration
+        return not duration or now_ns - self._engine.pace.start_ns < duration * NS_PER_SECOND
+
+    def _report(self) -> None:
+        """Tell what was done since the last report."""
+        self._engine.count_sent()
+        latency: Counter[int] = Counter()
+        now = dict.fromkeys(self._told, 0)
+        for form in filter(None, self._encoder.forms.values()):
+            stats = form.stats
+            latency.update(stats.fold())
+            now["operations"] += stats.operations
+            now["hits"] += stats.outcomes[HIT]
+            now["misses"] += stats.outcomes[MISS]
+            now["errors"] += sum(stats.errors.values()) + sum(stats.outcomes[n] for n in ERRORS)
+        lateness = to_histogram(self._engine.lateness)
+        self._engine.lateness.clear()
+        self._lateness.update(lateness)
+        new = {name: count - self._told[name] for name, count in now.items()}
+        self._told = now
+        self._pipe.send(("progress", {**new, "latency": latency, "lateness": lateness}))
 
 
-def run_worker(job: Job, index: int, commands: int, output: int) -> None:
-    """The worker's whole life. commands, output: file descriptors."""
+PR_SET_PDEATHSIG = 1
+
+
+def run_worker(parent: int, pipe: Any, others: Sequence[Any], arguments: Tuple[Any, ...]) -> None:
+    """What a worker process runs. others: the parent's ends of pipes, which it inherited."""
+    for other in others:  # or no worker could see that the parent ended
+        other.close()
+    if sys.platform == "linux":  # at a kill -9 of the parent, the kernel ends this process
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        return
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent decides, and tells
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -9054,112 +9222,142 @@ def run_worker(job: Job, index: int, commands: int, output: int) -> None:
             slack.write("1")
     gc.freeze()
     gc.disable()  # nothing here refers to itself; a collection would come at a bad moment
-
-    def send(message: Dict[str, Any]) -> None:
-        data = memoryview(json.dumps(message).encode() + b"\n")
-        while data:
-            data = data[os.write(output, data) :]
-
-    share = Share(job.share.part + job.share.parts * index, job.share.parts * job.workers)
-    keys = KeyTexts()
-    encoder = Encoder(job.included)
-    pace = Pace(job.speed, job.recorded_unix, job.start_unix)
-    timetable = Timetable(job.path, share, encoder, keys, pace, job.loops)
-    engine = Engine(job.target, timetable.batches(), pace, job.timeout)
-    fatal: Optional[MembenchError] = None
-    lateness: Counter[int] = Counter()
-    reporter = Reporter(engine, encoder, lateness, send, commands, job.duration)
-    try:
-        engine.prime()
-        send({"ready": True})
-        told = os.read(commands, 64).split()  # when to begin, or 0: not at all
-        pace.start_ns = int(told[-1]) if told else 0
-        if not pace.start_ns:
-            engine.stop()
-        else:
-            while time.monotonic_ns() < pace.start_ns and not reporter.stopping():
-                time.sleep(min(max((pace.start_ns - time.monotonic_ns()) / 1e9, 0), 0.05))
-            engine.run(reporter.tick)
-        wait = min(job.timeout, 1.0) if engine.stopped else job.timeout
-        engine.finish(wait, reporter.tick)
-        fatal = engine.fatal
-    except MembenchError as error:
-        fatal = error
-        engine.fatal = error
-        engine.finish(0, reporter.tick)
-    reporter.report()
-    counts = engine.counts(encoder)
-    counts["lateness"] = lateness
-    counts["out_of_time"] = timetable.out_of_time
-    counts["shared_keys"] = keys.shared if not index else 0
-    send(
-        {
-            "result": counts,
-            "spans": engine.spans(),
-            "cut_short": engine.cut_short,
-            "fatal": fatal and [str(fatal), fatal.hint],
-        }
-    )
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent ended
+        Worker(pipe, *arguments).run()
 
 
-class Reporter:
-    """Tells the parent each second what was done in it; hears when it is over."""
+def start_workers(job: Job, target: Target) -> List[Any]:
+    """Start the processes. Returns the pipes to them; they end with this process."""
+    import multiprocessing
 
-    def __init__(
-        self,
-        engine: Engine,
-        encoder: Encoder,
-        lateness: Counter[int],
-        send: Callable[[Dict[str, Any]], None],
-        commands: int,
-        duration: Optional[float],
-    ) -> None:
-        self._engine = engine
-        self._encoder = encoder
-        self._lateness = lateness
-        self._send = send
-        self._commands = commands
-        self._duration_ns = int(duration * NS_PER_SECOND) if duration else 0
-        self._next_ns = 0
-        self._before = (0, 0, 0, 0)
+    context = multiprocessing.get_context("fork")
+    pipes: List[Any] = []
+    for index in range(job.workers):
+        ours, theirs = context.Pipe()
+        pipes.append(ours)
+        arguments = (os.getpid(), theirs, pipes, (job, target, index))
+        context.Process(target=run_worker, args=arguments, daemon=True).start()
+        theirs.close()
+    return pipes
 
-    def stopping(self) -> bool:
-        """Did the parent say so, or end?"""
-        return bool(select.select((self._commands,), (), (), 0)[0])
 
-    def tick(self) -> bool:
-        """Called at each turn of the engine's loop. False: stop."""
-        now_ns = time.monotonic_ns()
-        if now_ns >= self._next_ns:
-            if self._next_ns:
-                self.report()
-            self._next_ns = now_ns + NS_PER_SECOND // 5
-            if self.stopping():
-                return False
-        started_ns = self._engine.pace.start_ns
-        return not self._duration_ns or now_ns - started_ns < self._duration_ns
+class ReplayStatus:
+    """What a replay tells while it runs: a line on a terminal."""
 
-    def report(self) -> None:
-        """What was done since the last report."""
-        self._engine.count_sent()
-        forms = [form for form in self._encoder.forms.values() if form]
-        latency: Counter[int] = Counter()
-        operations = hits = misses = errors = 0
-        for form in forms:
-            stats = form.stats
-            latency.update(stats.fold())
-            operations += stats.operations
-            errors += sum(stats.errors.values()) + sum(stats.outcomes[kind] for kind in ERRORS)
-            hits += stats.outcomes[HIT]
-            misses += stats.outcomes[MISS]
-        lateness = to_histogram(self._engine.lateness)
-        self._engine.lateness.clear()
-        self._lateness.update(lateness)
-        now = (operations, hits, misses, errors)
-        new = [after - before for after, before in zip(now, self._before)]
-        self._before = now
-        names = ("operations", "hits", "misses", "errors")
-        self._send({**dict(zip(names, new)), "latency": latency, "lateness": lateness})
+    def __init__(self, quiet: bool) -> None:
+        self._live = LiveLine(quiet)
+        self._started = self._last = time.monotonic()
+        self._counts: Dict[str, Any] = {}
+
+    def add(self, message: Dict[str, Any]) -> None:
+        """What a worker did since its last message."""
+        add_counts(self._counts, message)
+
+    def update(self) -> None:
+        """Call often; writes once a second."""
+        now = time.monotonic()
+        seconds = now - self._last
+        if seconds < LiveLine.INTERVAL:
+            return
+        self._last = now
+        counts, self._counts = self._counts, {}
+        latency = describe_histogram(counts.get("latency", {})) or {}
+        lateness = describe_histogram(counts.get("lateness", {})) or {}
+        fields = [
+            f"{now - self._started:6.0f} s",
+            f"{counts.get('operations', 0) / seconds:9,.0f} ops/s",
+            f"errors {counts.get('errors', 0):,}",
+            f"lag {lateness.get('p99', 0):,.0f} us",
+            f"p50 {latency.get('p50', 0):,.0f} us",
+            f"p99 {latency.get('p99', 0):,.0f} us",
+            f"hits {percent(ratio(counts.get('hits', 0), counts.get('misses', 0)))}",
+        ]
+        self._live.show(fields)
+
+    def clear(self) -> None:
+        """Make room for another line."""
+        self._live.clear()
+
+
+NO_RESULT: Dict[str, Any] = {"counts": {}, "span": [], "recorded": {"span": []}, "ended_by": None}
+
+
+def run_workers(
+    job: Job, target: Target, start_at: float, stop: "Stop", status: ReplayStatus
+) -> Tuple[float, List[Dict[str, Any]]]:
+    """Replay. Returns when that began, and the results.
+
+    Always returns, whatever happens to the target or to a worker.
+    """
+    import multiprocessing.connection
+
+    pipes = start_workers(job, target)
+    waiting, told = set(pipes), False
+    results: List[Dict[str, Any]] = []
+    started_unix = 0.0
+    while pipes:
+        if stop.requested and not told:
+            told = True
+            tell_workers(pipes, 0)
+        ready: List[Any] = multiprocessing.connection.wait(pipes, 0.1)
+        for pipe in ready:
+            try:
+                kind, message = pipe.recv()
+            except (EOFError, OSError):
+                pipes.remove(pipe)
+                waiting.discard(pipe)
+                continue
+            if kind == "result":
+                results.append(message)
+            elif kind == "ready":
+                waiting.discard(pipe)
+            else:
+                status.add(message)
+        if pipes and not waiting and not started_unix and not told:
+            started_unix = max(start_at, time.time() + 0.02)
+            if start_at and started_unix > start_at:
+                status.clear()
+                say(f"starting {started_unix - start_at:.1f} s after --start-at")
+            start_ns = time.monotonic_ns() + int((started_unix - time.time()) * NS_PER_SECOND)
+            tell_workers(pipes, start_ns)
+        status.update()
+    status.clear()
+    if len(results) < job.workers:
+        fatal = ["a worker process was killed", "its requests are not counted"]
+        results.append({**NO_RESULT, "fatal": fatal})
+    return started_unix, results
+
+
+def tell_workers(pipes: Iterable[Any], number: int) -> None:
+    """Send a number to all of them. See Worker."""
+    for pipe in pipes:
+        with contextlib.suppress(OSError):
+            pipe.send(number)
+
+
+def describe_replay(
+    job: Job, target: Target, started_unix: float, results: List[Dict[str, Any]]
+) -> Dict[str, Any]:
+    """What the results are about, and their counts. results: of the workers."""
+    joined = join_results(results)
+    return {
+        "membench_replay": 1,
+        "profile": job.path,
+        "target": target.name,
+        "speed": job.speed or "max",
+        "shards": [f"{job.shard.number}/{job.shard.total}"],
+        "workers": job.workers,
+        "started_unix": started_unix,
+        "duration_seconds": round(max(time.time() - started_unix, 0), 3) if started_unix else 0.0,
+        **joined,
+        "span": [round(started_unix + moment, 6) for moment in joined["span"]],
+        "recorded": {
+            "side": job.found.side,
+            "duration_seconds": round(job.found.duration, 3),
+            "operations": job.found.rows * job.passes or None,
+            **joined["recorded"],
+        },
+    }
 
 
 # ==== Commands ========================================================================
@@ -9844,40 +10042,6 @@ def compare_command_line(options: argparse.Namespace) -> int:
 # ---- replay ----
 
 
-class Survey(NamedTuple):
-    """What a profile says of itself, read without unpacking its operations."""
-
-    started_unix: float
-    duration: float
-    rows: int
-    connections: int
-    peak: int  # connections open at one time
-    complete: bool
-
-
-def survey(path: str, share: Share) -> Survey:
-    """Look through a profile quickly. Connections are those of the share."""
-    connections = current = peak = last_tick = 0
-    with ProfileReader(path) as reader:
-        events: List[Tuple[int, int, int, int]] = []
-        reader.connection_rows = events
-        for _ in chain(reader.blocks(decode=False), (None,)):
-            for tick, number, _port, kind in events:
-                last_tick = max(last_tick, tick)
-                if number % share.parts == share.part:
-                    connections += kind != CLOSE
-                    current += -1 if kind == CLOSE else 1
-                    peak = max(peak, current)
-            events.clear()
-        duration = reader.end.get("duration_seconds", 0.0)
-        if not reader.end:  # cut: it lasted as long as anything is told of
-            with ProfileReader(path) as again:
-                last_tick = max([last_tick, *(block.time[-1] for block in again.blocks())])
-            duration = last_tick / TICKS_PER_SECOND
-        started = float(reader.header["started_unix"])
-        return Survey(started, duration, reader.rows, connections, peak, reader.complete)
-
-
 def replay(options: argparse.Namespace) -> int:
     """Send a profile's requests to a target, and report.
 
@@ -9889,20 +10053,28 @@ def replay(options: argparse.Namespace) -> int:
     found = survey(path, options.shard)
     if not found.rows:
         raise MembenchError(f"{printable(path)} holds no operations", "record some traffic first")
-    target = resolve_target(options.target)
-    job = make_job(options, path, target, found)
-    if options.dry_run:
-        print_result(render_plan(job, found, options.preload))
+    job = make_job(options, path, found)
+    target = resolve_target(options.target) if options.target else None
+    if options.dry_run or target is None:
+        print_result(render_plan(job, target, options.preload))
         return 0
     with ResultFile(options.stats_json) as file:
-        confirm(options, job, found)
+        if not agreed(options, job, target):
+            say("Aborted.")
+            return 1
         raise_file_limit(math.ceil(found.peak / job.workers))
         with Stop() as stop:
-            refused = preload(job, options.quiet, stop) if options.preload else 0
-            report = replay_report(*run_workers(job, options, stop, refused, found))
-            file.write(report)
-            if report["requests"] or not report["fatal"]:
-                print_result(render_replay(report))
+            refused = preload(job, target, options.quiet, stop) if options.preload else 0
+            status = ReplayStatus(options.quiet)
+            started_unix, results = run_workers(job, target, options.start_at, stop, status)
+        about = describe_replay(job, target, started_unix, results)
+        about["counts"]["preload_refused"] = refused
+        if about["ended_by"] and stop.requested:
+            about["ended_by"] = "signal"
+        report = replay_report(about)
+        file.write(report)
+        if report["requests"] or not report["fatal"]:
+            print_result(render_replay(report))
     if report["fatal"]:
         raise MembenchError(*report["fatal"])
     if report["ended_by"] == "signal":
@@ -9912,14 +10084,18 @@ def replay(options: argparse.Namespace) -> int:
 
 def merge_command(options: argparse.Namespace) -> int:
     """Show the results of shards as one. 1 if a request failed, or a shard is missing."""
-    report = merge_replays(options.profile)
+    results = [read_results(path) for path in options.profile]
+    try:
+        report, text = merge_results(results)
+    except MALFORMED:
+        raise MembenchError("these results do not fit together", "...") from None
     with ResultFile(options.stats_json) as file:
         file.write(report)
-        print_result(render_replay(report))
+        print_result(text)
     missing = report["missing_shards"]
     if missing:
         more = f" and {len(missing) - 10:,} more" if len(missing) > 10 else ""
-        say(f"warning: results of shard {printable(', '.join(missing[:10]))}{more} are missing")
+        say(f"warning: results of shard {', '.join(missing[:10])}{more} are missing")
     return 1 if report["failed_requests"] or missing else 0
 
 
@@ -9974,65 +10150,73 @@ def resolve_target(text: str) -> Target:
     return Target(found[0][0], found[0][4], text)
 
 
-def make_job(options: argparse.Namespace, path: str, target: Target, found: Survey) -> Job:
+def make_job(options: argparse.Namespace, path: str, found: Survey) -> Job:
     """The options as the workers need them."""
-    workers = options.workers or len(os.sched_getaffinity(0))
-    start_unix = options.start_at or time.time()
+    workers = options.workers or usable_cpus()
     return Job(
-        path,
-        target,
-        options.speed,
-        Loops(options.loop_mode, found.duration),
-        options.duration,
-        options.timeout,
-        tuple(options.include),
-        options.shard,
-        max(min(workers, found.connections), 1),
-        found.started_unix,
-        start_unix,
+        path=path,
+        found=found,
+        speed=options.speed,
+        passes=options.loop_mode,
+        duration=options.duration,
+        timeout=options.timeout,
+        included=tuple(options.include),
+        shard=options.shard,
+        workers=max(min(workers, found.connections), 1),
+        start_unix=options.start_at or time.time(),
     )
 
 
-def confirm(options: argparse.Namespace, job: Job, found: Survey) -> None:
-    """Say what will be done; ask, unless --yes. Exits with 1 if it is refused."""
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def agreed(options: argparse.Namespace, job: Job, target: Target) -> bool:
+    """Say what will be done; ask, unless --yes. Raises MembenchError if nobody can be asked."""
     what = (
-        f"replaying {printable(job.path)}: {found.connections:,} connections to "
-        f"{printable(job.target.name)}, whose items are written, changed and deleted"
+        f"replaying {printable(job.path)}: {job.found.connections:,} connections to "
+        f"{printable(target.name)}, whose items are written, changed and deleted"
     )
     if options.yes:  # nothing is asked of the target then: not one request but the recorded
         if not options.quiet:
             say(what)
-        return
+        return True
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
         raise MembenchError(
-            f"a replay writes to {printable(job.target.name)}",
+            f"a replay writes to {printable(target.name)}",
             "no terminal to confirm on; use --yes",
         )
-    holds = describe_items(job.target)
-    what += f"; it {holds}" if holds else ""
-    write_stderr(f"membench: {what}.\nGo on? [y/N] ")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        say("Aborted.")
-        raise SystemExit(1)
+    write_stderr(f"membench: {what}; it {describe_target(target)}.\nGo on? [y/N] ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 STATS_SECONDS = 2.0
 
 
-def describe_items(target: Target) -> str:
-    """How many items a target holds, in words; "" if it does not tell."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        with socket.socket(target.family, socket.SOCK_STREAM) as link:
-            link.settimeout(STATS_SECONDS)
-            link.connect(target.address)
+def describe_target(target: Target) -> str:
+    """What a target is found to be: what follows "it". Asks for its stats."""
+    line = b""
+    try:
+        with target.connect(STATS_SECONDS) as link:
             link.sendall(b"stats\r\n")
             replies = link.makefile("rb")
             for _ in range(1000):
-                words = replies.readline(4096).split()
-                if words[1] == b"curr_items":
+                line = replies.readline(4096)
+                words = line.split()
+                if words[:2] == [b"STAT", b"curr_items"]:
                     items = int(words[2])
                     return f"holds {items:,} items now" if items else "holds no items now"
-    return ""
+                if words[:1] != [b"STAT"]:
+                    break
+    except OSError as error:
+        return f"cannot be asked for its stats: {error.strerror or error}"
+    except (ValueError, IndexError):
+        pass
+    answer = f"answers {printable(repr(line[:60])[1:])}" if line else "closes the connection"
+    return f"is no memcached that tells its stats: it {answer}"
 
 
 SPARE_FILES = 32  # what a worker has open besides its connections
@@ -10044,28 +10228,28 @@ def raise_file_limit(connections: int) -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        if hard != resource.RLIM_INFINITY and hard < wanted:
-            with contextlib.suppress(OSError, ValueError):  # root may
-                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
-                return
-            raise MembenchError(
-                f"{connections:,} connections per process exceed the limit of {hard:,} open files "
-                f"(RLIMIT_NOFILE)",
-                "raise it with ulimit -n, use more --workers, or split the replay with --shard",
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:  # root may raise the hard limit, too
+        enough = hard == resource.RLIM_INFINITY or hard >= wanted
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard if enough else wanted))
+    except (OSError, ValueError):
+        raise MembenchError(
+            f"{connections:,} connections per process exceed the limit of {hard:,} open files "
+            f"(RLIMIT_NOFILE)",
+            "raise it with ulimit -n, use more --workers, or split the replay with --shard",
+        ) from None
 
 
-def preload(job: Job, quiet: bool, stop: Stop) -> int:
+def preload(job: Job, target: Target, quiet: bool, stop: Stop) -> int:
     """Store what the recorded server held. Returns how many values were refused."""
-    items = Preload(job.path, job.share, KeyTexts()).items()
+    items = Preload(job.path, job.shard, KeyTexts()).items()
     wanted = takewhile(lambda _: not stop.requested, items)
     try:
-        stored, refused = store_all(job.target, wanted, job.timeout)
+        stored, refused = store_all(target, wanted, job.timeout)
     except OSError as error:
         raise MembenchError(
-            f"cannot fill {printable(job.target.name)}: {error.strerror or error}",
+            f"cannot fill {printable(target.name)}: {error.strerror or error}",
             "check the target; nothing was replayed",
         ) from None
     if not quiet:
@@ -10073,160 +10257,23 @@ def preload(job: Job, quiet: bool, stop: Stop) -> int:
     return refused
 
 
-def run_workers(
-    job: Job, options: argparse.Namespace, stop: Stop, refused: int, found: Survey
-) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """Start the workers, show how it goes, add up what they counted.
-
-    Returns what the result is about, and the counts. Always returns, whatever happens
-    to the target or to a worker.
-    """
-    workers = [Worker(job, index) for index in range(job.workers)]
-    live = ReplayStatus(options.quiet)
-    waiting = set(range(job.workers))
-    fatal: Optional[List[str]] = None
-    started_unix, stopped = 0.0, False
-    while not all(worker.ended for worker in workers):
-        if stop.requested and not stopped:
-            stopped = True
-            for worker in workers:
-                worker.tell("0")
-        open_pipes = {worker.from_worker: worker for worker in workers if not worker.ended}
-        for pipe in select.select(list(open_pipes), (), (), 0.1)[0]:
-            worker = open_pipes[pipe]
-            for message in worker.messages():
-                fatal = fatal or message.get("fatal")
-                if "result" in message:
-                    worker.result = message
-                elif "ready" in message:
-                    waiting.discard(worker.index)
-                else:
-                    live.add(message)
-            if worker.ended:
-                waiting.discard(worker.index)
-        if not waiting and not started_unix and not stopped:
-            started_unix = max(options.start_at or 0, time.time() + 0.02)
-            if options.start_at and started_unix > options.start_at:
-                say(f"starting {started_unix - options.start_at:.1f} s after --start-at")
-            start_ns = time.monotonic_ns() + int((started_unix - time.time()) * NS_PER_SECOND)
-            for worker in workers:
-                worker.tell(str(start_ns))
-        live.update()
-    live.clear()
-    seconds = max(time.time() - started_unix, 0) if started_unix else 0.0
-    for worker in workers:
-        worker.close()
-    results = [worker.result for worker in workers if worker.result]
-    if len(results) < len(workers):
-        fatal = fatal or ["a worker process was killed", "its requests are not counted"]
-    counts: Dict[str, Any] = {}
-    for result in results:
-        add_counts(counts, result["result"])
-    counts.setdefault("preload_refused", refused)
-    about = {
-        **describe_replay(job, found, started_unix, results, stop.requested),
-        "duration_seconds": round(seconds, 3),
-        "fatal": fatal,
-    }
-    return about, {**EMPTY_COUNTS, **counts}
-
-
-def describe_replay(
-    job: Job, found: Survey, started_unix: float, results: List[Dict[str, Any]], signalled: bool
-) -> Dict[str, Any]:
-    """What the results are about. results: of the workers, see run_worker."""
-    sent, recorded = (join_spans(result["spans"][i] for result in results) for i in (0, 1))
-    cut_short = any(result["cut_short"] for result in results)
-    return {
-        "membench_replay": 1,
-        "profile": job.path,
-        "target": job.target.name,
-        "speed": job.speed or "max",
-        "shards": [f"{job.share.part}/{job.share.parts}"],
-        "workers": job.workers,
-        "started_unix": started_unix,
-        "span": [round(started_unix + moment, 6) for moment in sent],
-        "ended_by": ("signal" if signalled else "duration") if cut_short else None,
-        "recorded": {
-            "duration_seconds": round(found.duration, 3),
-            "operations": found.rows * job.loops.times or None,
-            "span": recorded,
-        },
-    }
-
-
-EMPTY_COUNTS: Dict[str, Any] = {
-    "commands": {},
-    "connections": 0,
-    "connection_failures": {},
-    "bytes_sent": 0,
-    "bytes_received": 0,
-    "not_sent": 0,
-    "waited_ns": 0,
-    "skipped": {},
-    "lateness": {},
-}
-
-
-class ReplayStatus:
-    """A line each second on a terminal: what was done in it."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._live = LiveLine(quiet)
-        self._started = self._last = time.monotonic()
-        self._counts: Dict[str, Any] = {}
-
-    def add(self, message: Dict[str, Any]) -> None:
-        """A worker's report."""
-        add_counts(self._counts, message)
-
-    def update(self) -> None:
-        """Call often; writes once a second."""
-        now = time.monotonic()
-        seconds = now - self._last
-        if seconds < LiveLine.INTERVAL:
-            return
-        self._last = now
-        counts, self._counts = self._counts, {}
-        latency = describe_histogram(counts.get("latency", {})) or {}
-        lateness = describe_histogram(counts.get("lateness", {})) or {}
-        fields = [
-            f"{now - self._started:6.0f} s",
-            f"{counts.get('operations', 0) / seconds:9,.0f} ops/s",
-            f"errors {counts.get('errors', 0):,}",
-            f"late {lateness.get('p99', 0):,.0f} us",
-            f"p50 {latency.get('p50', 0):,.0f} us",
-            f"p99 {latency.get('p99', 0):,.0f} us",
-            f"hits {percent(ratio(counts.get('hits', 0), counts.get('misses', 0)))}",
-        ]
-        self._live.show(fields)
-
-    def clear(self) -> None:
-        """Nothing is left on the line."""
-        self._live.clear()
-
-
-def render_plan(job: Job, found: Survey, with_preload: bool) -> str:
+def render_plan(job: Job, target: Optional[Target], with_preload: bool) -> str:
     """What a replay would send, how long it takes, what it needs: --dry-run."""
-    keys = KeyTexts()
-    encoder = Encoder(job.included)
-    pace = Pace(job.speed, job.recorded_unix, job.start_unix)
-    once = Loops(1, found.duration)
-    timetable = Timetable(job.path, job.share, encoder, keys, pace, once)
+    found, keys, encoder = job.found, KeyTexts(), Encoder(job.included)
+    pace = Pace(job.speed, found.started_unix, job.start_unix)
+    timetable = Timetable(job.path, job.shard, encoder, keys, pace, Loops(1, found.duration))
     requests: Counter[str] = Counter()
     sent_bytes = writes = 0
-    for batches in timetable.batches():
-        for batch in batches:
-            writes += batch.kind == SEND
-            requests.update(expect[0].name for expect in batch.expects)
-            for part in batch.parts:
-                late = type(part) is Late
-                sent_bytes += len(part.before) + len(part.after) + 8 if late else len(part)
+    for batch in chain.from_iterable(timetable.batches()):
+        writes += batch.kind == SEND
+        requests.update(expect[0].name for expect in batch.expects)
+        for part in batch.parts:
+            late = type(part) is Late
+            sent_bytes += len(part.before) + len(part.after) + 8 if late else len(part)
     seconds = found.duration / job.speed if job.speed else None
-    times = job.loops.times
-    passes = "without end" if not times else "once" if times == 1 else f"{times} times"
+    passes = {0: "without end", 1: "once"}.get(job.passes, f"{job.passes} times")
     lines = [
-        f"{printable(job.path)} to {printable(job.target.name)}: nothing was sent",
+        f"{printable(job.path)}: a dry run, which sends none of it",
         f"  requests     {sum(requests.values()):,} in {writes:,} writes, "
         f"{human_bytes(sent_bytes)}",
         *(f"    {printable(name):<10} {count:,}" for name, count in requests.most_common()),
@@ -10238,16 +10285,17 @@ def render_plan(job: Job, found: Survey, with_preload: bool) -> str:
     ]
     for name, count in sorted(encoder.skipped.items()):
         lines.append(f"  skipped      {printable(name)} {count:,}")
-    holds = describe_items(job.target)
-    if holds:
-        lines.append(f"  the target   {holds}")
+    if target:
+        lines.append(f"  the target   {printable(target.name)} {describe_target(target)}")
+    else:
+        lines.append("  the target   no target was given, so nothing was asked")
     if with_preload:
-        stored = [size for _, size in Preload(job.path, job.share, KeyTexts()).items()]
+        stored = [size for _, size in Preload(job.path, job.shard, KeyTexts()).items()]
         lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
     if keys.shared:
         lines.append(f"  short keys   {keys.shared:,} may collide with another key")
     if not found.complete:
-        lines.append("  the profile is truncated; everything up to the cut is replayed")
+        lines.append("  the profile is truncated: up to its last complete block is replayed")
     return "\n".join(lines)
 
 
@@ -10561,19 +10609,24 @@ def add_replay_arguments(commands: Any) -> None:
     add(
         "--shard",
         type=shard,
-        default=Share(0, 1),
+        default=Shard(0, 1),
         metavar="I/N",
         help="this is machine I (from 0) of N: replay its share of the connections",
     )
     add(
         "--start-at",
         type=moment,
+        default=0.0,
         metavar="TIME",
         help="start at this time: 2027-01-01T12:00:00Z, or Unix seconds",
     )
     add("--stats-json", metavar="FILE", help="write the results, with histograms, to FILE")
-    add("--merge", action="store_true", help="no replay: merge the results of shards")
-    add("--dry-run", action="store_true", help="print what would be sent, and what that needs")
+    add("--merge", action="store_true", help="no replay: show the results of shards as one")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="say what would be sent and what it needs; of a --target, only ask for its stats",
+    )
     add("-y", "--yes", action="store_true", help="do not ask before writing to the target")
     add("-q", "--quiet", action="store_true", help="print only results and errors")
     sub.set_defaults(run=replay, parser=sub)
@@ -10588,6 +10641,8 @@ def finish_replay_options(parser: argparse.ArgumentParser, options: argparse.Nam
     if len(options.profile) != 1 or options.profile == ["-"]:
         parser.error("replay takes one profile, and it must be a file")
     if not options.target:
+        if options.dry_run:
+            return
         parser.error("replay needs --target HOST:PORT or unix:PATH")
     host, _, port = options.target.rpartition(":")
     if not host or not (host == "unix" or (port.isdigit() and 0 < int(port) < 65536)):
@@ -10614,11 +10669,10 @@ def loop_mode(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{printable(text)!r} is not once, times:N or infinite")
 
 
-def shard(text: str) -> Share:
+def shard(text: str) -> Shard:
     """An argparse type: I/N, I from 0 to N - 1."""
-    index, _, count = text.partition("/")
-    if index.isdigit() and count.isdigit() and int(index) < int(count):
-        return Share(int(index), int(count))
+    with contextlib.suppress(ValueError):
+        return parse_shard(text)
     raise argparse.ArgumentTypeError(f"{printable(text)!r} is not I/N with I from 0 to N-1")
 
 

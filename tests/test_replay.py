@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import pytest
 from live import (
@@ -68,12 +68,14 @@ def make_profile(
     seconds: float = 1.0,
     events: Sequence[Tuple[float, int, int]] = (),
     started_unix: float = 1_700_000_000.0,
+    latency_ns: int = 50_000,
+    **header: Any,
 ) -> Path:
     """A profile of these operations. events: (seconds, connection, kind)."""
     writer = membench.Matcher(lambda row: None, lambda *event: None, b"s" * 32)
     opened = {row[1] for row in rows} - {event[1] for event in events}
     with membench.ProfileWriter(str(path)) as profile:
-        profile.start({**HEADER, "started_unix": started_unix}, 0)
+        profile.start({**HEADER, "started_unix": started_unix, **header}, 0)
         for number in sorted(opened):
             profile.add_connection(0, number, 11211, membench.OPEN)
         for at, number, kind in events:
@@ -81,7 +83,7 @@ def make_profile(
         for at, number, form, outcome, batch, key, size, exptime in rows:
             code = writer._encode_key(key) if key else 0
             profile.add(
-                (int(at * 1e9), 50_000, number, form, outcome, batch, 0, code, size, exptime)
+                (int(at * 1e9), latency_ns, number, form, outcome, batch, 0, code, size, exptime)
             )
             if profile.is_due():
                 profile.flush(membench.Ledger())
@@ -174,7 +176,7 @@ def test_a_replay_is_the_same_traffic(speed: str, tmp_path: Path) -> None:
         record(first, server, lambda: run_clients(server))
     with Memcached() as target:
         # Filled before it is recorded, so that the recording holds the replay alone.
-        items = membench.Preload(str(first), membench.Share(0, 1), membench.KeyTexts()).items()
+        items = membench.Preload(str(first), membench.Shard(0, 1), membench.KeyTexts()).items()
         address = membench.Target(socket.AF_INET, (LOOPBACK, target.port), "")
         assert membench.store_all(address, items, 5) == (16, 0)
         exchange(target.control, b"get nothing\r\n", b"END\r\n")
@@ -271,6 +273,61 @@ def test_results_that_do_not_belong_together(tmp_path: Path) -> None:
     assert twice.stdout == ""
     other = run("replay", "--merge", str(profile))
     assert (other.returncode, "does not hold the results" in other.stderr) == (1, True)
+
+
+def variations(value: Any) -> Iterator[Any]:
+    """A JSON value with one part of it replaced by each kind of value, or taken out."""
+    for other in (None, True, -1, 1.5, 1e400, 10**30, "", "x", "0/0", [], [[]], {}, {"x": {}}):
+        if type(other) is not type(value) or other != value:
+            yield other
+    if isinstance(value, dict):
+        for name, part in value.items():
+            rest = {key: one for key, one in value.items() if key != name}
+            yield rest
+            yield {**rest, "x": part}
+            yield from ({**value, name: other} for other in variations(part))
+    if isinstance(value, list):
+        for place, part in enumerate(value):
+            yield value[:place] + value[place + 1 :]
+            yield from ([*value[:place], other, *value[place + 1 :]] for other in variations(part))
+
+
+def test_malformed_results_give_one_clear_line(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(10))
+    with Memcached() as target:
+        good = replay(profile, target.port)
+    small = {name: good[name] for name in good if name not in ("commands", "latency_us")}
+    path = tmp_path / "b.json"
+    refused = taken = 0
+    for bad in variations(small):
+        path.write_text(json.dumps(bad))
+        try:
+            results = membench.read_results(str(path))
+        except membench.MembenchError as error:
+            refused += 1
+            assert str(error) == f"{path} does not hold the results of a replay" and error.hint
+            continue
+        taken += 1
+        try:
+            membench.merge_results([results, {**good, "shards": ["1/2"]}])
+        except (membench.MembenchError, *membench.MALFORMED):
+            pass
+    assert refused > 500 and taken > 100
+    for text in ("", "{", "[" * 100_000, "1" * 10_000, '{"membench_replay": 1}', "\xff"):
+        path.write_bytes(text.encode("latin-1"))
+        done = run("replay", "--merge", str(path))
+        assert done.returncode == 1
+        assert (
+            "does not hold the results of a replay" in done.stderr
+            and "Traceback" not in done.stderr
+        )
+        assert len(done.stderr.splitlines()) == 2
+    path.write_text(json.dumps({**good, "shards": []}))
+    done = run("replay", "--merge", str(path))
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 2), done.stderr
+    path.write_text(json.dumps({**good, "shards": ["0/1000000000000"]}))
+    done = run("replay", "--merge", str(path))
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 2), done.stderr
 
 
 def test_missing_shards_are_named(tmp_path: Path) -> None:
@@ -687,11 +744,71 @@ def test_a_target_that_is_no_memcached(tmp_path: Path) -> None:
     with Bad(talk_rubbish) as target:
         done = run("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}", "--yes")
     assert done.returncode == 1
-    rows = done.stdout.split("Latency")[1].splitlines()[1:]
-    assert [row.split()[:2] for row in rows] == [
-        *(["get", "-"], ["recorded", "50.0"]),
-        *(["all", "-"], ["recorded", "50.0"]),
-    ]
+    own, recorded = latencies(done.stdout)
+    assert own == [["get", "-"], ["all", "-"]]
+    assert recorded == [["get", "50.0"], ["all", "50.0"]]
+
+
+def latencies(output: str) -> List[List[List[str]]]:
+    """The tables of latencies in a report: of each row the name and the median."""
+    tables = [part for part in output.split("\n\n") if " (us)\n" in part]
+    return [[row.split()[:2] for row in table.splitlines()[2:]] for table in tables]
+
+
+@pytest.mark.parametrize(
+    ("header", "title"),
+    [
+        ({}, "Recorded in the server, from reading a request to writing its answer (us)"),
+        ({"side": "server"}, "Recorded in the server, from reading a request"),
+        ({"side": "server", "source": "packet:eth0"}, "Recorded between packets, where they"),
+    ],
+)
+def test_latencies_from_different_sides_are_not_set_side_by_side(
+    header: Dict[str, str], title: str, tmp_path: Path
+) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(20, seconds=0.1), **header)
+    with Memcached() as target:
+        done = run("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}", "--yes")
+    assert done.returncode == 0, done.stderr
+    own, recorded = latencies(done.stdout)
+    assert [name for name, _ in own] == ["get", "all"] and ["get", "-"] not in own
+    assert recorded == [["get", "50.0"], ["all", "50.0"]]
+    assert "\nLatency at this client, network and both kernels included (us)\n" in done.stdout
+    assert f"\n{title}" in done.stdout
+    assert max(map(len, done.stdout.splitlines()[1:])) <= 80
+
+
+def test_latencies_of_clients_are_set_side_by_side(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(20, seconds=0.1), side="client")
+    with Memcached() as target:
+        done = run("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}", "--yes")
+    assert done.returncode == 0, done.stderr
+    (table,) = latencies(done.stdout)
+    assert [row[0] for row in table] == ["get", "recorded", "all", "recorded"]
+    assert table[1][1] == table[3][1] == "50.0" != table[0][1]
+    assert "\nLatency at this client, and at the recorded ones (us)\n" in done.stdout
+
+
+def test_latencies_that_were_not_recorded_are_not_shown(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(20, seconds=0.1), latency_ns=0)
+    with Memcached() as target:
+        done = run("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert len(latencies(done.stdout)) == 1
+
+
+def test_a_few_late_rows_are_not_worth_a_note(tmp_path: Path) -> None:
+    """A quiet request may stand in a profile long after its time: when it was known to be one."""
+    profile = make_profile(tmp_path / "a.profile", gets(4000, seconds=0.4))
+    with Memcached() as target:
+        report = replay(profile, target.port, "--speed", "max")
+    for out_of_time, noted in ((0, False), (4, False), (40, True)):
+        report["counts"]["out_of_time"] = out_of_time
+        path = tmp_path / "edited.json"
+        path.write_text(json.dumps(report))
+        done = run("replay", "--merge", str(path))
+        assert done.returncode == 0, done.stderr
+        assert ("\nNote           40 requests" in done.stdout) == ("Note" in done.stdout) == noted
 
 
 def test_a_connection_is_closed_when_its_last_answer_is_there(tmp_path: Path) -> None:
@@ -821,6 +938,68 @@ def test_ctrl_c_ends_the_filling_too(tmp_path: Path) -> None:
     assert found["cmd_get"] == before
 
 
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    """Even if that was killed with -9, and whatever they are doing: here, standing still."""
+    profile = make_profile(tmp_path / "a.profile", gets(60_000, 40, 60.0), 60.0)
+    with Memcached() as target:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "-q"),
+                *("--target", f"{LOOPBACK}:{target.port}", "--workers", "12"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        wait_until("requests", lambda: target.stats()["cmd_get"] > 100)
+        workers = children(process.pid)
+        try:
+            for worker in workers:
+                freeze(worker)
+            process.kill()
+            process.wait(PATIENCE_SECONDS)
+            wait_until("the workers to end", lambda: not any(map(is_running, workers)), 20)
+        finally:
+            for worker in workers:
+                with contextlib.suppress(OSError):
+                    os.kill(worker, signal.SIGKILL)
+    assert len(workers) == 12
+
+
+def is_running(pid: int) -> bool:
+    """Is there such a process, and no zombie?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_worker_inherits_no_pipe_of_another(tmp_path: Path) -> None:
+    """Else no worker would see that the parent has ended, while another lives."""
+    profile = make_profile(tmp_path / "a.profile", gets(60_000, 40, 60.0), 60.0)
+    with Memcached() as target:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "-q"),
+                *("--target", f"{LOOPBACK}:{target.port}", "--workers", "4"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            wait_until("requests", lambda: target.stats()["cmd_get"] > 100)
+            owned = [socket_pairs(worker) for worker in children(process.pid)]
+        finally:
+            process.kill()
+            process.wait(PATIENCE_SECONDS)
+    assert [len(ends) for ends in owned] == [1, 1, 1, 1]
+
+
+def socket_pairs(pid: int) -> Set[str]:
+    """The socket pairs that a process has an end of, but those of its standard streams."""
+    connections = Path(f"/proc/{pid}/net/tcp").read_text()
+    entries = [entry for entry in Path(f"/proc/{pid}/fd").iterdir() if int(entry.name) > 2]
+    ends = [end for end in map(os.readlink, entries) if end.startswith("socket:")]
+    return {end for end in ends if end.partition("[")[2].rstrip("]") not in connections}
+
+
 # ---- Limits ----
 
 
@@ -929,7 +1108,7 @@ def test_preload_stores_what_was_there(tmp_path: Path) -> None:
     sizes = dict(
         (key, size)
         for key, size in membench.Preload(
-            str(profile), membench.Share(0, 1), membench.KeyTexts()
+            str(profile), membench.Shard(0, 1), membench.KeyTexts()
         ).items()
     )
     assert sorted(sizes.values()) == [10, 10, 10, 11, 20, 77, 123]
@@ -943,7 +1122,7 @@ def test_preload_in_slices_is_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     profile = str(make_profile(tmp_path / "a.profile", rows))
 
     def items() -> List[Tuple[bytes, int]]:
-        share = membench.Share(0, 1)
+        share = membench.Shard(0, 1)
         return sorted(membench.Preload(profile, share, membench.KeyTexts()).items())
 
     whole = items()
@@ -964,6 +1143,7 @@ def test_dry_run_sends_nothing(tmp_path: Path) -> None:
     for text in ("100 in 100 writes", "flush_all 1", "connections  5", "1s", "1 values"):
         assert text in done.stdout, done.stdout
     assert "holds" not in done.stdout
+    assert f"the target   {target} cannot be asked for its stats: Connection refused" in done.stdout
     with Memcached() as server, server.connect() as connection:
         for _ in range(2):
             options = ("--target", f"{LOOPBACK}:{server.port}", "--dry-run")
@@ -973,6 +1153,22 @@ def test_dry_run_sends_nothing(tmp_path: Path) -> None:
             exchange(connection, b"set a 0 0 1\r\nx\r\n", b"STORED\r\n")
         assert items == 1
         assert server.stats()["cmd_get"] == 0
+
+
+def test_a_dry_run_tells_what_is_there(tmp_path: Path) -> None:
+    profile = make_profile(tmp_path / "a.profile", gets(10))
+    with Bad(talk_rubbish) as target:
+        options = ("--target", f"{LOOPBACK}:{target.port}", "--dry-run")
+        done = run("replay", str(profile), *options)
+    assert done.returncode == 0, done.stderr
+    assert "is no memcached that tells its stats: it answers 'HTTP/1.1 400 Bad" in done.stdout
+    with Bad(lambda connection: connection.close()) as target:
+        options = ("--target", f"{LOOPBACK}:{target.port}", "--dry-run")
+        done = run("replay", str(profile), *options)
+    assert "is no memcached" in done.stdout or "cannot be asked" in done.stdout, done.stdout
+    done = run("replay", str(profile), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "no target was given" in done.stdout and "10 in 10 writes" in done.stdout
 
 
 def test_nobody_to_agree(tmp_path: Path) -> None:
@@ -1019,6 +1215,9 @@ def test_a_terminal_is_asked(answer: bytes, sent: int, status: int, tmp_path: Pa
     assert os.waitstatus_to_exitcode(ended) == status
     assert (b"ops/s" in shown) == bool(sent)  # the line of each second
     assert (b"Aborted." in shown) == (status == 1)
+    # The line of each second stays one line, and does not wrap.
+    live = [part for part in shown.split(b"\r") if b"ops/s" in part]
+    assert not any(b"\n" in part or len(part) > 80 + len(b"\x1b[K") for part in live)
 
 
 @pytest.mark.parametrize(
