@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 # membench. `make` lists the targets. Nothing needs to be built to use the tool:
 # membench.py carries its compiled kernel programs.
 
@@ -46,7 +47,7 @@ endef
 
 .NOTPARALLEL:
 .PHONY: help demo test test-kernels test-pythons fuzz bench lint size rebuild-bpf check-bpf
-.PHONY: deps-run deps-bpf deps-test packages-test root clean
+.PHONY: deps-run deps-bpf deps-test packages-test root dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
@@ -111,8 +112,12 @@ $(READY): tests/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-clean: ## remove .venv and caches; profiles stay
-	rm -rf $(VENV) $(FUZZ_VENV) .mypy_cache .pytest_cache .ruff_cache
+dist: ## write membench.py and its SHA-256 to dist/, for copying to servers
+	install -D membench.py dist/membench.py
+	cd dist && sha256sum membench.py > membench.py.sha256 && cat membench.py.sha256
+
+clean: ## remove .venv, caches and what was built; profiles stay
+	rm -rf $(VENV) $(FUZZ_VENV) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 root:

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """membench: what a memcached server really does.
 
 Records live memcached traffic at the sockets with eBPF, or from packets where that
@@ -95,7 +96,9 @@ try:
 except ImportError:  # not on Windows, where capture files and profiles are read all the same
     pwd = resource = None  # type: ignore[assignment]
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
+# How the user calls it: as pip installs it, or by the name of the file, as all texts here do.
+PROGRAM = "membench" if os.path.basename(sys.argv[0]) == "membench" else "membench.py"
 
 # ==== Constants and errors ============================================================
 
@@ -179,7 +182,7 @@ def print_result(text: str) -> None:
 
 def say(text: str) -> None:
     """A line for the user. Results go to stdout, everything else here."""
-    text = f"membench: {printable(text)}"
+    text = f"membench: {printable(text)}".replace("membench.py ", PROGRAM + " ")
     columns = columns_of(sys.stderr)
     if len(text) >= columns > 0:
         text = textwrap.fill(
@@ -484,6 +487,15 @@ class Libbpf:
                 "install libbpf 0.3 or later (Debian: libbpf0 or libbpf1)",
             ) from None
         self.set_print(self._print)
+
+    @property
+    def version(self) -> str:
+        """Its version as it tells it, which older ones do not."""
+        with contextlib.suppress(AttributeError):
+            tell = self._c.libbpf_version_string
+            tell.restype = ctypes.c_char_p
+            return str(tell().decode())[1:]
+        return "older than 0.6"
 
     @staticmethod
     def _load() -> ctypes.CDLL:
@@ -9755,7 +9767,7 @@ def summarize(
     if not matcher.operations:
         say("nothing was recorded: " + explain_silence(watched, matcher))
     if profile.path != "-":
-        say(f"next: {os.path.basename(sys.argv[0])} analyze {printable(profile.path)}")
+        say(f"next: {PROGRAM} analyze {printable(profile.path)}")
     report = matcher.ledger.report()
     kernel = report["kernel"]
     line = "coverage " + loss_line(report)
@@ -10352,16 +10364,36 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
 
+    def format_help(self) -> str:
+        return super().format_help().replace("membench.py ", PROGRAM + " ")
+
+
+class VersionAction(argparse.Action):
+    """--version: membench's, Python's, the kernel's and libbpf's."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        try:
+            libbpf = Libbpf().version
+        except SourceError:
+            libbpf = "not found"
+        print_result(
+            f"membench {VERSION}\nPython {platform.python_version()}\n"
+            f"{platform.system()} {platform.release()} ({platform.machine()})\nlibbpf {libbpf}"
+        )
+        parser.exit()
+
 
 def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     """The finished options. Exits with 2 and one line on a mistake, with 0 on --help."""
     parser = Parser(
-        prog="membench.py",
+        prog=PROGRAM,
         description="Record, analyze, compare and replay live memcached traffic.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"membench {VERSION}")
+    parser.add_argument(
+        "--version", action=VersionAction, nargs=0, help="print what a bug report needs, and exit"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_record_arguments(commands)
     add_analyze_arguments(commands)

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """All that membench costs and how fast it is, measured here: sudo make bench
 
 Figures that are compared were measured in turn in one run; the table has their median and

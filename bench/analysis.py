@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """How fast profiles are analyzed, and how large they are: sudo bench/analysis.py
 
 Analysis of 1 and 10 million operations (--full: 50 too), beside awk that counts commands,

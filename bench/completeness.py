@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """What is lost at the most that this machine can drive: sudo bench/completeness.py
 
 Server, load and recorder share all CPUs. What was recorded is compared with memcached's own

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """What the recorder's Python costs an operation: sudo bench/core.py
 
 A real recording is kept in memory as batches of the ring; its steps are timed apart, with

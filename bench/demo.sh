@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
 # A memcached of its own, some seconds of traffic, a recording, the report.
 # `sudo make demo` runs it. All that it makes is gone when it ends, however it ends.
 set -euo pipefail

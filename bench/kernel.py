@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """What recording costs in the kernel: sudo bench/kernel.py
 
 Run time of each kernel program (kernel.bpf_stats_enabled, which adds some tens of

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """How fast capture files are read: sudo bench/packets.py
 
 A capture of memcaslap's traffic, repeated until it is large, is read by membench and by

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """How well membench replays: bench/replay.py
 
 timing       how late requests are sent at --speed 1 of 5,000 operations/s, and the

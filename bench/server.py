@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """What recording costs a server, beside other tools: sudo bench/server.py
 
 memcached is pinned to one CPU, the load to another; what watches runs where it likes. Under

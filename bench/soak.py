@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """Mixed traffic for minutes, as much as the machine can drive: sudo bench/soak.py --minutes 10
 
 Text, meta and binary clients at once, against one memcached; all of it recorded. Prints the

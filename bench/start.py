@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """How long it takes to begin and to end: sudo bench/start.py"""
 
 from __future__ import annotations

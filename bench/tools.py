@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """What the benchmarks share: servers, loads, tools that are measured, CPU readings, figures.
 
 Everything runs on loopback, against servers that are started here and end here. CPU of a

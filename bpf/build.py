@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """Build bpf/programs.bpf.o from bpf/programs.bpf.c, and put it into membench.py.
 
     bpf/build.py            compile, write the object and the generated block

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Capture files for the tests: written by tcpdump, taken apart, damaged, put together again."""
 
 from __future__ import annotations

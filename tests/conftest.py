@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """What all tests need: root, the kernel's tracing file system, and that nothing outlives them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Conversations with memcached: what is sent, what comes back, what membench must make of it.
 
 CASES covers every command of the classic text and the meta protocol, and each answer that it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Real servers and real recorders for the tests; each ends what it started, by its pid."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """The Python matrix: the tests that do not need the kernel, on each Python from 3.9 on.
 
     sudo make test-pythons
@@ -32,6 +33,7 @@ NEEDS_KERNEL = (
     "test_clients.py",
     "test_faults.py",
     "test_hostile.py",
+    "test_package.py",
     "test_packets.py",
     "test_privilege.py",
     "test_record.py",

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """How long membench.py is: `make size`; with --check, an error if something is too long.
 
 Lines are those that somebody wrote and has to read: blank lines and comments count, the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Analysis: the report is what counting the operations one by one gives, however it is counted.
 
 `Plain` counts rows in the plainest way. The report must be the same to the letter, on profiles

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The binary protocol: every opcode, pipelined, cut anywhere, quiet or not; equal to stats."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The kernel programs: their layout, their build, and what of a value they copy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Capture files: every format and link layer, cut, shuffled, damaged, mutated."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Clients and servers of other makers, recorded live: equal to memcached's own `stats`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Comparing profiles: the same traffic is the same, anything else is told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """What can go wrong around a recorder, and what must hold all the same."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The fuzzers' inputs, and simple mutations of them. `make fuzz` looks for new ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Clients, files and names that want to do harm."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Live packets, of real servers and clients, checked against the server's own stats."""
 
 from __future__ import annotations

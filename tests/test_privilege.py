@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """What a recorder may do while it records, and what it needs in order to begin."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The profile: what is written is read back, and no file makes the reader fail or invent.
 
 Blocks are taken apart here by the description in membench.py alone, not by its reader.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Parsers and matching: bytes of real conversations in, exactly the right operations out.
 
 Whatever is done to the bytes on their way: cut anywhere, partly missing, joined in their

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Recording a real memcached with real clients, checked against the server's own stats."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Replaying: the same traffic reaches another server, and what goes wrong is told.
 
 The targets are real: memcached, and small servers that misbehave in one way each.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Errors, signals, sudden death, and what is left behind."""
 
 from __future__ import annotations

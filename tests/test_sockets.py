@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Every side and kind of socket: clients, Unix sockets, containers, TLS, UDP."""
 
 from __future__ import annotations

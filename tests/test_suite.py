@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The tests themselves: however a run of them ends, nothing that it started is left."""
 
 from __future__ import annotations

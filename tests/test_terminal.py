@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """What a terminal shows while membench works, as the terminal shows it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """tshark's memcache dissector as a second opinion on captures of text traffic.
 
 Nobody of this project wrote it, and it shares no code with membench: where both count

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Nothing that the tests start outlives them, however they end: not even after kill -9.
 
 A run of the tests writes a token into its environment. Whatever it starts inherits that, also

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Fuzz one target, guided by coverage: run.py TARGET [libFuzzer's options]
 
     make fuzz                                      # all targets, some time each

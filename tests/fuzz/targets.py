@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """What is fuzzed, and what must hold for any input.
 
 Each target takes bytes from anywhere. It may end in the one error that its reader is allowed

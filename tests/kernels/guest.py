@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
 """What runs on each kernel: record a real memcached with each hook, and compare with `stats`.
 
     guest.py HOOK[,HOOK]... [--old-meta] [--set-clock]

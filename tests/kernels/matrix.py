@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
 """The kernel matrix: membench on the kernels of several distributions, and on this one.
 
     sudo make test-kernels
