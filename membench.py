@@ -50,6 +50,7 @@ import contextlib
 import ctypes
 import datetime
 import errno
+import functools
 import gc
 import hashlib
 import heapq
@@ -116,11 +117,25 @@ NO_SIZE = 0xFFFFFFFF  # the value size of an operation that moved no value
 
 
 class MembenchError(Exception):
-    """What went wrong, and in `hint` what to do about it. Ends the program, status 1."""
+    """What went wrong, and in `hint` what to do about it. Ends the program."""
+
+    status = 1  # the program's exit status
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class UsageError(MembenchError):
+    """The command line cannot be understood."""
+
+    status = 2
+
+
+class NothingRecorded(MembenchError):
+    """A recording is over, and there was nothing in it."""
+
+    status = 4
 
 
 class SourceError(MembenchError):
@@ -227,6 +242,26 @@ class LiveLine:
         """Make room for another line."""
         if self.is_on:
             write_stderr("\r\x1b[K")
+
+
+# ==== System calls ====================================================================
+
+
+def call_libc(name: str, *arguments: Any) -> None:
+    """Call a function of the C library that returns 0. Raises OSError if it does not."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    if function(*arguments):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def prctl(option: int, argument: int) -> None:
+    """Change something about this process; see prctl(2)."""
+    call_libc("prctl", option, *map(ctypes.c_ulong, (argument, 0, 0, 0)))
+
+
+def capset(header: bytes, capabilities: bytes) -> None:
+    """Set the capabilities of a thread; see capset(2)."""
+    call_libc("capset", header, capabilities)
 
 
 # ==== Records =========================================================================
@@ -903,7 +938,7 @@ def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
     return segments, position
 
 
-# ---- Whose sockets are they? ----
+# ---- Socket ownership ----
 
 TCP_LISTEN = "0A"
 TCP_ESTABLISHED = "01"
@@ -966,7 +1001,7 @@ def with_port(address: str, port: int) -> str:
 
 
 def socket_inodes(pid: Any) -> Set[str]:
-    """The sockets that a process holds. Raises OSError if it may not be looked into."""
+    """The sockets that a process holds. Raises OSError if they may not be listed."""
     inodes = set()
     for fd in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
@@ -1065,7 +1100,7 @@ class ServerNames:
         return with_port(address, port) if address else f"?:{port}"
 
 
-# ---- eBPF: putting in order what the kernel programs cannot ----
+# ---- Reordering eBPF events ----
 
 
 class UnixConnections:
@@ -1251,6 +1286,7 @@ class EbpfSource:
     def __init__(
         self,
         ports: Sequence[int],
+        *,
         interface: Optional[str] = None,
         hook: str = "auto",
         responses: bool = True,
@@ -1444,9 +1480,12 @@ CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
 
 
 def effective_capabilities() -> int:
-    """This process's capabilities, a bit for each."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        return int(next(line for line in status if line.startswith("CapEff:"))[7:], 16)
+    """This process's capabilities, a bit for each. Raises SourceError without /proc."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return int(next(line for line in status if line.startswith("CapEff:"))[7:], 16)
+    except OSError:
+        raise SourceError("/proc is not mounted", "mount -t proc proc /proc") from None
 
 
 def missing_capabilities() -> List[str]:
@@ -1458,7 +1497,7 @@ def missing_capabilities() -> List[str]:
     return [name for name, bit in wanted.items() if not effective >> bit & 1]
 
 
-def how_to_get_rights() -> str:
+def how_to_get_privileges() -> str:
     """What to do about missing capabilities."""
     if os.geteuid() == 0:  # root of a container, most likely
         return "root lacks them here: grant them to the container, or run on the host"
@@ -1476,7 +1515,7 @@ def require_bpf() -> None:
     if missing:
         raise SourceError(
             f"recording with eBPF needs root (missing: {', '.join(missing)})",
-            how_to_get_rights(),
+            how_to_get_privileges(),
         )
     if not os.path.exists("/sys/kernel/btf/vmlinux"):
         raise SourceError(
@@ -1512,13 +1551,26 @@ def network_namespace(pid: int) -> int:
     try:
         return os.stat(f"/proc/{pid}/ns/net").st_ino
     except PermissionError:
-        raise SourceError(
-            f"permission denied for process {pid}", "run it again with sudo"
-        ) from None
+        raise not_permitted(pid) from None
     except OSError:
         raise SourceError(
             f"there is no process {pid}", "membench.py check lists memcached processes"
         ) from None
+
+
+def not_permitted(pid: int, otherwise: str = "") -> SourceError:
+    """The error that a process's files in /proc may not be read."""
+    hint = "run it again with sudo"
+    if not os.geteuid():
+        hint = "this root may not either: membench needs CAP_SYS_PTRACE in the process's container"
+    return SourceError(f"permission denied for process {pid}", hint + otherwise)
+
+
+def interface_names() -> List[str]:
+    """The network interfaces of this machine."""
+    with contextlib.suppress(OSError, AttributeError):
+        return [name for _, name in socket.if_nameindex()]
+    return []
 
 
 def interface_index(name: str) -> int:
@@ -1526,7 +1578,7 @@ def interface_index(name: str) -> int:
     try:
         return socket.if_nametoindex(name)
     except OSError:
-        names = ", ".join(name for _, name in socket.if_nameindex())
+        names = ", ".join(interface_names())
         raise SourceError(
             f"there is no network interface {printable(name)}", f"there are: {names}"
         ) from None
@@ -2519,16 +2571,6 @@ def packet_counters(reassembler: Reassembler) -> Dict[str, int]:
     }
 
 
-def is_capture(path: str) -> bool:
-    """Is there a file of this name that begins as a capture does?"""
-    with contextlib.suppress(OSError, ValueError):
-        if stat.S_ISREG(os.stat(path).st_mode):
-            with open(path, "rb") as file:
-                magic = file.read(4)
-            return magic in PCAP_MAGICS or magic == PCAPNG_MAGIC
-    return False
-
-
 # ---- Live packets ----
 
 # From the kernel's if_packet.h, if_ether.h, socket.h and filter.h.
@@ -2891,7 +2933,7 @@ def require_packets() -> None:
         )
     if not effective_capabilities() >> CAP_NET_RAW & 1:
         raise SourceError(
-            "capturing packets needs root (missing: CAP_NET_RAW)", how_to_get_rights()
+            "capturing packets needs root (missing: CAP_NET_RAW)", how_to_get_privileges()
         )
 
 
@@ -5117,7 +5159,7 @@ class ProfileWriter:
         self.written_bytes = 0
         self.latency_p99_ns = 0  # of the operations written last
         self._owner = owner  # (uid, gid) that the file is given to; None: whose process it is
-        self._path_until_start = output
+        self._replaced: Optional[bytearray] = None  # see _create
         self._started = False
         self._rows: List[Any] = []  # one Operation after the other, not as tuples
         self._connections: List[Tuple[int, int, int, int, int]] = []
@@ -5148,27 +5190,28 @@ class ProfileWriter:
                         f"{printable(output)} exists",
                         "choose another name, or overwrite it with --force",
                     )
-                # The old file stays until the new recording has begun.
-                self._path_until_start = f"{output}.{os.getpid()}.new"
-            return self._create_file(self._path_until_start)
+                return self._open_existing(output)
+            return os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             hint = "choose another path"
-            if error.errno == errno.ENOENT:
+            if not os.path.isdir(os.path.dirname(output) or "."):
                 hint = "create the directory first"
             raise ProfileError(
                 f"cannot write {printable(output)}: {error.strerror}", hint
             ) from None
 
-    def _create_file(self, path: str) -> int:
-        """A new file that only its owner can read or write."""
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            if self._owner:
-                os.fchown(fd, *self._owner)
-        except OSError:
-            os.close(fd)
-            os.unlink(path)
-            raise
+    def _open_existing(self, output: str) -> int:
+        """Keep the old file until there are rows to put in its place.
+
+        By then this process may have no privilege to rename a file in that folder. So the file
+        is overwritten, and what comes before the first rows waits in _replaced.
+        """
+        fd = os.open(output, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            os.close(fd)  # it could be a link that somebody made to a file that is not theirs
+            raise ProfileError(f"{printable(output)} has another name", "choose another one")
+        self._replaced = bytearray()
         return fd
 
     def __enter__(self) -> "ProfileWriter":
@@ -5176,25 +5219,24 @@ class ProfileWriter:
 
     def __exit__(self, *_exception: object) -> None:
         os.close(self._fd)
-        if not self._started and self.path != "-":
+        if not self._started and self.path != "-" and self._replaced is None:
             with contextlib.suppress(OSError):
-                os.unlink(self._path_until_start)
+                os.unlink(self.path)
 
     def start(self, header: Dict[str, Any], start_ns: int) -> None:
         """Write the header. start_ns: CLOCK_MONOTONIC, the zero of the profile's times."""
         self._start_ns = start_ns
         self._flushed_at = time.monotonic()
-        self._write_all(_FILE_HEADER.pack(MAGIC, FORMAT_VERSION))
-        self._write_json(b"H", header)
-        if self._path_until_start != self.path:
-            os.fsync(self._fd)
+        if self.path != "-":
             try:
-                os.rename(self._path_until_start, self.path)
+                os.fchown(self._fd, *(self._owner or (os.geteuid(), os.getegid())))
+                os.fchmod(self._fd, 0o600)
             except OSError as error:
                 raise ProfileError(
-                    f"cannot replace {printable(self.path)}: {error.strerror}",
-                    "choose another name",
+                    f"cannot own {printable(self.path)}: {error.strerror}", "choose another path"
                 ) from None
+        self._write_all(_FILE_HEADER.pack(MAGIC, FORMAT_VERSION))
+        self._write_json(b"H", header)
         self._started = True
 
     def add_connection(
@@ -5234,10 +5276,22 @@ class ProfileWriter:
             self._write_operations(rows[first : first + block])
         if rows or connections:
             self._write_json(b"L", ledger.report(final=False))
+            self._replace()
 
-    def finish(self, ledger: Ledger, end: Dict[str, Any]) -> None:
-        """Write the rest and the end."""
+    def _replace(self) -> None:
+        """Put what waits in _replaced in the place of the old file."""
+        if self._replaced is not None:
+            new, self._replaced = self._replaced, None
+            self.written_bytes = 0
+            self._write_all(new)
+            os.ftruncate(self._fd, self.written_bytes)
+
+    def finish(self, ledger: Ledger, end: Dict[str, Any], keep_old: bool = False) -> None:
+        """Write the rest and the end; keep_old: but no end alone in the place of an old file."""
         self.flush(ledger)
+        if self._replaced is not None and keep_old:
+            return
+        self._replace()
         self._write_json(b"L", ledger.report())
         self._write_json(b"E", end)
         with contextlib.suppress(OSError):  # a pipe cannot be synchronised
@@ -5313,7 +5367,11 @@ class ProfileWriter:
         checksum = zlib.crc32(payload, zlib.crc32(kind))
         self._write_all(_BLOCK_HEADER.pack(kind, len(payload), checksum) + payload)
 
-    def _write_all(self, data: bytes) -> None:
+    def _write_all(self, data: Union[bytes, bytearray]) -> None:
+        if self._replaced is not None:
+            self._replaced += data
+            self.written_bytes += len(data)
+            return
         view = memoryview(data)
         try:
             while view:
@@ -9372,7 +9430,7 @@ def describe_replay(
     }
 
 
-# ==== Commands ========================================================================
+# ==== Recording =======================================================================
 
 
 class Stop:
@@ -9395,98 +9453,243 @@ class Stop:
             signal.signal(number, handler)
 
     def _request(self, number: int, _frame: Any) -> None:
-        if self.requested:  # asked twice: do not wait for who reads our pipe
+        if self.requested:  # asked twice: do not wait for the reader of our pipe
             raise KeyboardInterrupt
         self.requested, self.number = True, number
 
 
-class Status:
-    """What a recording tells while it runs: one line on a terminal, hints anywhere."""
-
-    HINT_AFTER = 5.0  # seconds without traffic
-
-    def __init__(self, matcher: Matcher, profile: ProfileWriter, source: Source, quiet: bool):
-        self._matcher = matcher
-        self._profile = profile
-        self._source = source
-        self._quiet = quiet
-        self._live = LiveLine(quiet)
-        self._started = self._shown_at = time.monotonic()
-        self._before = (0, 0, 0, 0)
-        self._hinted = False
-
-    def update(self, watched: "Watched") -> None:
-        """Call often; does its work once a second."""
-        now = time.monotonic()
-        passed = now - self._shown_at
-        if passed < LiveLine.INTERVAL:
-            return
-        self._shown_at = now
-        matcher = self._matcher
-        matcher.ledger.kernel = self._source.counters()
-        if self._live.is_on:
-            self._live.show(self._fields(now - self._started, passed))
-        if not self._hinted and not self._quiet and now - self._started >= self.HINT_AFTER:
-            self._hinted = True
-            if not matcher.operations:
-                self.clear()
-                say("no memcached traffic so far: " + explain_silence(watched, matcher))
-
-    def _fields(self, elapsed: float, passed: float) -> List[str]:
-        """What happened since the last call, `passed` seconds ago, and in all."""
-        matcher, kernel = self._matcher, self._matcher.ledger.kernel
-        moved_bytes = kernel.get("recv_bytes", 0) + kernel.get("send_bytes", 0)
-        now = (matcher.operations, matcher.hits, matcher.misses, moved_bytes)
-        operations, hits, misses, moved = (new - old for new, old in zip(now, self._before))
-        self._before = now
-        lost = kernel.get("dropped_bytes", 0) + matcher.ledger.lost_bytes
-        p99_us = f"{self._profile.latency_p99_ns / 1000:,.0f}" if operations else "-"
-        return [
-            f"{elapsed:4.0f} s",
-            f"{operations / passed:7,.0f} ops/s",
-            f"lost {human_bytes(lost):<5}",
-            f"hits {hit_ratio(hits, misses):>6}",
-            f"all {hit_ratio(matcher.hits, matcher.misses):>6}",
-            f"p99 {p99_us:>6} us",
-            f"{moved / passed / 1e6:7,.1f} MB/s",
-            f"conns {matcher.open_count:,}",
-            f"file {human_bytes(self._profile.written_bytes)}",
-        ]
-
-    def clear(self) -> None:
-        """Make room for another line."""
-        self._live.clear()
+# ---- Which memcached? ----
 
 
-def hit_ratio(hits: int, misses: int) -> str:
-    """98.7%, or - for none."""
-    return f"{hits / (hits + misses):.1%}" if hits + misses else "-"
+class Server(NamedTuple):
+    """A memcached process."""
+
+    pid: int
+    ports: List[int]  # TCP ports it listens on
+    unix_paths: List[str]  # Unix sockets it is bound to
 
 
-# ---- Rights and priority ----
+def find_servers() -> List[Server]:
+    """The memcached processes of this machine whose sockets this process may list."""
+    servers = []
+    for name in process_numbers():
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/comm", "rb") as file:
+                if file.read().strip() == b"memcached":
+                    servers.append(listening_places(int(name)))
+    return servers
+
+
+def process_numbers() -> List[str]:
+    """All processes, as /proc lists them."""
+    with contextlib.suppress(OSError):
+        return list(filter(str.isdigit, os.listdir("/proc")))
+    return []
+
+
+def listening_places(pid: int) -> Server:
+    """Where a process listens. Raises OSError if its sockets may not be listed."""
+    inodes = socket_inodes(pid)
+    ports = {s.local_port for s in tcp_sockets(pid, TCP_LISTEN) if s.inode in inodes}
+    paths = {path for inode, path in unix_sockets(pid) if path and inode in inodes}
+    return Server(pid, sorted(ports), sorted(paths))
+
+
+def listened_ports() -> Set[int]:
+    """The ports that anything listens on, in each network namespace that may be read."""
+    ports: Set[int] = set()
+    seen = set()
+    for pid in ["self", *process_numbers()]:
+        with contextlib.suppress(OSError):
+            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
+            if namespace not in seen:
+                seen.add(namespace)
+                ports.update(s.local_port for s in tcp_sockets(pid, TCP_LISTEN))
+    return ports
+
+
+def is_unix_socket(path: str) -> bool:
+    """Is there such a socket? @NAME is in the abstract namespace."""
+    if path.startswith("@"):
+        return any(bound == path for _, bound in unix_sockets("self"))
+    with contextlib.suppress(OSError):
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    return False
+
+
+def bound_unix_path(path: str, servers: List[Server]) -> str:
+    """The address that one of the servers has bound for this path, as the kernel knows it.
+
+    It is another one if the server gave a relative path, or lives in a container that sees
+    the socket elsewhere.
+    """
+    if path.startswith("@"):
+        return path
+    with contextlib.suppress(OSError):
+        wanted = os.stat(path)
+        for server in servers:
+            for bound in server.unix_paths:
+                root = f"/proc/{server.pid}/{'root' if bound.startswith('/') else 'cwd/'}"
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.stat(root + bound), wanted):
+                        return bound
+    return os.path.abspath(path)
+
+
+class Watched(NamedTuple):
+    """What is recorded, and why that in words."""
+
+    ports: List[int]
+    unix_path: str  # "": TCP
+    side: str  # server or client
+    pid: int  # 0: any process
+    why: str
+    servers: List[Server]  # those that ran when the recording began
+    absent: str  # what was not there then, in words
+
+    @property
+    def where(self) -> str:
+        """port 11211; the Unix socket /run/memcached.sock"""
+        if self.unix_path:
+            return f"the Unix socket {printable(self.unix_path)}"
+        return ports_text(self.ports)
+
+
+def choose_watched(options: argparse.Namespace) -> Watched:
+    """What to watch, from the options and from what runs here."""
+    kind, place = options.source
+    side, pid = options.side, options.pid or 0
+    servers = find_servers()  # without privileges they could not be found later
+    ports: List[int] = []
+    path = absent = ""
+    if place.startswith("unix:"):
+        path = place[len("unix:") :]
+        why = "its clients" if side == "client" else "its server"
+        if not is_unix_socket(path):
+            absent = f"there is no Unix socket {printable(path)}"
+    else:
+        ports, why = choose_ports(options.port, kind, side, pid, servers)
+        why = f"clients of {why}" if side == "client" else why
+        if kind != "file" and side == "server":
+            unserved = sorted(set(ports) - listened_ports())
+            absent = f"nothing listens on {ports_text(unserved)}" if unserved else ""
+    why += f", process {pid} alone" if pid else ""
+    return Watched(ports, path, side, pid, why, servers, absent)
+
+
+def choose_ports(
+    asked: Optional[List[int]], kind: str, side: str, pid: int, servers: List[Server]
+) -> Tuple[List[int], str]:
+    """The ports to watch, and why those in words."""
+    if asked:
+        ports = sorted(set(asked))
+        return ports, ports_text(ports)
+    if kind == "file":  # what runs on this machine says nothing about a capture
+        return [DEFAULT_PORT], f"port {DEFAULT_PORT} (the default)"
+    if pid and side == "server":
+        return own_ports(pid)
+    ports = sorted({port for server in servers for port in server.ports})
+    if ports:
+        return ports, f"{ports_text(ports)} (where memcached listens)"
+    return [DEFAULT_PORT], f"port {DEFAULT_PORT} (no memcached found here; the default)"
+
+
+def own_ports(pid: int) -> Tuple[List[int], str]:
+    """The ports of one process. Raises SourceError if it has none."""
+    network_namespace(pid)  # says why, if there is no such process
+    try:
+        server = listening_places(pid)
+    except OSError:
+        raise not_permitted(pid, ", or give a --port") from None
+    if server.ports:
+        return server.ports, f"{ports_text(server.ports)} (where it listens)"
+    paths = server.unix_paths
+    raise SourceError(
+        f"process {pid} does not listen on a TCP port",
+        f"record ebpf:unix:{printable(paths[0])}" if paths else "give another --pid, or a --port",
+    )
+
+
+def ports_text(ports: Sequence[int]) -> str:
+    """port 11211; ports 11211, 11212"""
+    return ("port " if len(ports) == 1 else "ports ") + ", ".join(map(str, ports))
+
+
+def explain_silence(watched: Watched, matcher: Matcher) -> str:
+    """Why nothing may have been recorded, from what this machine shows."""
+    kernel, where = matcher.ledger.kernel, watched.where
+    if matcher.ledger.tls_connections:
+        return f"the traffic on {where} is TLS, which membench cannot decrypt"
+    if kernel.get("recv_bytes"):
+        return (
+            f"{kernel['recv_bytes']:,} bytes arrived on {where}, but no memcached command was "
+            "found in them. Is it another service?"
+        )
+    if kernel.get("udp_datagrams"):
+        return "there was only UDP traffic, which membench does not parse"
+    paths = sorted({path for server in watched.servers for path in server.unix_paths})
+    served = sorted({port for server in watched.servers for port in server.ports})
+    if watched.unix_path and not is_unix_socket(watched.unix_path):
+        if paths:
+            return f"memcached listens on {printable(', '.join(paths))} here, not on {where}"
+        return f"there is no Unix socket {printable(watched.unix_path)}"
+    if watched.unix_path:
+        return f"no traffic was seen on {where}"
+    if served and not set(served) & set(watched.ports):
+        return (
+            f"memcached listens on {ports_text(served)} here, not on {where}. "
+            f"Try --port {served[0]}"
+        )
+    return explain_silent_ports(watched, bool(served), paths)
+
+
+def explain_silent_ports(watched: Watched, served: bool, paths: List[str]) -> str:
+    """As explain_silence, for TCP. served: a memcached listens on one of the ports watched.
+
+    paths: the Unix sockets where a memcached listens.
+    """
+    ports, where = watched.ports, watched.where
+    clients = any(s.remote_port in ports for s in tcp_sockets("self", TCP_ESTABLISHED))
+    if watched.side == "client":
+        if clients:
+            return f"no traffic was seen from the clients of {where}"
+        return f"nothing here is connected to {where}. Is another --port meant?"
+    if not served and clients:
+        return (
+            "this machine has clients of that port, but no server. Record on the server, "
+            "or record these clients with --side client"
+        )
+    if not served and paths:
+        return f"memcached listens on a Unix socket. Try ebpf:unix:{printable(paths[0])}"
+    if not any(s.local_port in ports for s in tcp_sockets("self", TCP_LISTEN)):
+        return f"nothing listens on {where} here. Check --port and the machine"
+    return f"no traffic was seen on {where}, where a server listens"
+
+
+# ---- Privileges and priority ----
 #
-# Rights are needed to create the file, to load and attach the kernel programs, and to open
-# a packet socket. Ring, counters, socket and file are open by then, and what is open can be
-# used and closed by anybody. So all rights are given up, for good, before anything that a
-# client sent is looked at.
+# Privileges are needed to create the file, to load and attach the kernel programs, and to
+# open a packet socket. Ring, counters, socket and file are open by then, and need none to be
+# used and closed. So all privileges are dropped, irrevocably, before anything that a client
+# sent is looked at.
 
 CAP_SETGID, CAP_SETUID = 6, 7
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
-_CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)  # version 3, of this process
-_NO_CAPABILITIES = bytes(24)  # effective, permitted, inheritable; twice
+CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)  # version 3, of this process
+NO_CAPABILITIES = bytes(24)  # effective, permitted, inheritable; twice
 OOM_FIRST = "1000"  # oom_score_adj: the first to be killed
 
 
 class User(NamedTuple):
-    """Who a recording runs as, once it runs."""
+    """Who a recording runs as after setup."""
 
     uid: int
     gid: int
-    owner: Optional[Tuple[int, int]]  # whom the profile is given to; None: it stays as it is
+    owner: Optional[Tuple[int, int]]  # who then owns the profile; None: it stays as it is
 
 
 def choose_user(asked: Optional[str]) -> Optional[User]:
-    """The user to become: the one asked for, or who called sudo, or for root itself nobody.
+    """The user to run as after setup: the one asked for, who called sudo, or nobody.
 
     None: this process stays who it is, because it is not root, or is root in a container
     that may not change users. Raises MembenchError if it cannot be the user asked for.
@@ -9526,21 +9729,12 @@ def find_user(name: str, may_change: bool) -> Optional[User]:
     return None
 
 
-def give_up_rights(user: Optional[User]) -> None:
-    """Become that user, without any capability or group, and with no way back."""
+def drop_privileges(user: Optional[User]) -> None:
+    """Become that user, irrevocably without any capability or supplementary group."""
     if sys.platform != "linux":
         return
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def call(name: str, *arguments: Any) -> None:
-        if getattr(libc, name)(*arguments):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-    def prctl(option: int, argument: int) -> None:
-        call("prctl", option, *map(ctypes.c_ulong, (argument, 0, 0, 0)))
-
     try:
-        prctl(PR_SET_NO_NEW_PRIVS, 1)  # nothing that it could start gives rights back
+        prctl(PR_SET_NO_NEW_PRIVS, 1)  # no program that it could start gives privileges back
         if user:
             with contextlib.suppress(OSError):  # at the end of the kernel's list, or no right to
                 for capability in range(64):
@@ -9548,7 +9742,7 @@ def give_up_rights(user: Optional[User]) -> None:
             os.setgroups([])
             os.setresgid(user.gid, user.gid, user.gid)
             os.setresuid(user.uid, user.uid, user.uid)
-        call("capset", _CAPABILITY_HEADER, _NO_CAPABILITIES)
+        capset(CAPABILITY_HEADER, NO_CAPABILITIES)
     except OSError as error:
         raise MembenchError(
             f"cannot drop root's privileges: {error.strerror}",
@@ -9556,7 +9750,7 @@ def give_up_rights(user: Optional[User]) -> None:
         ) from None
 
 
-def give_way(niceness: int) -> None:
+def lower_priority(niceness: int) -> None:
     """Let the server have the CPU, and live, when there is not enough for both."""
     if hasattr(os, "nice"):
         os.nice(niceness)
@@ -9564,72 +9758,87 @@ def give_way(niceness: int) -> None:
         file.write(OOM_FIRST)
 
 
+# ---- record ----
+
+POLL_MS, POLL_MS_MAX = 10, 100
+SEGMENTS_AT_ONCE = 100
+LOST_SHARE_MAX = 0.01  # a recording that lost more is called incomplete
+
+
 def record(options: argparse.Namespace) -> int:
-    """Record until the duration is over or somebody stops it; then summarize."""
-    watched = choose_watched(options)
-    user = choose_user(options.user)
+    """Record until the duration is over or somebody stops it; then summarize.
+
+    Raises NothingRecorded, unless --allow-empty; with --strict, MembenchError if too much
+    was lost. The profile is whole in both cases.
+    """
+    user, watched = choose_user(options.user), choose_watched(options)
+    secret = options.salt or read_salt(options.salt_file)
     owner = user.owner if user else None
-    secret = options.salt or os.urandom(32)
     with Stop() as stop, ProfileWriter(options.output, options.force, owner) as profile:
         with open_source(options, watched) as source:
             started_ns, started_unix = wait_for_start(source, stop)
             header = describe_recording(options, source, watched, secret, started_unix)
             profile.start(header, started_ns)
-            give_way(options.nice)
-            give_up_rights(user)
+            lower_priority(options.nice)
+            drop_privileges(user)
+            responses = not options.no_responses
             matcher = Matcher(
-                profile.add,
-                profile.add_connection,
-                secret,
-                not options.no_responses,
-                source.reads,
-                source.server,
+                profile.add, profile.add_connection, secret, responses, source.reads, source.server
             )
-            status = Status(matcher, profile, source, options.quiet)
-            gc.freeze()  # nearly nothing that a recording makes is in a cycle: look seldom
-            gc.set_threshold(100_000)
-            if not options.quiet:
-                what = f"{source.name} with the {source.hook} hook, {watched.why}"
-                say(f"recording {what}; Ctrl-C ends it")
-                if watched.unserved:
-                    say(f"nothing listens on {ports_text(watched.unserved)} yet: waiting")
-            wait_ms = POLL_MS
-            while not stop.requested and not is_over(source, started_ns, options.duration):
-                segments = source.read(wait_ms)
-                if segments is None:
-                    break
-                wait_ms = next_wait_ms(wait_ms, len(segments))
+            status = Status(watched, matcher, profile, source, quiet=options.quiet)
+            for segments in live_segments(source, stop, started_ns, options.duration):
                 take_in(segments, source, matcher, profile)
-                status.update(watched)
+                status.update()
             duration_ns = source.now() - started_ns
             source.stop()
             drain(source, matcher, profile)
             matcher.ledger.kernel = source.counters()
-        duration = duration_ns / NS_PER_SECOND
-        profile.finish(matcher.ledger, {"duration_seconds": duration})
-        status.clear()
-        if not options.quiet:
-            summarize(matcher, profile, duration, watched)
-        for remark in source.remarks:
-            say(remark)
+        empty = not matcher.operations and not options.allow_empty
+        profile.finish(matcher.ledger, {"duration_seconds": duration_ns / NS_PER_SECOND}, empty)
+    status.finish(duration_ns / NS_PER_SECOND)
+    if empty:
+        raise NothingRecorded(
+            f"nothing was recorded: {explain_silence(watched, matcher)}",
+            "with --allow-empty this is no error",
+        )
+    if options.strict and lost_much(matcher.ledger.report()):
+        raise MembenchError("more than 1 % of the traffic was lost", "see --ring-size and --nice")
     return 0
 
 
-POLL_MS, POLL_MS_MAX = 10, 100
-SEGMENTS_AT_ONCE = 100
+SALT_FILE_MAX = 1 << 16
 
 
-def next_wait_ms(wait_ms: int, came: int) -> int:
-    """How long to wait so that about SEGMENTS_AT_ONCE come, after so many came in wait_ms.
+def parse_salt(text: str) -> bytes:
+    """An argparse type: 8 to 64 bytes in hexadecimal."""
+    with contextlib.suppress(ValueError):
+        if 8 <= len(bytes.fromhex(text)) <= 64:
+            return bytes.fromhex(text)
+    raise argparse.ArgumentTypeError("a salt has 16 to 128 hexadecimal digits")
 
-    To wake up costs as much as some dozens of segments. But what waits longer is worked off at
-    one go, which can be in the way of the server.
+
+def read_salt(path: Optional[str]) -> bytes:
+    """The secret in a file, or on stdin for -, in hexadecimal; without a path, a new one.
+
+    Raises MembenchError, which does not tell what the file holds.
     """
-    return min(max(wait_ms * SEGMENTS_AT_ONCE // max(came, 1), POLL_MS), POLL_MS_MAX)
+    if path is None:
+        return os.urandom(32)
+    try:
+        with open(0 if path == "-" else path, encoding="ascii", errors="replace") as file:
+            return parse_salt(file.read(SALT_FILE_MAX).strip())
+    except OSError as error:
+        raise MembenchError(
+            f"cannot read {printable(path)}: {error.strerror}", "give a file that holds a salt"
+        ) from None
+    except argparse.ArgumentTypeError as error:
+        raise MembenchError(
+            f"{printable(path)} holds no salt: {error}", "openssl rand -hex 32 makes one"
+        ) from None
 
 
 def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:
-    """See Source.started; now, if somebody ends the recording before it began."""
+    """When the recording began, as Source.started; now, if it was ended before it began."""
     while not stop.requested:
         start = source.started(POLL_MS)
         if start:
@@ -9637,9 +9846,26 @@ def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:
     return source.now(), time.time()
 
 
-def is_over(source: Source, started_ns: int, duration: Optional[float]) -> bool:
-    """Has the recording lasted as long as was asked for, in the source's own time?"""
-    return duration is not None and source.now() - started_ns >= duration * NS_PER_SECOND
+def live_segments(
+    source: Source, stop: Stop, started_ns: int, duration: Optional[float]
+) -> Iterator[List[Segment]]:
+    """Batches of segments until the duration is over, a signal came, or the file ended.
+
+    How long to wait for the next batch is chosen so that about SEGMENTS_AT_ONCE come: to wake
+    up costs as much as some dozens of segments. But what waits longer is worked off at one
+    go, which can be in the way of the server.
+    """
+    gc.freeze()  # nearly nothing that a recording makes is in a cycle: look seldom
+    gc.set_threshold(100_000)
+    end_ns = math.inf if duration is None else started_ns + duration * NS_PER_SECOND
+    wait_ms = POLL_MS
+    while not stop.requested and source.now() < end_ns:
+        segments = source.read(wait_ms)
+        if segments is None:
+            break
+        wait_ms = wait_ms * SEGMENTS_AT_ONCE // max(len(segments), 1)
+        wait_ms = min(max(wait_ms, POLL_MS), POLL_MS_MAX)
+        yield segments
 
 
 def take_in(
@@ -9664,22 +9890,23 @@ def drain(source: Source, matcher: Matcher, profile: ProfileWriter) -> None:
     matcher.finish()
 
 
-def open_source(options: argparse.Namespace, watched: "Watched") -> Source:
+def open_source(options: argparse.Namespace, watched: Watched) -> Source:
     """The source that the user named; with none named, eBPF, or else packets."""
-    kind, interface = options.source
-    ports = watched.ports
+    kind, place = options.source
+    interface = None if place == "any" or watched.unix_path else place
+    ring_mib = options.ring_size or 64
     if kind == "file":
-        return CaptureSource(interface, ports)
+        return CaptureSource(place, watched.ports)
     if kind == "packet":
-        return PacketSource(ports, named_interface(interface), options.ring_size or 64)
+        return PacketSource(watched.ports, interface, ring_mib)
     try:
-        return open_ebpf(options, watched, named_interface(interface))
+        return open_ebpf(options, watched, interface, ring_mib)
     except SourceError as error:
         if kind != "auto":
             raise
         ebpf_error = error
     try:
-        source = PacketSource(ports, None, options.ring_size or 64)
+        source = PacketSource(watched.ports, None, ring_mib)
     except SourceError as error:
         raise SourceError(
             f"neither eBPF nor packet capture works here: {ebpf_error}; {error}",
@@ -9690,13 +9917,8 @@ def open_source(options: argparse.Namespace, watched: "Watched") -> Source:
     return source
 
 
-def named_interface(name: str) -> Optional[str]:
-    """None stands for all of them."""
-    return None if name == "any" or name.startswith("unix:") else name
-
-
 def open_ebpf(
-    options: argparse.Namespace, watched: "Watched", interface: Optional[str]
+    options: argparse.Namespace, watched: Watched, interface: Optional[str], ring_mib: int
 ) -> EbpfSource:
     """Record at the sockets."""
     image = None
@@ -9709,21 +9931,22 @@ def open_ebpf(
                 f"cannot read {printable(options.bpf_object)}: {error.strerror}",
                 "give an object file such as bpf/programs.bpf.o",
             ) from None
+    path = watched.unix_path
     source = EbpfSource(
         watched.ports,
-        interface,
-        options.hook,
-        not options.no_responses,
-        options.ring_size or 64,
-        image,
-        options.verbose,
-        watched.side,
-        watched.pid,
-        watched.unix_path,
-        bound_unix_path(watched.unix_path, watched.servers) if watched.unix_path else "",
+        interface=interface,
+        hook=options.hook,
+        responses=not options.no_responses,
+        ring_mib=ring_mib,
+        image=image,
+        verbose=options.verbose,
+        side=watched.side,
+        pid=watched.pid,
+        unix_path=path,
+        bound_path=bound_unix_path(path, watched.servers) if path else "",
     )
     for server in watched.servers:
-        for port in server.ports:  # learns their names while it may look into them
+        for port in server.ports:  # learns their names while it may look
             source.server(port, server.pid, 0, b"")
     return source
 
@@ -9731,7 +9954,7 @@ def open_ebpf(
 def describe_recording(
     options: argparse.Namespace,
     source: Source,
-    watched: "Watched",
+    watched: Watched,
     secret: bytes,
     started_unix: float,
 ) -> Dict[str, Any]:
@@ -9753,230 +9976,113 @@ def describe_recording(
     }
 
 
-def summarize(
-    matcher: Matcher, profile: ProfileWriter, duration: float, watched: "Watched"
-) -> None:
-    """The last lines of a recording: what it holds, what it lost, what to do with it."""
-    gets = matcher.hits + matcher.misses
-    ratio = f", hit ratio {matcher.hits / gets:.2%}" if gets else ""
-    say(
-        f"{matcher.operations:,} operations in {duration:.1f} s{ratio}, "
-        f"{matcher.total_count:,} connection{'s' * (matcher.total_count != 1)}, "
-        f"{human_bytes(profile.written_bytes)} bytes written"
-    )
-    if not matcher.operations:
-        say("nothing was recorded: " + explain_silence(watched, matcher))
-    if profile.path != "-":
-        say(f"next: {PROGRAM} analyze {printable(profile.path)}")
-    report = matcher.ledger.report()
-    kernel = report["kernel"]
-    line = "coverage " + loss_line(report)
-    if kernel.get("dropped_events"):
-        line += "; a larger --ring-size loses less, and so does --nice 0 where CPU is short"
-    if kernel.get("unreadable_bytes"):
-        line += f"; {kernel['unreadable_bytes']:,} bytes moved by calls that cannot be read"
-    for unseen in unseen_lines(report):
-        say(unseen)
-    say(line)
+class Status:
+    """What a recording tells: what is recorded, a live line, hints, and a summary."""
 
+    HINT_AFTER = 5.0  # seconds without traffic
 
-# ---- memcached on this machine ----
+    def __init__(
+        self,
+        watched: Watched,
+        matcher: Matcher,
+        profile: ProfileWriter,
+        source: Source,
+        *,
+        quiet: bool,
+    ) -> None:
+        self._watched = watched
+        self._matcher = matcher
+        self._profile = profile
+        self._source = source
+        self._quiet = quiet
+        self._live = LiveLine(quiet)
+        self._started = self._shown_at = time.monotonic()
+        self._before = (0, 0, 0, 0)
+        self._hinted = False
+        what = f"{source.name} with the {source.hook} hook, {watched.why}"
+        self._say(f"recording {what}; Ctrl-C ends it")
+        if watched.absent:
+            self._say(f"{watched.absent} yet: waiting")
 
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._live.clear()
+            say(text)
 
-class Server(NamedTuple):
-    """A memcached process."""
+    def update(self) -> None:
+        """Call often; does its work once a second."""
+        now = time.monotonic()
+        passed = now - self._shown_at
+        if passed < LiveLine.INTERVAL:
+            return
+        self._shown_at = now
+        matcher = self._matcher
+        matcher.ledger.kernel = self._source.counters()
+        if self._live.is_on:
+            self._live.show(self._fields(now - self._started, passed))
+        if not self._hinted and now - self._started >= self.HINT_AFTER:
+            self._hinted = True
+            if not matcher.operations:
+                why = explain_silence(self._watched, matcher)
+                self._say(f"no memcached traffic so far: {why}")
 
-    pid: int
-    ports: List[int]  # TCP ports it listens on
-    unix_sockets: List[str]
+    def _fields(self, elapsed: float, passed: float) -> List[str]:
+        """What happened since the last call, `passed` seconds ago, and in all."""
+        matcher, kernel = self._matcher, self._matcher.ledger.kernel
+        moved_bytes = kernel.get("recv_bytes", 0) + kernel.get("send_bytes", 0)
+        now = (matcher.operations, matcher.hits, matcher.misses, moved_bytes)
+        operations, hits, misses, moved = (new - old for new, old in zip(now, self._before))
+        self._before = now
+        lost = kernel.get("dropped_bytes", 0) + matcher.ledger.lost_bytes
+        p99_us = f"{self._profile.latency_p99_ns / 1000:,.0f}" if operations else "-"
+        return [
+            f"{elapsed:4.0f} s",
+            f"{operations / passed:7,.0f} ops/s",
+            f"lost {human_bytes(lost):<5}",
+            f"hits {hit_ratio(hits, misses):>6}",
+            f"all {hit_ratio(matcher.hits, matcher.misses):>6}",
+            f"p99 {p99_us:>6} us",
+            f"{moved / passed / 1e6:7,.1f} MB/s",
+            f"conns {matcher.open_count:,}",
+            f"file {human_bytes(self._profile.written_bytes)}",
+        ]
 
-
-def find_servers() -> List[Server]:
-    """The memcached processes of this machine that may be looked into."""
-    servers = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{name}/comm", "rb") as file:
-                if file.read().strip() != b"memcached":
-                    continue
-            inodes = socket_inodes(name)
-            servers.append(
-                Server(int(name), listening_ports(name, inodes), listening_paths(name, inodes))
-            )
-    return servers
-
-
-def listening_ports(pid: str, inodes: Set[str]) -> List[int]:
-    """The ports that a process with these sockets listens on."""
-    listeners = tcp_sockets(pid, TCP_LISTEN)
-    return sorted({listener.local_port for listener in listeners if listener.inode in inodes})
-
-
-def listening_paths(pid: str, inodes: Set[str]) -> List[str]:
-    """The Unix sockets that a process with these sockets is bound to."""
-    return sorted({path for inode, path in unix_sockets(pid) if path and inode in inodes})
-
-
-def bound_unix_path(path: str, servers: List[Server]) -> str:
-    """The address that one of the servers has bound for this path; as the kernel knows it.
-
-    That is another one if it gave a relative path, or lives in a container that sees
-    the same file elsewhere.
-    """
-    if path.startswith("@"):
-        return path
-    with contextlib.suppress(OSError):
-        wanted = os.stat(path)
-        for server in servers:
-            for bound in server.unix_sockets:
-                root = f"/proc/{server.pid}/{'root' if bound.startswith('/') else 'cwd/'}"
-                with contextlib.suppress(OSError):
-                    if os.path.samestat(os.stat(root + bound), wanted):
-                        return bound
-    return os.path.abspath(path)
-
-
-class Watched(NamedTuple):
-    """What is recorded, and why that in words."""
-
-    ports: List[int]
-    unix_path: str  # "": TCP
-    side: str  # server or client
-    pid: int  # 0: any process
-    why: str
-    servers: List[Server]  # those that were here when the recording began
-    unserved: List[int]  # ports where a server should listen, and none did then
-
-
-def choose_watched(options: argparse.Namespace) -> Watched:
-    """What to watch, from the options and from what runs here."""
-    kind, place = options.source
-    side, pid = options.side, options.pid or 0
-    servers = find_servers()  # later we may not be allowed to look
-    ports: List[int] = []
-    path = ""
-    if place.startswith("unix:"):
-        path = place[len("unix:") :]
-        why = "its clients" if side == "client" else "its server"
-    else:
-        ports, why = choose_ports(options.port, kind, side, pid, servers)
-        why = f"clients of {why}" if side == "client" else why
-    why += f", process {pid} alone" if pid else ""
-    unserved: List[int] = []
-    if ports and kind != "file" and side == "server":
-        served = {port for server in servers for port in server.ports}
-        unserved = [port for port in ports if port not in served]
-        if unserved:  # by a memcached; perhaps something else listens
-            listened = listened_ports()
-            unserved = [port for port in unserved if port not in listened]
-    return Watched(ports, path, side, pid, why, servers, unserved)
-
-
-def listened_ports() -> Set[int]:
-    """The ports that anything listens on, in all network namespaces that may be looked into."""
-    ports: Set[int] = set()
-    seen = set()
-    for pid in ["self", *filter(str.isdigit, os.listdir("/proc"))]:
-        with contextlib.suppress(OSError):
-            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
-            if namespace not in seen:
-                seen.add(namespace)
-                ports.update(s.local_port for s in tcp_sockets(pid, TCP_LISTEN))
-    return ports
-
-
-def choose_ports(
-    asked: Optional[List[int]], kind: str, side: str, pid: int, servers: List[Server]
-) -> Tuple[List[int], str]:
-    """The ports to watch, and why those in words."""
-    if asked:
-        ports = sorted(set(asked))
-        return ports, ports_text(ports)
-    if kind == "file":  # what runs on this machine says nothing about a capture
-        return [DEFAULT_PORT], f"port {DEFAULT_PORT} (the default)"
-    if pid and side == "server":
-        return own_ports(pid)
-    ports = sorted({port for server in servers for port in server.ports})
-    if ports:
-        return ports, f"{ports_text(ports)} (where memcached listens)"
-    return [DEFAULT_PORT], f"port {DEFAULT_PORT} (no memcached found here; the default)"
-
-
-def own_ports(pid: int) -> Tuple[List[int], str]:
-    """The ports of one process. Raises SourceError if it has none."""
-    network_namespace(pid)  # says why, if there is no such process
-    try:
-        inodes = socket_inodes(pid)
-    except OSError:
-        raise SourceError(
-            f"permission denied for process {pid}", "run it again with sudo, or give a --port"
-        ) from None
-    ports = listening_ports(str(pid), inodes)
-    if ports:
-        return ports, f"{ports_text(ports)} (where it listens)"
-    paths = listening_paths(str(pid), inodes)
-    raise SourceError(
-        f"process {pid} does not listen on a TCP port",
-        f"record ebpf:unix:{printable(paths[0])}" if paths else "give another --pid, or a --port",
-    )
-
-
-def ports_text(ports: Sequence[int]) -> str:
-    """port 11211; ports 11211, 11212"""
-    return ("port " if len(ports) == 1 else "ports ") + ", ".join(map(str, ports))
-
-
-def explain_silence(watched: Watched, matcher: Matcher) -> str:
-    """Why nothing may have been recorded, from what this machine shows."""
-    kernel = matcher.ledger.kernel
-    ports = watched.ports
-    where = ports_text(ports)
-    if watched.unix_path:
-        where = f"the Unix socket {printable(watched.unix_path)}"
-    if matcher.ledger.tls_connections:
-        return f"the traffic on {where} is TLS, which membench cannot decrypt"
-    if kernel.get("recv_bytes"):
-        return (
-            f"{kernel['recv_bytes']:,} bytes arrived on {where}, but no memcached command was "
-            "found in them. Is it another service?"
+    def finish(self, duration: float) -> None:
+        """The last lines: what the profile holds, what to do with it, what was lost."""
+        matcher, profile = self._matcher, self._profile
+        ratio = f", hit ratio {hit_ratio(matcher.hits, matcher.misses)}"
+        self._say(
+            f"{matcher.operations:,} operations in {duration:.1f} s"
+            f"{ratio if matcher.hits + matcher.misses else ''}, "
+            f"{matcher.total_count:,} connection{'s' * (matcher.total_count != 1)}, "
+            f"{human_bytes(profile.written_bytes)} bytes written"
         )
-    if kernel.get("udp_datagrams"):
-        return "there was only UDP traffic, which membench does not parse"
-    servers = watched.servers
-    paths = sorted({path for server in servers for path in server.unix_sockets})
-    if watched.unix_path:
-        if paths and watched.unix_path not in paths and not os.path.exists(watched.unix_path):
-            return f"memcached listens on {printable(', '.join(paths))} here, not on {where}"
-        return f"no traffic was seen on {where}"
-    served = {port for server in servers for port in server.ports}
-    if served and not served & set(ports):
-        return (
-            f"memcached listens on {ports_text(sorted(served))} here, not on {ports_text(ports)}. "
-            f"Try --port {min(served)}"
-        )
-    return explain_silent_ports(watched, served, paths)
+        if profile.path != "-":
+            self._say(f"next: {PROGRAM} analyze {printable(profile.path)}")
+        for remark in self._source.remarks:
+            say(remark)
+        report = matcher.ledger.report()
+        kernel = report["kernel"]
+        for unseen in unseen_lines(report):
+            self._say(unseen)
+        line = "coverage " + loss_line(report)
+        if kernel.get("dropped_events"):
+            line += "; a larger --ring-size loses less, and so does --nice 0 where CPU is short"
+        if kernel.get("unreadable_bytes"):
+            line += f"; {kernel['unreadable_bytes']:,} bytes moved by calls that cannot be read"
+        if lost_much(report):
+            line += "; INCOMPLETE: more than 1 % was lost, so counts are lower bounds"
+        self._say(line)
 
 
-def explain_silent_ports(watched: Watched, served: Set[int], paths: List[str]) -> str:
-    """Why watched ports are silent. memcached listens on `served` and at `paths`."""
-    ports = watched.ports
-    clients = any(s.remote_port in ports for s in tcp_sockets("self", TCP_ESTABLISHED))
-    if not served and clients and watched.side == "server":
-        return (
-            "this machine has clients of that port, but no server. Record on the server, "
-            "or record these clients with --side client"
-        )
-    if paths and not served:
-        return f"memcached listens on a Unix socket. Try ebpf:unix:{printable(paths[0])}"
-    if watched.side == "client":
-        if clients:
-            return f"no traffic was seen from the clients of {ports_text(ports)}"
-        return f"nothing here is connected to {ports_text(ports)}. Is another --port meant?"
-    if not any(s.local_port in ports for s in tcp_sockets("self", TCP_LISTEN)):
-        return f"nothing listens on {ports_text(ports)} here. Check --port and the machine"
-    return f"no traffic was seen on {ports_text(ports)}, where a server listens"
+def hit_ratio(hits: int, misses: int) -> str:
+    """98.7%, or - for none."""
+    return f"{hits / (hits + misses):.1%}" if hits + misses else "-"
+
+
+def lost_much(loss: Dict[str, Any]) -> bool:
+    """Is so much missing that counts are lower bounds? loss: see Ledger.report."""
+    return bool(loss["coverage"] < 1 - LOST_SHARE_MAX)
 
 
 # ---- check ----
@@ -9984,17 +10090,17 @@ def explain_silent_ports(watched: Watched, served: Set[int], paths: List[str]) -
 
 def check(options: argparse.Namespace) -> int:
     """Print what works on this machine, and why the rest does not."""
-    rows: List[Tuple[str, bool, str]] = []
+    lines: List[str] = []
 
     def probe(name: str, action: Callable[[], str]) -> bool:
         try:
-            rows.append((name, True, action()))
-            return True
+            good, text = True, action()
         except MembenchError as error:
-            rows.append((name, False, f"{error}. {error.hint}"))
+            good, text = False, f"{error}. {error.hint}"
         except LibbpfError as error:
-            rows.append((name, False, str(error)))
-        return False
+            good, text = False, str(error)
+        lines.append(f"{'yes' if good else 'NO':<4} {name:<14} {text}")
+        return good
 
     def probe_hook(hook: str) -> str:
         with EbpfSource([DEFAULT_PORT], hook=hook, ring_mib=1, verbose=options.verbose):
@@ -10002,31 +10108,27 @@ def check(options: argparse.Namespace) -> int:
 
     def probe_packets() -> str:
         with PacketSource([DEFAULT_PORT], ring_mib=2):
-            names = ", ".join(printable(name) for _, name in socket.if_nameindex())
-        return f"packet:any, or one of: {names}"
-
-    def probe_library() -> str:
-        Libbpf()
-        return "found"
+            return f"packet:any, or one of: {printable(', '.join(interface_names()))}"
 
     def probe_machine() -> str:
         require_bpf()
         return f"Linux {platform.release()}, BTF, privileges"
 
     probe("kernel", probe_machine)
-    probe("libbpf", probe_library)
-    hooks = [probe(f"hook {hook}", lambda hook=hook: probe_hook(hook)) for hook in HOOKS]  # type: ignore[misc]
-    packets = probe("packets", probe_packets)
-    rows.append(("capture files", True, "FILE.pcap, FILE.pcapng, or - for a pipe"))
-    lines = [f"{'yes' if good else 'NO':<4} {name:<14} {text}" for name, good, text in rows]
+    probe("libbpf", lambda: Libbpf().version)
+    works = [probe(f"hook {hook}", functools.partial(probe_hook, hook)) for hook in HOOKS]
+    works.append(probe("packets", probe_packets))
+    probe("capture files", lambda: "FILE.pcap, FILE.pcapng, or - for a pipe")
     for server in find_servers():
-        where = [ports_text(server.ports)] if server.ports else []
-        places = ", ".join(where + [printable(path) for path in server.unix_sockets])
-        lines.append(f"     memcached      pid {server.pid}: {places}")
-    works = any(hooks) or packets
-    lines.append(f"record would{'' if works else ' not'} work here.")
+        places = [ports_text(server.ports)] if server.ports else []
+        places += map(printable, server.unix_paths)
+        lines.append(f"     memcached      pid {server.pid}: {', '.join(places)}")
+    lines.append(f"record would{'' if any(works) else ' not'} work here.")
     print_result("\n".join(lines))
-    return 0 if works else 1
+    return 0 if any(works) else 1
+
+
+# ---- analyze and compare ----
 
 
 def analyze_command(options: argparse.Namespace) -> int:
@@ -10311,17 +10413,12 @@ def render_plan(job: Job, target: Optional[Target], with_preload: bool) -> str:
     return "\n".join(lines)
 
 
-# ---- The command line ----
-
-SOURCE_HINT = (
-    "SOURCE is ebpf:any, ebpf:INTERFACE, ebpf:unix:PATH, packet:any, packet:INTERFACE, INTERFACE, "
-    "FILE.pcap, FILE.pcapng, or - for a capture on stdin"
-)
+# ==== Command line ====================================================================
 
 EXAMPLES = """\
 examples:
   sudo membench.py record                      all servers here, until Ctrl-C
-  sudo membench.py record --duration 60        for a minute
+  sudo membench.py record --duration 1m        for a minute
   sudo membench.py record --port 11212 out.profile
   sudo membench.py record ebpf:eth0            only what comes in by eth0
   sudo membench.py record ebpf:unix:/run/memcached.sock
@@ -10349,6 +10446,9 @@ CAP_NET_RAW for packets.
 cost: a few hundred nanoseconds of the server's time for each read and each
 write, and a few microseconds of another CPU for each operation. --no-responses
 takes about three quarters of that, but records no outcome, hit ratio or latency.
+
+exit status: 0 if something was recorded; 1 on an error; 2 for wrong usage; 4 if
+nothing was recorded.
 """
 
 
@@ -10359,10 +10459,10 @@ def examples(command: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse repeats what it was given; not what a terminal would act on."""
+    """argparse shows the whole usage at each mistake, and control characters as they are."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        raise UsageError(printable(message), f"try {self.prog} --help")
 
     def format_help(self) -> str:
         return super().format_help().replace("membench.py ", PROGRAM + " ")
@@ -10384,7 +10484,7 @@ class VersionAction(argparse.Action):
 
 
 def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
-    """The finished options. Exits with 2 and one line on a mistake, with 0 on --help."""
+    """The finished options. Raises UsageError; exits with 0 after --help."""
     parser = Parser(
         prog=PROGRAM,
         description="Record, analyze, compare and replay live memcached traffic.",
@@ -10398,17 +10498,7 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     add_record_arguments(commands)
     add_analyze_arguments(commands)
     add_replay_arguments(commands)
-    sub = commands.add_parser(
-        "compare",
-        help="tell whether two profiles describe the same traffic",
-        description="Print two profiles side by side, and whether they describe the same traffic,\n"
-        "ignoring timing.",
-        epilog=COMPARE_NOTES + "\n" + examples("compare"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    sub.add_argument("first", metavar="PROFILE", help="a file")
-    sub.add_argument("second", metavar="PROFILE", help="another")
-    sub.set_defaults(run=compare_command_line, parser=sub)
+    add_compare_arguments(commands)
     sub = commands.add_parser(
         "check",
         help="print what works on this machine",
@@ -10418,118 +10508,131 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         epilog="exit status: 0 if record would work here, 1 if not.\n\n" + examples("check"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    sub.add_argument(
-        "-v", "--verbose", action="store_true", help="show the verifier's log on failure"
-    )
+    sub.add_argument("-v", "--verbose", action="store_true", help=VERBOSE_HELP)
     sub.set_defaults(run=check, parser=sub)
-    # argparse takes no SOURCE and OUTPUT with options between them; what it left is theirs.
-    options, rest = parser.parse_known_args(arguments)
-    if options.command == "record":
-        while rest and not options.output and (rest[0] == "-" or rest[0][:1] != "-"):
-            options.source, options.output = (
-                (options.source, rest.pop(0)) if options.source else (rest.pop(0), None)
-            )
-    if rest:
-        options.parser.error(f"unrecognized arguments: {printable(' '.join(rest))}")
-    if options.command == "record":
+    if arguments and arguments[0] in commands.choices:
+        # Of a subparser argparse would not take options between SOURCE and OUTPUT.
+        options = commands.choices[arguments[0]].parse_intermixed_args(arguments[1:])
+    else:
+        options = parser.parse_args(arguments)
+    if options.run is record:
         finish_record_options(options.parser, options)
-    if options.command == "replay":
+    if options.run is replay:
         finish_replay_options(options.parser, options)
     return options
+
+
+VERBOSE_HELP = "show the verifier's log on failure"
 
 
 def add_record_arguments(commands: Any) -> None:
     """The options of `record`."""
     sub = commands.add_parser(
         "record",
+        usage="%(prog)s [SOURCE] [OUTPUT] [OPTION]...",
         help="record live traffic into a profile",
         description="Record live memcached traffic into a profile.",
         epilog=RECORD_NOTES + "\n" + examples("record"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    sub.set_defaults(run=record, parser=sub)
+    # One argument for both, which finish_record_options tells apart.
     sub.add_argument(
-        "source",
-        nargs="?",
-        metavar="SOURCE",
-        help="ebpf:any or ebpf:INTERFACE; ebpf:unix:PATH; packet:any or packet:INTERFACE; a "
-        ".pcap or .pcapng file, or - for a capture on stdin. Default: eBPF, or packets where "
-        "eBPF does not work",
+        "places",
+        nargs="*",
+        metavar="SOURCE, OUTPUT",
+        help="SOURCE: ebpf:any or ebpf:INTERFACE; ebpf:unix:PATH; packet:any or "
+        "packet:INTERFACE; a capture file, or - for a capture on stdin. Default: eBPF, or "
+        "packets where eBPF does not work. OUTPUT: a name that ends in .profile, or - for stdout. "
+        "Default: membench-<UTC time>.profile",
     )
-    sub.add_argument(
-        "output",
-        nargs="?",
-        metavar="OUTPUT",
-        help="a file, or - for stdout; default membench-<UTC time>.profile",
-    )
-    sub.add_argument(
+    add_traffic_options(sub.add_argument_group("what to record").add_argument)
+    add_output_options(sub.add_argument_group("what becomes of it").add_argument)
+    add_machine_options(sub.add_argument_group("how it runs").add_argument)
+
+
+def add_traffic_options(add: Callable[..., Any]) -> None:
+    """Those options of `record` that say what is recorded."""
+    add(
         "--port",
         type=number_within("port", 1, 65535),
         action="append",
         metavar="P",
         help="the server's port; may be repeated. Default: the ports memcached listens on",
     )
-    sub.add_argument(
+    add(
         "--side",
         choices=("server", "client"),
         default="server",
         help="record the server's sockets, or those of the clients on this machine; latency "
         "is then the clients'. Default: server",
     )
-    sub.add_argument(
+    add(
         "--pid",
         type=number_within("process number", 1, 1 << 22),
         metavar="N",
         help="record only this process; without --port, on the ports it listens on",
     )
-    sub.add_argument(
+    add(
         "--duration",
-        type=seconds,
-        metavar="SECONDS",
-        help="stop after this time; default: until Ctrl-C or SIGTERM",
+        type=parse_duration,
+        metavar="TIME",
+        help="stop after this time, such as 90, 90s, 1.5m or 2h; default: until Ctrl-C or SIGTERM",
     )
-    sub.add_argument(
+    add(
+        "--no-responses",
+        action="store_true",
+        help="record only requests: cheaper, but no outcomes and no latency",
+    )
+
+
+def add_output_options(add: Callable[..., Any]) -> None:
+    """Those options of `record` that say what becomes of it."""
+    add("-o", "--output", metavar="FILE", help="OUTPUT with any name")
+    add("--force", action="store_true", help="overwrite OUTPUT, once there is something to write")
+    salt = (
+        "secret for the key hashes, to compare keys across profiles: 16 to 128 hexadecimal digits"
+    )
+    add("--salt-file", metavar="FILE", help=f"a file with the {salt}; - for stdin")
+    add(
         "--salt",
-        type=hex_secret,
+        type=parse_salt,
         metavar="HEX",
-        help="secret for the key hashes, to compare keys across profiles: 16 to 128 hexadecimal "
-        "digits",
+        help="the secret itself. Every user of this machine can see it in the list of processes",
     )
-    sub.add_argument(
+    add("--allow-empty", action="store_true", help="status 0 even if nothing was recorded")
+    add("--strict", action="store_true", help="status 1 if more than 1 %% of the traffic was lost")
+
+
+def add_machine_options(add: Callable[..., Any]) -> None:
+    """Those options of `record` that say how it runs."""
+    add(
         "--hook",
         choices=("auto", *HOOKS),
         default="auto",
         help="kernel hooks: sock needs Linux 6.3, syscalls costs more; default: the best available",
     )
-    sub.add_argument(
+    add(
         "--ring-size",
-        type=ring_mib,
+        type=parse_ring_size,
         metavar="MIB",
         help="buffer between kernel and membench, a power of two; default 64",
     )
-    sub.add_argument(
-        "--no-responses",
-        action="store_true",
-        help="record only requests: cheaper, but no outcomes and no latency",
-    )
-    sub.add_argument("--force", action="store_true", help="overwrite OUTPUT if it exists")
-    sub.add_argument(
+    add(
         "--user",
         metavar="NAME",
         help="user to run as after attaching, and owner of OUTPUT; default: who invoked sudo",
     )
-    sub.add_argument(
+    add(
         "--nice",
         type=number_within("niceness", 0, 19),
         default=5,
         metavar="N",
         help="CPU niceness of the recorder, 0 to 19; default 5",
     )
-    sub.add_argument("--bpf-object", metavar="FILE", help="load the kernel programs from FILE")
-    sub.add_argument("-q", "--quiet", action="store_true", help="print only errors")
-    sub.add_argument(
-        "-v", "--verbose", action="store_true", help="show the verifier's log on failure"
-    )
-    sub.set_defaults(run=record, parser=sub)
+    add("--bpf-object", metavar="FILE", help="load the kernel programs from FILE")
+    add("-q", "--quiet", action="store_true", help="print only errors")
+    add("-v", "--verbose", action="store_true", help=VERBOSE_HELP)
 
 
 def add_analyze_arguments(commands: Any) -> None:
@@ -10553,6 +10656,22 @@ exit status: 0 if they describe the same traffic, 1 if not, 2 for wrong usage.
 It is 1 as well if one cannot be read: then nothing is on stdout, and stderr
 says why.
 """
+
+
+def add_compare_arguments(commands: Any) -> None:
+    """The options of `compare`."""
+    sub = commands.add_parser(
+        "compare",
+        help="tell whether two profiles describe the same traffic",
+        description="Print two profiles side by side, and whether they describe the same traffic,\n"
+        "ignoring timing.",
+        epilog=COMPARE_NOTES + "\n" + examples("compare"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument("first", metavar="PROFILE", help="a file")
+    sub.add_argument("second", metavar="PROFILE", help="another")
+    sub.set_defaults(run=compare_command_line, parser=sub)
+
 
 REPLAY_NOTES = """\
 Connections, order, pipelining, multi-gets, dialect, flags, exptimes and sizes
@@ -10611,7 +10730,7 @@ def add_replay_arguments(commands: Any) -> None:
         metavar="MODE",
         help="once (default), times:N or infinite",
     )
-    add("--duration", type=seconds, metavar="SECONDS", help="stop after this time")
+    add("--duration", type=parse_duration, metavar="TIME", help="stop after this time")
     add(
         "--preload",
         action="store_true",
@@ -10625,9 +10744,9 @@ def add_replay_arguments(commands: Any) -> None:
     )
     add(
         "--timeout",
-        type=seconds,
+        type=parse_duration,
         default=5.0,
-        metavar="SECONDS",
+        metavar="TIME",
         help="give up on a request and its connection after this time; default 5",
     )
     add(
@@ -10725,25 +10844,50 @@ def moment(text: str) -> float:
     )
 
 
-def finish_record_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """One positional alone is a source if it looks like one, else the output."""
-    if options.source and not options.output and not looks_like_source(options.source):
-        options.source, options.output = None, options.source
-    if options.source:
-        options.source = parse_source(options.source)
-        if not options.source:
-            parser.error(f"unknown source: {SOURCE_HINT}")
-    else:  # who chooses among kernel hooks does not want packets
+PROFILE_SUFFIX = ".profile"
+
+
+def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
+    """Tell SOURCE and OUTPUT apart; what the options must be together."""
+    source, output = split_places(parser, options.places, options.output)
+    options.output = output or time.strftime("membench-%Y%m%dT%H%M%SZ.profile", time.gmtime())
+    if source is None:  # who chooses among kernel hooks does not want packets
         chosen = options.hook != "auto" or options.bpf_object or options.pid
         chosen = chosen or options.side == "client"
         options.source = ("ebpf" if chosen else "auto", "any")
+    else:
+        options.source = parse_source(source) or parser.error(explain_source(source))
     kind, place = options.source
     if kind in ("packet", "file") and (options.pid or options.side == "client"):
         parser.error("--side client and --pid need an ebpf source")
     if place.startswith("unix:") and (options.port or options.hook == "syscalls"):
         parser.error("a Unix socket has no --port, and needs the sock hook")
-    if not options.output:
-        options.output = time.strftime("membench-%Y%m%dT%H%M%SZ.profile", time.gmtime())
+    if options.salt and options.salt_file:
+        parser.error("--salt and --salt-file are two secrets, and one is needed")
+    if options.salt_file == "-" and place == "-":
+        parser.error("a capture and a salt cannot both come from stdin")
+
+
+def split_places(
+    parser: Parser, places: List[str], output: Optional[str]
+) -> Tuple[Optional[str], Optional[str]]:
+    """(SOURCE, OUTPUT), each None if it was not given.
+
+    A file to write must be recognizable, or a mistyped source would become one.
+    """
+    places = places[:]
+    if len(places) > 2 or (len(places) == 2 and output):
+        parser.error(f"unrecognized arguments: {' '.join(places[1 if output else 2 :])}")
+    if not output and places and (len(places) == 2 or is_output(places[0])):
+        output = places.pop()
+        if not is_output(output):
+            parser.error(f"OUTPUT must end in {PROFILE_SUFFIX}, or follow -o: {output!r}")
+    return (places[0] if places else None), output
+
+
+def is_output(place: str) -> bool:
+    """Can it be nothing but the file to write, if it stands alone?"""
+    return place == "-" or place.endswith(PROFILE_SUFFIX)
 
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
@@ -10754,25 +10898,20 @@ def parse_source(text: str) -> Optional[Tuple[str, str]]:
     kind, colon, interface = text.partition(":")
     if colon and kind in ("ebpf", "packet") and interface:
         return kind, interface
-    if text == "-" or text.endswith(CAPTURE_SUFFIXES) or is_capture(text):
-        return "file", text
     if text in interface_names():
         return "packet", text
-    return ("file", text) if os.path.exists(text) else None
+    is_file = text == "-" or text.endswith(CAPTURE_SUFFIXES) or os.path.exists(text)
+    return ("file", text) if is_file else None
 
 
-def interface_names() -> List[str]:
-    """The network interfaces of this machine."""
-    with contextlib.suppress(OSError, AttributeError):
-        return [name for _, name in socket.if_nameindex()]
-    return []
-
-
-def looks_like_source(text: str) -> bool:
-    """Is it a source, and not the name of a file to write? A lone - is the output."""
-    if text.startswith(("ebpf", "packet:")) or text.endswith(CAPTURE_SUFFIXES):
-        return True
-    return text in interface_names() or is_capture(text)
+def explain_source(text: str) -> str:
+    """Why it is no source, and what would be one."""
+    if text.isdigit():
+        return f"unknown source {text!r}; a port is given as --port {text}"
+    return (
+        f"unknown source {text!r}: no file has this name, and no network interface "
+        f"(there are {', '.join(interface_names())})"
+    )
 
 
 def number_within(what: str, lowest: int, highest: int) -> Callable[[str], int]:
@@ -10782,14 +10921,12 @@ def number_within(what: str, lowest: int, highest: int) -> Callable[[str], int]:
         with contextlib.suppress(ValueError):
             if lowest <= int(text) <= highest:
                 return int(text)
-        raise argparse.ArgumentTypeError(
-            f"{printable(text)!r} is not a {what} from {lowest} to {highest}"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {what} from {lowest} to {highest}")
 
     return parse
 
 
-def ring_mib(text: str) -> int:
+def parse_ring_size(text: str) -> int:
     """An argparse type: MiB, a power of two, as the kernel wants it."""
     size = number_within("number of MiB", 1, 1024)(text)
     if size & (size - 1):
@@ -10797,35 +10934,31 @@ def ring_mib(text: str) -> int:
     return size
 
 
-def seconds(text: str) -> float:
-    """An argparse type: a time in seconds, above 0."""
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < 1e9:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{printable(text)!r} is not a number of seconds above 0")
+UNIT_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def hex_secret(text: str) -> bytes:
-    """An argparse type: 8 to 64 bytes in hexadecimal."""
-    with contextlib.suppress(ValueError):
-        if 8 <= len(bytes.fromhex(text)) <= 64:
-            return bytes.fromhex(text)
-    raise argparse.ArgumentTypeError("a salt has 16 to 128 hexadecimal digits")
+def parse_duration(text: str) -> float:
+    """An argparse type: a time above 0 in seconds; 90, 90s, 1.5m, 1h30m, as reports print it."""
+    parts = re.findall(r"([0-9]*\.?[0-9]+)(ms|s|m|h|d|$)", text)
+    seconds = sum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
+    if "".join(map("".join, parts)) == text and 0 < seconds < 1e9:
+        return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time above 0 such as 90, 90s, 1.5m or 2h")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The whole program. Returns its exit status."""
-    options = parse_args(sys.argv[1:] if arguments is None else arguments)
     try:
+        options = parse_args(sys.argv[1:] if arguments is None else arguments)
         return int(options.run(options))
     except MembenchError as error:
         say(f"error: {error}")
         if error.hint:
             say(error.hint)
+        return error.status
     except KeyboardInterrupt:
         say("interrupted")
         return 128 + signal.SIGINT
-    return 1
 
 
 # ==== Generated =======================================================================

@@ -536,7 +536,7 @@ def test_mutated_files_make_whole_profiles(
     short: Clean, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All the way through the profile and its analysis, with times from anywhere."""
-    for name in ("give_up_rights", "give_way"):  # this process has other tests to run
+    for name in ("drop_privileges", "lower_priority"):  # this process has other tests to run
         monkeypatch.setattr(membench, name, lambda _: None)
     chance = random.Random(8)
     for number in range(150):

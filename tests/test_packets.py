@@ -523,12 +523,12 @@ def test_check_tells_of_packets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "source"),
     [
-        (["packet:lo", "o"], ("packet", "lo")),
+        (["packet:lo", "o.profile"], ("packet", "lo")),
         (["packet:any"], ("packet", "any")),
         (["lo"], ("packet", "lo")),
-        (["-", "o"], ("file", "-")),
+        (["-", "o.profile"], ("file", "-")),
         (["x.pcap"], ("file", "x.pcap")),
-        (["dir/x.pcapng", "o"], ("file", "dir/x.pcapng")),
+        (["dir/x.pcapng", "o.profile"], ("file", "dir/x.pcapng")),
         (["ebpf:lo"], ("ebpf", "lo")),
         (["out.profile"], ("auto", "any")),
         (["-"], ("auto", "any")),
