@@ -10,14 +10,14 @@ FUZZ_READY := $(FUZZ_VENV)/.ready
 FUZZ_SECONDS ?= 60
 
 # Package names. One of apt may be a pattern: libbpf0 is Debian 11, libbpf1 is later.
-APT_RUN := python3 libbpf[01] memcached libmemcached-tools
-DNF_RUN := python3 libbpf memcached libmemcached-awesome-tools
+APT_RUN := python3 libbpf[01] memcached
+DNF_RUN := python3 libbpf memcached
 APT_BPF := clang llvm libbpf-dev linux-libc-dev
 DNF_BPF := clang llvm libbpf-devel kernel-headers
-APT_TEST := bpftool iproute2 libsasl2-modules nutcracker openssl python3-pylibmc python3-venv \
-    sasl2-bin tcpdump tshark util-linux
-DNF_TEST := bpftool cyrus-sasl cyrus-sasl-plain iproute openssl python3-pylibmc tcpdump twemproxy \
-    wireshark-cli util-linux
+APT_TEST := bpftool iproute2 libmemcached-tools libsasl2-modules nutcracker openssl \
+    python3-pylibmc python3-venv sasl2-bin tcpdump tshark util-linux
+DNF_TEST := bpftool cyrus-sasl cyrus-sasl-plain iproute libmemcached-awesome-tools openssl \
+    python3-pylibmc tcpdump twemproxy wireshark-cli util-linux
 APT_KERNELS := cpio debian-archive-keyring mmdebstrap qemu-system-arm qemu-system-x86
 DNF_KERNELS := cpio debian-keyring mmdebstrap qemu-system-aarch64-core qemu-system-x86-core
 
@@ -54,7 +54,7 @@ help: ## list the targets
 	    $(firstword $(MAKEFILE_LIST))
 
 demo: root deps-run ## as root: record a memcached of its own for some seconds, and analyze
-	@PYTHON="$(PYTHON)" bench/demo.sh
+	@$(PYTHON) bench/demo.py
 
 test: root deps-test lint check-bpf ## as root: all tests and checks
 	$(VENV)/bin/python -m pytest tests

@@ -6832,7 +6832,7 @@ def render_timeline(report: Dict[str, Any]) -> List[str]:
     step = line["step_seconds"]
     return [
         "",
-        f"Operations/s over time ({human_seconds(step)} per column, peak {peak / step:,.0f})",
+        f"Operations/s over time ({step:g} s per column, peak {peak / step:,.0f})",
         f"  |{marks}|",
     ]
 

@@ -127,3 +127,13 @@ def test_license() -> None:
     for path in source_files():
         head = path.read_text().splitlines()[:2]
         assert any("SPDX-License-Identifier: GPL-2.0" in line for line in head), path
+
+
+def test_demo(tmp_path: Path) -> None:
+    """It shows equal counters, keeps its profile, and leaves nothing else."""
+    done = run(sys.executable, ROOT / "bench/demo.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\n  delete_misses +([1-9]\d*) +\1\n", done.stdout), done.stdout
+    assert "differs" not in done.stdout and "Coverage  100 %" in done.stdout
+    assert f"The profile is {tmp_path}/demo.profile" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.profile"]
