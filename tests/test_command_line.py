@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """What the command line takes, what it refuses, and what a script is told by the status."""
 
 from __future__ import annotations
