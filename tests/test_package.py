@@ -137,3 +137,33 @@ def test_demo(tmp_path: Path) -> None:
     assert "differs" not in done.stdout and "Coverage  100 %" in done.stdout
     assert f"The profile is {tmp_path}/demo.profile" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["demo.profile"]
+
+
+USER_DOCS = ("README.md", "docs/recording.md", "docs/replay.md", "docs/report.md", "SECURITY.md")
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("name", [*USER_DOCS, "docs/architecture.md", "docs/performance.md"])
+def test_links_of_documents(name: str) -> None:
+    """Each leads to a file of the project, and to a heading in it."""
+    text = (ROOT / name).read_text()
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        path, _, anchor = target.partition("#")
+        linked = (ROOT / name).parent / path if path else ROOT / name
+        assert linked.exists(), target
+        headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.M) if anchor else []
+        assert not anchor or anchor in [re.sub(r"\W+", "-", h.lower()) for h in headings], target
+
+
+def test_options_of_documents() -> None:
+    """The documents name no option that membench does not have."""
+    known = {"--version"}
+    for command in ("record", "analyze", "compare", "replay", "check"):
+        help_text = run(sys.executable, ROOT / "membench.py", command, "--help").stdout
+        known.update(re.findall(r"--[a-z][a-z-]+", help_text))
+    for name in USER_DOCS:
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / name).read_text()))
+        assert named <= known, (name, named - known)
