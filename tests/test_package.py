@@ -167,3 +167,12 @@ def test_options_of_documents() -> None:
     for name in USER_DOCS:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / name).read_text()))
         assert named <= known, (name, named - known)
+
+
+def test_named_tests_exist() -> None:
+    """Each promise of docs/reliability.md names tests that are there."""
+    named = re.findall(r"`(\w+)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
+    assert len(named) > 20
+    for file, test in named:
+        if (file, test) != ("file", "test"):  # how they are named
+            assert f"def test_{test}(" in (ROOT / f"tests/test_{file}.py").read_text(), (file, test)
