@@ -23,6 +23,7 @@ The way of the data, which is also the order of this file:
     matching              pairs responses with requests on one connection
     profile               the file format, its writer and its reader
     analysis              operations in, report out
+    reports               what people read: a profile, two profiles compared
     replay                what to send when, how it is written, and the engine that does
     commands              record, analyze, compare, replay, check, and the command line
     generated             the compiled kernel programs (make rebuild-bpf)
@@ -176,13 +177,24 @@ def columns_of(stream: Any) -> int:
         return 0
 
 
-def print_result(text: str) -> None:
-    """To stdout, at once, so that a failure is noticed here and not at the exit."""
+def wants_color() -> bool:
+    """Do results go to a terminal that takes color, and has nobody set NO_COLOR?"""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return columns_of(sys.stdout) > 0 and not plain
+
+
+def print_result(text: str, paint: Optional[Callable[[str], str]] = None) -> None:
+    """To stdout, at once, so that a failure is noticed here and not at the exit.
+
+    paint: gives a line its colors, where they are wanted.
+    """
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         # Names and numbers in it are from elsewhere: nothing that a terminal acts on may leave.
         clean = "\n".join(map(printable, text.split("\n")))
+        if paint and wants_color():
+            clean = "\n".join(map(paint, clean.split("\n")))
         encoding = sys.stdout.encoding or "ascii"
         print(clean.encode(encoding, "replace").decode(encoding), flush=True)
     except OSError as error:
@@ -6548,170 +6560,13 @@ def timeline(seconds: Counter[int], points: int = 60) -> Dict[str, Any]:
     return {"step_seconds": step, "operations": steps}
 
 
-# ---- Comparing two profiles ----
-
-
-class Line(NamedTuple):
-    """One line of a comparison. same None: shown only; it says nothing of the traffic."""
-
-    name: str
-    first: str
-    second: str
-    same: Optional[bool]
-
-
-def compare(first_path: str, second_path: str) -> List[Line]:
-    """Do two profiles describe the same traffic, ignoring timing? Line by line."""
-    (one, keys_one), first = analyze_whole([first_path])
-    (two, keys_two), second = analyze_whole([second_path])
-    pair = first, second
-    profiles = [report["profiles"][0] for report in pair]
-    same_secret = profiles[0]["key_space"] == profiles[1]["key_space"]
-    # How requests fall into reads is known where reads were recorded, not packets or writes.
-    reads = all(
-        str(profile["source"]).startswith("ebpf") and profile["side"] == "server"
-        for profile in profiles
-    )
-    depth = equal("pipelining, mean", *(r["pipelining"]["mean_depth"] for r in pair))
-    sizes = [
-        Counter({size: n for size, n in keys.value_sizes.items() if size != NO_SIZE})
-        for keys in (keys_one, keys_two)
-    ]
-    exptimes = [one.exptimes, two.exptimes]
-    lifetimes = [f"{len(counts):,} kinds" for counts in exptimes]
-    gets = [keys_per_get(analysis.key_places) for analysis in (one, two)]
-    return [
-        show("profile", *(os.path.basename(printable(p["path"])) for p in profiles)),
-        show("source", *(printable(f"{p['source']}, {p['hook']}") for p in profiles)),
-        show("side", *(printable(str(p["side"])) for p in profiles)),
-        equal("requests", *(report["requests"] for report in pair)),
-        equal("operations", *(report["operations"] for report in pair)),
-        equal("connections", *(report["connections"] for report in pair)),
-        *compare_commands(*(report["commands"] for report in pair)),
-        equal("hit ratio", *(report["hit_ratio"] for report in pair)),
-        *same_counts("key sizes", [keys_one.key_sizes, keys_two.key_sizes], "{:,} bytes"),
-        *same_counts("value sizes", sizes, "{:,} bytes"),
-        *same_counts("times to live", exptimes, "{0[0]} {0[1]}", lifetimes),
-        *same_counts("keys per get", gets, "{:,} keys"),
-        *compare_keys(keys_one, keys_two, same_secret),
-        depth if reads else depth._replace(same=None),
-        show("operations/s", *(human_number(r["operations_per_second"]) for r in pair)),
-        *(
-            show(f"latency {p}, us", *(human_number((r["latency_us"] or {}).get(p)) for r in pair))
-            for p in ("p50", "p99")
-        ),
-        show("bytes lost", *(human_number(report["loss"]["bytes_lost"]) for report in pair)),
-    ]
-
-
-def show(name: str, first: str, second: str) -> Line:
-    """A line that is for reading only."""
-    return Line(name, first, second, None)
-
-
-def equal(name: str, first: Optional[float], second: Optional[float]) -> Line:
-    """A line with one number a profile."""
-    texts = human_number(first), human_number(second)
-    if first != second and texts[0] == texts[1]:
-        texts = repr(first), repr(second)
-    return Line(name, *texts, first == second)
-
-
-def human_number(number: Optional[float]) -> str:
-    """1234 -> 1,234; 0.98765 -> 0.98765; None -> -"""
-    return "-" if number is None else f"{number:,}" if type(number) is int else f"{number:,.6g}"
-
-
-def same_counts(
-    name: str, pair: Sequence[Counter[Any]], value: str, texts: Optional[Sequence[str]] = None
-) -> List[Line]:
-    """Lines on two distributions: the same only if each value is there as often.
-
-    value: how a value is written. texts: one a profile; else sizes are described. If a
-    difference cannot be seen in these, there are more lines.
-    """
-    first, second = pair
-    one, two = texts or [describe_counts(counts) for counts in pair]
-    lines = [Line(name, one, two, first == second)]
-    if first != second and one == two:
-        lines += differences(first, second, value)
-    return lines
-
-
-def describe_counts(counts: Counter[int]) -> str:
-    """1..200, mean 33.3"""
-    sizes = describe_sizes(counts)
-    return f"{sizes['min']}..{sizes['max']}, mean {sizes['mean']}" if sizes else "-"
-
-
-DIFFERENCES_SHOWN = 3
-
-
-def differences(first: Counter[Any], second: Counter[Any], value: str) -> List[Line]:
-    """The values whose counts differ most. value: how one is written."""
-    unequal = [each for each in first.keys() | second.keys() if first[each] != second[each]]
-    unequal.sort(key=lambda each: (-abs(first[each] - second[each]), each))
-    return [
-        equal(f"  {value.format(each)}", first[each], second[each])
-        for each in unequal[:DIFFERENCES_SHOWN]
-    ]
-
-
-def keys_per_get(places: Counter[int]) -> Counter[int]:
-    """How many gets had so many keys, from how many keys stood in so many a place."""
-    return (
-        Counter({place + 1: count - places[place + 1] for place, count in places.items()})
-        - Counter()
-    )
-
-
-def compare_commands(first: Dict[str, Any], second: Dict[str, Any]) -> List[Line]:
-    """Each command, and those of its outcomes that differ."""
-    lines = []
-    for command in dict.fromkeys([*first, *second]):
-        found = [commands.get(command, {}) for commands in (first, second)]
-        lines.append(equal(command, *(f.get("operations", 0) for f in found)))
-        outcomes = [f.get("outcomes", {}) for f in found]
-        for name in dict.fromkeys([*outcomes[0], *outcomes[1]]):
-            line = equal(f"  {name}", *(counts.get(name, 0) for counts in outcomes))
-            if not line.same:
-                lines.append(line)
-    return lines
-
-
-def compare_keys(one: KeyCounts, two: KeyCounts, same_secret: bool) -> List[Line]:
-    """How many keys there are, how popular, and, if the hashes can tell, which."""
-    first, second = one.keys, two.keys
-    if one.estimated or two.estimated:
-        return [show("different keys", *(f"about {keys.unique():,}" for keys in (one, two)))]
-    popularity = [Counter(keys.values()) for keys in (first, second)]
-    hottest = [f"hottest {max(counts):,}" if counts else "-" for counts in popularity]
-    lines = [
-        equal("different keys", len(first), len(second)),
-        *same_counts("key popularity", popularity, "used {:,} times", hottest),
-    ]
-    if same_secret:
-        both = f"{len(first.keys() & second.keys()):,} in both"
-        counts = (Counter(first), Counter(second))
-        lines += same_counts("which keys", counts, "{:016x}", (both, both))
-    else:
-        lines.append(show("which keys", "not known:", "needs one --salt"))
-    return lines
-
-
-def render_comparison(lines: List[Line]) -> str:
-    """The comparison as text; what differs is marked."""
-    marks = {None: "", True: "  =", False: "  !="}
-    return "\n".join(
-        f"{name:<18} {first:>27} {second:>27}{marks[same]}" for name, first, second, same in lines
-    )
-
-
-# ---- The report for people, 80 columns ----
+# ==== Reports =========================================================================
+#
+# What people read: numbers, the report of `analyze`, and two profiles beside each other.
 
 
 def bar(share: float, width: int = 24) -> str:
-    """A bar that is never empty for what is not nothing."""
+    """A bar that is empty only for zero."""
     return "#" * max(round(share * width), 1 if share > 0 else 0)
 
 
@@ -6732,61 +6587,107 @@ def human_seconds(seconds: float) -> str:
     return f"{seconds / 86400:.3g}d"
 
 
-def render(report: Dict[str, Any], by_server: bool = False) -> str:
-    """The report as text."""
+def human_us(us: Optional[float]) -> str:
+    """12.3, 123, 1,230: no digit that a histogram of 3 digits and 0.1 us does not have."""
+    return "-" if us is None else f"{us:,.1f}" if us < 100 else f"{us:,.0f}"
+
+
+def human_percent(share: Optional[float]) -> str:
+    """0.5398 -> 53.98%"""
+    return "-" if share is None else f"{share:.2%}"
+
+
+def human_number(number: Optional[float]) -> str:
+    """1234 -> 1,234; 12345.6 -> 12,346; 0.98765 -> 0.9877"""
+    if number is None:
+        return "-"
+    return f"{number:,.0f}" if abs(number) >= 1000 or number == int(number) else f"{number:.4g}"
+
+
+# ---- The report on profiles ----
+
+WIDTH_MIN, WIDTH, WIDTH_MAX = 60, 80, 160  # columns
+
+
+def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) -> str:
+    """The report as text, `width` columns wide."""
+    wide = min(width - 40, 60)  # columns for the longest bar of a histogram
     sections = [
         render_profiles(report),
         render_summary(report),
-        render_servers(report) if by_server else [],
-        render_commands(report),
-        render_latency(report),
-        render_histogram("Key sizes (bytes)", report["key_size_histogram"]),
+        render_servers(report, width) if by_server else [],
+        render_commands(report, width),
+        render_latency(report, width),
+        render_histogram("Key sizes (bytes)", report["key_size_histogram"], wide),
         render_sizes("  key", report["keys"]["size_bytes"]),
-        render_histogram("Value sizes (bytes)", report["values"]["histogram"]),
+        render_histogram("Value sizes (bytes)", report["values"]["histogram"], wide),
         render_sizes("  value", report["values"]["size_bytes"]),
         render_ttls(report),
-        render_keys(report),
-        render_timeline(report),
+        render_keys(report, wide),
+        render_timeline(report, width),
         render_loss(report),
     ]
-    return "\n".join(line for section in sections for line in section)
+    return fit((line for section in sections for line in section), width)
+
+
+def fit(lines: Iterable[str], width: int) -> str:
+    """The lines as text; those that are too long are broken between words."""
+    pieces: List[str] = []
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        found = textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
+        pieces += found or [""]
+    return "\n".join(pieces)
+
+
+def is_truncated(report: Dict[str, Any]) -> bool:
+    """Is the end of a profile missing?"""
+    return not all(profile["complete"] for profile in report["profiles"])
 
 
 def render_profiles(report: Dict[str, Any]) -> List[str]:
     lines = []
     for profile in report["profiles"]:
+        lines.append(printable(str(profile["path"])))
+        duration = f"{profile['duration_seconds']:,.1f} s"
+        if not profile["complete"]:
+            known = profile["duration_seconds"] > 0
+            duration = f"at least {duration}" if known else "duration unknown"
+        lines.append(printable(f"  {profile['host']}, {profile['started_at']}, {duration}"))
         ports = ", ".join(str(port) for port in profile["ports"] or [])
         where = f"port {ports}, " if ports else ""
-        path = printable(str(profile["path"]))
-        lines.append(path)
-        start = f"{profile['started_at']}, {profile['duration_seconds']:.1f} s"
-        lines.append(printable(f"  {profile['host']}, {start}"))
         side = ", at the clients" if profile["side"] == "client" else ""
-        source = f"{profile['source']}, {profile['hook']} hook"
-        lines.append(printable(f"  {where}{source}{side}"))
+        lines.append(printable(f"  {where}{profile['source']}, {profile['hook']} hook{side}"))
         if not profile["complete"]:
             lines.append("  TRUNCATED: data up to the last complete block.")
-    if report["loss"]["coverage"] < 0.99:
+    if report["loss"]["coverage"] < COVERAGE_MIN:
         lines.append("  INCOMPLETE: traffic was lost; counts are lower bounds. See Coverage below.")
     return lines
 
 
 def render_summary(report: Dict[str, Any]) -> List[str]:
+    connections = (
+        f"Connections  {report['connections']:>14,}   "
+        f"{report['connections_opened']:,} of them opened during the recording"
+    )
+    if not report["operations"]:
+        if not is_truncated(report):
+            return ["", "No operations were recorded.", connections]
+        lines = ["", "Operations unknown: the file ends before its first complete block of them."]
+        return [*lines, connections] if report["connections"] else lines
     rate = report["operations_per_second"]
-    ratio = report["hit_ratio"]
-    hits = f"{report['hits']:,} hits, {report['misses']:,} misses"
-    if report["hits"] is None:
-        hits = "hits and misses were not recorded"
+    per_second = f"{rate:,.0f}/s" if rate is not None else "duration unknown"
+    hits = f"{report['hits'] or 0:,} hits, {report['misses'] or 0:,} misses"
     depth = report["pipelining"]
     per_get = report["keys_per_get"]
     lines = [
         "",
         f"Requests     {report['requests']:>14,}",
-        f"Operations   {report['operations']:>14,}   "
-        + (f"{rate:,.0f}/s" if rate is not None else ""),
-        f"Hit ratio    {'-' if ratio is None else format(ratio, '.2%'):>14}   {hits}",
-        f"Connections  {report['connections']:>14,}   "
-        f"{report['connections_opened']:,} of them opened during the recording",
+        f"Operations   {report['operations']:>14,}   {per_second}",
+        f"Hit ratio    {human_percent(report['hit_ratio']):>14}   {hits}"
+        if report["hits"] is not None
+        else f"Hit ratio    {'not recorded':>14}",
+        connections,
     ]
     if depth["mean_depth"]:
         lines.append(
@@ -6798,19 +6699,21 @@ def render_summary(report: Dict[str, Any]) -> List[str]:
     return lines
 
 
-def render_commands(report: Dict[str, Any]) -> List[str]:
+def render_commands(report: Dict[str, Any], width: int) -> List[str]:
     if not report["commands"]:
         return []
-    lines = ["", "Command      operations   share              outcomes"]
-    total = max(report["operations"], 1)
+    bar_width = min(width // 4 - 10, 20) if width >= WIDTH else 0
+    lines = ["", f"Command      operations   share  {'':<{bar_width}} outcomes"]
     for name, command in report["commands"].items():
-        share = command["operations"] / total
+        share = command["operations"] / report["operations"]
+        first = f"{name:<11} {command['operations']:>11,} {share:>7.2%}  "
+        first += f"{bar(share, bar_width):<{bar_width}} "
         outcomes = sorted(command["outcomes"].items(), key=lambda item: -item[1])
-        first = f"{name:<11} {command['operations']:>11,} {share:>7.2%}  {bar(share, 10):<10}"
-        texts = [f"{outcome} {count:,}" for outcome, count in outcomes]
-        lines += textwrap.wrap(
-            ", ".join(texts), 80, initial_indent=first + " ", subsequent_indent=" " * 44
-        )
+        texts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes)
+        if report["hits"] is None:
+            texts = "not recorded"
+        indent = " " * len(first)
+        lines += textwrap.wrap(texts, width, initial_indent=first, subsequent_indent=indent)
     return lines
 
 
@@ -6820,46 +6723,52 @@ def whose_latency(report: Dict[str, Any]) -> str:
     return "Mixed" if len(sides) > 1 else "Client" if sides == {"client"} else "Server"
 
 
-def render_latency(report: Dict[str, Any]) -> List[str]:
+def render_latency(report: Dict[str, Any], width: int) -> List[str]:
     rows = [(name, c["latency_us"]) for name, c in report["commands"].items() if c["latency_us"]]
     if not rows:
         return []
-    title = f"{whose_latency(report)} latency (us)"
-    lines = ["", f"{title:<24}p50        p90        p99      p99.9        max"]
     if len(rows) > 1:
         rows.append(("all", report["latency_us"]))
+    column = min((width - 15) // 5, 11)
+    title = f"{whose_latency(report)} latency (us)"
+    first = 15 + column - len(title)
+    titles = "".join(f"{name:>{column}}" for name in ("p90", "p99", "p99.9", "max"))
+    lines = ["", f"{title}{'p50':>{first}}{titles}"]
     for name, latency in rows:
-        values = "".join(f"{latency[key]:>11,.1f}" for key in ("p50", "p90", "p99", "p999", "max"))
-        lines.append(f"{name:<16}{values}")
+        values = (human_us(latency[key]) for key in ("p50", "p90", "p99", "p999", "max"))
+        lines.append(f"{name:<15}" + "".join(f"{value:>{column}}" for value in values))
     return lines
 
 
-def render_servers(report: Dict[str, Any]) -> List[str]:
-    """A line or two a server; see `analyze --by-server`."""
+def render_servers(report: Dict[str, Any], width: int) -> List[str]:
+    """A line or two for each server; see `analyze --by-server`."""
     titles = ("operations", "share", "per s", "hit ratio", "p50 us", "p99 us")
-    widths = (13, 8, 11, 10, 10, 10)
-    title = "".join(f"{text:>{width}}" for text, width in zip(titles, widths))
-    lines = ["", f"{'Server':<17}{title}"]
+    widths = (13, 8, 10, 10, 9, 9)
+    indent = min(width - sum(widths), 17)
+    title = "".join(f"{text:>{column}}" for text, column in zip(titles, widths))
+    lines = ["", f"{'Server':<{indent}}{title}"] if indent > 6 else ["", "Server", title]
     hosts = {server["host"] for server in report["servers"]}
     for server in report["servers"]:
-        ratio, latency = server["hit_ratio"], server["latency_us"] or {}
-        times = "".join(
-            f"{latency[p]:>10,.1f}" if p in latency else f"{'-':>10}" for p in ("p50", "p99")
-        )
+        latency = server["latency_us"] or {}
+        recorded = server["hits"] is not None
         numbers = (
-            f"{server['operations']:>13,} {server['share']:>7.2%} "
-            f"{server['operations_per_second'] or 0:>10,.0f} "
-            f"{'-' if ratio is None else format(ratio, '.2%'):>9}{times}"
+            f"{server['operations']:,}",
+            human_percent(server["share"]),
+            f"{server['operations_per_second'] or 0:,.0f}",
+            human_percent(server["hit_ratio"]) if recorded else "unknown",
+            human_us(latency.get("p50")),
+            human_us(latency.get("p99")),
         )
         who = server["process"] + (f" {server['pid']}" if server["pid"] else "")
         if len(hosts) > 1:
             who = f"{server['host']} {who}"
-        lines += textwrap.wrap(f"{server['address'] or 'not known'}  {who}".rstrip(), 80)
-        lines.append(f"{'':<17}{numbers}")
+        lines.append(f"{server['address'] or 'not known'}  {who}".rstrip())
+        row = "".join(f"{text:>{column}}" for text, column in zip(numbers, widths))
+        lines.append(" " * indent + row)
     return lines
 
 
-def render_histogram(title: str, histogram: List[Dict[str, int]]) -> List[str]:
+def render_histogram(title: str, histogram: List[Dict[str, int]], wide: int) -> List[str]:
     if not histogram:
         return []
     total = sum(bucket["count"] for bucket in histogram)
@@ -6867,7 +6776,7 @@ def render_histogram(title: str, histogram: List[Dict[str, int]]) -> List[str]:
     for bucket in histogram:
         share = bucket["count"] / total
         limit = human_bytes(bucket["up_to"])
-        lines.append(f"  up to {limit:>6} {bucket['count']:>14,} {share:>7.2%}  {bar(share)}")
+        lines.append(f"  up to {limit:>6} {bucket['count']:>14,} {share:>7.2%}  {bar(share, wide)}")
     return lines
 
 
@@ -6896,7 +6805,7 @@ def render_ttls(report: Dict[str, Any]) -> List[str]:
     return lines
 
 
-def render_keys(report: Dict[str, Any]) -> List[str]:
+def render_keys(report: Dict[str, Any], wide: int) -> List[str]:
     keys = report["keys"]
     if not keys["unique"]:
         return []
@@ -6904,23 +6813,23 @@ def render_keys(report: Dict[str, Any]) -> List[str]:
     lines = ["", f"Keys  {about}{keys['unique']:,} distinct; the hottest, by hash:"]
     for top in keys["top"]:
         lines.append(
-            f"  {top['key']} {top['operations']:>14,} {top['share']:>7.2%}  {bar(top['share'])}"
+            f"  {top['key']} {top['operations']:>11,} {top['share']:>7.2%}  "
+            f"{bar(top['share'], wide)}"
         )
     if not keys["comparable"]:
         lines.append("  The profiles have different salts: a key counts once in each of them.")
     return lines
 
 
-def render_timeline(report: Dict[str, Any]) -> List[str]:
-    line = report["timeline"]
-    peak = max(line["operations"], default=0)
-    if len(line["operations"]) < 2:
+def render_timeline(report: Dict[str, Any], width: int) -> List[str]:
+    step, counts = report["timeline"]["step_seconds"], report["timeline"]["operations"]
+    if len(counts) < 2:
         return []
+    if len(counts) > width - 4:
+        step, counts = 2 * step, [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
+    peak = max(counts)
     levels = " .:-=+*#%@"
-    marks = "".join(
-        levels[math.ceil(count / peak * (len(levels) - 1))] for count in line["operations"]
-    )
-    step = line["step_seconds"]
+    marks = "".join(levels[math.ceil(count / peak * (len(levels) - 1))] for count in counts)
     return [
         "",
         f"Operations/s over time ({step:g} s per column, peak {peak / step:,.0f})",
@@ -6931,12 +6840,15 @@ def render_timeline(report: Dict[str, Any]) -> List[str]:
 def render_loss(report: Dict[str, Any]) -> List[str]:
     loss = report["loss"]
     line = loss_line(loss)
-    if not loss["bytes_seen"] and not all(profile["complete"] for profile in report["profiles"]):
-        line = "unknown: the file was cut before its loss counters"
+    if not loss["bytes_seen"] and is_truncated(report):
+        line = "unknown: the file ends before its first loss counters"
     lines = ["", f"Coverage  {line}"]
     if not all(profile["responses"] for profile in report["profiles"]):
         lines.append("  Responses were not recorded: no outcomes, no latency.")
     return lines + [f"  {line}" for line in unseen_lines(loss)]
+
+
+COVERAGE_MIN = 0.99  # below it, numbers are not to be trusted
 
 
 def unseen_lines(loss: Dict[str, Any]) -> List[str]:
@@ -6961,12 +6873,10 @@ def loss_line(loss: Dict[str, Any]) -> str:
     if not loss.get("bytes_seen"):
         return "no traffic was seen"
     if not loss.get("bytes_lost") and not loss.get("events_lost"):
-        text = f"100 %: all {human_bytes(loss.get('bytes_seen', 0))} bytes accounted for"
+        text = f"100%: all {human_bytes(loss['bytes_seen'])} bytes accounted for"
     else:
-        # Never rounded up to 100.
-        percent = min(math.floor(loss["coverage"] * 10000) / 100, 99.99)
         text = (
-            f"{percent:.2f} %: LOST {loss['bytes_lost']:,} of {loss['bytes_seen']:,} bytes, "
+            f"{coverage_text(loss)}: LOST {loss['bytes_lost']:,} of {loss['bytes_seen']:,} bytes, "
             f"{loss['events_lost']:,} events dropped"
         )
     if loss.get("resyncs"):
@@ -6974,6 +6884,414 @@ def loss_line(loss: Dict[str, Any]) -> str:
     if loss.get("unmatched_responses"):
         text += f", {loss['unmatched_responses']:,} unmatched responses"
     return text
+
+
+def coverage_text(loss: Dict[str, Any]) -> str:
+    """The coverage, which is never rounded up to 100 %."""
+    if not loss["bytes_lost"] and not loss["events_lost"]:
+        return "100%"
+    return f"{min(math.floor(loss['coverage'] * 10000) / 100, 99.99):.2f}%"
+
+
+# How a finished line of a report begins -> its color: green, yellow, red.
+COLORS = {
+    r"Hit ratio +(9\d|100)\.|Coverage +100%": 32,
+    r"Hit ratio +[5-8]\d\.|[Cc]hanged\b": 33,
+    r"Hit ratio +\d|Coverage +\d|  (INCOMPLETE|TRUNCATED):|warning:": 31,
+}
+
+
+def paint(line: str) -> str:
+    """The line with its color, if it has one."""
+    for pattern, color in COLORS.items():
+        if re.match(pattern, line):
+            return f"\x1b[{color}m{line}\x1b[0m"
+    return line
+
+
+# ---- Comparing two profiles ----
+#
+# Requests come in bursts and are not independent; equal periods of a recording nearly are. So
+# a recording is cut into PERIODS of them, and how much a number varies from period to period
+# gives its standard error (the ratio estimator of cluster sampling, with periods as clusters).
+# A percentile's is how far it moves when its share moves by the standard error of that share.
+
+PERIODS = 20
+OPERATIONS_MIN = 100  # below a share or a mean
+BEYOND_MIN = 10  # above a percentile
+STANDARD_ERRORS = 4  # a change must be as large; by chance, fewer than 1 in 1,000 are
+SAME, CHANGED, NOT_ENOUGH = "same", "changed", "not enough data"
+
+Name = Tuple[Union[str, int], ...]
+
+
+class Measure(NamedTuple):
+    """What is compared: the sum of `above` over that of `below`, names of PeriodSums.sums.
+
+    ("slower", "p99", command) over ("timed", command) stands for that percentile.
+    """
+
+    title: str
+    unit: str  # %, us, s, bytes, or nothing
+    above: Name
+    below: Name
+
+
+class Estimate(NamedTuple):
+    """The value of a measure in one profile, or None, and how certain it is."""
+
+    value: Optional[float]
+    error: float = 0.0  # standard error
+    enough: bool = False  # operations, in enough periods
+
+
+class Line(NamedTuple):
+    """A line of a comparison, as `compare --json` prints it."""
+
+    name: str
+    unit: str
+    first: Optional[float]
+    second: Optional[float]
+    change: Optional[float] = None  # relative to the first; None if that is zero
+    noise: Optional[float] = None  # the least relative change that cannot be chance
+    verdict: Optional[str] = None  # SAME, CHANGED, NOT_ENOUGH; None: not judged
+
+
+class PeriodSums:
+    """What is summed up of one profile in each of its periods: name -> a number for each."""
+
+    def __init__(self, path: str) -> None:
+        self.analysis, self.report = analyze_whole([path])
+        self.profile = self.report["profiles"][0]
+        seconds = self.profile["duration_seconds"] / PERIODS
+        self._period_ticks = max(int(seconds * TICKS_PER_SECOND), 1)
+        self.sums: Dict[Name, List[float]] = {("seconds",): [seconds] * PERIODS}
+        # command, or "" for all -> (ticks, how often), sorted; and its percentiles
+        latencies = self.analysis.requests.latencies
+        all_of_them = {"": sum(latencies.values(), Counter()), **latencies}
+        self._latencies = {name: sorted(each.items()) for name, each in all_of_them.items() if each}
+        self._limits = {
+            name: [(p, percentile(each, sum(n for _, n in each), q)) for p, q in PERCENTILES]
+            for name, each in self._latencies.items()
+        }
+        self._hottest = {int(top["key"], 16) for top in self.report["keys"]["top"][:1]}
+        self._read(path)
+
+    def _read(self, path: str) -> None:
+        with ProfileReader(path) as reader:
+            reader.connection_rows = []
+            for block in reader.blocks():
+                periods = [self._period(tick) for tick in block.time]
+                commands = [form.split(" ", 1)[0] for form in reader.forms]
+                now = int(reader.header["started_unix"] + block.time[0] / TICKS_PER_SECOND)
+                self._add_requests(periods, block, commands, now)
+                self._add_sizes(periods, block)
+                self._add_connections(reader.connection_rows)
+            self._add_connections(reader.connection_rows)
+        changes = self.sums.get(("connections",), [0] * PERIODS)
+        seconds = self.sums["seconds",][0]
+        self.sums["connection seconds",] = [open_ * seconds for open_ in accumulate(changes)]
+
+    def _period(self, tick: int) -> int:
+        return min(max(tick // self._period_ticks, 0), PERIODS - 1)
+
+    def _add(self, period: int, count: int, *names: Name) -> None:
+        for name in names:
+            self.sums.setdefault(name, [0] * PERIODS)[period] += count
+
+    def _add_requests(
+        self, periods: List[int], block: Operations, commands: List[str], now: int
+    ) -> None:
+        columns = block.form, block.outcome, block.latency, block.exptime
+        places = map(bool, block.key_position), map(bool, block.batch)
+        rows = Counter(zip(periods, *columns, *places))
+        for (period, form, outcome, ticks, exptime, is_later, waited), count in rows.items():
+            command = commands[form]
+            self._add(period, count, ("operations",), ("command", command))
+            self._add(period, count, ("outcome", outcome), ("outcome", command, outcome))
+            if outcome in (HIT, MISS):
+                self._add(period, count, ("retrieved",))
+            if not is_later:
+                self._add(period, count, ("requests",), *([] if waited else [("reads",)]))
+            if command in GET_COMMANDS:
+                self._add(period, count, ("get keys",), *([] if is_later else [("gets",)]))
+            if command in TTL_COMMANDS and (exptime or command not in ("mg", "ma")):
+                self._add(period, count, ("exptimes",))
+                ttl = ttl_of(exptime, now)
+                if ttl > 0:
+                    self._add(period, count, ("ttls",))
+                    self._add(period, count * ttl, ("ttl seconds",))
+            for name in ("", command) if ticks else ():
+                self._add(period, count, ("timed", name))
+                slower = [("slower", p, name) for p, limit in self._limits[name] if ticks > limit]
+                self._add(period, count, *slower)
+
+    def _add_sizes(self, periods: List[int], block: Operations) -> None:
+        for (period, key), count in Counter(zip(periods, block.key)).items():
+            if block.key_size[key]:
+                self._add(period, count, ("keys",))
+                self._add(period, count * block.key_size[key], ("key bytes",))
+                if block.key_hash[key] in self._hottest:
+                    self._add(period, count, ("hottest",))
+        for (period, size), count in Counter(zip(periods, block.value_size)).items():
+            if size != NO_SIZE:
+                self._add(period, count, ("values",))
+                self._add(period, count * size, ("value bytes",))
+
+    def _add_connections(self, rows: List[Tuple[int, int, int, int]]) -> None:
+        for tick, _, _, kind in rows:
+            period = 0 if kind == RECV else self._period(tick)  # RECV: it was there before
+            self._add(period, -1 if kind == CLOSE else 1, ("connections",))
+            if kind == OPEN:
+                self._add(period, 1, ("opened",))
+        rows.clear()
+
+    def estimate(self, measure: Measure) -> Estimate:
+        """The measure in this profile."""
+        above, below = (
+            self.sums.get(name, [0.0] * PERIODS) for name in (measure.above, measure.below)
+        )
+        total = sum(below)
+        if not total:
+            return Estimate(None)
+        value = sum(above) / total
+        squares = sum((a - value * b) ** 2 for a, b in zip(above, below))
+        error = math.sqrt(squares * PERIODS / (PERIODS - 1)) / total
+        enough = total >= OPERATIONS_MIN or measure.below == ("seconds",)
+        # In how many equal periods it would be as certain (Kish's effective sample size).
+        enough = enough and total**2 / sum(b * b for b in below) >= PERIODS / 2
+        if measure.above[0] != "slower":
+            return Estimate(value, error, enough)
+        _, name, command = measure.above
+        counts, share = self._latencies[str(command)], dict(PERCENTILES)[str(name)]
+        low, value, high = (
+            percentile(counts, int(total), min(max(share + shift, 0.0), 1.0)) * TICK_NS / 1000
+            for shift in (-error, 0.0, error)
+        )
+        return Estimate(value, (high - low) / 2, enough and total * (1 - share) >= BEYOND_MIN)
+
+
+def judge(measure: Measure, first: Estimate, second: Estimate, tolerance: float) -> Optional[Line]:
+    """The line on a measure; None if there is nothing to be said. COMPARE_NOTES has the rule."""
+    if first.value is None or second.value is None or not (first.value or second.value):
+        return None
+    larger = max(first.value, second.value)
+    difference = abs(second.value - first.value)
+    noise = STANDARD_ERRORS * math.hypot(first.error, second.error)
+    allowed = (4 if measure.unit == "us" else 1) * tolerance * larger
+    verdict = NOT_ENOUGH
+    if first.enough and second.enough:
+        if difference > max(allowed, noise):
+            verdict = CHANGED
+        elif difference <= allowed and noise <= 4 * tolerance * larger:
+            verdict = SAME
+    line = Line(measure.title, measure.unit, first.value, second.value, verdict=verdict)
+    if first.value:
+        change = (second.value - first.value) / first.value
+        line = line._replace(change=change, noise=noise / first.value)
+    return line
+
+
+MEASURES = (
+    Measure("operations/s", "", ("operations",), ("seconds",)),
+    Measure("connections open", "", ("connection seconds",), ("seconds",)),
+    Measure("connections opened/s", "", ("opened",), ("seconds",)),
+    Measure("keys per get", "", ("get keys",), ("gets",)),
+    Measure("hottest key", "%", ("hottest",), ("keys",)),
+    Measure("key size, mean", "bytes", ("key bytes",), ("keys",)),
+    Measure("value size, mean", "bytes", ("value bytes",), ("values",)),
+    Measure("with a TTL", "%", ("ttls",), ("exptimes",)),
+    Measure("TTL, mean", "s", ("ttl seconds",), ("ttls",)),
+)
+READ_MEASURE = Measure("requests per read", "", ("requests",), ("reads",))
+HIT_MEASURE = Measure("hit ratio", "%", ("outcome", HIT), ("retrieved",))
+
+
+def choose_measures(one: PeriodSums, two: PeriodSums, warnings: List[str]) -> List[Measure]:
+    """What can be compared of two profiles. warnings: takes why the rest cannot."""
+    measures = list(MEASURES)
+    profiles = one.profile, two.profile
+    places = {(str(p["source"]).startswith("ebpf"), p["side"]) for p in profiles}
+    if places == {(True, "server")}:  # so it is known what each read held
+        measures.append(READ_MEASURE)
+    with_responses = all(profile["responses"] for profile in profiles)
+    if with_responses:
+        measures.append(HIT_MEASURE)
+    else:
+        warnings.append("responses were not recorded: no hit ratio, no outcomes, no latency")
+    with_latency = with_responses and len(places) == 1
+    if with_responses and not with_latency:
+        warnings.append("latency is not compared: it was not measured at the same place")
+    counts = one.analysis.requests, two.analysis.requests
+    for command in dict.fromkeys(["", *counts[0].requests, *counts[1].requests]):
+        if command:
+            measures.append(Measure(command, "%", ("command", command), ("operations",)))
+        for outcome, name in enumerate(OUTCOMES if command and with_responses else ()):
+            above = "outcome", command, outcome
+            measures.append(Measure(f"{command} {name}", "%", above, ("command", command)))
+        for share in ("p50", "p99") if with_latency else ():
+            title, slower = f"{command} latency, {share}", ("slower", share, command)
+            measures.append(Measure(title.strip(), "us", slower, ("timed", command)))
+    return measures
+
+
+def compare(first_path: str, second_path: str, tolerance: float = 0.05) -> Dict[str, Any]:
+    """Two profiles as rates and shares, judged line by line; as `compare --json` prints it.
+
+    tolerance: relative. Raises ProfileError if there is too little to compare.
+    """
+    one, two = PeriodSums(first_path), PeriodSums(second_path)
+    for each in (one, two):
+        if not each.estimate(Measure("", "", ("operations",), ("operations",))).enough:
+            raise ProfileError(
+                f"{printable(each.profile['path'])} holds too little to compare: "
+                f"{each.report['operations']:,} operations, or all of them in a short part of it",
+                "record longer, while there is traffic; --exact compares any counts",
+            )
+    warnings: List[str] = []
+    lines = [
+        judge(measure, one.estimate(measure), two.estimate(measure), tolerance)
+        for measure in choose_measures(one, two, warnings)
+    ]
+    lines += compare_keys(one, two, tolerance)
+    found = sorted(filter(None, lines), key=extent, reverse=True)
+    return comparison([one.report, two.report], found, warnings, tolerance)
+
+
+def extent(line: Line) -> float:
+    """How far two numbers are apart, from 0 to 1: half is as far as double."""
+    first, second = line.first or 0.0, line.second or 0.0
+    return abs(second - first) / (max(first, second) or 1.0)
+
+
+def compare_keys(one: PeriodSums, two: PeriodSums, tolerance: float) -> List[Optional[Line]]:
+    """How many distinct keys there are, and, if the hashes can tell, how many in both."""
+    keys = one.analysis.keys, two.analysis.keys
+    seconds = one.profile["duration_seconds"], two.profile["duration_seconds"]
+    # More keys come with more time, and with more operations: at most in proportion.
+    enough = abs(seconds[1] - seconds[0]) <= tolerance * max(seconds)
+    enough = enough and not (keys[0].estimated or keys[1].estimated)
+    estimates = []
+    for each, count in ((one, keys[0].unique()), (two, keys[1].unique())):
+        rate = each.estimate(MEASURES[0])
+        error = math.hypot(math.sqrt(count), count * rate.error / (rate.value or 1))
+        estimates.append(Estimate(count, error, enough))
+    lines = [judge(Measure("distinct keys", "", (), ()), estimates[0], estimates[1], tolerance)]
+    if enough and lines[0] and one.profile["key_space"] == two.profile["key_space"]:
+        both = keys[0].keys.keys() & keys[1].keys.keys()
+        first, second = (
+            sum(map(each.keys.__getitem__, both)) / sum(each.keys.values()) for each in keys
+        )
+        lines.append(Line("operations on keys in both", "%", first, second))
+    return lines
+
+
+def comparison(
+    reports: List[Dict[str, Any]],
+    lines: List[Line],
+    warnings: List[str],
+    tolerance: Optional[float] = None,
+) -> Dict[str, Any]:
+    """What `compare --json` prints. tolerance None: --exact."""
+    profiles = []
+    for report in reports:
+        profile, loss = report["profiles"][0], report["loss"]
+        profiles.append({**profile, "operations": report["operations"], "loss": loss})
+        if not profile["complete"]:
+            warnings.append(f"{profile['path']} is truncated")
+        if loss["coverage"] < COVERAGE_MIN:
+            seen = coverage_text(loss)
+            warnings.append(f"{profile['path']} has only {seen} of the traffic: do not trust this")
+    rank = {CHANGED: 0, SAME: 1, NOT_ENOUGH: 2, None: 3}
+    lines.sort(key=lambda line: rank[line.verdict])
+    return {
+        "profiles": profiles,
+        "exact": tolerance is None,
+        "tolerance_percent": tolerance and round(tolerance * 100, 6),
+        "verdict": CHANGED if lines[0].verdict == CHANGED else SAME,
+        "warnings": warnings,
+        "lines": [line._asdict() for line in lines],
+    }
+
+
+DIFFERENCES_SHOWN = 3
+
+
+def compare_exactly(first_path: str, second_path: str) -> Dict[str, Any]:
+    """Do two profiles hold equal counts, times aside? For recordings of the same requests."""
+    (one, first), (two, second) = analyze_whole([first_path]), analyze_whole([second_path])
+    profiles = first["profiles"] + second["profiles"]
+    unknown = set()
+    if profiles[0]["key_space"] != profiles[1]["key_space"]:
+        unknown.add("which keys")
+    if one.keys.estimated or two.keys.estimated:
+        unknown |= {"which keys", "key popularity", "distinct keys"}
+    # How requests fall into reads is known where reads were recorded, not packets or writes.
+    if any(p["side"] != "server" or str(p["source"])[:4] != "ebpf" for p in profiles):
+        unknown.add("reads")
+    tables = zip(count_tables(one, first).items(), count_tables(two, second).values())
+    lines = []
+    for (name, left), right in tables:
+        verdict = None if name in unknown else SAME if left == right else CHANGED
+        lines.append(Line(name, "", sum(left.values()), sum(right.values()), verdict=verdict))
+        entries = {entry: left.get(entry, 0) - right.get(entry, 0) for entry in {*left, *right}}
+        shown = sorted(filter(entries.get, entries), key=lambda e: (-abs(entries[e]), e))
+        if verdict != CHANGED or len(entries) < 2:
+            continue
+        for entry in shown[:DIFFERENCES_SHOWN]:
+            title = f"  {entry:016x}" if name == "which keys" else f"  {entry}"
+            counts = left.get(entry, 0), right.get(entry, 0)
+            lines.append(Line(title, "", *counts, verdict=CHANGED))
+    return comparison([first, second], lines, [])
+
+
+def count_tables(found: Analysis, report: Dict[str, Any]) -> Dict[str, Dict[Any, int]]:
+    """All that is counted: table -> value -> how often."""
+    requests, keys = found
+    places = requests.key_places  # how many gets have a key in a place
+    return {
+        "requests": requests.requests,
+        "operations": {f"{c} {OUTCOMES[o]}": n for (c, o), n in requests.outcomes.items()},
+        "connections": {"all": report["connections"]},
+        "key sizes": keys.key_sizes,
+        "value sizes": {size: n for size, n in keys.value_sizes.items() if size != NO_SIZE},
+        "exptimes": {f"{c} {exptime}": n for (c, exptime), n in requests.exptimes.items()},
+        "keys per get": {p + 1: n - places[p + 1] for p, n in places.items() if n > places[p + 1]},
+        "reads": {"all": requests.batch_places[0]},
+        "distinct keys": {"all": keys.unique()},
+        "key popularity": Counter(keys.keys.values()),
+        "which keys": keys.keys,
+    }
+
+
+def render_comparison(result: Dict[str, Any], width: int = WIDTH) -> str:
+    """The comparison as text; what changed most comes first."""
+    lines = []
+    for profile in result["profiles"]:
+        lines.append(printable(str(profile["path"])))
+        about = f"{profile['started_at']}, {profile['duration_seconds']:,.1f} s"
+        seen = f"{profile['operations']:,} operations, coverage {coverage_text(profile['loss'])}"
+        lines.append(f"  {printable(about)}, {seen}")
+    lines += [f"warning: {printable(warning)}" for warning in result["warnings"]]
+    titles = ("first", "second") if result["exact"] else ("first", "second", "change", "noise")
+    column = min((width - 22) // 4, 12)
+    lines += ["", f"{'':<{width - 4 * column}}" + "".join(f"{text:>{column}}" for text in titles)]
+    units = {"%": human_percent, "us": human_us, "s": human_seconds}
+    counts = Counter(line["verdict"] or "not judged" for line in result["lines"])
+    for verdict in counts:  # in the order of the lines
+        lines.append(verdict.capitalize())
+        for line in result["lines"]:
+            if (line["verdict"] or "not judged") != verdict:
+                continue
+            unit = units.get(line["unit"], human_number)
+            texts = [unit(line["first"]), unit(line["second"])]
+            if line["noise"] is not None:
+                texts += [f"{line['change']:+.1%}", f"{line['noise']:.1%}"]
+            name = f" {printable(line['name'])}{', us' if line['unit'] == 'us' else ''}"
+            row = f"{name:<{width - 4 * column}}"
+            lines.append(row + "".join(f"{text:>{column}}" for text in texts))
+    lines += ["", f"{result['verdict']}: {counts[CHANGED]} of {sum(counts.values())} lines changed"]
+    return fit(lines, width)
 
 
 # ==== Replay ==========================================================================
@@ -9110,11 +9428,6 @@ def latency_table(title: str, rows: Iterable[Tuple[str, Optional[Dict[str, float
     return lines
 
 
-def human_us(us: Optional[float]) -> str:
-    """12.3, 123, 1,230: no digit that a histogram of 3 digits and 0.1 us does not have."""
-    return "-" if us is None else f"{us:,.1f}" if us < 100 else f"{us:,.0f}"
-
-
 def percent(share: Optional[float]) -> str:
     """0.9876 -> 98.76%"""
     return "-" if share is None else f"{share:.2%}"
@@ -10222,26 +10535,50 @@ def check(options: argparse.Namespace) -> int:
 # ---- analyze and compare ----
 
 
+def report_width() -> int:
+    """The columns of the terminal that a report goes to; 80 in a pipe."""
+    return min(max(columns_of(sys.stdout) or WIDTH, WIDTH_MIN), WIDTH_MAX)
+
+
 def analyze_command(options: argparse.Namespace) -> int:
     """Print the report on the profiles."""
     report = analyze(options.profile)
-    text = json.dumps(report, indent=1) if options.json else render(report, options.by_server)
-    print_result(text)
+    if options.json:
+        print_result(json.dumps(report, indent=1))
+    else:
+        print_result(render(report, options.by_server, report_width()), paint)
     for profile in report["profiles"]:
         if not profile["complete"]:
-            say(f"{printable(profile['path'])} is truncated; everything up to the cut was read")
+            say(f"{printable(profile['path'])} is truncated; its complete blocks were read")
     return 0
 
 
-def compare_command_line(options: argparse.Namespace) -> int:
-    """Print two profiles side by side; 0 if they describe the same traffic, else 1."""
-    lines = compare(options.first, options.second)
-    different = sum(line.same is False for line in lines)
-    verdict = (
-        f"not the same: {different} lines differ" if different else "the same, ignoring timing"
-    )
-    print_result(render_comparison(lines) + f"\n{verdict}")
-    return 1 if different else 0
+def compare_command(options: argparse.Namespace) -> int:
+    """Print two profiles beside each other; 0 if they are the same, 1 if something changed."""
+    try:
+        for path in (options.first, options.second):
+            require_file(path)
+        if options.exact:
+            result = compare_exactly(options.first, options.second)
+        else:
+            result = compare(options.first, options.second, options.tolerance)
+        if options.json:
+            print_result(json.dumps(result, indent=1))
+        else:
+            print_result(render_comparison(result, report_width()), paint)
+    except MembenchError as error:
+        error.status = 3  # 1 would say that something changed
+        raise
+    return 1 if result["verdict"] == CHANGED else 0
+
+
+def require_file(path: str) -> None:
+    """Raise ProfileError if a profile cannot be read twice."""
+    if not file_sizes([path]):
+        with ProfileReader(path):  # it tells better what is wrong, unless this is a pipe
+            raise ProfileError(
+                f"{printable(path)} is not a regular file, and is read twice", "save it to a file"
+            )
 
 
 # ---- replay ----
@@ -10521,6 +10858,7 @@ examples:
   membench.py analyze out.profile
   membench.py analyze --json out.profile | jq .hit_ratio
   membench.py compare before.profile after.profile
+  membench.py compare --tolerance 10% --json before.profile after.profile
   membench.py replay out.profile --target localhost:11212
   sudo membench.py check                       what works on this machine
 """
@@ -10743,9 +11081,15 @@ def add_analyze_arguments(commands: Any) -> None:
 
 
 COMPARE_NOTES = """\
-exit status: 0 if they describe the same traffic, 1 if not, 2 for wrong usage.
-It is 1 as well if one cannot be read: then nothing is on stdout, and stderr
-says why.
+rule: a number is "changed" if it differs by more than the tolerance and by more
+than 4 standard errors, which are estimated from how the number varies between
+20 equal periods of each recording. It is the "same" if it differs by no more
+than the tolerance, and a change of 4 tolerances would have shown. All else is
+"not enough data", and so are fewer than 100 operations (10 above a percentile),
+or operations in fewer than half of the periods. "noise" is 4 standard errors.
+
+exit status: 0 if nothing changed, 1 if something did, 2 for wrong usage, 3 if
+the two cannot be compared, because one cannot be read or holds too little.
 """
 
 
@@ -10753,15 +11097,37 @@ def add_compare_arguments(commands: Any) -> None:
     """The options of `compare`."""
     sub = commands.add_parser(
         "compare",
-        help="tell whether two profiles describe the same traffic",
-        description="Print two profiles side by side, and whether they describe the same traffic,\n"
-        "ignoring timing.",
+        help="tell what changed in the traffic between two profiles",
+        description="Tell what changed in the traffic between two profiles: rates, command mix,\n"
+        "hit ratio and other outcomes, latency, sizes, TTLs, connections. What changed\n"
+        "most comes first.",
         epilog=COMPARE_NOTES + "\n" + examples("compare"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument("first", metavar="PROFILE", help="a file")
     sub.add_argument("second", metavar="PROFILE", help="another")
-    sub.set_defaults(run=compare_command_line, parser=sub)
+    sub.add_argument(
+        "--tolerance",
+        type=tolerance,
+        default=0.05,
+        metavar="PERCENT",
+        help="the largest difference that is no change (default: 5%%)",
+    )
+    sub.add_argument(
+        "--exact",
+        action="store_true",
+        help="demand equal counts instead, for recordings of the same requests",
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    sub.set_defaults(run=compare_command, parser=sub)
+
+
+def tolerance(text: str) -> float:
+    """An argparse type: a percentage as a share."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text.rstrip("%")) <= 1000:
+            return float(text.rstrip("%")) / 100
+    raise argparse.ArgumentTypeError(f"{printable(text)!r} is not a percentage, as 5 or 2.5%")
 
 
 REPLAY_NOTES = """\

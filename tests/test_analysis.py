@@ -464,10 +464,10 @@ def test_equal_profiles_compare_as_equal_however_they_are_cut(
         rows = Shape(rng).operations(2000, START_NS)
         one = write_blocks(tmp_path / "a", [rows])
         two = write_blocks(tmp_path / "b", [rows[:1], rows[1:900], rows[900:]])
-        assert all(line.same is not False for line in membench.compare(str(one), str(two)))
+        assert membench.compare_exactly(str(one), str(two))["verdict"] == "same"
         del rows[rng.randrange(len(rows))]
         three = write_blocks(tmp_path / "c", [rows])
-        assert any(line.same is False for line in membench.compare(str(one), str(three)))
+        assert membench.compare_exactly(str(one), str(three))["verdict"] == "changed"
 
 
 def test_more_commands_over_profiles_than_a_byte_can_number(tmp_path: Path, processes: int) -> None:
@@ -516,10 +516,11 @@ def test_of_too_many_keys_a_sample_and_the_hottest_are_kept(
         for number, key in enumerate(hot)
     ]  # fmt: skip
     assert f"about {keys['unique']:,} different" in membench.render(report)
-    lines = {line.name: line for line in membench.compare(str(path), str(path))}
-    assert lines["different keys"].first == f"about {keys['unique']:,}"
-    assert lines["different keys"].same is None
-    assert not {"key popularity", "which keys"} & lines.keys()
+    exact = membench.compare_exactly(str(path), str(path))["lines"]
+    verdicts = {line["name"]: line["verdict"] for line in exact}
+    for name in ("distinct keys", "key popularity", "which keys"):
+        assert verdicts[name] is None
+    assert verdicts["key sizes"] == "same"
 
 
 def test_as_many_keys_as_are_kept_are_counted_exactly(

@@ -273,7 +273,17 @@ def read_profile(data: bytes) -> None:
         for options in (
             Namespace(run=membench.analyze_command, profile=[path], json=False, by_server=True),
             Namespace(run=membench.analyze_command, profile=[path], json=True, by_server=False),
-            Namespace(run=membench.compare_command_line, first=path, second=path),
+            *(
+                Namespace(
+                    run=membench.compare_command,
+                    first=path,
+                    second=path,
+                    exact=exact,
+                    json=False,
+                    tolerance=0.05,
+                )
+                for exact in (True, False)
+            ),
         ):
             said = io.StringIO()
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
