@@ -134,7 +134,7 @@ def test_demo(tmp_path: Path) -> None:
     done = run(sys.executable, ROOT / "bench/demo.py", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\n  delete_misses +([1-9]\d*) +\1\n", done.stdout), done.stdout
-    assert "differs" not in done.stdout and "Coverage  100 %" in done.stdout
+    assert "differs" not in done.stdout and "Coverage  100%" in done.stdout
     assert f"The profile is {tmp_path}/demo.profile" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["demo.profile"]
 

@@ -1094,7 +1094,7 @@ def ledger_of(seen: int, lost: int, events: int = 0, resyncs: int = 0, unmatched
 
 @pytest.mark.parametrize("seen", [1, 3, 999, 10**5, 10**9, 10**12, 10**15])
 def test_loss_line_says_100_only_if_nothing_is_lost(seen: int) -> None:
-    assert loss_line(ledger_of(seen, 0)).startswith("100 %")
+    assert loss_line(ledger_of(seen, 0)).startswith("100%")
     for lost in {1, 2, seen // 3, seen - 1, seen} - {0, -1}:
         if lost > seen:
             continue
@@ -1114,7 +1114,7 @@ def test_loss_line_says_100_only_if_no_event_is_lost() -> None:
 
 def test_loss_line_tells_of_all_that_went_wrong() -> None:
     line = loss_line(ledger_of(1000, 10, 3, 4, 5))
-    for words in ("99.00 %", "10 of 1,000 bytes", "3 events", "4 resyncs", "5 unmatched"):
+    for words in ("99.00%", "10 of 1,000 bytes", "3 events", "4 resyncs", "5 unmatched"):
         assert words in line
     assert "2 resyncs" in loss_line(ledger_of(1000, 0, 0, 2, 0))
     assert "7 unmatched" in loss_line(ledger_of(1000, 0, 0, 0, 7))
