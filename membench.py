@@ -6725,18 +6725,22 @@ def whose_latency(report: Dict[str, Any]) -> str:
 
 def render_latency(report: Dict[str, Any], width: int) -> List[str]:
     rows = [(name, c["latency_us"]) for name, c in report["commands"].items() if c["latency_us"]]
-    if not rows:
-        return []
     if len(rows) > 1:
         rows.append(("all", report["latency_us"]))
-    column = min((width - 15) // 5, 11)
-    title = f"{whose_latency(report)} latency (us)"
-    first = 15 + column - len(title)
-    titles = "".join(f"{name:>{column}}" for name in ("p90", "p99", "p99.9", "max"))
-    lines = ["", f"{title}{'p50':>{first}}{titles}"]
-    for name, latency in rows:
-        values = (human_us(latency[key]) for key in ("p50", "p90", "p99", "p999", "max"))
-        lines.append(f"{name:<15}" + "".join(f"{value:>{column}}" for value in values))
+    return ["", *latency_table(f"{whose_latency(report)} latency", rows, width)] if rows else []
+
+
+def latency_table(
+    title: str, rows: Sequence[Tuple[str, Optional[Dict[str, float]]]], width: int = WIDTH
+) -> List[str]:
+    """A table of percentiles in microseconds. None: there are none in this row."""
+    names = next(filter(None, (found for _, found in rows)))
+    column = min((width - 14) // len(names), 11)
+    heading = "".join(f"{name.replace('999', '99.9'):>{column}}" for name in names)
+    lines = [f"{title} (us)", f"{'':<14}{heading}"]
+    for row_name, found in rows:
+        numbers = (human_us(found[name]) if found else "-" for name in names)
+        lines.append(f"{row_name:<14}" + "".join(f"{number:>{column}}" for number in numbers))
     return lines
 
 
@@ -9318,8 +9322,9 @@ def render_replay(report: Dict[str, Any]) -> str:
     for name, command in report["commands"].items():
         lines.append(
             f"{printable(name):<12} {command['operations']:>12,} "
-            f"{human_rate(command['operations_per_second']):>10} "
-            f"{percent(command['hit_ratio']):>10} {percent(command['recorded_hit_ratio']):>10}"
+            f"{human_number(command['operations_per_second']):>10} "
+            f"{human_percent(command['hit_ratio']):>10} "
+            f"{human_percent(command['recorded_hit_ratio']):>10}"
         )
     return "\n".join([*lines, *render_errors(report), "", *render_latencies(report)])
 
@@ -9341,10 +9346,10 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
     lines = [
         f"Requests       {report['requests']:>12,}",
         f"Operations     {report['operations']:>12,}   "
-        f"{human_rate(report['operations_per_second'])}/s, "
-        f"recorded {human_rate(recorded['operations_per_second'])}/s",
-        f"Hit ratio      {percent(report['hit_ratio']):>12}   "
-        f"recorded {percent(report['recorded_hit_ratio'])}",
+        f"{human_number(report['operations_per_second'])}/s, "
+        f"recorded {human_number(recorded['operations_per_second'])}/s",
+        f"Hit ratio      {human_percent(report['hit_ratio']):>12}   "
+        f"recorded {human_percent(report['recorded_hit_ratio'])}",
         f"Connections    {counts['connections']:>12,}   "
         f"{sum(counts['connection_failures'].values()):,} failed",
         f"Bytes          {human_bytes(counts['bytes_sent']):>12} sent, "
@@ -9412,30 +9417,9 @@ def render_latencies(report: Dict[str, Any]) -> List[str]:
     side = report["recorded"]["side"]
     if side == "client":
         both = [[mine, ("  recorded", theirs)] for mine, (_, theirs) in zip(own, recorded)]
-        return latency_table("Latency at this client, and at the recorded ones", chain(*both))
+        return latency_table("Latency at this client, and at the recorded ones", [*chain(*both)])
     title = RECORDED_LATENCY_TITLES.get(side, "Recorded latency")
     return [*latency_table(LATENCY_TITLE, own), "", *latency_table(title, recorded)]
-
-
-def latency_table(title: str, rows: Iterable[Tuple[str, Optional[Dict[str, float]]]]) -> List[str]:
-    """A table of percentiles in microseconds."""
-    names = {"p50": 10, "p90": 10, "p95": 10, "p99": 10, "p999": 10, "max": 12}
-    heading = "".join(f"{name.replace('999', '99.9'):>{width}}" for name, width in names.items())
-    lines = [f"{title} (us)", f"{'':<11}{heading}"]
-    for row_name, found in rows:
-        numbers = (f"{human_us((found or {}).get(name)):>{width}}" for name, width in names.items())
-        lines.append(f"{row_name:<11}{''.join(numbers)}")
-    return lines
-
-
-def percent(share: Optional[float]) -> str:
-    """0.9876 -> 98.76%"""
-    return "-" if share is None else f"{share:.2%}"
-
-
-def human_rate(number: Optional[float]) -> str:
-    """12345.6 -> 12,346"""
-    return "-" if number is None else f"{number:,.0f}"
 
 
 def join_results(results: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
@@ -9744,7 +9728,7 @@ class ReplayStatus:
             f"lag {lateness.get('p99', 0):,.0f} us",
             f"p50 {latency.get('p50', 0):,.0f} us",
             f"p99 {latency.get('p99', 0):,.0f} us",
-            f"hits {percent(ratio(counts.get('hits', 0), counts.get('misses', 0)))}",
+            f"hits {human_percent(ratio(counts.get('hits', 0), counts.get('misses', 0)))}",
         ]
         self._live.show(fields)
 
