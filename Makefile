@@ -8,6 +8,9 @@ READY := $(VENV)/.ready
 FUZZ_VENV := .venv-fuzz
 FUZZ_READY := $(FUZZ_VENV)/.ready
 FUZZ_SECONDS ?= 60
+PYTEST ?=
+# Many tests wait more than they work.
+TEST_PROCESSES ?= $(shell expr 2 '*' $$(nproc))
 
 # Package names. One of apt may be a pattern: libbpf0 is Debian 11, libbpf1 is later.
 APT_RUN := python3 libbpf[01] memcached
@@ -20,6 +23,8 @@ DNF_TEST := bpftool cyrus-sasl cyrus-sasl-plain iproute libmemcached-awesome-too
     python3-pylibmc tcpdump twemproxy wireshark-cli util-linux
 APT_KERNELS := cpio debian-archive-keyring mmdebstrap qemu-system-arm qemu-system-x86
 DNF_KERNELS := cpio debian-keyring mmdebstrap qemu-system-aarch64-core qemu-system-x86-core
+APT_FRESH := debian-archive-keyring git mmdebstrap
+DNF_FRESH := debian-keyring git mmdebstrap
 
 # $(call install,APT PACKAGES,DNF PACKAGES): install those that are missing. Without root
 # that is an error only if something is missing. No service is started or stopped here;
@@ -46,7 +51,8 @@ fi
 endef
 
 .NOTPARALLEL:
-.PHONY: help demo test test-kernels test-pythons fuzz bench lint size rebuild-bpf check-bpf
+.PHONY: help demo test test-all test-fresh test-kernels test-pythons fuzz bench lint size
+.PHONY: rebuild-bpf check-bpf
 .PHONY: deps-run deps-bpf deps-test packages-test root dist clean
 
 help: ## list the targets
@@ -56,8 +62,15 @@ help: ## list the targets
 demo: root deps-run ## as root: record a memcached of its own for some seconds, and analyze
 	@$(PYTHON) bench/demo.py
 
-test: root deps-test lint check-bpf ## as root: all tests and checks
-	$(VENV)/bin/python -m pytest tests
+test: root deps-test lint check-bpf ## as root: all tests and checks; PYTEST='-k replay' for some
+	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal tests $(PYTEST)
+
+test-all: export MEMBENCH_TEST_ALL = 1
+test-all: test ## as root: the same, with five times as much random input
+
+test-fresh: root ## as root: the README's commands on a minimal Debian 12 and 13
+	$(call install,$(APT_FRESH),$(DNF_FRESH))
+	$(PYTHON) tests/fresh.py $(FRESH)
 
 test-kernels: root deps-run ## as root: record on Linux 5.10 to 6.12, and on arm64, under qemu
 	$(call install,$(APT_KERNELS),$(DNF_KERNELS))

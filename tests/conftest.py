@@ -8,13 +8,26 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List
 
 import pytest
 import watchdog
 
 pytest.register_assert_rewrite("live", "conversations")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--first", type=int, metavar="N", help="only the first N tests of each file")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    most, counts = config.getoption("first"), Counter()
+    for item in items[:] if most else ():
+        counts[item.path] += 1
+        if counts[item.path] > most:
+            items.remove(item)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -31,6 +31,11 @@ LOOPBACK = "127.0.0.1"
 PATIENCE_SECONDS = 120
 
 
+def repeats(times: int) -> int:
+    """How often to try random input: so often by `make test-all`, a fifth of that otherwise."""
+    return times if os.environ.get("MEMBENCH_TEST_ALL") else times // 5
+
+
 def free_port() -> int:
     """A TCP port that nothing listens on, and that no client will have.
 

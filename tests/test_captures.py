@@ -44,6 +44,7 @@ from live import (
     as_user,
     exchange,
     membench,
+    repeats,
     run,
     wait_until,
 )
@@ -511,7 +512,7 @@ def test_a_cut_file_says_so(short: Clean, tmp_path: Path) -> None:
 def test_mutations_never_raise(short: Clean, form: str, tmp_path: Path) -> None:
     original = to_pcap(short.packets) if form == "pcap" else to_pcapng(short.packets)
     chance = random.Random(7)
-    for _ in range(6000):
+    for _ in range(repeats(6000)):
         data = bytearray(original)
         for _ in range(chance.choice((1, 1, 2, 10))):
             at = chance.randrange(len(data))
@@ -539,7 +540,7 @@ def test_mutated_files_make_whole_profiles(
     for name in ("drop_privileges", "lower_priority"):  # this process has other tests to run
         monkeypatch.setattr(membench, name, lambda _: None)
     chance = random.Random(8)
-    for number in range(150):
+    for number in range(repeats(150)):
         packets = [
             p._replace(time_ns=p.time_ns + chance.randrange(-(10**18), 10**18))
             if chance.random() < 0.1

@@ -28,7 +28,7 @@ from conversations import (
     run,
     run_in_one_write,
 )
-from live import PATIENCE_SECONDS, Memcached
+from live import PATIENCE_SECONDS, Memcached, repeats
 
 from membench import (
     CLOSE,
@@ -1013,7 +1013,7 @@ def test_of_nonsense_every_byte_is_accounted_for(opened: bool) -> None:
 def test_mutated_conversations_never_raise(live: Live) -> None:
     rng = random.Random(23)
     transcripts = [one for one in map(live, CASES) if is_small(one)]
-    for _ in range(3000):
+    for _ in range(repeats(3000)):
         transcript = rng.choice(transcripts)
         wire = Wire()
         if rng.random() < 0.8:
