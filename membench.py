@@ -438,7 +438,7 @@ class Ledger:
     def __init__(self) -> None:
         self.understood_bytes = 0  # parsed, or passed over as part of a value
         self.lost_bytes = 0  # gaps outside values, and skipped to get back in step
-        self.resyncs = 0  # times that a connection fell out of step
+        self.resyncs = 0  # times that a connection lost synchronization
         self.unmatched_responses = 0
         self.tls_connections = 0
         self.tls_bytes = 0  # a part of lost_bytes
@@ -1662,7 +1662,7 @@ def not_permitted(pid: int, otherwise: str = "") -> SourceError:
     """The error that a process's files in /proc may not be read."""
     hint = "run it again with sudo"
     if not os.geteuid():
-        hint = "this root may not either: membench needs CAP_SYS_PTRACE in the process's container"
+        hint = "root cannot do it here: it needs CAP_SYS_PTRACE where that process runs"
     return SourceError(f"permission denied for process {pid}", hint + otherwise)
 
 
@@ -2861,7 +2861,7 @@ class PacketSource:
             except OSError as error:
                 raise SourceError(
                     f"cannot capture packets on {printable(interface or 'any')}: {error.strerror}",
-                    "membench.py check says what would work here",
+                    "membench.py check says what works here",
                 ) from None
             self._stack = stack.pop_all()
         # The kernel's times are the calendar's, the profile's those of a clock that runs on.
@@ -5313,7 +5313,9 @@ class ProfileWriter:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             os.close(fd)  # it could be a link that somebody made to a file that is not theirs
-            raise ProfileError(f"{printable(output)} has another name", "choose another one")
+            raise ProfileError(
+                f"{printable(output)} has other names (hard links)", "choose another path"
+            )
         self._replaced = bytearray()
         return fd
 
@@ -5336,7 +5338,8 @@ class ProfileWriter:
                 os.fchmod(self._fd, 0o600)
             except OSError as error:
                 raise ProfileError(
-                    f"cannot own {printable(self.path)}: {error.strerror}", "choose another path"
+                    f"cannot take ownership of {printable(self.path)}: {error.strerror}",
+                    "choose another path",
                 ) from None
         self._write_all(_FILE_HEADER.pack(MAGIC, FORMAT_VERSION))
         self._write_json(b"H", header)
@@ -6656,7 +6659,7 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
         lines.append(printable(f"  {profile['host']}, {profile['started_at']}, {duration}"))
         ports = ", ".join(str(port) for port in profile["ports"] or [])
         where = f"port {ports}, " if ports else ""
-        side = ", at the clients" if profile["side"] == "client" else ""
+        side = ", recorded at the clients" if profile["side"] == "client" else ""
         lines.append(printable(f"  {where}{profile['source']}, {profile['hook']} hook{side}"))
         if not profile["complete"]:
             lines.append("  TRUNCATED: data up to the last complete block.")
@@ -6884,7 +6887,7 @@ def loss_line(loss: Dict[str, Any]) -> str:
             f"{loss['events_lost']:,} events dropped"
         )
     if loss.get("resyncs"):
-        text += f", {loss['resyncs']:,} resyncs"
+        text += f", synchronization lost {loss['resyncs']:,} times"
     if loss.get("unmatched_responses"):
         text += f", {loss['unmatched_responses']:,} unmatched responses"
     return text
@@ -9293,11 +9296,11 @@ def what_fell_behind(counts: Dict[str, Any]) -> Optional[str]:
 
 LATENCY_TITLE = "Latency at this client, network and both kernels included"
 RECORDED_LATENCY_TITLES = {
-    "server": "Recorded in the server, from reading a request to writing its answer",
+    "server": "Recorded at the server, from reading a request to writing its reply",
     "capture": "Recorded between packets, where they were captured",
 }
 FELL_BEHIND = {
-    "replay": "this side: add --workers (one for each CPU) or machines (--shard)",
+    "replay": "this side: add --workers (up to one per CPU) or machines (--shard)",
     "target": "the target: requests waited for its replies; try a lower --speed",
 }
 OUT_OF_TIME_SHARE = 0.001  # of the requests; fewer do not change what the target sees
@@ -9417,7 +9420,7 @@ def render_latencies(report: Dict[str, Any]) -> List[str]:
     side = report["recorded"]["side"]
     if side == "client":
         both = [[mine, ("  recorded", theirs)] for mine, (_, theirs) in zip(own, recorded)]
-        return latency_table("Latency at this client, and at the recorded ones", [*chain(*both)])
+        return latency_table("Latency at this client, and at the recorded clients", [*chain(*both)])
     title = RECORDED_LATENCY_TITLES.get(side, "Recorded latency")
     return [*latency_table(LATENCY_TITLE, own), "", *latency_table(title, recorded)]
 
@@ -10187,7 +10190,7 @@ def record(options: argparse.Namespace) -> int:
     if empty:
         raise NothingRecorded(
             f"nothing was recorded: {explain_silence(watched, matcher)}",
-            "with --allow-empty this is no error",
+            "use --allow-empty if that is expected",
         )
     if options.strict and lost_much(matcher.ledger.report()):
         raise MembenchError("more than 1 % of the traffic was lost", "see --ring-size and --nice")
@@ -10453,9 +10456,9 @@ class Status:
         kernel = report["kernel"]
         for unseen in unseen_lines(report):
             self._say(unseen)
-        line = "coverage " + loss_line(report)
+        line = "coverage: " + loss_line(report)
         if kernel.get("dropped_events"):
-            line += "; a larger --ring-size loses less, and so does --nice 0 where CPU is short"
+            line += "; a larger --ring-size loses less, as does --nice 0 if the CPUs are busy"
         if kernel.get("unreadable_bytes"):
             line += f"; {kernel['unreadable_bytes']:,} bytes moved by calls that cannot be read"
         if lost_much(report):
@@ -10614,7 +10617,9 @@ def merge_command(options: argparse.Namespace) -> int:
     try:
         report, text = merge_results(results)
     except MALFORMED:
-        raise MembenchError("these results do not fit together", "...") from None
+        raise MembenchError(
+            "these results do not belong to one replay", "give those of a single replay"
+        ) from None
     with ResultFile(options.stats_json) as file:
         file.write(report)
         print_result(text)
@@ -10703,8 +10708,8 @@ def usable_cpus() -> int:
 def agreed(options: argparse.Namespace, job: Job, target: Target) -> bool:
     """Say what will be done; ask, unless --yes. Raises MembenchError if nobody can be asked."""
     what = (
-        f"replaying {printable(job.path)}: {job.found.connections:,} connections to "
-        f"{printable(target.name)}, whose items are written, changed and deleted"
+        f"replaying {printable(job.path)} over {job.found.connections:,} connections to "
+        f"{printable(target.name)}; this writes, changes and deletes its items"
     )
     if options.yes:  # nothing is asked of the target then: not one request but the recorded
         if not options.quiet:
@@ -10738,11 +10743,11 @@ def describe_target(target: Target) -> str:
                 if words[:1] != [b"STAT"]:
                     break
     except OSError as error:
-        return f"cannot be asked for its stats: {error.strerror or error}"
+        return f"did not give its stats: {error.strerror or error}"
     except (ValueError, IndexError):
         pass
     answer = f"answers {printable(repr(line[:60])[1:])}" if line else "closes the connection"
-    return f"is no memcached that tells its stats: it {answer}"
+    return f"is not a memcached that gives its stats: it {answer}"
 
 
 SPARE_FILES = 32  # what a worker has open besides its connections
@@ -10799,11 +10804,11 @@ def render_plan(job: Job, target: Optional[Target], with_preload: bool) -> str:
     seconds = found.duration / job.speed if job.speed else None
     passes = {0: "without end", 1: "once"}.get(job.passes, f"{job.passes} times")
     lines = [
-        f"{printable(job.path)}: a dry run, which sends none of it",
+        f"{printable(job.path)}: dry run, nothing was replayed",
         f"  requests     {sum(requests.values()):,} in {writes:,} writes, "
         f"{human_bytes(sent_bytes)}",
         *(f"    {printable(name):<10} {count:,}" for name, count in requests.most_common()),
-        f"  connections  {found.connections:,}, {found.peak:,} at one time",
+        f"  connections  {found.connections:,}, {found.peak:,} at a time",
         f"  a pass takes {human_seconds(seconds) if seconds else 'as long as the target needs'}"
         f"; replayed {passes}",
         f"  needs        {job.workers} processes, each with up to "
@@ -10814,7 +10819,7 @@ def render_plan(job: Job, target: Optional[Target], with_preload: bool) -> str:
     if target:
         lines.append(f"  the target   {printable(target.name)} {describe_target(target)}")
     else:
-        lines.append("  the target   no target was given, so nothing was asked")
+        lines.append("  the target   no --target was given")
     if with_preload:
         stored = [size for _, size in Preload(job.path, job.shard, KeyTexts()).items()]
         lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
@@ -10960,8 +10965,8 @@ def add_record_arguments(commands: Any) -> None:
         "Default: membench-<UTC time>.profile",
     )
     add_traffic_options(sub.add_argument_group("what to record").add_argument)
-    add_output_options(sub.add_argument_group("what becomes of it").add_argument)
-    add_machine_options(sub.add_argument_group("how it runs").add_argument)
+    add_output_options(sub.add_argument_group("output").add_argument)
+    add_machine_options(sub.add_argument_group("how to run").add_argument)
 
 
 def add_traffic_options(add: Callable[..., Any]) -> None:
@@ -11001,8 +11006,12 @@ def add_traffic_options(add: Callable[..., Any]) -> None:
 
 def add_output_options(add: Callable[..., Any]) -> None:
     """Those options of `record` that say what becomes of it."""
-    add("-o", "--output", metavar="FILE", help="OUTPUT with any name")
-    add("--force", action="store_true", help="overwrite OUTPUT, once there is something to write")
+    add("-o", "--output", metavar="FILE", help="write OUTPUT to FILE, whatever its name is")
+    add(
+        "--force",
+        action="store_true",
+        help="overwrite OUTPUT if it exists, once something was recorded",
+    )
     salt = (
         "secret for the key hashes, to compare keys across profiles: 16 to 128 hexadecimal digits"
     )
@@ -11213,11 +11222,11 @@ def add_replay_arguments(commands: Any) -> None:
         help="start at this time: 2027-01-01T12:00:00Z, or Unix seconds",
     )
     add("--stats-json", metavar="FILE", help="write the results, with histograms, to FILE")
-    add("--merge", action="store_true", help="no replay: show the results of shards as one")
+    add("--merge", action="store_true", help="do not replay: merge the results of shards")
     add(
         "--dry-run",
         action="store_true",
-        help="say what would be sent and what it needs; of a --target, only ask for its stats",
+        help="print what would be sent and what that needs; asks a --target only for its stats",
     )
     add("-y", "--yes", action="store_true", help="do not ask before writing to the target")
     add("-q", "--quiet", action="store_true", help="print only results and errors")
@@ -11304,7 +11313,7 @@ def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
     if place.startswith("unix:") and (options.port or options.hook == "syscalls"):
         parser.error("a Unix socket has no --port, and needs the sock hook")
     if options.salt and options.salt_file:
-        parser.error("--salt and --salt-file are two secrets, and one is needed")
+        parser.error("give --salt or --salt-file, not both")
     if options.salt_file == "-" and place == "-":
         parser.error("a capture and a salt cannot both come from stdin")
 

@@ -71,7 +71,7 @@ def test_source_and_output(arguments: List[str], source: Any, output: str) -> No
         (["o.profile", "ebpf:any"], "OUTPUT must end in .profile"),
         (["ebpf:any", "a.profile", "b.profile"], "unrecognized arguments: b.profile"),
         (["ebpf:any", "a.profile", "-o", "b"], "unrecognized arguments: a.profile"),
-        (["--salt-file", "a", "--salt", "11" * 8], "two secrets"),
+        (["--salt-file", "a", "--salt", "11" * 8], "not both"),
         (["-", "o.profile", "--salt-file", "-"], "cannot both come from stdin"),
     ],
 )

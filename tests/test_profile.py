@@ -1114,9 +1114,15 @@ def test_loss_line_says_100_only_if_no_event_is_lost() -> None:
 
 def test_loss_line_tells_of_all_that_went_wrong() -> None:
     line = loss_line(ledger_of(1000, 10, 3, 4, 5))
-    for words in ("99.00%", "10 of 1,000 bytes", "3 events", "4 resyncs", "5 unmatched"):
+    for words in (
+        "99.00%",
+        "10 of 1,000 bytes",
+        "3 events",
+        "synchronization lost 4 times",
+        "5 unmatched",
+    ):
         assert words in line
-    assert "2 resyncs" in loss_line(ledger_of(1000, 0, 0, 2, 0))
+    assert "synchronization lost 2 times" in loss_line(ledger_of(1000, 0, 0, 2, 0))
     assert "7 unmatched" in loss_line(ledger_of(1000, 0, 0, 0, 7))
 
 
