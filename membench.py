@@ -2,20 +2,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """membench: what a memcached server really does.
 
-Records live memcached traffic at the sockets with eBPF, or from packets where that
-cannot be, keeps no key and no value, writes a small profile, and analyzes it. One
-file: copy it to a server and run it there. It needs Python 3.9; eBPF needs Linux 5.8
+Records live memcached traffic at the sockets with eBPF, or as packets where eBPF does not
+work, keeps no key and no value, writes a small profile, and analyzes, compares and replays
+it. One file: copy it to a server and run it there. It needs Python 3.9; eBPF needs Linux 5.8
 with BTF and the system's libbpf.
 
     sudo python3 membench.py record            # until Ctrl-C
     python3 membench.py analyze FILE.profile
 
-The way of the data, which is also the order of this file:
+How the data flows, which is also the order of this file:
 
     source --Segment--> connection --bytes | gap--> parsers --Request, Response-->
-        matching --operation--> ProfileWriter ==FILE==> ProfileReader --> analysis
+        matching --operation--> ProfileWriter ==FILE==> ProfileReader --> analysis, replay
 
     constants, errors     what can go wrong, in one line each
+    terminal              messages, the live line
+    system calls          thin wrappers, under the kernel's names
     records               the vocabulary: segments, requests, operations
     libbpf                the C library, through ctypes
     sources               eBPF, live packets, capture files
@@ -25,15 +27,16 @@ The way of the data, which is also the order of this file:
     analysis              operations in, report out
     reports               what people read: a profile, two profiles compared
     replay                what to send when, how it is written, and the engine that does
-    commands              record, analyze, compare, replay, check, and the command line
+    recording             record and check, and what runs on this machine
+    command line          options, and main()
     generated             the compiled kernel programs (make rebuild-bpf)
 
 What it costs: a few hundred nanoseconds in the server's thread for each read and
 each write on a watched socket, and a few microseconds of another CPU for each
 operation. docs/performance.md has the measurements.
 
-What it cannot see: UDP, which is only counted; inside TLS, and what a server moves by calls
-that name no memory (io_uring, splice): that is counted as lost.
+What it cannot see: UDP, which is only counted; inside TLS; and what a server moves by calls
+that name no memory (io_uring, splice), which is counted as lost.
 """
 
 import sys
@@ -95,7 +98,7 @@ from typing import (
 try:
     import pwd
     import resource
-except ImportError:  # not on Windows, where capture files and profiles are read all the same
+except ImportError:  # on Windows, where capture files and profiles can still be read
     pwd = resource = None  # type: ignore[assignment]
 
 VERSION = "0.2.0"
@@ -148,15 +151,15 @@ class ProfileError(MembenchError):
 
 
 class DamagedError(ValueError):
-    """A block whose checksum is right holds what no membench wrote."""
+    """A block's checksum is valid, its contents are not."""
 
 
 class ProtocolError(Exception):
-    """Bytes that are not memcached's protocol. Costs one connection its synchronisation."""
+    """Bytes that are not memcached's protocol. Its connection is no longer synchronized."""
 
 
 class TlsError(ProtocolError):
-    """It is ciphertext."""
+    """Bytes that begin a TLS record."""
 
 
 # ==== Terminal ========================================================================
@@ -433,12 +436,12 @@ OPERATION_FIELDS = 10
 
 
 class Ledger:
-    """Where the bytes went. Every byte is understood or lost; nothing is only missing."""
+    """Where the bytes went: every byte is understood, or reported as lost."""
 
     def __init__(self) -> None:
         self.understood_bytes = 0  # parsed, or passed over as part of a value
-        self.lost_bytes = 0  # gaps outside values, and skipped to get back in step
-        self.resyncs = 0  # times that a connection lost synchronization
+        self.lost_bytes = 0  # gaps outside values, and skipped until synchronized again
+        self.desyncs = 0  # times that a connection lost its synchronization
         self.unmatched_responses = 0
         self.tls_connections = 0
         self.tls_bytes = 0  # a part of lost_bytes
@@ -447,8 +450,8 @@ class Ledger:
     def report(self, final: bool = True) -> Dict[str, Any]:
         """The ledger as the profile and `analyze --json` hold it.
 
-        Only in the end, when the ring is empty, what the kernel counted and no segment
-        told of is lost. Before, it is what found no room on the ring.
+        final: the ring is empty, so whatever the kernel counted and no segment told of is
+        lost. Until then, only what found no room on the ring is.
         """
         kernel_bytes = self.kernel.get("recv_bytes", 0) + self.kernel.get("send_bytes", 0)
         kernel_bytes += self.kernel.get("missed_bytes", 0)
@@ -460,7 +463,7 @@ class Ledger:
             "bytes_lost": lost,
             "events_lost": self.kernel.get("dropped_events", 0),
             "unmatched_responses": self.unmatched_responses,
-            "resyncs": self.resyncs,
+            "resyncs": self.desyncs,
             "coverage": self.understood_bytes / seen if seen else 1.0,
             "tls_connections": self.tls_connections,
             "tls_bytes": self.tls_bytes,
@@ -473,43 +476,21 @@ class Ledger:
 # ==== libbpf ==========================================================================
 
 
-class _Opaque(ctypes.Structure):
-    """Base of the library's handles, so that one cannot be passed for another."""
+def _handle(name: str) -> Any:
+    """A pointer to a structure of its own type, so that one cannot be passed for another."""
+    return ctypes.POINTER(type(name, (ctypes.Structure,), {}))
 
 
-class _Object(_Opaque):
-    pass
-
-
-class _Program(_Opaque):
-    pass
-
-
-class _Map(_Opaque):
-    pass
-
-
-class _Link(_Opaque):
-    pass
-
-
-class _Ring(_Opaque):
-    pass
+_ObjectP, _ProgramP, _MapP = map(_handle, ("_Object", "_Program", "_Map"))
+_LinkP, _RingP = map(_handle, ("_Link", "_Ring"))
 
 
 class _OpenOptions(ctypes.Structure):
     _fields_ = [("sz", ctypes.c_size_t), ("object_name", ctypes.c_char_p)]
 
 
-_ObjectP = ctypes.POINTER(_Object)
-_ProgramP = ctypes.POINTER(_Program)
-_MapP = ctypes.POINTER(_Map)
-_LinkP = ctypes.POINTER(_Link)
-_RingP = ctypes.POINTER(_Ring)
 _PrintFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _SampleFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-
-
 _PRINT_FUNCTIONS: List[Any] = []
 
 
@@ -566,34 +547,26 @@ class Libbpf:
         )
 
     def _bind(self) -> None:
-        c_int, c_char_p, c_void_p = ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p
-        size_t, u32, flag = ctypes.c_size_t, ctypes.c_uint32, ctypes.c_bool
+        c_int, u32, size_t, flag = ctypes.c_int, ctypes.c_uint32, ctypes.c_size_t, ctypes.c_bool
+        text, pointer, options = ctypes.c_char_p, ctypes.c_void_p, ctypes.POINTER(_OpenOptions)
         bind = self._function
-        self.set_print = bind("libbpf_set_print", [_PrintFunction], c_void_p)
+        self.set_print = bind("libbpf_set_print", [_PrintFunction], pointer)
         self.possible_cpus = bind("libbpf_num_possible_cpus", [], c_int)
-        self.object_open = bind(
-            "bpf_object__open_mem",
-            [c_void_p, size_t, ctypes.POINTER(_OpenOptions)],
-            _ObjectP,
-        )
+        self.object_open = bind("bpf_object__open_mem", [pointer, size_t, options], _ObjectP)
         self.object_load = bind("bpf_object__load", [_ObjectP], c_int)
         self.object_close = bind("bpf_object__close", [_ObjectP], None)
-        self.find_program = bind(
-            "bpf_object__find_program_by_name", [_ObjectP, c_char_p], _ProgramP
-        )
-        self.find_map = bind("bpf_object__find_map_by_name", [_ObjectP, c_char_p], _MapP)
+        self.find_program = bind("bpf_object__find_program_by_name", [_ObjectP, text], _ProgramP)
+        self.find_map = bind("bpf_object__find_map_by_name", [_ObjectP, text], _MapP)
         self.set_autoload = bind("bpf_program__set_autoload", [_ProgramP, flag], c_int)
         self.attach = bind("bpf_program__attach", [_ProgramP], _LinkP)
-        self.attach_tracepoint = bind(
-            "bpf_program__attach_tracepoint", [_ProgramP, c_char_p, c_char_p], _LinkP
-        )
+        attach_tracepoint = "bpf_program__attach_tracepoint"
+        self.attach_tracepoint = bind(attach_tracepoint, [_ProgramP, text, text], _LinkP)
         self.link_destroy = bind("bpf_link__destroy", [_LinkP], c_int)
         self.map_fd = bind("bpf_map__fd", [_MapP], c_int)
         self.map_set_size = bind("bpf_map__set_max_entries", [_MapP, u32], c_int)
-        self.map_set_value = bind("bpf_map__set_initial_value", [_MapP, c_void_p, size_t], c_int)
-        self.ring_new = bind(
-            "ring_buffer__new", [c_int, _SampleFunction, c_void_p, c_void_p], _RingP
-        )
+        self.map_set_value = bind("bpf_map__set_initial_value", [_MapP, pointer, size_t], c_int)
+        ring_arguments = [c_int, _SampleFunction, pointer, pointer]
+        self.ring_new = bind("ring_buffer__new", ring_arguments, _RingP)
         self.ring_poll = bind("ring_buffer__poll", [_RingP, c_int], c_int)
         self.ring_consume = bind("ring_buffer__consume", [_RingP], c_int)
         self.ring_free = bind("ring_buffer__free", [_RingP], None)
@@ -694,7 +667,7 @@ class BpfObject:
             self._links.append(link)
 
     def detach(self) -> None:
-        """Nothing fires any more. What is on the ring can still be read."""
+        """Stop the programs. What is on the ring can still be read."""
         for link in reversed(self._links):
             with contextlib.suppress(LibbpfError):
                 self._libbpf.link_destroy(link)
@@ -705,7 +678,7 @@ class BpfObject:
         return int(self._libbpf.map_fd(found))
 
     def map_memory(self, name: str, size: int) -> mmap.mmap:
-        """The memory of a mappable array, to be read without another system call."""
+        """The memory of a mappable array, which is read without another system call."""
         try:
             return mmap.mmap(self.map_fd(name), size, mmap.MAP_SHARED, mmap.PROT_READ)
         except OSError as error:
@@ -886,14 +859,14 @@ class RingBuffer:
                 raise
 
 
-# ==== Sources =========================================================================
+# ==== Sources: eBPF =========================================================================
 
 
 class Source(Protocol):
     """Where segments come from. A context manager: watching while it is entered."""
 
     name: str  # "ebpf:any"; for the report
-    hook: str  # "sock", "syscalls", "tpacket_v3", "pcap", "pcapng"
+    hook: str  # "sock", "syscalls"; of packets, how they came
     remarks: List[str]  # what the user should be told at the end
     reads: bool  # is a segment what the server read or wrote at once? See Connection.
 
@@ -977,28 +950,24 @@ class Endpoints(ctypes.Structure):
     ]
 
 
+COUNTERS = (
+    *("recv_calls", "recv_bytes", "send_calls", "send_bytes", "events"),
+    *("dropped_events", "dropped_bytes", "faulted_bytes"),  # what was lost, and why
+    *("unreadable_calls", "unreadable_bytes", "udp_datagrams", "udp_bytes"),
+)
+
+
 class Counters(ctypes.Structure):
     """What the kernel programs counted on one CPU."""
 
     _fields_ = [
-        ("recv_calls", ctypes.c_uint64),
-        ("recv_bytes", ctypes.c_uint64),
-        ("send_calls", ctypes.c_uint64),
-        ("send_bytes", ctypes.c_uint64),
-        ("events", ctypes.c_uint64),
-        ("dropped_events", ctypes.c_uint64),
-        ("dropped_bytes", ctypes.c_uint64),
-        ("faulted_bytes", ctypes.c_uint64),
-        ("unreadable_calls", ctypes.c_uint64),
-        ("unreadable_bytes", ctypes.c_uint64),
-        ("udp_datagrams", ctypes.c_uint64),
-        ("udp_bytes", ctypes.c_uint64),
+        *((name, ctypes.c_uint64) for name in COUNTERS),
         ("pad", ctypes.c_uint64 * 4),
     ]
 
 
-# Struct.unpack_from is twice as fast as the same through the ctypes structures. This is the
-# first half of the ring's own header, then the event, whose four names of a socket are one SOCK.
+# Struct.unpack_from is twice as fast as the ctypes structures. This is the first half of the
+# ring's own header, then the event, whose four names of a socket are one SOCK.
 _RECORD = struct.Struct("<I4xQ16sIIq4xB3x")
 _ENDPOINTS = struct.Struct("<IH2x16s16s")
 
@@ -1138,7 +1107,7 @@ class ServerNames:
             self._can_look = os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
 
     def find(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
-        """See Source.server."""
+        """The server of a connection, from what Source.server is told of it."""
         if self._client:
             address = self._remote(port, peer, pid, ends)
             return ServerName(address, "", 0) if address else None
@@ -1206,7 +1175,7 @@ class UnixConnections:
         self._checked_at = time.monotonic()
 
     def sort(self, segments: List[Segment], now_ns: int) -> List[Segment]:
-        """The same without the openings that were none, with the closings that were missing."""
+        """Leave out openings of older connections, and add the closings that are missing."""
         kept = []
         for segment in segments:
             kind, sock = segment[0], segment[2]
@@ -1531,15 +1500,15 @@ class EbpfSource:
         self._stack.close()
 
     def started(self, _timeout_ms: int) -> Optional[Tuple[int, float]]:
-        """See Source.started."""
+        """Now: the programs are attached."""
         return time.monotonic_ns(), time.time()
 
     def now(self) -> int:
-        """See Source.now."""
+        """CLOCK_MONOTONIC, as the programs read it (ns)."""
         return time.monotonic_ns()
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
-        """See Source.read."""
+        """What the programs saw, in the order in which it happened to each connection."""
         while True:
             segments, used = parse_events(self._ring.read(timeout_ms))
             self._ring.take(used)
@@ -1555,19 +1524,18 @@ class EbpfSource:
                 return segments
 
     def stop(self) -> None:
-        """See Source.stop."""
+        """Detach the programs. What is on the ring can still be read."""
         self._object.detach()
         self._stopped = True
 
     def server(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
-        """See Source.server."""
+        """The server, by its process, or of clients by what they are connected to."""
         return self._names.find(port, pid, peer, ends)
 
     def counters(self) -> Dict[str, int]:
-        """See Source.counters; the fields of struct Counters, of all CPUs."""
-        names = [name for name, *_ in Counters._fields_ if name != "pad"]
+        """What the programs counted, summed over all CPUs."""
         step = ctypes.sizeof(Counters) // 8
-        return {name: sum(self._counters[i::step]) for i, name in enumerate(names)}
+        return {name: sum(self._counters[i::step]) for i, name in enumerate(COUNTERS)}
 
 
 def kernel_release() -> Tuple[int, int]:
@@ -4360,7 +4328,7 @@ class Connection:
         """Give up what is half read, and start anew at the next read."""
         ledger = self._matcher.ledger
         if self.state == IN_STEP:
-            ledger.resyncs += 1
+            ledger.desyncs += 1
             self._uncount(self.requests.unfinished_bytes() + self.responses.unfinished_bytes())
             for request in self.queue:
                 # These were read whole, so they were run; only the answer is not known.
@@ -10863,7 +10831,7 @@ CAP_NET_RAW for packets.
 
 cost: a few hundred nanoseconds of the server's time for each read and each
 write, and a few microseconds of another CPU for each operation. --no-responses
-takes about three quarters of that, but records no outcome, hit ratio or latency.
+takes about three quarters of that, but records no outcome, hit ratio, latency.
 
 exit status: 0 if something was recorded; 1 on an error; 2 for wrong usage; 4 if
 nothing was recorded.
@@ -10921,8 +10889,8 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         "check",
         help="print what works on this machine",
         description="Print what works on this machine, and why the rest does not: the kernel,\n"
-        "libbpf, each kind of hook, packet capture; and the memcached servers found. Loads\n"
-        "the kernel programs for a moment, and records nothing.",
+        "libbpf, each kind of hook, packet capture; and the memcached servers found.\n"
+        "Loads the kernel programs for a moment, and records nothing.",
         epilog="exit status: 0 if record would work here, 1 if not.\n\n" + examples("check"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

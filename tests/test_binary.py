@@ -199,7 +199,7 @@ def assert_clean(wire: Wire, transcript: Transcript) -> None:
     total = stream_bytes(wire.segments)
     ledger = result.ledger
     assert (ledger.understood_bytes, ledger.lost_bytes) == (total, 0)
-    assert (ledger.resyncs, ledger.unmatched_responses) == (0, 0)
+    assert (ledger.desyncs, ledger.unmatched_responses) == (0, 0)
 
 
 def test_each_opcode(transcript: Transcript) -> None:

@@ -65,7 +65,7 @@ def capture(path: Path, listen: str, traffic: Any) -> Clean:
         traffic(server)
         # Connections end when their last packets are captured.
     result = read_capture(path, None, server.port)
-    assert result.rows and not result.ledger.lost_bytes and not result.ledger.resyncs
+    assert result.rows and not result.ledger.lost_bytes and not result.ledger.desyncs
     assert result.ledger.report()["coverage"] == 1.0
     return Clean(path, server.port, read_pcap(path), result)
 
@@ -294,7 +294,7 @@ def test_a_joined_connection_gets_in_step(short: Clean, tmp_path: Path) -> None:
     """One that waits for each reply loses little."""
     handshakes = [i for i, p in enumerate(short.packets) if p.data[47] & 2]
     result = check(tmp_path / "a", short.packets[handshakes[-1] + 3 :], short)
-    assert result.rows and not result.ledger.resyncs
+    assert result.rows and not result.ledger.desyncs
 
 
 def test_snapped(clean: Clean, tmp_path: Path) -> None:

@@ -1086,7 +1086,7 @@ def ledger_of(seen: int, lost: int, events: int = 0, resyncs: int = 0, unmatched
     ledger = Ledger()
     ledger.understood_bytes = seen - lost
     ledger.lost_bytes = lost
-    ledger.resyncs = resyncs
+    ledger.desyncs = resyncs
     ledger.unmatched_responses = unmatched
     ledger.kernel = {"dropped_events": events}
     return ledger.report()

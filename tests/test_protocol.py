@@ -175,7 +175,7 @@ def stream_bytes(segments: Iterable[Segment]) -> int:
 
 def assert_nothing_lost(ledger: Ledger, total: int) -> None:
     """All bytes were understood, and nobody was surprised."""
-    assert (ledger.lost_bytes, ledger.resyncs, ledger.unmatched_responses) == (0, 0, 0)
+    assert (ledger.lost_bytes, ledger.desyncs, ledger.unmatched_responses) == (0, 0, 0)
     assert ledger.understood_bytes == total
     assert ledger.report()["coverage"] == 1.0
 
@@ -553,7 +553,7 @@ def test_what_was_answered_is_not_held_against_a_connection() -> None:
         for _ in range(100 // (1 + number % 2)):
             matcher.process(wire.send(answer).segments[-1:])
     assert not matcher._held and not matcher._held_total
-    assert len(rows) == 700_000 and matcher.ledger.resyncs == 0
+    assert len(rows) == 700_000 and matcher.ledger.desyncs == 0
 
 
 def test_what_is_not_answered_is_unanswered() -> None:
