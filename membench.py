@@ -82,6 +82,7 @@ from typing import (
     Callable,
     Deque,
     Dict,
+    Generic,
     Iterable,
     Iterator,
     List,
@@ -92,6 +93,7 @@ from typing import (
     Sequence,
     Set,
     Tuple,
+    TypeVar,
     Union,
 )
 
@@ -366,62 +368,54 @@ OUTCOMES = (
 
 # How a request is answered.
 (
-    REPLY_NONE,
     REPLY_LINE,
     REPLY_VALUES,
     REPLY_META,
     REPLY_STREAM,
     REPLY_FOREVER,
     REPLY_BINARY,
+    REPLY_NONE,
 ) = range(7)
 
 
 class Request:
-    """One request as it was read, until its answer is known.
+    """One request as it was read. Not to be changed: equal lines share one.
 
     form is the command with those arguments that a replay needs and that are neither
     key nor size nor exptime: b"set 32 noreply", b"mg v t q", b"incr 1".
     """
 
+    # A plain class, since reading the fields of a NamedTuple takes ten times as long.
     __slots__ = (
-        "form",
-        "reply",
-        "keys",
-        "value_size",
-        "exptime",
-        "quiet",
-        "opaque",
-        "time_ns",
-        "timed",
-        "batch_position",
-        "sizes",
-        "next_key",
-        "body",
+        *("form", "reply", "outcomes", "keys", "value_size", "exptime", "quiet", "opaque"),
     )
 
     def __init__(
         self,
         form: bytes,
         reply: int,
-        keys: Sequence[bytes] = (),
+        outcomes: Dict[bytes, int],
+        keys: Tuple[bytes, ...] = (),
         value_size: int = NO_SIZE,
         exptime: int = 0,
+        *,
         quiet: bool = False,
         opaque: bytes = b"",
     ) -> None:
         self.form = form
-        self.reply = reply
+        self.reply = reply  # REPLY_LINE, …
+        # First word of a reply -> outcome. Of a quiet request the first of them is left unsaid.
+        self.outcomes = outcomes
         self.keys = keys
         self.value_size = value_size  # bytes; of a storage command, else NO_SIZE
         self.exptime = exptime  # as sent
         self.quiet = quiet  # meta q flag, quiet opcodes: the usual reply is left out
-        self.opaque = opaque
-        self.time_ns = 0  # when its last byte was read; 0: not yet
-        self.timed = True  # False: its last byte was in a gap, read some time before
-        self.batch_position = 0  # how many requests came before it in the same read
-        self.sizes: Dict[int, int] = {}  # retrieval: key index -> value size, of the hits
-        self.next_key = 0  # retrieval: keys before this one are answered
-        self.body: Optional[bytearray] = None  # what may be no value; see _parse_meta
+        self.opaque = opaque  # meta: with its O; binary: behind the opcode
+
+    @property
+    def command(self) -> bytes:
+        """The first word of the form."""
+        return self.form.split(b" ", 1)[0]
 
 
 # One line, or one value, of a reply: (first word, all words, value size or -1). Of the binary
@@ -439,13 +433,19 @@ class Ledger:
     """Where the bytes went: every byte is understood, or reported as lost."""
 
     def __init__(self) -> None:
-        self.understood_bytes = 0  # parsed, or passed over as part of a value
-        self.lost_bytes = 0  # gaps outside values, and skipped until synchronized again
+        self.seen_bytes = 0  # what segments stand for, and gaps between them
+        self.lost_bytes = 0  # gaps outside of values, and skipped until synchronized again
+        self.tentative_bytes = 0  # parsed, but not yet known to be what they seem to be
         self.desyncs = 0  # times that a connection lost its synchronization
         self.unmatched_responses = 0
         self.tls_connections = 0
         self.tls_bytes = 0  # a part of lost_bytes
         self.kernel: Dict[str, int] = {}  # counted by the source; see Source.counters
+
+    @property
+    def understood_bytes(self) -> int:
+        """Parsed, or passed over as part of a value."""
+        return self.seen_bytes - self.lost_bytes - self.tentative_bytes
 
     def report(self, final: bool = True) -> Dict[str, Any]:
         """The ledger as the profile and `analyze --json` hold it.
@@ -3016,16 +3016,40 @@ def require_packets() -> None:
 #   - A line that memcached refuses is a request too (form b"invalid"): it is answered
 #     with an error, and no body follows it, as in memcached.
 #   - ProtocolError means that these bytes cannot be followed any further.
+#
+# A new command needs its replies in REPLY_OUTCOMES and how its line is read in _PARSE.
 
-_NUMBER = re.compile(rb"[+-]?[0-9]{1,20}\Z")
-_META_NUMBER = re.compile(rb"[FNRJDS][0-9]{1,20}\Z")  # flags kept whole in a form
-_META_MODE = re.compile(rb"M[A-Za-z+-]\Z")
+# ---- Vocabulary: what the replies to each command mean ----
+
+ERROR_OUTCOMES = {
+    b"ERROR": ERROR,
+    b"ERROR:": ERROR,
+    b"CLIENT_ERROR": CLIENT_ERROR,
+    b"SERVER_ERROR": SERVER_ERROR,
+}
+ERRORS = frozenset(ERROR_OUTCOMES.values())
 
 # storage command -> its words, without noreply
 STORAGE = {b"set": 5, b"add": 5, b"replace": 5, b"append": 5, b"prepend": 5, b"cas": 6}
-META = (b"mg", b"ms", b"md", b"ma", b"me", b"mn")
-META_WORDS_MAX = 19  # command, key and flags
-OPAQUE_MAX = 32  # bytes, with the O
+_STORED_OUTCOMES = {
+    b"STORED": STORED,
+    b"NOT_STORED": NOT_STORED,
+    b"EXISTS": EXISTS,
+    b"NOT_FOUND": NOT_FOUND,
+}
+# END ends the values of the keys that were hit; see PendingRequests.
+_RETRIEVAL_OUTCOMES = {b"END": HIT}
+
+# meta command -> reply -> outcome; the first is what a q flag leaves out. HD may be OK: an
+# option of memcached 1.6.12 and later.
+META_OUTCOMES: Dict[bytes, Dict[bytes, int]] = {
+    b"mg": {b"EN": MISS, b"HD": HIT, b"VA": HIT, b"OK": HIT},
+    b"ms": {b"HD": STORED, b"OK": STORED, b"NS": NOT_STORED, b"EX": EXISTS, b"NF": NOT_FOUND},
+    b"md": {b"HD": DELETED, b"OK": DELETED, b"NF": NOT_FOUND, b"EX": EXISTS},
+    b"ma": {b"HD": OK, b"OK": OK, b"VA": OK, b"NF": NOT_FOUND, b"NS": NOT_STORED, b"EX": EXISTS},
+    b"me": {b"ME": OK, b"EN": NOT_FOUND},
+    b"mn": {b"MN": OK},
+}
 
 # command -> how it is answered, its fewest and most words
 ADMIN = {
@@ -3043,6 +3067,80 @@ ADMIN = {
     b"watch": (REPLY_FOREVER, 1, 999),
     b"quit": (REPLY_NONE, 1, 999),
 }
+_ADMIN_OUTCOMES = {
+    **dict.fromkeys((b"OK", b"RESET", b"END", b"VERSION", b"EN"), OK),
+    **dict.fromkeys((b"BUSY", b"BADCLASS", b"NOTSTARTED", b"NOSPARE", b"NOTFULL"), ERROR),
+    **dict.fromkeys((b"UNSAFE", b"SAME", b"NOT_SUPPORTED"), ERROR),
+    **dict.fromkeys((b"WATCHER_TOO_MANY", b"WATCHER_FAILED"), ERROR),
+}
+
+
+def _with_lines(outcomes: Dict[bytes, int]) -> Dict[bytes, int]:
+    """For words and errors, and for lines of one word as they are sent."""
+    words = {**outcomes, **ERROR_OUTCOMES}
+    return {**words, **{word + b"\r\n": outcome for word, outcome in words.items()}}
+
+
+# command of the text protocol -> first word of a reply, or a whole line of one word -> outcome
+REPLY_OUTCOMES: Dict[bytes, Dict[bytes, int]] = {
+    command: _with_lines(outcomes)
+    for command, outcomes in (
+        *((command, _STORED_OUTCOMES) for command in STORAGE),
+        *((command, _RETRIEVAL_OUTCOMES) for command in (b"get", b"gets", b"gat", b"gats")),
+        (b"delete", {b"DELETED": DELETED, b"NOT_FOUND": NOT_FOUND}),
+        (b"touch", {b"TOUCHED": TOUCHED, b"NOT_FOUND": NOT_FOUND}),
+        *((command, {b"NOT_FOUND": NOT_FOUND}) for command in (b"incr", b"decr")),
+        *META_OUTCOMES.items(),
+        *((command, _ADMIN_OUTCOMES) for command in ADMIN),
+        (b"invalid", {}),
+    )
+}
+
+# These words answer commands for data only.
+DATA_WORDS = frozenset(
+    (b"VALUE", b"VA", b"HD", b"NF", b"NS", b"EX", b"ME", b"MN", b"DELETED", b"TOUCHED")
+).union(_STORED_OUTCOMES)
+
+
+def reply_outcome(request: Request, word: bytes) -> Optional[int]:
+    """What a line that begins with this word says of the request; None: not its answer."""
+    outcome = request.outcomes.get(word)
+    if outcome is not None:
+        return outcome
+    if request.reply == REPLY_BINARY:  # an unusual status
+        return ERROR if word[:2] == bytes((BINARY_RESPONSE, request.opaque[0])) else None
+    command = request.command
+    if command in (b"incr", b"decr"):
+        return OK if word.isdigit() else None
+    if command not in ADMIN or word in DATA_WORDS:
+        return None
+    # One line of many; others are refused with many words.
+    return OK if request.reply == REPLY_STREAM else ERROR
+
+
+def ends_stream(request: Request, word: bytes) -> bool:
+    """Is a line that begins with this word the last of a reply of many lines?"""
+    if word == b"STAT":  # the only answers without an END
+        return request.form.startswith(b"stats sizes_")
+    if word == b"OK":  # since 1.6.43 a dump begins with it
+        return b"dump" not in request.form
+    return word in request.outcomes
+
+
+def silent_outcome(request: Request) -> int:
+    """What it means that a quiet request, or one with noreply, was not answered."""
+    return next(iter(request.outcomes.values())) if request.quiet else NONE
+
+
+# ---- Text: requests ----
+
+Parsed = Tuple[Request, int]  # and how many bytes follow its line, a value's line end included
+
+_NUMBER = re.compile(rb"[+-]?[0-9]{1,20}\Z")
+_META_NUMBER = re.compile(rb"[FNRJD][0-9]{1,20}\Z")  # flags kept whole in a form
+_META_MODE = re.compile(rb"M[A-Za-z+-]\Z")
+META_WORDS_MAX = 19  # command, key and flags
+OPAQUE_MAX = 32  # bytes, with the O
 ADMIN_NOREPLY = (  # beginnings of the forms that listen to noreply
     b"verbosity",
     b"flush_all",
@@ -3060,25 +3158,22 @@ _ADMIN_WORD = re.compile(
     rb"|evictions|connevents|deletions|proxy|sizes_enable|sizes_disable)\Z"
 )
 
-NOT_TEXT = b"\x80\x16"  # how the binary protocol's requests and TLS begin
-TLS_RECORDS = range(0x14, 0x18)
-TLS_RECORD_MAX = (1 << 14) + 2048  # bytes behind its header
+
+def parse_request(line: bytes) -> Parsed:
+    """A command line, with or without its line end."""
+    if line[-1:] == b"\n":
+        line = line[: -2 if line[-2:] == b"\r\n" else -1]
+    if b"\0" in line:  # to memcached a line is a C string
+        line = line[: line.index(b"\0")]
+    words = line.split(b" ")
+    if b"" in words:  # memcached takes several spaces for one
+        words = [word for word in words if word]
+    parse = _PARSE.get(words[0]) if words else None
+    return parse(words[0], words) if parse else _invalid()
 
 
-def is_tls(data: bytes) -> bool:
-    """Is this the header of a TLS record? It is all that a server reads at first."""
-    if len(data) < 5:
-        return False
-    kind, major, minor, length = struct.unpack_from(">BBBH", data)
-    return kind in TLS_RECORDS and major == 3 and minor <= 4 and 0 < length <= TLS_RECORD_MAX
-
-
-NO_BODY = -1
-Parsed = Tuple[Request, int]  # and the length of its value, or NO_BODY
-
-
-def _invalid() -> Parsed:
-    return Request(b"invalid", REPLY_LINE), NO_BODY
+def _invalid(reply: int = REPLY_LINE) -> Parsed:
+    return Request(b"invalid", reply, REPLY_OUTCOMES[b"invalid"]), 0
 
 
 def _number(word: bytes, lowest: int, highest: int) -> Optional[int]:
@@ -3098,53 +3193,22 @@ def _number32(word: bytes) -> Optional[int]:
     return None if number is None else (number + 2**31) % 2**32 - 2**31
 
 
-def parse_request(line: bytes) -> Parsed:
-    """A command line, without its line end."""
-    if b"\0" in line:  # to memcached a line is a C string
-        line = line[: line.index(b"\0")]
-    words = line.split(b" ")
-    if b"" in words:  # memcached takes several spaces for one
-        words = [word for word in words if word]
-        if not words:
-            return _invalid()
-    command = words[0]
-    if command == b"get" or command == b"gets":
-        if len(words) == 1:
-            return _invalid()
-        return Request(command, REPLY_VALUES, words[1:]), NO_BODY
-    if command in STORAGE:
-        return _parse_storage(command, words)
-    if command in META:
-        return _parse_meta(command, words)
-    if command in ADMIN:
-        return _parse_admin(command, words)
-    parse = _KEY_COMMANDS.get(command)
-    return parse(command, words) if parse else _invalid()
+def _parse_get(command: bytes, words: List[bytes]) -> Parsed:
+    if len(words) == 1:
+        return _invalid()
+    return Request(command, REPLY_VALUES, REPLY_OUTCOMES[command], tuple(words[1:])), 0
 
 
 def _parse_gat(command: bytes, words: List[bytes]) -> Parsed:
-    if len(words) < 2:
-        return _invalid()
-    exptime = _number32(words[1])
+    exptime = _number32(words[1]) if len(words) > 1 else None
     if exptime is None:
         return _invalid()
-    if len(words) == 2:  # touches nothing; memcached answers END or an error
-        return Request(command, REPLY_VALUES, (), NO_SIZE, exptime), NO_BODY
-    return Request(command, REPLY_VALUES, words[2:], NO_SIZE, exptime), NO_BODY
+    keys = tuple(words[2:])  # without one it touches nothing; memcached answers END or an error
+    return Request(command, REPLY_VALUES, REPLY_OUTCOMES[command], keys, NO_SIZE, exptime), 0
 
 
 def _parse_storage(command: bytes, words: List[bytes]) -> Parsed:
     count = STORAGE[command]
-    numbers = words[2:]
-    if len(numbers) == 3 == count - 2 and b"".join(numbers).isdigit():  # the common kind
-        if max(map(len, numbers)) < 10 and len(words[1]) <= KEY_MAX:
-            flags, exptime, size = map(int, numbers)
-            form = b"%b %d" % (command, flags) if flags else command
-            return Request(form, REPLY_LINE, (words[1],), size, exptime), size
-    return _parse_any_storage(command, count, words)
-
-
-def _parse_any_storage(command: bytes, count: int, words: List[bytes]) -> Parsed:
     if not count <= len(words) <= count + 1:
         return _invalid()
     noreply = words[-1] == b"noreply"
@@ -3152,105 +3216,84 @@ def _parse_any_storage(command: bytes, count: int, words: List[bytes]) -> Parsed
     flags = _number(words[2], 0, 2**64 - 1)
     exptime = _number32(words[3])
     size = _number32(words[4])
-    good = flags is not None and exptime is not None
-    good = good and size is not None and 0 <= size <= VALUE_MAX
-    if count == 6 and _number(words[5], 0, 2**64 - 1) is None:
-        good = False
-    if not good or len(words[1]) > KEY_MAX:
-        return Request(b"invalid", reply), NO_BODY
+    if flags is None or exptime is None or size is None or not 0 <= size <= VALUE_MAX:
+        return _invalid(reply)
+    if len(words[1]) > KEY_MAX or (count == 6 and _number(words[5], 0, 2**64 - 1) is None):
+        return _invalid(reply)
     form = command
     if flags:
         form += b" %d" % (flags % 2**32)
     if noreply:
         form += b" noreply"
-    assert size is not None and exptime is not None
-    return Request(form, reply, (words[1],), size, exptime), size
+    return Request(form, reply, REPLY_OUTCOMES[command], (words[1],), size, exptime), size + 2
 
 
 def _parse_delete(command: bytes, words: List[bytes]) -> Parsed:
     if not 2 <= len(words) <= 4:
         return _invalid()
-    noreply = len(words) > 2 and words[-1] == b"noreply"
-    return _one_key(command, words, b"", noreply), NO_BODY
+    return _one_key(command, words, b"")
 
 
 def _parse_arithmetic(command: bytes, words: List[bytes]) -> Parsed:
     if not 3 <= len(words) <= 4:
         return _invalid()
     delta = _number(words[2], 0, 2**64 - 1)
-    argument = b" ?" if delta is None else b" %d" % delta
-    return _one_key(command, words, argument, words[-1] == b"noreply"), NO_BODY
+    return _one_key(command, words, b" ?" if delta is None else b" %d" % delta)
 
 
 def _parse_touch(command: bytes, words: List[bytes]) -> Parsed:
     if not 3 <= len(words) <= 4:
         return _invalid()
-    request = _one_key(command, words, b"", words[-1] == b"noreply")
-    request.exptime = _number32(words[2]) or 0
-    return request, NO_BODY
+    return _one_key(command, words, b"", _number32(words[2]) or 0)
 
 
-def _one_key(command: bytes, words: List[bytes], argument: bytes, noreply: bool) -> Request:
+def _one_key(command: bytes, words: List[bytes], argument: bytes, exptime: int = 0) -> Parsed:
+    noreply = len(words) > 2 and words[-1] == b"noreply"
     form = command + argument + (b" noreply" if noreply else b"")
-    return Request(form, REPLY_NONE if noreply else REPLY_LINE, (words[1],))
+    reply = REPLY_NONE if noreply else REPLY_LINE
+    return Request(form, reply, REPLY_OUTCOMES[command], (words[1],), NO_SIZE, exptime), 0
 
 
-_KEY_COMMANDS: Dict[bytes, Callable[[bytes, List[bytes]], Parsed]] = {
-    b"gat": _parse_gat,
-    b"gats": _parse_gat,
-    b"delete": _parse_delete,
-    b"incr": _parse_arithmetic,
-    b"decr": _parse_arithmetic,
-    b"touch": _parse_touch,
-}
+def _parse_meta_noop(command: bytes, _words: List[bytes]) -> Parsed:
+    return Request(command, REPLY_META, REPLY_OUTCOMES[command]), 0
 
 
 def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
-    if command == b"mn":
-        return Request(command, REPLY_META), NO_BODY
     if len(words) < 2 or len(words[1]) > KEY_MAX or len(words) > META_WORDS_MAX:
         return _invalid()
-    size = NO_BODY
-    first_flag = 2
+    size, flags = NO_SIZE, words[2:]
     if command == b"ms":
-        number = _number32(words[2]) if len(words) > 2 else None
-        first_flag = 3
-        if number is None:  # 1.6.6 to 1.6.9: the length is a flag, S5
-            number = next((_number32(word[1:]) for word in words[2:] if word[:1] == b"S"), None)
-            first_flag = 2
+        number = _number32(words[2]) if flags else None
         if number is None or not 0 <= number <= VALUE_MAX:
             return _invalid()
-        size = number
-    request = Request(command, REPLY_META, (words[1],), NO_SIZE if size == NO_BODY else size)
-    if command == b"ms" and first_flag == 2:
-        request.body = bytearray()  # later versions refuse it, and take the value for commands
-    form = [command]
-    good = True
-    seen = set()
-    for word in words[first_flag:]:
-        flag = word[:1]
-        if flag in seen:
+        size, flags = number, words[3:]
+    key: Optional[bytes] = words[1]
+    form, letters = [command], [flag[:1] for flag in flags]
+    good, exptime, opaque = True, 0, b""
+    for place, (letter, word) in enumerate(zip(letters, flags)):
+        if letter in letters[:place]:  # memcached reads no further
             good = False
             break
-        seen.add(flag)
         good = good and _good_flag(command, word)
-        if flag == b"q":
-            request.quiet = True
-        elif flag == b"O":
-            request.opaque = word
-        elif flag == b"T":
-            request.exptime = _number32(word[1:]) or 0
-        elif flag == b"b":
+        if letter == b"O":
+            opaque = word
+        elif letter == b"T":
+            exptime = _number32(word[1:]) or 0
+        elif letter == b"b":
             key = _decode_key(words[1])
-            good = good and key is not None
-            request.keys = (words[1] if key is None else key,)
-        if flag == b"S" and request.body is not None:
-            continue  # the value's size is known
         keep = _META_NUMBER.match(word) or _META_MODE.match(word)
-        form.append(word if keep else flag if flag.isalpha() else b"?")
-    request.quiet = request.quiet and good  # a refusal is never left unsaid
-    request.form = b" ".join(form)
-    return request, size
+        form.append(word if keep else letter if letter.isalpha() else b"?")
+    good = good and key is not None
+    return Request(
+        b" ".join(form),
+        REPLY_META,
+        REPLY_OUTCOMES[command],
+        (words[1] if key is None else key,),
+        size,
+        exptime,
+        quiet=good and b"q" in letters,  # a refusal is never left unsaid
+        opaque=opaque,
+    ), 0 if size == NO_SIZE else size + 2
 
 
 _META_FLAGS = frozenset(b"bcCDEfFhIJklLMNOPqRsStTuvx")
@@ -3285,348 +3328,183 @@ def _parse_admin(command: bytes, words: List[bytes]) -> Parsed:
     form = b" ".join([command, *kept])
     if words[-1] == b"noreply" and form.startswith(ADMIN_NOREPLY):
         reply = REPLY_NONE
-    return Request(form, reply), NO_BODY
+    return Request(form, reply, REPLY_OUTCOMES[command]), 0
 
 
-class RequestShape:
-    """What requests have in common that differ in nothing but their one key."""
-
-    __slots__ = (
-        *("form", "reply", "value_size", "exptime", "body_bytes"),
-        *("replies", "is_get", "tail"),
-    )
-
-    def __init__(self, request: Request) -> None:
-        self.form = request.form
-        self.reply = request.reply
-        self.value_size = request.value_size
-        self.exptime = request.exptime
-        self.body_bytes = 0 if request.value_size == NO_SIZE else request.value_size + 2
-        # The replies of one line, and their outcomes; none if there are several keys.
-        command = request.form.split(b" ", 1)[0]
-        self.replies = KNOWN_REPLIES[command] if len(request.keys) == 1 else {}
-        self.is_get = request.reply == REPLY_VALUES or request.form[:2] == b"mg"
-        self.tail = b"END\r\n" if request.reply == REPLY_VALUES else b""  # behind the value
-
-
-class KnownRequest:
-    """A request of a common kind, parsed once for all the times that it is sent.
-
-    Most requests are a get or a set of a key that was asked for before, letter by letter the
-    same, and answered in one of a few ways. Such a line is looked up instead of parsed, and so
-    are its replies. See Connection._ask_known for what becomes of them.
-    """
-
-    __slots__ = (
-        *("shape", "keys", "codes", "code", "read_length"),
-        *("hit_head", "hit_bare", "hit_mark", "hit_length", "hit_size"),
-    )
-
-    LINE_MAX = 512  # bytes; longer ones are not worth remembering
-
-    def __init__(
-        self, shape: RequestShape, keys: Sequence[bytes], codes: Tuple[int, ...], line_length: int
-    ) -> None:
-        self.shape = shape
-        self.keys = keys
-        self.codes = codes
-        self.code = codes[0]
-        self.read_length = line_length + shape.body_bytes  # bytes of the whole request
-        # The latest reply to a get of one key that hit: its VALUE or VA line, and the length
-        # of all. The same one is likely to come again.
-        self.hit_length = -1
-        self.hit_head = b""
-
-    hit_bare: bytes  # the same without the value, and
-    hit_mark: int  # the Segment's mark then
-    hit_size: int
-
-    def is_hit(self, data: bytes, length: int, mark: int) -> bool:
-        """Is a segment the whole reply to a get of one key, and not a miss? Remembers it."""
-        tail = self.shape.tail
-        newline = data.find(b"\n") + 1
-        words = data[: newline - 2].split(b" ")
-        if not newline or not self.shape.is_get or len(self.codes) != 1 or len(words) < 2:
-            return False
-        digits = words[1]
-        if tail:
-            if len(words) < 4 or words[1] != self.keys[0] or not words[2].isdigit():
-                return False
-            digits = words[3]
-        if words[0] != (b"VALUE" if tail else b"VA") or not digits.isdigit():
-            return False
-        size = int(digits) if len(digits) <= 10 else 0
-        whole = newline + size + 2 + len(tail)
-        if whole != length or not data.endswith(tail):
-            return False
-        bare, bare_mark = data[:newline] + tail, newline if tail else -1
-        if len(data) != length and (data, mark) != (bare, bare_mark):
-            return False  # the value with its line end may be missing, but nothing else
-        self.hit_head, self.hit_bare, self.hit_mark = data[:newline], bare, bare_mark
-        self.hit_length = length
-        self.hit_size = size
-        return True
-
-
-class KnownRequests:
-    """Requests of common kinds by their lines, with their line ends."""
-
-    LINES_MAX = 65536
-    SHAPES_MAX = 4096
-
-    def __init__(self, encode: Callable[[bytes], int]) -> None:
-        self.by_line: Dict[bytes, KnownRequest] = {}
-        self._encode = encode  # a key -> its code
-        self._shapes: Dict[bytes, RequestShape] = {}  # by their lines without the key
-
-    def learn(self, line: bytes) -> Optional[KnownRequest]:
-        """A line that is not among them: its request, or None if it is not of a common kind."""
-        if not 0 < len(line) <= KnownRequest.LINE_MAX:
-            return None
-        line_end = -2 if line[-2:-1] == b"\r" else -1
-        key_at = line.find(b" ") + 1
-        key_end = line.find(b" ", key_at)
-        if key_end < 0:
-            key_end = len(line) + line_end
-        key = line[key_at:key_end]
-        around = line[:key_at] + line[key_end:]
-        shape = self._shapes.get(around)
-        if shape is not None and 0 < len(key) <= KEY_MAX and b"\0" not in key:
-            request = KnownRequest(shape, (key,), (self._encode(key),), len(line))
-        else:
-            parsed, _ = parse_request(line[:line_end])
-            if not self._is_common(parsed):
-                return None
-            shape = RequestShape(parsed)
-            codes = tuple(map(self._encode, parsed.keys))
-            request = KnownRequest(shape, parsed.keys, codes, len(line))
-            if len(codes) > 1:  # they seldom come again together
-                return request
-            # Is its first argument its key, and taken as it is?
-            command = parsed.form.split(b" ", 1)[0] + b" "
-            plain = command[:3] != b"gat" and b" b" not in around
-            if plain and line.startswith(command) and parsed.keys[0] == key:
-                if len(self._shapes) >= self.SHAPES_MAX:
-                    self._shapes.clear()
-                self._shapes[around] = shape
-        if len(self.by_line) >= self.LINES_MAX:
-            self.by_line.clear()
-        self.by_line[line] = request
-        return request
-
-    @staticmethod
-    def _is_common(request: Request) -> bool:
-        if not request.keys or request.quiet or request.body is not None:
-            return False
-        if request.reply == REPLY_META:  # with an opaque it would be another line each time
-            return request.form[:2] in (b"mg", b"ms", b"md") and not request.opaque
-        # Others are not answered, answered in many ways, or invalid.
-        return request.reply in (REPLY_LINE, REPLY_VALUES)
-
-
-_STORED_REPLIES = {
-    b"STORED\r\n": STORED,
-    b"NOT_STORED\r\n": NOT_STORED,
-    b"EXISTS\r\n": EXISTS,
-    b"NOT_FOUND\r\n": NOT_FOUND,
-}
-_MISS_REPLIES = {b"END\r\n": MISS}
-_COUNT_REPLIES = {b"NOT_FOUND\r\n": NOT_FOUND}
-# command -> replies of one line and their outcomes. What is not here is parsed.
-KNOWN_REPLIES: Dict[bytes, Dict[bytes, int]] = {
-    **{command: _STORED_REPLIES for command in STORAGE},
-    **{command: _MISS_REPLIES for command in (b"get", b"gets", b"gat", b"gats")},
-    b"delete": {b"DELETED\r\n": DELETED, b"NOT_FOUND\r\n": NOT_FOUND},
-    b"touch": {b"TOUCHED\r\n": TOUCHED, b"NOT_FOUND\r\n": NOT_FOUND},
-    b"mg": {b"EN\r\n": MISS, b"HD\r\n": HIT},
-    b"ms": {
-        b"HD\r\n": STORED,
-        b"NS\r\n": NOT_STORED,
-        b"EX\r\n": EXISTS,
-        b"NF\r\n": NOT_FOUND,
-    },
-    b"md": {b"HD\r\n": DELETED, b"NF\r\n": NOT_FOUND, b"EX\r\n": EXISTS},
-    b"incr": _COUNT_REPLIES,
-    b"decr": _COUNT_REPLIES,
+_PARSE: Dict[bytes, Callable[[bytes, List[bytes]], Parsed]] = {
+    **dict.fromkeys((b"get", b"gets"), _parse_get),
+    **dict.fromkeys((b"gat", b"gats"), _parse_gat),
+    **dict.fromkeys(STORAGE, _parse_storage),
+    **dict.fromkeys((b"incr", b"decr"), _parse_arithmetic),
+    b"delete": _parse_delete,
+    b"touch": _parse_touch,
+    **dict.fromkeys(META_OUTCOMES, _parse_meta),
+    b"mn": _parse_meta_noop,
+    **dict.fromkeys(ADMIN, _parse_admin),
 }
 
+# ---- Text: lines, and values that are counted off ----
 
-class LineReader:
-    """What both directions share: lines, and bodies that are counted off.
+Message = TypeVar("Message")
 
-    partial is the beginning of a line that has not ended yet; skip is how many bytes of
-    a body, with its line end, are still to come.
+
+class RecentCache(Dict[bytes, Message]):
+    """What `make` gave for the keys that were used lately, most of them short.
+
+    Between half of SIZE_MAX and SIZE_MAX of them: the older half goes at once.
     """
 
-    __slots__ = ("partial", "skip", "body_bytes")
+    SIZE_MAX = 65536
+    KEY_MAX = 512  # bytes; what a longer one stands for is not worth remembering
+
+    def __init__(self, make: Callable[[bytes], Message]) -> None:
+        super().__init__()
+        self._make = make
+        self._older: Dict[bytes, Message] = {}
+
+    def __missing__(self, key: bytes) -> Message:
+        found = self._older.pop(key, None)
+        if found is None:
+            found = self._make(key)
+        if len(key) <= self.KEY_MAX:
+            if len(self) >= self.SIZE_MAX // 2:
+                self._older = self.copy()
+                self.clear()
+            self[key] = found
+        return found
+
+
+class MessageReader(Generic[Message]):
+    """What all four parsers share: messages that may be cut, and bodies that are counted off.
+
+    partial is the beginning of a message that is not there up to its body; skip is how many
+    bytes of a body are still to come.
+    """
+
+    __slots__ = ("partial", "skip", "_message_bytes", "_waiting")
 
     def __init__(self) -> None:
         self.partial = bytearray()
         self.skip = 0
-        self.body_bytes = 0  # of the message whose body is being skipped, header included
+        self._message_bytes = 0  # of the message whose body is being skipped
+        self._waiting: Optional[Message] = None  # is given when its body has come
 
     def unfinished_bytes(self) -> int:
         """Bytes taken in of a message that is not complete."""
-        return self.body_bytes - self.skip if self.skip else len(self.partial)
+        return self._message_bytes - self.skip if self.skip else len(self.partial)
 
-    def take(self, data: bytes) -> bytes:
-        """Data with the partial line in front of it, or b"" if there is no line end."""
-        if not self.partial:
-            return data
-        if b"\n" not in data:
-            self.partial += data
-            if len(self.partial) > LINE_MAX:
-                raise ProtocolError("line too long")
-            return b""
+    def forget(self) -> None:
+        """Give up the message that is not complete."""
+        self.partial = bytearray()
+        self.skip = 0
+        self._waiting = None
+
+    def gap(self, length: int) -> Optional[List[Message]]:
+        """Bytes that are not there: what became complete. None: they held more than a body."""
+        if length > self.skip:
+            return None
+        done: List[Message] = []
+        self._pass_over(length, done)
+        return done
+
+    def _begin_body(self, head_bytes: int, body_bytes: int, waiting: Optional[Message]) -> None:
+        self.skip = body_bytes
+        self._message_bytes = head_bytes + body_bytes
+        self._waiting = waiting
+
+    def _pass_over(self, length: int, done: List[Message]) -> int:
+        """So many bytes are there. Returns how many of them are of the body."""
+        taken = self.skip if self.skip < length else length
+        self.skip -= taken
+        if not self.skip and self._waiting is not None:
+            done.append(self._waiting)
+            self._waiting = None
+        return taken
+
+    def _join(self, data: bytes) -> bytes:
         data = bytes(self.partial) + data
         self.partial = bytearray()
         return data
 
-    def keep(self, rest: bytes) -> None:
+
+# A line read: the message, the bytes of its body, is it complete only with its body?
+ParsedLine = Tuple[Message, int, bool]
+
+
+class TextReader(MessageReader[Message]):
+    """The messages of one direction in the text protocol, in order."""
+
+    __slots__ = ("_lines",)
+
+    @staticmethod
+    def parse_line(line: bytes) -> ParsedLine[Message]:
+        """A line with its line end."""
+        raise NotImplementedError
+
+    def __init__(self, lines: Optional[Dict[bytes, ParsedLine[Message]]] = None) -> None:
+        """lines: a RecentCache(parse_line), shared by connections."""
+        super().__init__()
+        self._lines = RecentCache(self.parse_line) if lines is None else lines
+
+    def feed(self, data: bytes) -> List[Message]:
+        """The messages that begin, or became complete, in this data. Raises ProtocolError."""
+        done: List[Message] = []
+        position = 0
+        if self.skip:
+            position = self._pass_over(len(data), done)
+        elif self.partial:
+            if b"\n" not in data:
+                self._keep(data)
+                return done
+            data = self._join(data)
+        end = len(data)
+        lines = self._lines
+        while position < end:
+            newline = data.find(b"\n", position) + 1
+            if not newline:
+                self._keep(data[position:])
+                break
+            message, body_bytes, waits = lines[data[position:newline]]
+            if body_bytes:
+                self._begin_body(newline - position, body_bytes, message if waits else None)
+                if not waits:
+                    done.append(message)
+                newline += self._pass_over(end - newline, done)
+            else:
+                done.append(message)
+            position = newline
+        return done
+
+    def _keep(self, rest: bytes) -> None:
         """The data ended within a line."""
         self.partial += rest
-        if len(rest) > LINE_MAX:
+        if len(self.partial) > LINE_MAX:
             raise ProtocolError("line too long")
 
 
-class RequestParser(LineReader):
-    """The requests of one connection in the text protocol, in order."""
+class RequestParser(TextReader[Request]):
+    """The requests of one connection, each given when its line has come."""
 
-    __slots__ = ("fresh", "storing")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.fresh = True  # nothing was fed yet
-        self.storing: Optional[Request] = None  # its body is being skipped
-
-    def feed(self, data: bytes, time_ns: int) -> List[Request]:
-        """The requests whose command line ends in this data, in order.
-
-        A request's time_ns is set when its last byte has come, which for one with a
-        body may be in a later call. Raises ProtocolError.
-        """
-        requests: List[Request] = []
-        position = 0
-        if self.fresh:
-            self.fresh = False
-            if is_tls(data):
-                raise TlsError("TLS")
-            if data[0] in NOT_TEXT:
-                raise ProtocolError("the binary protocol, or TLS")
-        if self.skip:
-            position = min(self.skip, len(data))
-            self._keep_body(data[:position])
-            self._pass_over(position, time_ns)
-            if position == len(data):
-                return requests
-        elif self.partial:
-            data = self.take(data)
-        end = len(data)
-        while position < end:
-            newline = data.find(b"\n", position)
-            if newline < 0:
-                self.keep(data[position:])
-                break
-            line_end = newline
-            if newline > position + 1 and data[newline - 1] == 0x0D:
-                line_end -= 1
-            request, size = parse_request(data[position:line_end])
-            requests.append(request)
-            start, position = position, newline + 1
-            if size == NO_BODY:
-                request.time_ns = time_ns
-                continue
-            self.storing = request
-            self.skip = size + 2
-            self.body_bytes = position - start + self.skip
-            taken = min(self.skip, end - position)
-            self._keep_body(data[position : position + taken] if request.body is not None else b"")
-            position += taken
-            self._pass_over(taken, time_ns)
-        return requests
-
-    def _keep_body(self, data: bytes) -> None:
-        """Where it will come out later what it was; see Connection._take_back."""
-        body = self.storing.body if self.storing else None
-        if body is not None:
-            body += data
-            if len(body) > self.BODY_MAX:
-                body.clear()
-
-    BODY_MAX = 1024
-
-    def gap(self, length: int, time_ns: int) -> bool:
-        """Bytes that are not there. False if they may have held more than a value."""
-        if length > self.skip:
-            return False
-        self._pass_over(length, time_ns)
-        return True
-
-    def _pass_over(self, length: int, time_ns: int) -> None:
-        self.skip -= length
-        if not self.skip and self.storing:
-            self.storing.time_ns = time_ns
-            self.storing = None
+    @staticmethod
+    def parse_line(line: bytes) -> ParsedLine[Request]:
+        return (*parse_request(line), False)
 
 
-class ResponseParser(LineReader):
-    """The lines and values of one connection's replies in the text protocol, in order."""
+class ResponseParser(TextReader[Response]):
+    """The lines and values of replies. VALUE is given before its data, VA after."""
 
-    __slots__ = ("value",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.value: Optional[Response] = None  # a VA line, or a binary reply, being skipped
-
-    def feed(self, data: bytes) -> List[Response]:
-        """What became complete in this data. VALUE is given before its data, VA after."""
-        responses: List[Response] = []
-        position = 0
-        if self.skip:
-            position = min(self.skip, len(data))
-            self._pass_over(position, responses)
-            if position == len(data):
-                return responses
-        elif self.partial:
-            data = self.take(data)
-        end = len(data)
-        while position < end:
-            newline = data.find(b"\n", position)
-            if newline < 0:
-                self.keep(data[position:])
-                break
-            start = position
-            words = data[position:newline].rstrip(b"\r").split(b" ")
-            position = newline + 1
-            word = words[0]
-            if word == b"VALUE":
-                size = _value_size(words, 3)
-                responses.append((word, words, size))
-            elif word == b"VA":
-                size = _value_size(words, 1)
-                self.value = (word, words, size)
-            else:
-                responses.append((word, words, -1))
-                continue
-            self.skip = size + 2
-            self.body_bytes = position - start + self.skip
-            taken = min(self.skip, end - position)
-            position += taken
-            self._pass_over(taken, responses)
-        return responses
-
-    def gap(self, length: int, responses: List[Response]) -> bool:
-        """Bytes that are not there. False if they may have held more than a value."""
-        if length > self.skip:
-            return False
-        self._pass_over(length, responses)
-        return True
-
-    def _pass_over(self, length: int, responses: List[Response]) -> None:
-        self.skip -= length
-        if not self.skip and self.value:
-            responses.append(self.value)
-            self.value = None
+    @staticmethod
+    def parse_line(line: bytes) -> ParsedLine[Response]:
+        words = line[:-1].rstrip(b"\r").split(b" ")
+        word = words[0]
+        if word != b"VALUE" and word != b"VA":
+            return (word, words, -1), 0, False
+        size = _value_size(words, 3 if word == b"VALUE" else 1)
+        return (word, words, size), size + 2, word == b"VA"
 
 
 def _value_size(words: List[bytes], index: int) -> int:
@@ -3636,7 +3514,7 @@ def _value_size(words: List[bytes], index: int) -> int:
     return int(digits)
 
 
-# ---- The binary protocol ----
+# ---- The binary protocol, and TLS ----
 #
 # The form of a request is its opcode's name, the word binary, and what else a replay needs:
 # flags that are not 0, cas if one was given; of incr and decr the delta and the initial value.
@@ -3659,1075 +3537,70 @@ BINARY_STORES = frozenset((*_STORES, *(name + b"q" for name in _STORES)))
 BINARY_COUNTS = frozenset((b"incr", b"decr", b"incrq", b"decrq"))
 BINARY_KEYLESS = (b"stat", b"sasl", b"unknown")  # what stands there is no key
 
+# status -> outcome; the first is what a quiet opcode leaves out. What is not here is an error.
+_STATUS_GET = {1: MISS, 0: HIT}
+_STATUS_STORE = {0: STORED, 1: NOT_STORED, 2: NOT_STORED, 5: NOT_STORED}
+_STATUS_CAS = {0: STORED, 1: NOT_FOUND, 2: EXISTS, 5: NOT_STORED}
+_STATUS_COUNT = {0: OK, 1: NOT_FOUND, 2: EXISTS, 5: NOT_STORED}
+_STATUS_DELETE = {0: DELETED, 1: NOT_FOUND, 2: EXISTS}
+_STATUS_OTHER = {0: OK, 0x21: OK}  # 21: SASL goes on
+_STATUS_ERRORS = {
+    **dict.fromkeys((0x04, 0x06, 0x20), CLIENT_ERROR),  # invalid, not a number, not logged in
+    **dict.fromkeys((0x03, 0x82, 0x84, 0x85, 0x86), SERVER_ERROR),  # too large, no memory, busy
+}
+STATUS_OUTCOMES: Dict[bytes, Dict[int, int]] = {
+    **dict.fromkeys(BINARY_GETS, _STATUS_GET),
+    **dict.fromkeys(BINARY_STORES, _STATUS_STORE),
+    **dict.fromkeys(BINARY_COUNTS, _STATUS_COUNT),
+    **dict.fromkeys((b"delete", b"deleteq"), _STATUS_DELETE),
+    b"touch": {0: TOUCHED, 1: NOT_FOUND},
+    b"quitq": {0: NONE},
+}
+
+
+@functools.lru_cache(maxsize=512)
+def binary_outcomes(opcode: int, cas: bool) -> Dict[bytes, int]:
+    """The first word of a Response -> outcome, for requests with this opcode."""
+    outcomes = STATUS_OUTCOMES.get(BINARY_NAMES.get(opcode, b""), _STATUS_OTHER)
+    if cas and outcomes is _STATUS_STORE:
+        outcomes = _STATUS_CAS
+    return {
+        _response_word(opcode, status): outcome
+        for status, outcome in {**outcomes, **_STATUS_ERRORS}.items()
+    }
+
+
+def _response_word(opcode: int, status: int) -> bytes:
+    return struct.pack(">BBH", BINARY_RESPONSE, opcode, status)
+
 
 def parse_binary_request(header: Tuple[Any, ...], extras: bytes, key: bytes) -> Request:
     """The request of a header, its extras and its key. The value is not looked at."""
     _, opcode, key_size, extras_size, _, body_size, opaque, cas = header
     name = BINARY_NAMES.get(opcode, b"unknown")
     form = name + b" binary"
-    request = Request(form, REPLY_BINARY, opaque=bytes((opcode,)) + opaque)
-    request.quiet = name.endswith(b"q")
-    if key and len(key) <= KEY_MAX and not name.startswith(BINARY_KEYLESS):
-        request.keys = (key,)
+    value_size, exptime = NO_SIZE, 0
     if name in BINARY_STORES:
-        request.value_size = body_size - key_size - extras_size
+        value_size = body_size - key_size - extras_size
         if extras_size == 8:
-            flags, request.exptime = struct.unpack(">Ii", extras)
+            flags, exptime = struct.unpack(">Ii", extras)
             form += b" %d" % flags if flags else b""
     elif name in BINARY_COUNTS and extras_size == 20:
-        delta, initial, request.exptime = struct.unpack(">QQi", extras)
+        delta, initial, exptime = struct.unpack(">QQi", extras)
         form += b" %d %d" % (delta, initial)
     elif extras_size == 4:  # touch, gat, and the delay of flush
-        (request.exptime,) = struct.unpack(">i", extras)
-    request.form = form + b" cas" if cas else form
-    return request
-
-
-def is_count(opcode: int) -> bool:
-    """incr and decr are answered with a number."""
-    return BINARY_NAMES.get(opcode) in BINARY_COUNTS
-
-
-def next_message(
-    reader: LineReader, magic: int, data: bytes, position: int
-) -> Optional[Tuple[Tuple[Any, ...], int]]:
-    """(header, where its key ends) of the message at data[position]; its value is to be
-    skipped. None if it is not there up to the key: the beginning is kept. Raises
-    ProtocolError.
-    """
-    left = len(data) - position
-    if left >= _BINARY_HEADER.size:
-        header = _BINARY_HEADER.unpack_from(data, position)
-        received, opcode, key_size, extras_size, _, body_size, _, _ = header
-        value_size = body_size - key_size - extras_size
-        if received != magic or not value_size >= 0 or body_size > VALUE_MAX:
-            raise ProtocolError("not the binary protocol")
-        if magic == BINARY_RESPONSE and body_size == 8 and is_count(opcode):
-            value_size = 0  # a number; see counted_from_nothing()
-        before_value = _BINARY_HEADER.size + body_size - value_size
-        if left >= before_value:
-            reader.body_bytes = _BINARY_HEADER.size + body_size
-            reader.skip = value_size
-            return header, position + before_value
-    elif left and data[position] != magic:
-        raise ProtocolError("not the binary protocol")
-    reader.partial += data[position:]
-    return None
-
-
-class BinaryRequestParser(RequestParser):
-    """The requests of one connection in the binary protocol, in order. See RequestParser."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fresh = False
-
-    def feed(self, data: bytes, time_ns: int) -> List[Request]:
-        """See RequestParser.feed."""
-        requests: List[Request] = []
-        position = 0
-        if self.skip:
-            position = min(self.skip, len(data))
-            self._pass_over(position, time_ns)
-        elif self.partial:
-            data = bytes(self.partial) + data
-            self.partial.clear()
-        while position < len(data):
-            found = next_message(self, BINARY_REQUEST, data, position)
-            if not found:
-                break
-            header, key_end = found
-            key_at = key_end - header[2]
-            extras = data[key_at - header[3] : key_at]
-            self.storing = parse_binary_request(header, extras, data[key_at:key_end])
-            requests.append(self.storing)
-            taken = min(self.skip, len(data) - key_end)
-            self._pass_over(taken, time_ns)
-            position = key_end + taken
-        return requests
-
-
-class BinaryResponseParser(ResponseParser):
-    """The replies of one connection in the binary protocol, in order. See ResponseParser."""
-
-    __slots__ = ()
-
-    def feed(self, data: bytes) -> List[Response]:
-        """What became complete in this data."""
-        responses: List[Response] = []
-        position = 0
-        if self.skip:
-            position = min(self.skip, len(data))
-            self._pass_over(position, responses)
-        elif self.partial:
-            data = bytes(self.partial) + data
-            self.partial.clear()
-        while position < len(data):
-            found = next_message(self, BINARY_RESPONSE, data, position)
-            if not found:
-                break
-            header, key_end = found
-            _, opcode, key_size, _, status, _, opaque, _ = header
-            number = data[key_end - 8 : key_end] if is_count(opcode) else b""
-            words = [bytes((opcode,)) + opaque, data[key_end - key_size : key_end], number]
-            word = struct.pack(">BBH", BINARY_RESPONSE, opcode, status)
-            self.value = (word, words, self.skip)
-            taken = min(self.skip, len(data) - key_end)
-            self._pass_over(taken, responses)
-            position = key_end + taken
-        return responses
-
-
-# ==== Matching ========================================================================
-
-# The first word of a line that answers a request -> outcome.
-LINE_OUTCOMES = {
-    b"STORED": STORED,
-    b"NOT_STORED": NOT_STORED,
-    b"EXISTS": EXISTS,
-    b"NOT_FOUND": NOT_FOUND,
-    b"DELETED": DELETED,
-    b"TOUCHED": TOUCHED,
-    b"OK": OK,
-    b"RESET": OK,
-    b"END": OK,
-    b"VERSION": OK,
-    b"ERROR": ERROR,
-    b"ERROR:": ERROR,
-    b"CLIENT_ERROR": CLIENT_ERROR,
-    b"SERVER_ERROR": SERVER_ERROR,
-    b"BUSY": ERROR,
-    b"BADCLASS": ERROR,
-    b"NOTSTARTED": ERROR,
-    b"NOSPARE": ERROR,
-    b"NOTFULL": ERROR,
-    b"UNSAFE": ERROR,
-    b"SAME": ERROR,
-    b"NOT_SUPPORTED": ERROR,
-    b"WATCHER_TOO_MANY": ERROR,
-    b"WATCHER_FAILED": ERROR,
-    b"EN": OK,
-}
-ERRORS = (ERROR, CLIENT_ERROR, SERVER_ERROR)
-
-# command -> the outcomes that a reply of one line can have, errors aside
-_STORAGE_OUTCOMES = frozenset((STORED, NOT_STORED, EXISTS, NOT_FOUND))
-COMMAND_OUTCOMES = {
-    **{command: _STORAGE_OUTCOMES for command in STORAGE},
-    b"delete": frozenset((DELETED, NOT_FOUND)),
-    b"touch": frozenset((TOUCHED, NOT_FOUND)),
-    b"incr": frozenset((OK, NOT_FOUND)),
-    b"decr": frozenset((OK, NOT_FOUND)),
-    b"invalid": frozenset(),
-}
-_ADMIN_OUTCOMES = frozenset((OK,))
-
-# meta command -> reply -> outcome; the first is what a q flag leaves out
-META_OUTCOMES: Dict[bytes, Dict[bytes, int]] = {
-    b"mg": {b"EN": MISS, b"HD": HIT, b"VA": HIT, b"OK": HIT},
-    b"ms": {b"HD": STORED, b"OK": STORED, b"NS": NOT_STORED, b"EX": EXISTS, b"NF": NOT_FOUND},
-    b"md": {b"HD": DELETED, b"OK": DELETED, b"NF": NOT_FOUND, b"EX": EXISTS},
-    b"ma": {b"HD": OK, b"OK": OK, b"VA": OK, b"NF": NOT_FOUND, b"NS": NOT_STORED, b"EX": EXISTS},
-    b"me": {b"ME": OK, b"EN": NOT_FOUND},
-    b"mn": {b"MN": OK},
-}
-
-# The same for the binary protocol, by status. What is not here is an error.
-_STATUS_STORE = {0: STORED, 1: NOT_STORED, 2: NOT_STORED, 5: NOT_STORED}
-_STATUS_CAS = {0: STORED, 1: NOT_FOUND, 2: EXISTS, 5: NOT_STORED}
-_STATUS_COUNT = {0: OK, 1: NOT_FOUND, 2: EXISTS, 5: NOT_STORED}
-_STATUS_OTHER = {0: OK, 0x21: OK}  # 21: SASL goes on
-BINARY_OUTCOMES: Dict[bytes, Dict[int, int]] = {
-    **{name: {0: HIT, 1: MISS} for name in BINARY_GETS},
-    **{name: _STATUS_STORE for name in BINARY_STORES},
-    **{name: _STATUS_COUNT for name in BINARY_COUNTS},
-    **{name: {0: DELETED, 1: NOT_FOUND, 2: EXISTS} for name in (b"delete", b"deleteq")},
-    b"touch": {0: TOUCHED, 1: NOT_FOUND},
-}
-BINARY_SERVER_ERRORS = frozenset((0x03, 0x82, 0x84, 0x85, 0x86))  # too large, no memory, busy
-BINARY_CLIENT_ERRORS = frozenset((0x04, 0x06, 0x20))  # invalid, not a number, not logged in
-
-# These words answer commands for data only.
-DATA_WORDS = frozenset((b"VALUE", b"VA", b"HD", b"NF", b"NS", b"EX", b"ME", b"MN"))
-META_HIT_FLAGS = frozenset((b"c", b"f", b"h", b"k", b"l", b"s", b"t"))
-
-# Is the connection in step?
-OUT_OF_STEP, TENTATIVE, IN_STEP = range(3)
-ENCRYPTED = -1  # it will never be
-
-
-class Connection:
-    """One connection: both directions, and the requests that wait for their answer.
-
-    A connection whose beginning was seen is in step. One that was joined in its middle,
-    or that lost bytes outside of a value, is out of step: its next bytes may be a
-    command or the middle of a value, which can look like one. What is certain is:
-
-      - a server reads on only when all it had read is answered, a command that is not
-        complete aside; so the first bytes sent after a read begin a reply;
-      - a read begins with a command, or within one.
-
-    So the next read is parsed tentatively. If it makes sense, and so does what is
-    sent next as the answer to its first request, the connection is in step. If not, all
-    of it counts as lost, and the next read is tried. No operation is ever guessed.
-
-    Packets do not tell when the server reads, and neither of the two is certain for them: a
-    packet can begin within a value, and a reply that follows a request may be that of an
-    earlier one, which the server still had to answer; with a client that stays ahead of the
-    replies, that can go on for as long as it likes. So for packets there must be evidence:
-
-      - SYNC_TURNS turns in a row, each of whole requests, each answered fitly, before the next
-        begins; a turn is what a client sends until the server answers. The end of a value, and
-        requests that went by unseen, do not fit so.
-      - the replies fit no other way: had one of the last SYNC_SHIFTS requests been answered
-        each time instead, at least one reply would not have been its answer. (With memcached
-        one is as many as can be behind in turns like these: it reads all that has come.)
-
-    The evidence is not recorded and counts as lost; with the next turn the connection is in
-    step. One whose requests and replies are all alike stays out of step.
-    """
-
-    SYNC_TURNS = 4
-    SYNC_SHIFTS = 4
-    REPLIES_MAX = 4096  # lines of one reply that are looked at as evidence
-
-    __slots__ = (
-        "number",
-        "sock",
-        "named",
-        "requests",
-        "responses",
-        "queue",
-        "state",
-        "recv_next",
-        "send_next",
-        "batch_time_ns",
-        "batch_position",
-        "tentative_bytes",
-        "answered",
-        "turns",
-        "shifts",
-        "recent",
-        "replies",
-        "watching",
-        "ended",
-        "final",
-        "known",
-        "known_reply",
-        "reads_whole",
-        "writes_whole",
-        "binary",
-        "_matcher",
+        (exptime,) = struct.unpack(">i", extras)
+    has_key = 0 < len(key) <= KEY_MAX and not name.startswith(BINARY_KEYLESS)
+    return Request(
+        form + b" cas" if cas else form,
+        REPLY_BINARY,
+        binary_outcomes(opcode, bool(cas)),
+        (key,) if has_key else (),
+        value_size,
+        exptime,
+        quiet=name.endswith(b"q"),
+        opaque=bytes((opcode,)) + opaque,
     )
-
-    def __init__(self, matcher: "Matcher", number: int, state: int, sock: bytes = b"") -> None:
-        self._matcher = matcher
-        self.number = number
-        self.sock = sock  # see Segment
-        self.named = False  # is it known which server it belongs to?
-        self.requests = RequestParser()
-        self.responses = ResponseParser()
-        self.binary: Optional[bool] = None  # which protocol it speaks, if that is certain
-        self.queue: Deque[Request] = deque()
-        self.state = state
-        self.recv_next: Optional[int] = None  # expected TCP sequence numbers
-        self.send_next: Optional[int] = None
-        self.batch_time_ns = 0
-        self.batch_position = 0
-        self.tentative_bytes = 0
-        self.answered = False  # did the server send anything after the last request?
-        self._forget_evidence()
-        self.watching = False  # after `watch`, replies are a log without an end
-        self.ended = False
-        self.final: Optional[Tuple[int, int]] = None  # see Matcher._close
-        # While all that waits is of a common kind it waits here and not in the queue, as
-        # (request, time_ns or 0 if it is not whole yet, batch_position). See _ask_known.
-        self.known: Optional[Deque[Tuple[KnownRequest, int, int]]] = None
-        self.known_reply = b""  # the beginning of a reply to the first of them
-        self.reads_whole = False  # known, and no request is half read
-        self.writes_whole = False  # known, and no reply is half written
-        self._use_known()
-
-    # -- bytes in --
-
-    def receive(self, time_ns: int, offset: int, length: int, data: bytes, sent: int = -1) -> None:
-        """Bytes that the server read, having sent all before the byte `sent`."""
-        self._forget_beginning()
-        behind_gap = offset != self.recv_next and self.recv_next is not None
-        if behind_gap:
-            self._parse_all()
-            gap = (offset - self.recv_next) & 0xFFFFFFFF  # type: ignore[operator]
-            self._missing(gap, self._skip_request_bytes, time_ns)
-        self.recv_next = (offset + length) & 0xFFFFFFFF
-        new_read = time_ns != self.batch_time_ns
-        if new_read:
-            self.batch_time_ns = time_ns
-            self.batch_position = 0
-            seen = sent == self.send_next and self._matcher.reads  # a client may write on unread
-            within = self.requests.skip or self.requests.partial  # then it had not read all
-            if seen and not within and self.queue and self.queue[0].quiet:
-                self._end_silence()
-        begins = new_read
-        if not self._matcher.reads:
-            begins = self.answered
-            self.answered = False
-            if begins and self.state == TENTATIVE:
-                self._end_turn()
-        if self.known is not None:
-            rest = self._ask_known(time_ns, length, data)
-            if rest is None:
-                self._keep_within_budget()
-                return
-            data, length = rest
-            self._parse_all()
-        if self.state <= OUT_OF_STEP:
-            if not begins or behind_gap or self.state == ENCRYPTED:  # who knows what a gap held?
-                self._lose(length)
-                return
-            self.state = TENTATIVE
-        self._count(length)
-        try:
-            if self.requests.fresh and data:
-                self._choose_protocol(data[0])
-            begun = self.requests.feed(data, time_ns) if data else ()
-        except ProtocolError as error:
-            self._uncount(max(length, self.requests.unfinished_bytes()))
-            self.requests = RequestParser()
-            if isinstance(error, TlsError):
-                self._matcher.ledger.tls_connections += 1
-                self._matcher.ledger.tls_bytes += length
-                self._matcher.ledger.lost_bytes += self.tentative_bytes
-                self.tentative_bytes = 0
-                self.state = ENCRYPTED
-                return
-            self.fall_out_of_step()
-            return
-        for request in begun:
-            request.batch_position = self.batch_position
-            self.batch_position += 1
-            if self.state == TENTATIVE and request.form == b"invalid":
-                self.fall_out_of_step()
-                return
-            self.queue.append(request)
-        if len(data) != length:
-            self._unread(length - len(data), self._skip_request_bytes, time_ns)
-        if self.queue and (self.queue[0].reply == REPLY_NONE or not self._matcher.responses):
-            self._pass_silent()
-        if len(self.queue) > PENDING_MAX:
-            self.fall_out_of_step()
-        elif not self.queue and not self._matcher.responses:
-            self._use_known()
-        self._keep_within_budget()
-
-    def _keep_within_budget(self) -> None:
-        """What is half read, half written or waiting must not add up over the connections."""
-        waiting = len(self.queue if self.known is None else self.known)
-        held_bytes = len(self.requests.partial) + len(self.responses.partial)
-        held_bytes += len(self.known_reply)
-        if not self._matcher.hold(self, held_bytes + waiting * PENDING_BYTES):
-            self._parse_all()
-            self.fall_out_of_step()
-
-    def send(self, time_ns: int, offset: int, length: int, data: bytes, mark: int = -1) -> None:
-        """Bytes that the server wrote. mark: see Segment."""
-        self._forget_beginning()
-        if offset != self.send_next and self.send_next is not None:
-            self._parse_all()
-            gap = (offset - self.send_next) & 0xFFFFFFFF
-            self._missing(gap, self._skip_response_bytes, 0)
-        self.send_next = (offset + length) & 0xFFFFFFFF
-        self.answered = True
-        if self.known is not None:
-            rest = self._answer_known(time_ns, length, data, mark)
-            if rest is None:
-                self._keep_within_budget()
-                return
-            data, length, mark = rest
-            self._parse_all()
-        if 0 <= mark < len(data) < length:
-            tail = data[mark:]
-            self._reply(time_ns, length - len(tail), data[:mark])
-            data, length = tail, len(tail)
-        self._reply(time_ns, length, data)
-        if not self.queue:
-            self._use_known()
-
-    def _choose_protocol(self, first: int) -> None:
-        """As memcached does: by the first byte of a connection, once and for all.
-
-        What is read after the step was lost must be of the same protocol.
-        """
-        if first == BINARY_REQUEST and self.binary is not False:
-            self.requests, self.responses = BinaryRequestParser(), BinaryResponseParser()
-        elif self.binary:
-            raise ProtocolError("a read that does not begin with a request")
-        self._settle_protocol()
-
-    def _settle_protocol(self) -> None:
-        if self.state == IN_STEP:
-            self.binary = isinstance(self.requests, BinaryRequestParser)
-
-    def _reply(self, time_ns: int, length: int, data: bytes) -> None:
-        if self.state == TENTATIVE and self._matcher.reads and not self.queue:
-            self.fall_out_of_step()  # nothing that could be answered was read
-        if self.state <= OUT_OF_STEP:
-            self._lose(length)
-            return
-        self._count(length)
-        if self.watching or (self.state == IN_STEP and not self._matcher.responses):
-            return
-        self._parse_reply(time_ns, length, data)
-        if len(data) != length:
-            self._unread(length - len(data), self._skip_response_bytes, time_ns)
-
-    def _parse_reply(self, time_ns: int, length: int, data: bytes) -> None:
-        try:
-            responses = self.responses.feed(data) if data else []
-        except ProtocolError:
-            self._uncount(max(length, self.responses.unfinished_bytes()))
-            self.fall_out_of_step()
-            return
-        if responses:
-            self._match(responses, time_ns)
-        self._keep_within_budget()
-
-    def close(self) -> None:
-        """No more will come: what still waits was not answered."""
-        self._parse_all()
-        if self.state == IN_STEP:
-            half_bytes = self.responses.unfinished_bytes()
-            self._uncount(half_bytes)
-            self.responses = ResponseParser()
-            # Silence proves nothing unless all that was sent was seen; nor behind a request
-            # that was not answered: was it run at all?
-            sent = self.final[1] if self.final and self.send_next is not None else -1
-            unseen = (sent - (self.send_next or 0)) & 0xFFFFFFFF
-            answered = sent >= 0 and unseen <= 1 and not half_bytes  # a FIN counts for one
-            while self.queue:
-                request = self.queue.popleft()
-                if not request.time_ns:
-                    self._uncount(self.requests.unfinished_bytes())
-                    continue
-                outcome = UNANSWERED
-                silent = request.quiet or request.reply == REPLY_NONE
-                if silent or request.form.startswith(b"shutdown"):
-                    outcome = silent_outcome(request)
-                if outcome != NONE and not answered:
-                    outcome = UNANSWERED
-                answered = answered and outcome != UNANSWERED
-                self._matcher.emit(self, request, outcome, 0)
-        else:
-            self._matcher.ledger.lost_bytes += self.tentative_bytes
-            self.queue.clear()
-        self.tentative_bytes = 0
-        self.ended = True
-        self._matcher.hold(self, 0)
-
-    # -- requests of a common kind --
-    #
-    # The fast path. In step, and as long as every request is a KnownRequest and every reply
-    # one that such a request can have, nothing is parsed: lines are looked up, replies are
-    # compared. Anything else, a gap for example, calls _parse_all(), which gives what waits
-    # here to the parsers and the queue, as if it had been parsed at once; when the queue is
-    # empty again, _use_known() comes back here. The simplest of all, a request that is alone
-    # in its read and a reply that is alone in its write, is in Matcher.process itself.
-    # bench/core.py measures what this saves; a test feeds both ways the same streams.
-
-    KNOWN_PARTIAL_MAX = 4096  # bytes of a line that is not complete
-    KNOWN_REPLY_MAX = 16384  # bytes of a reply that is not complete
-
-    def _use_known(self) -> None:
-        """If nothing is half read, half written or waiting: no need to parse."""
-        if (
-            self.state == IN_STEP
-            and self.known is None
-            and not (self.queue or self.watching or self.ended or self.binary)
-            and not (self.requests.skip or self.requests.partial)
-            and not (self.responses.skip or self.responses.partial)
-        ):
-            self.known = deque()
-            self.reads_whole = self.writes_whole = True
-
-    def _forget_beginning(self) -> None:
-        """Matcher.process reads requests without telling their parser that they were text."""
-        if self.known is not None and self.batch_time_ns:
-            self.requests.fresh = self.binary = False
-
-    def _parse_all(self) -> None:
-        """Give what waits to the parsers and the queue."""
-        if self.known is None:
-            return
-        known, self.known = self.known, None
-        self.reads_whole = self.writes_whole = False
-        for request, time_ns, batch_position in known:
-            shape = request.shape
-            pending = Request(
-                shape.form, shape.reply, request.keys, shape.value_size, shape.exptime
-            )
-            pending.time_ns = time_ns
-            pending.batch_position = batch_position
-            self.queue.append(pending)
-        if self.requests.skip:
-            self.requests.storing = self.queue[-1]
-        reply, self.known_reply = self.known_reply, b""
-        self._parse_reply(0, len(reply), reply)  # no reply in it is complete
-
-    def _ask_known(self, time_ns: int, length: int, data: bytes) -> Optional[Tuple[bytes, int]]:
-        """Requests in bytes that were read. Returns what must be parsed, or None."""
-        known, reader, matcher = self.known, self.requests, self._matcher
-        assert known is not None
-        position = before = 0  # how much of data came in an earlier read
-        newline = -1
-        if reader.fresh and data and data[0] in NOT_TEXT:
-            return data, length
-        if len(data) < reader.skip < length:  # what is not there is more than the value
-            return data, length
-        if reader.skip:
-            position = min(reader.skip, length)
-            reader.skip -= position
-            if not reader.skip:
-                known[-1] = (known[-1][0], time_ns, known[-1][2])
-        elif reader.partial:
-            before = len(reader.partial)
-            data, length = bytes(reader.partial) + data, length + before
-            reader.partial.clear()
-        lines, batch = matcher.known.by_line, self.batch_position
-        end = len(data)
-        while position < end:
-            newline = data.find(b"\n", position) + 1
-            if not newline:
-                break
-            line = data[position:newline]
-            request = lines.get(line) or matcher.known.learn(line)
-            if request is None:
-                break
-            following = position + request.read_length
-            if end < following < length:  # the same
-                break
-            known.append((request, time_ns if following <= length else 0, batch))
-            batch += 1
-            if following > length:  # its value goes on in the next read
-                reader.skip = following - length
-                reader.body_bytes = request.read_length
-                following = length
-            position = following
-        if batch != self.batch_position:
-            reader.fresh = self.binary = False
-        self.batch_position = batch
-        rest: Optional[Tuple[bytes, int]] = None
-        half = position < length == end and not newline
-        if half and end - position <= self.KNOWN_PARTIAL_MAX:
-            reader.partial += data[position:]
-            position = end
-        elif position < length:
-            if position < before:  # not even the line that began earlier
-                reader.partial += data[:before]
-                position = before
-            rest = data[position:], length - position
-        matcher.ledger.understood_bytes += position - before
-        self.reads_whole = not reader.skip and not reader.partial
-        if not matcher.responses:
-            while known and known[0][1]:
-                matcher.emit_known(self, known.popleft(), NONE, None, 0)
-        if rest is None and len(known) > PENDING_MAX:
-            return b"", 0
-        return rest
-
-    def _answer_known(
-        self, time_ns: int, length: int, data: bytes, mark: int
-    ) -> Optional[Tuple[bytes, int, int]]:
-        """Replies in bytes that were written. Returns what must be parsed, or None."""
-        known, matcher = self.known, self._matcher
-        assert known is not None
-        before, hole = len(self.known_reply), length - len(data)
-        hole_at = len(data) if mark < 0 else mark
-        if hole > self.KNOWN_REPLY_MAX:
-            return data, length, mark
-        text = self.known_reply + data if before else data
-        if hole:
-            text = text[: before + hole_at] + bytes(hole) + text[before + hole_at :]
-        position, end = 0, len(text)
-        newline = -1
-        while position < end and known and known[0][1]:
-            newline = text.find(b"\n", position) + 1
-            outcome = known[0][0].shape.replies.get(text[position:newline])
-            sizes = None
-            if outcome is None and newline:
-                newline, outcome, sizes = known_values(known[0][0], text, position, newline)
-            if outcome is None or before + hole_at < newline < before + hole_at + hole:
-                break  # in the latter case what is not there is more than the value
-            matcher.emit_known(self, known.popleft(), outcome, sizes, time_ns)
-            position = newline
-        rest: Optional[Tuple[bytes, int, int]] = None
-        half = position < end and not newline and not hole
-        if position == end or (half and end - position <= self.KNOWN_REPLY_MAX):
-            self.known_reply = text[position:]
-            taken = length
-        else:
-            taken = max(position - before, 0)
-            self.known_reply = b"" if position else self.known_reply
-            rest = behind(data, hole_at, hole, taken)
-        matcher.ledger.understood_bytes += taken
-        self.writes_whole = not self.known_reply
-        return rest
-
-    # -- gaps --
-
-    def _skip_request_bytes(self, length: int, time_ns: int) -> bool:
-        return self.requests.gap(length, time_ns)
-
-    def _skip_response_bytes(self, length: int, time_ns: int) -> bool:
-        if self.watching:
-            return True
-        responses: List[Response] = []
-        if not self.responses.gap(length, responses):
-            return False
-        self._match(responses, time_ns)
-        return True
-
-    def _missing(self, length: int, skip: Callable[[int, int], bool], time_ns: int) -> None:
-        """A range of the stream that no segment stands for; time_ns is of the next one."""
-        storing = self.requests.storing
-        if self.state == ENCRYPTED:
-            self._lose(length if length < 1 << 30 else 0)
-        elif length >= 1 << 30:  # backwards, or farther than any TCP window: another stream
-            self.fall_out_of_step()
-        elif self.state != OUT_OF_STEP and skip(length, time_ns):
-            self._count(length)
-            if storing and storing.time_ns:
-                storing.timed = False
-        else:
-            self._matcher.ledger.lost_bytes += length
-            self.fall_out_of_step()
-
-    def _unread(self, length: int, skip: Callable[[int, int], bool], time_ns: int) -> None:
-        """The end of a segment, counted already, whose bytes are not there."""
-        if self.state != OUT_OF_STEP and not skip(length, time_ns):
-            self._uncount(length)
-            self.fall_out_of_step()
-
-    def _lose(self, length: int) -> None:
-        self._matcher.ledger.lost_bytes += length
-        if self.state == ENCRYPTED:
-            self._matcher.ledger.tls_bytes += length
-
-    def _count(self, length: int) -> None:
-        if self.state == IN_STEP:
-            self._matcher.ledger.understood_bytes += length
-        else:
-            self.tentative_bytes += length
-
-    def _uncount(self, length: int) -> None:
-        if self.state == IN_STEP:
-            self._matcher.ledger.understood_bytes -= length
-            self._matcher.ledger.lost_bytes += length
-
-    def fall_out_of_step(self) -> None:
-        """Give up what is half read, and start anew at the next read."""
-        ledger = self._matcher.ledger
-        if self.state == IN_STEP:
-            ledger.desyncs += 1
-            self._uncount(self.requests.unfinished_bytes() + self.responses.unfinished_bytes())
-            for request in self.queue:
-                # These were read whole, so they were run; only the answer is not known.
-                if request.time_ns:
-                    told = request.reply != REPLY_NONE and self._matcher.responses
-                    self._matcher.emit(self, request, LOST if told else NONE, 0)
-        else:
-            ledger.lost_bytes += self.tentative_bytes
-        self.tentative_bytes = 0
-        self.queue.clear()
-        self.requests = RequestParser()
-        self.responses = ResponseParser()
-        self.watching = False
-        self._forget_evidence()
-        self.state = OUT_OF_STEP
-        self._matcher.hold(self, 0)
-
-    def _confirm(self) -> None:
-        self._matcher.ledger.understood_bytes += self.tentative_bytes
-        self.tentative_bytes = 0
-        self.state = IN_STEP
-        self._settle_protocol()
-
-    def _end_turn(self) -> None:
-        """The client goes on. Was all answered, and all of it whole?"""
-        waiting = any(request.reply != REPLY_NONE for request in self.queue)
-        if waiting or self.requests.unfinished_bytes() or self.responses.unfinished_bytes():
-            self.fall_out_of_step()
-            return
-        self.queue.clear()
-        self.turns += 1
-        if self.turns >= self.SYNC_TURNS and not self.shifts:
-            self._matcher.ledger.lost_bytes += self.tentative_bytes
-            self.tentative_bytes = 0
-            self._forget_evidence()
-            self.state = IN_STEP
-            self._settle_protocol()
-
-    def _forget_evidence(self) -> None:
-        self.turns = 0  # seen in a row
-        self.shifts = set(range(1, self.SYNC_SHIFTS + 1))  # other ways that are still possible
-        self.recent: Deque[Request] = deque(maxlen=self.SYNC_SHIFTS)  # answered requests
-        self.replies: List[Response] = []  # to the first request in the queue, so far
-
-    def _weigh(self, request: Request, passed: int) -> None:
-        """The request was answered, with `replies`, and so many were passed in silence."""
-        if passed or request.quiet:  # who else was silent? Nothing is certain
-            self._forget_evidence()
-            return
-        for shift in list(self.shifts):
-            if len(self.recent) >= shift and not self._fits(self.recent[-shift]):
-                self.shifts.discard(shift)
-        self.recent.append(request)
-        self.replies = []
-
-    def _fits(self, request: Request) -> bool:
-        """Could `replies` be the whole answer to this request?"""
-        trial = Connection(self._matcher, 0, TENTATIVE)
-        trial.shifts = set()
-        again = Request(request.form, request.reply, request.keys, opaque=request.opaque)
-        again.value_size = request.value_size
-        again.time_ns = request.time_ns
-        trial.queue.append(again)
-        return all(trial._answer(reply, 0) for reply in self.replies) and not trial.queue
-
-    # -- answers --
-
-    def _pass_silent(self) -> None:
-        """Requests at the head that nobody answers are done when they are read."""
-        queue = self.queue
-        unanswered = not self._matcher.responses
-        if unanswered and self._matcher.reads and self.state == TENTATIVE and queue[0].time_ns:
-            self._confirm()  # it made sense as far as it went; nothing else will tell
-        while self.state == IN_STEP and queue and queue[0].time_ns:
-            if queue[0].reply != REPLY_NONE and not unanswered:
-                break
-            self._matcher.emit(self, queue.popleft(), NONE, 0)
-
-    def _end_silence(self) -> None:
-        """The server reads on, and we saw all that it sent: what was quiet stayed silent.
-
-        Else a later reply could be given to it, and a client that only ever sends quiet
-        requests would never be counted.
-        """
-        queue = self.queue
-        while self.state == IN_STEP and queue and queue[0].quiet and queue[0].time_ns:
-            silent = queue.popleft()
-            self._matcher.emit(self, silent, silent_outcome(silent), 0)
-
-    def _match(self, responses: List[Response], time_ns: int) -> None:
-        if self.state == TENTATIVE and self._matcher.reads:
-            self._match_tentatively(responses, time_ns)
-        elif not self._match_all(responses, time_ns):
-            self._matcher.ledger.unmatched_responses += self.state == IN_STEP
-            if self.state == TENTATIVE or self.queue:
-                self.fall_out_of_step()
-        if self.queue and self.queue[0].reply == REPLY_NONE:
-            self._pass_silent()
-
-    def _match_all(self, responses: List[Response], time_ns: int) -> bool:
-        """Answer requests with the responses. False at one that answers none."""
-        for response in responses:
-            if self.watching:
-                break
-            if not self._answer(response, time_ns):
-                return False
-        return True
-
-    def _match_tentatively(self, responses: List[Response], time_ns: int) -> None:
-        """Nothing is put out unless all that was sent at once makes sense."""
-        matcher, tentative = self._matcher, self.tentative_bytes
-        matcher.held = []
-        good = self._match_all(responses, time_ns)
-        held, matcher.held = matcher.held, None
-        if good:
-            for operation in held:
-                matcher.emit(*operation)
-            return
-        if self.state == IN_STEP:  # the first of them had convinced us
-            matcher.ledger.understood_bytes -= tentative
-            self.tentative_bytes = tentative
-            self.state = TENTATIVE
-            self.binary = None
-        self.fall_out_of_step()
-
-    def _answer(self, response: Response, time_ns: int) -> bool:
-        """Give the response to the request it answers. False if there is none."""
-        word = response[0]
-        weighing = self.state == TENTATIVE and not self._matcher.reads
-        if weighing and len(self.replies) < self.REPLIES_MAX:
-            self.replies.append(response)
-        index = self._find_request(word, response[1])
-        if index is None:
-            return False
-        request = self.queue[index]
-        if request.reply == REPLY_VALUES and word == b"VALUE":
-            return self._take_value(request, response)
-        outcome = reply_outcome(request, word)
-        whole = request.time_ns or self.state == IN_STEP  # then the answer proves it
-        if outcome is None or not (whole or outcome in ERRORS):
-            return False  # before the whole value has come there can be an error only
-        if request.reply == REPLY_BINARY:
-            if request.form == b"stat binary" and response[1][1]:
-                return True  # one of several; the last has no key
-            if outcome == HIT:
-                request.sizes[0] = response[2]
-            elif outcome == OK and counted_from_nothing(request, response[1][2]):
-                outcome = STORED
-        if request.body is not None and outcome == CLIENT_ERROR and not self._take_back(index):
-            return False
-        if request.reply == REPLY_STREAM and not ends_stream(request, word):
-            return True  # one of its lines
-        if self.state == TENTATIVE and self._matcher.reads:
-            self._confirm()
-        certain = self.state == IN_STEP
-        if not certain:
-            self._weigh(request, index)
-        for _ in range(index):  # these were passed in silence
-            silent = self.queue.popleft()
-            if certain:
-                self._matcher.emit(self, silent, silent_outcome(silent), 0)
-        self.queue.popleft()
-        if not certain:
-            return True
-        if word == b"VA" and request.form[:2] == b"mg":
-            request.sizes[0] = response[2]
-        if request.reply == REPLY_FOREVER and outcome == OK:
-            self.watching = True
-        self._matcher.emit(self, request, outcome, time_ns)
-        return True
-
-    def _take_back(self, index: int) -> bool:
-        """A length that the server did not understand: what followed was no value.
-
-        False if it cannot be told what it was instead.
-        """
-        request = self.queue[index]
-        parser = RequestParser()
-        parser.fresh = False
-        body = bytes(request.body or b"")
-        if len(body) != request.value_size + 2:
-            return False
-        hidden = parser.feed(body, request.time_ns)
-        if parser.unfinished_bytes():
-            return False
-        request.form, request.reply, request.keys = b"invalid", REPLY_LINE, ()
-        request.value_size, request.quiet = NO_SIZE, False
-        for later in list(self.queue)[index + 1 :]:
-            if later.time_ns == request.time_ns:
-                later.batch_position += len(hidden)
-        for place, one in enumerate(hidden, 1):
-            one.batch_position = request.batch_position + place
-            self.queue.insert(index + place, one)
-        return True
-
-    def _find_request(self, word: bytes, words: List[bytes]) -> Optional[int]:
-        """The place in the queue of the request that this line answers."""
-        if self.queue and self.queue[0].reply == REPLY_BINARY:
-            return self._find_binary(word, words)
-        if self.queue and self.queue[0].reply != REPLY_NONE and not self.queue[0].quiet:
-            return 0
-        if LINE_OUTCOMES.get(word) in ERRORS:
-            return self._find_refused(words)
-        opaque = b""
-        if len(word) == 2:  # a meta reply: only these carry an opaque
-            opaque = next((w for w in words[1:] if w[:1] == b"O"), b"")
-        created = None  # a quiet ma that may have created its key; some versions tell
-        for index, request in enumerate(self.queue):
-            if request.reply == REPLY_NONE:
-                continue
-            if not request.quiet:
-                taken = reply_outcome(request, word) is not None and opaque == request.opaque
-                return index if taken or created is None else created
-            if opaque != request.opaque:
-                continue
-            if self._breaks_silence(request, word, words):
-                return index
-            if request.form[:2] == b"ma" and b" N" in request.form and word in (b"HD", b"VA"):
-                created = index if created is None else created
-        return created
-
-    def _find_binary(self, word: bytes, words: List[bytes]) -> Optional[int]:
-        """The same in the binary protocol: opcode and opaque come back, sometimes the key."""
-        opaque, key, _ = words
-        for index, request in enumerate(self.queue):
-            if request.opaque == opaque and (not key or request.keys in ((), (key,))):
-                if not request.quiet or reply_outcome(request, word) != silent_outcome(request):
-                    return index
-            if not request.quiet:
-                break
-        return None
-
-    def _find_refused(self, words: List[bytes]) -> Optional[int]:
-        """The place in the queue of the request that this error is about.
-
-        Errors break any silence and carry no opaque. Some say what they are about;
-        another one is taken for the first request that is not quiet, if there is any.
-        """
-        candidates = []
-        for index, request in enumerate(self.queue):
-            if request.reply != REPLY_NONE:
-                candidates.append(index)
-                if not request.quiet:
-                    break
-        sizes = {i: self.queue[i].value_size for i in candidates}
-        storing = [i for i in candidates if sizes[i] != NO_SIZE]
-        counting = [i for i in candidates if self.queue[i].form[:2] in (b"ma", b"in", b"de")]
-        if b"large" in words and storing:
-            return max(storing, key=lambda i: sizes[i])
-        if b"chunk" in words and storing:
-            return storing[0]
-        if b"non-numeric" in words and counting:
-            return counting[0]
-        loud = [i for i in candidates if not self.queue[i].quiet and self.queue[i].form != b"mn"]
-        return next(iter(loud + candidates), None)
-
-    @staticmethod
-    def _breaks_silence(request: Request, word: bytes, words: List[bytes]) -> bool:
-        """Can this line be the answer to a quiet request? Its opaque is checked already."""
-        command, *rest = request.form.split(b" ")
-        outcome = META_OUTCOMES[command].get(word)
-        if outcome is None or outcome == silent_outcome(request):
-            return False
-        asked = {flag[:1] for flag in rest}
-        if outcome == EXISTS or (command == b"ms" and outcome == NOT_FOUND):
-            if b"C" not in asked:  # a comparison only can end so
-                return False
-        if command == b"ms" and outcome == NOT_STORED and b"M" not in asked:
-            return False
-        given = {flag[:1] for flag in words[2 if word == b"VA" else 1 :]}
-        if b"k" in asked:
-            key = next((w[1:] for w in words[1:] if w[:1] == b"k"), None)
-            if key is None or request.keys[0] not in (key, _decode_key(key)):
-                return False
-        if outcome == HIT:  # a hit gives back all that was asked for
-            return (word == b"VA") == (b"v" in asked) and asked & META_HIT_FLAGS <= given
-        return True
-
-    def _take_value(self, request: Request, response: Response) -> bool:
-        """A VALUE line: which of the keys? They are answered in order, misses left out."""
-        keys, index = request.keys, request.next_key
-        key = response[1][1]
-        if index >= len(keys):
-            return False
-        if key != keys[index]:
-            try:
-                index = keys.index(key, index)
-            except ValueError:
-                return False
-        request.sizes[index] = response[2]
-        request.next_key = index + 1
-        return True
-
-
-def known_values(
-    request: KnownRequest, text: bytes, position: int, newline: int
-) -> Tuple[int, Optional[int], Optional[Dict[int, int]]]:
-    """The reply at text[position], whose first line ends before text[newline].
-
-    Where it ends, the outcome, and of a retrieval the value sizes by the keys' places. The
-    outcome is None if it is not complete (then the end is 0) or not of a common kind.
-    """
-    shape = request.shape
-    if shape.reply == REPLY_LINE:
-        number = text[position:newline].rstrip().isdigit()
-        return newline, OK if number and shape.form[:4] in (b"incr", b"decr") else None, None
-    end = position + request.hit_length
-    if request.hit_head and text.startswith(request.hit_head, position) and end <= len(text):
-        if text[end - len(shape.tail) : end] == shape.tail:
-            return end, HIT, {0: request.hit_size}
-    if shape.reply == REPLY_META:
-        return known_meta(request, text, position, newline)
-    keys, index = request.keys, 0
-    sizes: Dict[int, int] = {}
-    while True:
-        line = text[position:newline]
-        if line == b"END\r\n":
-            return newline, HIT, sizes
-        words = line[:-2].split(b" ")
-        if words[0] != b"VALUE" or len(words) < 4 or not words[2].isdigit():
-            return newline, None, None
-        try:
-            index = keys.index(words[1], index)
-            size = _value_size(words, 3)
-        except (ValueError, ProtocolError):
-            return newline, None, None
-        sizes[index] = size
-        index += 1
-        position = newline + size + 2
-        newline = text.find(b"\n", position) + 1
-        if not newline:
-            return 0, None, None
-
-
-def known_meta(
-    request: KnownRequest, text: bytes, position: int, newline: int
-) -> Tuple[int, Optional[int], Optional[Dict[int, int]]]:
-    """The same for a meta command: a line with flags, or a value."""
-    words = text[position : newline - 2].split(b" ")
-    outcome = META_OUTCOMES[request.shape.form[:2]].get(words[0])
-    if words[0] != b"VA" or outcome is None:
-        return newline, outcome, None
-    try:
-        size = _value_size(words, 1)
-    except ProtocolError:
-        return newline, None, None
-    end = newline + size + 2
-    return (end, outcome, {0: size}) if end <= len(text) else (0, None, None)
-
-
-def behind(data: bytes, hole_at: int, hole: int, taken: int) -> Tuple[bytes, int, int]:
-    """What a segment with a hole is without its first bytes: (data, length, mark)."""
-    length = len(data) + hole - taken
-    if taken <= hole_at:
-        return data[taken:], length, hole_at - taken
-    if taken < hole_at + hole:
-        return data[hole_at:], length, 0
-    return data[taken - hole :], length, -1
-
-
-def reply_outcome(request: Request, word: bytes) -> Optional[int]:
-    """What a line that begins with this word says of the request; None: not its answer."""
-    reply = request.reply
-    if reply == REPLY_VALUES and word == b"END":
-        return HIT  # Matcher.emit tells the misses
-    outcome = LINE_OUTCOMES.get(word)
-    if outcome in ERRORS:
-        return outcome
-    if reply == REPLY_VALUES:
-        return None
-    if reply == REPLY_META:
-        return META_OUTCOMES[request.form[:2]].get(word)
-    if reply == REPLY_BINARY:
-        return binary_outcome(request, word)
-    if reply == REPLY_STREAM:
-        return OK if word not in DATA_WORDS else None
-    command = request.form.split(b" ", 1)[0]
-    if outcome is None:
-        if command in (b"incr", b"decr"):
-            return OK if word.isdigit() else None
-        # Administrators' commands are refused with many words.
-        return ERROR if command in ADMIN and word not in DATA_WORDS else None
-    return outcome if outcome in COMMAND_OUTCOMES.get(command, _ADMIN_OUTCOMES) else None
-
-
-def binary_outcome(request: Request, word: bytes) -> Optional[int]:
-    """The same in the binary protocol."""
-    if len(word) != 4 or word[:1] != b"\x81" or word[1] != request.opaque[0]:
-        return None
-    name, *arguments = request.form.split(b" ")
-    status = int.from_bytes(word[2:], "big")
-    outcomes = BINARY_OUTCOMES.get(name, _STATUS_OTHER)
-    if outcomes is _STATUS_STORE and arguments[-1] == b"cas":
-        outcomes = _STATUS_CAS
-    if status in outcomes:
-        return outcomes[status]
-    if status in BINARY_CLIENT_ERRORS:
-        return CLIENT_ERROR
-    return SERVER_ERROR if status in BINARY_SERVER_ERRORS else ERROR
 
 
 def counted_from_nothing(request: Request, number: bytes) -> bool:
@@ -4743,37 +3616,841 @@ def counted_from_nothing(request: Request, number: bytes) -> bool:
     return int.from_bytes(number, "big") == initial < delta
 
 
-def ends_stream(request: Request, word: bytes) -> bool:
-    """Is a line that begins with this word the last of a reply of many lines?"""
-    if word == b"STAT":  # the only answers without an END
-        return request.form.startswith(b"stats sizes_")
-    if word == b"OK":  # since 1.6.43 a dump begins with it
-        return b"dump" not in request.form
-    return word in LINE_OUTCOMES
+class BinaryReader(MessageReader[Message]):
+    """The messages of one direction in the binary protocol, in order."""
+
+    __slots__ = ()
+    MAGIC: int
+    WAITS: bool  # is a message given when its value has come?
+
+    def feed(self, data: bytes) -> List[Message]:
+        """The messages that begin, or became complete, in this data. Raises ProtocolError."""
+        done: List[Message] = []
+        position = 0
+        if self.skip:
+            position = self._pass_over(len(data), done)
+        elif self.partial:
+            data = self._join(data)
+        while position < len(data):
+            found = self._next_head(data, position)
+            if not found:
+                self.partial += data[position:]
+                break
+            header, key_end, value_size = found
+            message = self._make(header, data, key_end)
+            self._begin_body(key_end - position, value_size, message if self.WAITS else None)
+            if not self.WAITS:
+                done.append(message)
+            position = key_end + self._pass_over(len(data) - key_end, done)
+        return done
+
+    def _next_head(self, data: bytes, at: int) -> Optional[Tuple[Tuple[Any, ...], int, int]]:
+        """(header, where its key ends, value size) of the message at data[at].
+
+        None if it is not there up to the key. Raises ProtocolError.
+        """
+        if data[at] != self.MAGIC:
+            raise ProtocolError("not the binary protocol")
+        left = len(data) - at
+        if left < _BINARY_HEADER.size:
+            return None
+        header = _BINARY_HEADER.unpack_from(data, at)
+        _, opcode, key_size, extras_size, _, body_size, _, _ = header
+        value_size = body_size - key_size - extras_size
+        if value_size < 0 or body_size > VALUE_MAX:
+            raise ProtocolError("not the binary protocol")
+        if self.WAITS and body_size == 8 and BINARY_NAMES.get(opcode) in BINARY_COUNTS:
+            value_size = 0  # a number; see counted_from_nothing()
+        before_value = _BINARY_HEADER.size + body_size - value_size
+        return (header, at + before_value, value_size) if left >= before_value else None
+
+    def _make(self, header: Tuple[Any, ...], data: bytes, key_end: int) -> Message:
+        raise NotImplementedError
 
 
-def silent_outcome(request: Request) -> int:
-    """What it means that a quiet request, or one with noreply, was not answered."""
-    if not request.quiet:
-        return NONE
-    if request.reply == REPLY_BINARY:
-        name = request.form.split(b" ", 1)[0]
-        if name in BINARY_GETS:
-            return MISS
-        return NONE if name == b"quitq" else BINARY_OUTCOMES.get(name, _STATUS_OTHER)[0]
-    outcomes = META_OUTCOMES.get(request.form[:2])
-    return next(iter(outcomes.values())) if outcomes else NONE
+class BinaryRequestParser(BinaryReader[Request]):
+    """The requests of one connection, each given when its key has come."""
+
+    __slots__ = ()
+    MAGIC, WAITS = BINARY_REQUEST, False
+
+    def _make(self, header: Tuple[Any, ...], data: bytes, key_end: int) -> Request:
+        key_at = key_end - header[2]
+        return parse_binary_request(header, data[key_at - header[3] : key_at], data[key_at:key_end])
+
+
+class BinaryResponseParser(BinaryReader[Response]):
+    """The replies of one connection, each given when its value has come."""
+
+    __slots__ = ()
+    MAGIC, WAITS = BINARY_RESPONSE, True
+
+    def _make(self, header: Tuple[Any, ...], data: bytes, key_end: int) -> Response:
+        _, opcode, key_size, extras_size, status, body_size, opaque, _ = header
+        number = data[key_end - 8 : key_end] if BINARY_NAMES.get(opcode) in BINARY_COUNTS else b""
+        key = data[key_end - key_size : key_end]
+        words = [bytes((opcode,)) + opaque, key, number]
+        return _response_word(opcode, status), words, body_size - key_size - extras_size
+
+
+NOT_TEXT = b"\x80\x16"  # how the binary protocol's requests and TLS begin
+TLS_RECORDS = range(0x14, 0x18)
+TLS_RECORD_MAX = (1 << 14) + 2048  # bytes behind its header
+
+
+def is_tls(data: bytes) -> bool:
+    """Is this the header of a TLS record? It is all that a server reads at first."""
+    if len(data) < 5:
+        return False
+    kind, major, minor, length = struct.unpack_from(">BBBH", data)
+    return kind in TLS_RECORDS and major == 3 and minor <= 4 and 0 < length <= TLS_RECORD_MAX
+
+
+# ==== Matching ========================================================================
+
+# A request that waits for its reply: when its last byte was read, 0 before that; how many
+# requests came before it in the same read; is that time exact? (Not if the byte was in a gap.)
+PendingRequest = Tuple[Request, int, int, bool]
+# Of a retrieval: key index -> value size, of the hits.
+Sizes = Dict[int, int]
+_NO_SIZES: Sizes = {}
+_END = b"END\r\n"
+
+META_HIT_FLAGS = frozenset((b"c", b"f", b"h", b"k", b"l", b"s", b"t"))
+
+
+class PendingRequests:
+    """The requests of one connection that wait for their replies, and which reply is whose.
+
+    `queue` holds tuples that begin with the Request; what else is in them is the owner's.
+    done(pending, outcome, sizes, time_ns) is called once for each that leaves the queue through
+    here, in their order; time_ns is that of the reply, 0 if it stayed silent.
+
+    A reply line goes to the first request that is not quiet, unless it can be the answer to a
+    quiet one before it. Quiet ones that were passed over had the outcome that quiet leaves
+    unsaid. VALUE lines go to the keys of a retrieval in their order; keys without one are misses.
+    """
+
+    __slots__ = ("queue", "done", "endless", "_sizes", "_next_key")
+
+    def __init__(self, done: Callable[[Any, int, Sizes, int], None]) -> None:
+        self.queue: Deque[Any] = deque()
+        self.done = done
+        self.endless = False  # after `watch` replies are a log without an end
+        self._sizes: Sizes = {}  # of the first request, so far
+        self._next_key = 0  # its keys before this one are answered
+
+    def answer(self, response: Response, time_ns: int) -> bool:
+        """Give the response to the request that it answers. False if there is none."""
+        word, words, size = response
+        queue = self.queue
+        if self.endless or not queue:
+            return self.endless
+        request = queue[0][0]
+        if request.quiet or request.reply >= REPLY_BINARY:
+            index = self._find(word, words)
+            if index is None:
+                return False
+            request = queue[index][0]
+        else:
+            index = 0
+        outcome = request.outcomes.get(word)
+        if outcome is None:
+            if word == b"VALUE" and request.reply == REPLY_VALUES:
+                return self._take_value(index, request, words[1], size)
+            outcome = reply_outcome(request, word)
+            if outcome is None:
+                return False
+        if request.reply >= REPLY_STREAM:
+            if request.reply == REPLY_STREAM and not ends_stream(request, word):
+                return True  # one of its lines
+            if request.form == b"stat binary" and words[1]:
+                return True  # one of several; the last has no key
+            if outcome == OK and request.reply == REPLY_BINARY:
+                outcome = STORED if counted_from_nothing(request, words[2]) else OK
+            self.endless = outcome == OK and request.reply == REPLY_FOREVER
+        if index:
+            self._pass_silent(index)
+        sizes = _NO_SIZES
+        if self._sizes:
+            sizes, self._sizes, self._next_key = self._sizes, {}, 0
+        elif size >= 0 and outcome == HIT:
+            sizes = {0: size}
+        self.done(queue.popleft(), outcome, sizes, time_ns)
+        return True
+
+    def answer_first(
+        self, data: bytes, length: int, mark: int, lines: Dict[bytes, Any], time_ns: int
+    ) -> bool:
+        """The common case: one write that is the whole reply to the first request.
+
+        data, length, mark: see Segment; lines: as ResponseParser reads them. False if it is
+        anything else; then nothing was done.
+        """
+        pending = self.queue[0]
+        request = pending[0]
+        if request.quiet or request.reply > REPLY_META or self._sizes:
+            return False
+        sizes = _NO_SIZES
+        outcome = request.outcomes.get(data)
+        if outcome is None:
+            head = data.find(b"\n") + 1
+            (word, words, size), body_bytes, _ = lines[data[:head]]
+            end = head + body_bytes
+            if request.reply == REPLY_VALUES:
+                keys = request.keys
+                if word != b"VALUE" or keys != (words[1],) or data[-5:] != _END:
+                    return False
+                end += len(_END)
+                outcome = HIT
+            else:
+                outcome = request.outcomes.get(word)
+                mark = head
+            if outcome is None or end != length:
+                return False
+            if len(data) != length and (length - len(data) != body_bytes or mark != head):
+                return False
+            if body_bytes and outcome == HIT:
+                sizes = {0: size}
+        elif len(data) != length or data[-1] != 0x0A:
+            return False
+        self.queue.popleft()
+        self.done(pending, outcome, sizes, time_ns)
+        return True
+
+    def _take_value(self, index: int, request: Request, key: bytes, size: int) -> bool:
+        """A VALUE line: which of the keys? They are answered in order, misses left out."""
+        keys, place = request.keys, self._next_key
+        if place >= len(keys):
+            return False
+        if key != keys[place]:
+            try:
+                place = keys.index(key, place)
+            except ValueError:
+                return False
+        if index:
+            self._pass_silent(index)
+        self._sizes[place] = size
+        self._next_key = place + 1
+        return True
+
+    def _pass_silent(self, count: int) -> None:
+        for _ in range(count):
+            pending = self.queue.popleft()
+            self.done(pending, silent_outcome(pending[0]), _NO_SIZES, 0)
+
+    def end_silence(self) -> None:
+        """All that was sent was seen, and the server goes on: what was quiet stayed silent.
+
+        Else a later reply could be given to it, and a client that only ever sends quiet
+        requests would never be counted.
+        """
+        while self.queue and self.queue[0][0].quiet:
+            self._pass_silent(1)
+
+    # -- quiet requests --
+
+    def _find(self, word: bytes, words: List[bytes]) -> Optional[int]:
+        """The place in the queue of the request that this line answers."""
+        if self.queue[0][0].reply == REPLY_BINARY:
+            return self._find_binary(word, words)
+        if word in ERROR_OUTCOMES:
+            return self._find_refused(words)
+        opaque = b""
+        if len(word) == 2:  # a meta reply: only these carry an opaque
+            opaque = next((w for w in words[1:] if w[:1] == b"O"), b"")
+        created = None  # a quiet ma that may have created its key; some versions tell
+        for index, (request, *_) in enumerate(self.queue):
+            if request.reply == REPLY_NONE:
+                continue
+            if not request.quiet:
+                taken = opaque == request.opaque and (
+                    word == b"VALUE" or reply_outcome(request, word) is not None
+                )
+                return index if taken or created is None else created
+            if opaque != request.opaque:
+                continue
+            if breaks_silence(request, word, words):
+                return index
+            if request.form[:2] == b"ma" and b" N" in request.form and word in (b"HD", b"VA"):
+                created = index if created is None else created
+        return created
+
+    def _find_binary(self, word: bytes, words: List[bytes]) -> Optional[int]:
+        """The same in the binary protocol: opcode and opaque come back, sometimes the key."""
+        opaque, key, _ = words
+        for index, (request, *_) in enumerate(self.queue):
+            if request.opaque == opaque and (not key or request.keys in ((), (key,))):
+                if not request.quiet or reply_outcome(request, word) != silent_outcome(request):
+                    return index
+            if not request.quiet:
+                break
+        return None
+
+    def _find_refused(self, words: List[bytes]) -> Optional[int]:
+        """The place in the queue of the request that this error is about.
+
+        Errors break any silence and carry no opaque. Some say what they are about;
+        another one is taken for the first request that is not quiet, if there is any.
+        """
+        candidates: List[Tuple[int, Request]] = []
+        for index, (request, *_) in enumerate(self.queue):
+            if request.reply != REPLY_NONE:
+                candidates.append((index, request))
+                if not request.quiet:
+                    break
+        storing = [(index, one) for index, one in candidates if one.value_size != NO_SIZE]
+        counting = [c for c in candidates if c[1].form[:2] in (b"ma", b"in", b"de")]
+        if b"large" in words and storing:
+            return max(storing, key=lambda found: found[1].value_size)[0]
+        if b"chunk" in words and storing:
+            return storing[0][0]
+        if b"non-numeric" in words and counting:
+            return counting[0][0]
+        loud = [c for c in candidates if not c[1].quiet and c[1].form != b"mn"]
+        return next((index for index, _ in loud + candidates), None)
+
+
+def breaks_silence(request: Request, word: bytes, words: List[bytes]) -> bool:
+    """Can this line be the answer to a quiet meta request? Its opaque is checked already."""
+    command, *rest = request.form.split(b" ")
+    outcome = request.outcomes.get(word)
+    if outcome is None or outcome == silent_outcome(request):
+        return False
+    asked = {flag[:1] for flag in rest}
+    if outcome == EXISTS or (command == b"ms" and outcome == NOT_FOUND):
+        if b"C" not in asked:  # a comparison only can end so
+            return False
+    if command == b"ms" and outcome == NOT_STORED and b"M" not in asked:
+        return False
+    given = {flag[:1] for flag in words[2 if word == b"VA" else 1 :]}
+    if b"k" in asked:
+        key = next((w[1:] for w in words[1:] if w[:1] == b"k"), None)
+        if key is None or request.keys[0] not in (key, _decode_key(key)):
+            return False
+    if outcome == HIT:  # a hit gives back all that was asked for
+        return (word == b"VA") == (b"v" in asked) and asked & META_HIT_FLAGS <= given
+    return True
+
+
+# ---- One connection: is it certain where a message begins? ----
+
+# A connection is synchronized if it is certain where the next request and the next reply begin.
+UNSYNCED, TENTATIVE, SYNCED, WATCHING, ENCRYPTED = range(5)
+# What may happen:
+STARTS = 0  # a read begins (of packets: the client goes on behind a reply)
+FITS = 1  # what was read tentatively was answered as it can be
+BREAKS = 2  # a gap outside of a value, no protocol, a reply to nothing; or too much waits
+WATCHES = 3  # `watch` was answered: what the server sends is a log without an end
+IS_TLS = 4
+
+# state -> what happens -> the state after it. See Connection._change for what becomes of the
+# bytes and of the requests.
+TRANSITIONS: Dict[int, Dict[int, int]] = {
+    UNSYNCED: {STARTS: TENTATIVE, BREAKS: UNSYNCED},
+    TENTATIVE: {FITS: SYNCED, BREAKS: UNSYNCED, IS_TLS: ENCRYPTED},
+    SYNCED: {WATCHES: WATCHING, BREAKS: UNSYNCED, IS_TLS: ENCRYPTED},
+    WATCHING: {BREAKS: UNSYNCED},
+    ENCRYPTED: {BREAKS: ENCRYPTED},
+}
+
+
+class Trial:
+    """What was read tentatively from a server's own reads: kept until a reply fits.
+
+    Two facts of memcached lead back into step. It reads on only when all that it had read is
+    answered, a command that is not complete aside; so the first bytes sent after a read begin a
+    reply. And a read begins with a command, or within one. So the next read is parsed
+    tentatively, and a reply that fits its first request proves it.
+    """
+
+    COUNTS = True  # do its operations and bytes count, when the connection is synchronized?
+
+    def __init__(self) -> None:
+        self.operations: List[Tuple[PendingRequest, int, Sizes, int]] = []
+        self.misfit = False  # a request was answered before it had come
+        self.fits = False
+
+    def note(self, _response: Response) -> None:
+        """A reply that is about to be given to a request."""
+
+    def weigh(self, pending: PendingRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
+        """A request was answered. Before the whole value has come there can be an error only."""
+        self.operations.append((pending, outcome, sizes, time_ns))
+        self.misfit = self.misfit or not (pending[1] or outcome in ERRORS)
+        self.fits = self.fits or bool(time_ns)
+
+    def end_turn(self, pause_ns: int) -> None:
+        """Packets: all that the client had sent was answered, and it goes on after this pause."""
+
+
+class PacketTrial(Trial):
+    """The same for packets, which do not tell when the server reads.
+
+    A packet can begin within a value, and a reply that follows a request may be that of an
+    earlier one, which the server still had to answer; with a client that stays ahead of the
+    replies, that can go on for as long as it likes. So there must be evidence:
+
+      - TURNS turns in a row, each of whole requests, each answered fitly, before the next
+        begins; a turn is what a client sends until the server answers. The end of a value, and
+        requests that went by unseen, do not fit so.
+      - the replies fit no other way: had one of the last SHIFTS requests been answered each
+        time instead, at least one reply would not have been its answer. (With memcached one is
+        as many as can be behind in turns like these: it reads all that has come.) Or TURNS of
+        the turns began after a pause of PAUSE_NS, in which the server would have answered
+        what it still had; so requests and replies that are all alike are no obstacle.
+
+    The evidence is not recorded and counts as lost.
+    """
+
+    TURNS = 4
+    SHIFTS = 4
+    PAUSE_NS = NS_PER_SECOND // 20
+    REPLIES_MAX = 4096  # lines of one reply that are looked at
+    COUNTS = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._turns = 0  # seen in a row
+        self._pauses = 0
+        self._silent = False  # was one passed over since the last that was answered?
+        self._shifts = set(range(1, self.SHIFTS + 1))  # other ways that are still possible
+        self._recent: Deque[PendingRequest] = deque(maxlen=self.SHIFTS)  # answered
+        self._replies: List[Response] = []  # to the first request in the queue, so far
+
+    def note(self, response: Response) -> None:
+        if len(self._replies) < self.REPLIES_MAX:
+            self._replies.append(response)
+
+    def weigh(self, pending: PendingRequest, outcome: int, _sizes: Sizes, time_ns: int) -> None:
+        self.misfit = self.misfit or not (pending[1] or outcome in ERRORS)
+        if not time_ns:
+            self._silent = True
+            return
+        if self._silent or pending[0].quiet:  # who else was silent? Nothing is certain
+            self._forget()
+            return
+        for shift in list(self._shifts):
+            if len(self._recent) >= shift and not self._fit(self._recent[-shift]):
+                self._shifts.discard(shift)
+        self._recent.append(pending)
+        self._replies = []
+
+    def end_turn(self, pause_ns: int) -> None:
+        self._turns += 1
+        self._pauses += pause_ns >= self.PAUSE_NS
+        alone = not self._shifts or self._pauses >= self.TURNS
+        self.fits = self._turns >= self.TURNS and alone
+
+    def _fit(self, other: PendingRequest) -> bool:
+        """Could the replies be the whole answer to this request?"""
+        trial = PendingRequests(lambda *_: None)
+        trial.queue.append(other)
+        return all(trial.answer(reply, 0) for reply in self._replies) and not trial.queue
+
+
+class Connection:
+    """One connection: both directions, what is known of their streams, and what waits.
+
+    One whose beginning was seen is synchronized. One that was joined mid-stream, or that lost
+    bytes outside of a value, is not: its next bytes may be a command or the middle of a value,
+    which can look like one. Trial says how it gets there. No operation is ever guessed.
+    """
+
+    QUEUE_SMALL = 10  # requests that may wait without a look at how much is held
+
+    __slots__ = (
+        *("number", "sock", "named", "ended", "final", "held"),
+        *("state", "recv_next", "send_next", "requests", "responses", "pending"),
+        *(
+            "_matcher",
+            "_ledger",
+            "_answers",
+            "_emit",
+            "_binary",
+            "_fresh",
+            "_read_ns",
+            "_read_count",
+            "_sent_ns",
+        ),
+        *("_trial", "_trial_bytes"),
+    )
+
+    def __init__(self, matcher: "Matcher", number: int, opened: bool, sock: bytes = b"") -> None:
+        self._matcher = matcher
+        self._ledger = matcher.ledger
+        self._answers = matcher.responses  # are they recorded?
+        self.number = number
+        self.sock = sock  # see Segment
+        self.named = False  # is it known which server it belongs to?
+        self.ended = False
+        self.final: Optional[Tuple[int, int]] = None  # see Matcher._close
+        self.held = 0  # bytes that wait; see Matcher.hold
+        self._emit = functools.partial(matcher.emit, number)
+        self.state = SYNCED if opened else UNSYNCED
+        self.recv_next: Optional[int] = None  # expected TCP sequence numbers
+        self.send_next: Optional[int] = None
+        self._binary: Optional[bool] = None  # which protocol it speaks, if that is certain
+        self._read_ns = 0  # of the latest read
+        self._read_count = 0  # requests that began in it
+        self._sent_ns = 0  # when the server sent last; 0: something was received since
+        self._trial_bytes = 0  # read and sent while TENTATIVE
+        self._begin_parsing()
+
+    def _begin_parsing(self) -> None:
+        self.requests: Union[RequestParser, BinaryRequestParser]
+        self.responses: Union[ResponseParser, BinaryResponseParser]
+        self.requests = RequestParser(self._matcher.request_lines)
+        self.responses = ResponseParser(self._matcher.response_lines)
+        self.pending = PendingRequests(self._emit)
+        self._fresh = True  # nothing was parsed yet
+        self._trial: Optional[Trial] = None
+
+    # -- bytes in --
+
+    def receive(self, time_ns: int, offset: int, length: int, data: bytes, sent: int = -1) -> None:
+        """Bytes that the server read, having sent all before the byte `sent`; see Segment."""
+        expected, self.recv_next = self.recv_next, (offset + length) & 0xFFFFFFFF
+        new_read = time_ns != self._read_ns
+        if new_read:
+            self._read_ns = time_ns
+            self._read_count = 0
+        if offset != expected or self.state != SYNCED or self._fresh:
+            if not self._may_read(time_ns, offset, expected, length, data, sent, new_read):
+                return
+        self._sent_ns = 0
+        queue, requests = self.pending.queue, self.requests
+        if new_read and queue and queue[0][0].quiet:
+            self._end_silence(sent)
+        storing = requests.skip
+        try:
+            begun = requests.feed(data)
+        except ProtocolError:
+            self._break_at(requests, length)
+            return
+        if storing and (begun or not requests.skip):
+            self._end_value(time_ns, True)
+        if begun:
+            place = self._read_count
+            for request in begun:
+                queue.append((request, time_ns, place, True))
+                place += 1
+            self._read_count = place
+            if requests.skip:  # the last is not whole yet
+                queue[-1] = (request, 0, place - 1, True)
+        if len(data) != length and not self._skip(requests, length - len(data), time_ns, True):
+            self._lose(length - len(data))
+            self._change(BREAKS)
+        elif queue:
+            if self._trial and any(request.form == b"invalid" for request in begun):
+                self._change(BREAKS)
+            elif queue[0][0].reply == REPLY_NONE or not self._answers:
+                self._pass_unanswered()
+        if requests.partial or self.held or len(queue) > self.QUEUE_SMALL:
+            self._keep_within_budget()
+
+    def _may_read(
+        self,
+        time_ns: int,
+        offset: int,
+        expected: Optional[int],
+        length: int,
+        data: bytes,
+        sent: int,
+        new_read: bool,
+    ) -> bool:
+        """Not plainly the next read: are these bytes to be parsed?"""
+        sent_ns, self._sent_ns = self._sent_ns, 0
+        behind_gap = offset != expected and expected is not None
+        if behind_gap:
+            self._miss(self.requests, offset - (expected or 0), time_ns)
+        if self.state != SYNCED:
+            begins = new_read
+            if not self._matcher.reads:
+                begins = self._begin_turn(time_ns, sent_ns, sent)
+            if not self._may_parse(length, begins and not behind_gap):
+                return False
+        return not (self._fresh and data) or self._choose_protocol(data, length)
+
+    def _end_value(self, time_ns: int, exact: bool) -> None:
+        """The last request is whole now, unless it was refused before."""
+        queue = self.pending.queue
+        if queue and not queue[-1][1]:
+            request, _, place, _ = queue[-1]
+            queue[-1] = (request, time_ns, place, exact)
+
+    def send(self, time_ns: int, offset: int, length: int, data: bytes, mark: int = -1) -> None:
+        """Bytes that the server wrote. mark: see Segment."""
+        expected, self.send_next = self.send_next, (offset + length) & 0xFFFFFFFF
+        self._sent_ns = time_ns
+        if offset != expected and expected is not None:
+            self._miss(self.responses, offset - expected, 0)
+        pending, responses = self.pending, self.responses
+        if self.state != SYNCED:
+            if self.state == TENTATIVE and self._matcher.reads and not pending.queue:
+                self._change(BREAKS)  # nothing that could be answered was read
+            if not self._may_parse(length, False):
+                return
+        elif not self._answers:
+            return
+        unread = 0
+        try:
+            if self._trial or not pending.queue or responses.skip or responses.partial:
+                pass
+            elif pending.answer_first(data, length, mark, self._matcher.response_lines, time_ns):
+                if self.held or (pending.queue and pending.queue[0][0].reply == REPLY_NONE):
+                    self._match([], time_ns)
+                return
+            if len(data) == length:
+                found = responses.feed(data)
+            else:
+                found, unread = self._feed_around(data, length - len(data), mark)
+        except ProtocolError:
+            self._break_at(responses, length)
+            return
+        if found:
+            self._match(found, time_ns)
+        if unread and self.state in (TENTATIVE, SYNCED):
+            self._lose(unread)
+            self._change(BREAKS)
+        if self.responses.partial or self.held:
+            self._keep_within_budget()
+
+    def _feed_around(self, data: bytes, hole: int, mark: int) -> Tuple[List[Response], int]:
+        """Replies of which some bytes are not there: before data[mark], or at the end.
+
+        Returns them, and how many bytes could not be parsed: the hole was not in a value.
+        """
+        head, tail = (data[:mark], data[mark:]) if mark >= 0 else (data, b"")
+        found = self.responses.feed(head)
+        behind = self.responses.gap(hole)
+        if behind is None:
+            return found, hole + len(tail)
+        return found + behind + self.responses.feed(tail), 0
+
+    def _choose_protocol(self, data: bytes, length: int) -> bool:
+        """As memcached does: by the first byte of a connection, once and for all.
+
+        What is read after the synchronization was lost must be of the same protocol.
+        """
+        if self._binary is None and is_tls(data):
+            self._ledger.tls_connections += 1
+            self._ledger.tls_bytes += length
+            self._lose(length)
+            self._change(IS_TLS)
+            return False
+        self._fresh = False
+        if data[0] == BINARY_REQUEST and self._binary is not False:
+            self.requests, self.responses = BinaryRequestParser(), BinaryResponseParser()
+        elif self._binary or data[0] in NOT_TEXT:
+            self._lose(length)
+            self._change(BREAKS)
+            return False
+        if self.state == SYNCED:
+            self._binary = data[0] == BINARY_REQUEST
+        return True
+
+    # -- where the bytes went --
+
+    def _lose(self, length: int) -> None:
+        """These bytes were seen, but not understood. Tentative ones are lost all at once."""
+        if self.state != TENTATIVE:
+            self._ledger.lost_bytes += length
+            self._ledger.tls_bytes += length if self.state == ENCRYPTED else 0
+
+    def _break_at(self, reader: MessageReader[Any], length: int) -> None:
+        """These bytes are no protocol."""
+        self._lose(max(length, reader.unfinished_bytes()))
+        reader.forget()
+        self._change(BREAKS)
+
+    def _miss(self, reader: MessageReader[Any], difference: int, time_ns: int) -> None:
+        """A range of the stream that no segment stands for; time_ns is of the next one."""
+        length = difference & 0xFFFFFFFF
+        known = length < 1 << 30  # else backwards, or farther than any TCP window
+        self._ledger.seen_bytes += length if known else 0
+        if known and self.state == WATCHING and reader is self.responses:
+            return
+        if known and self.state in (TENTATIVE, SYNCED):
+            self._take_tentatively(length)
+            if self._skip(reader, length, time_ns, False):
+                return
+        self._lose(length if known else 0)
+        self._change(BREAKS)
+
+    def _skip(self, reader: MessageReader[Any], length: int, time_ns: int, exact: bool) -> bool:
+        """Bytes that are not there. False if they may have held more than a value."""
+        storing = self.requests.skip
+        found = reader.gap(length)
+        if found is None:
+            return False
+        if reader is self.requests:
+            if storing and not reader.skip:
+                self._end_value(time_ns, exact)
+        elif found:
+            self._match(found, time_ns)
+        return True
+
+    def _keep_within_budget(self) -> None:
+        """What is half read, half written or waiting is bounded, and so is the sum of them."""
+        waiting = len(self.pending.queue)
+        held_bytes = len(self.requests.partial) + len(self.responses.partial)
+        held_bytes += waiting * PENDING_BYTES
+        if not self._matcher.hold(self, held_bytes) or waiting > PENDING_MAX:
+            self._change(BREAKS)
+
+    # -- states --
+
+    def _may_parse(self, length: int, begins: bool) -> bool:
+        """Are these bytes to be parsed? If not, they are counted here."""
+        if self.state == UNSYNCED and begins:
+            self._change(STARTS)
+        self._take_tentatively(length)
+        if self.state not in (TENTATIVE, SYNCED, WATCHING):
+            self._lose(length)
+        return self.state in (TENTATIVE, SYNCED)
+
+    def _take_tentatively(self, length: int) -> None:
+        if self.state == TENTATIVE:
+            self._trial_bytes += length
+            self._ledger.tentative_bytes += length
+
+    def _begin_turn(self, time_ns: int, sent_ns: int, acknowledged: int) -> bool:
+        """Packets: does the client go on behind a reply? Then a turn ends, if there was one."""
+        begins = bool(sent_ns) and acknowledged in (-1, self.send_next)
+        if self._trial and sent_ns:
+            waiting = any(request.reply != REPLY_NONE for request, *_ in self.pending.queue)
+            half_bytes = self.requests.unfinished_bytes() + self.responses.unfinished_bytes()
+            if waiting or half_bytes or not begins:
+                self._change(BREAKS)
+            else:
+                self.pending.queue.clear()
+                self._trial.end_turn(time_ns - sent_ns)
+                if self._trial.fits:
+                    self._change(FITS)
+        return begins
+
+    def _change(self, event: int) -> None:
+        """The one place where the state changes; what becomes of what was read until then."""
+        before, self.state = self.state, TRANSITIONS[self.state][event]
+        ledger, trial = self._ledger, self._trial
+        if event == STARTS:
+            self._trial = Trial() if self._matcher.reads else PacketTrial()
+            self.pending.done = self._trial.weigh
+        elif event == FITS and trial:
+            self._trial = None
+            self.pending.done = self._emit
+            self._binary = isinstance(self.requests, BinaryRequestParser)
+            self._settle(trial.COUNTS)
+            for operation in trial.operations:
+                self._emit(*operation)
+        elif event in (BREAKS, IS_TLS):
+            if before in (SYNCED, WATCHING):
+                ledger.desyncs += event == BREAKS
+                half_bytes = self.requests.unfinished_bytes() + self.responses.unfinished_bytes()
+                ledger.lost_bytes += half_bytes
+                self._give_up()
+            self._settle(False)
+            self._begin_parsing()
+            self._matcher.hold(self, 0)
+
+    def _settle(self, understood: bool) -> None:
+        """What was read tentatively counts now, one way or the other."""
+        self._ledger.tentative_bytes -= self._trial_bytes
+        self._ledger.lost_bytes += 0 if understood else self._trial_bytes
+        self._trial_bytes = 0
+
+    def _give_up(self) -> None:
+        """What was read whole was run; only the answer is not known."""
+        for pending in self.pending.queue:
+            if pending[1]:
+                told = pending[0].reply != REPLY_NONE and self._answers
+                self._emit(pending, LOST if told else NONE, _NO_SIZES, 0)
+
+    # -- answers --
+
+    def _match(self, responses: List[Response], time_ns: int) -> None:
+        pending, trial = self.pending, self._trial
+        for response in responses:
+            if trial:
+                trial.note(response)
+            if not pending.answer(response, time_ns):
+                self._ledger.unmatched_responses += self.state == SYNCED
+                if trial or pending.queue:
+                    self._change(BREAKS)
+                return
+        if trial and (trial.misfit or trial.fits):
+            self._change(BREAKS if trial.misfit else FITS)
+        if pending.endless and self.state == SYNCED:
+            self._change(WATCHES)
+        elif pending.queue and pending.queue[0][0].reply == REPLY_NONE:
+            self._pass_unanswered()
+
+    def _pass_unanswered(self) -> None:
+        """Requests at the head that nobody answers are done when they are read."""
+        queue, responses = self.pending.queue, self._answers
+        if self._trial and self._matcher.reads and not responses and queue[0][1]:
+            self._change(FITS)  # it made sense as far as it went; nothing else will tell
+        while self.state == SYNCED and queue and queue[0][1]:
+            if queue[0][0].reply != REPLY_NONE and responses:
+                break
+            self._emit(queue.popleft(), NONE, _NO_SIZES, 0)
+
+    def _end_silence(self, sent: int) -> None:
+        """The server reads on, and all that it sent was seen: what was quiet stayed silent.
+
+        Unless a request is half read: then it had not yet answered all. A client may write on
+        unread, so that of a client tells nothing.
+        """
+        half_read = self.requests.skip or self.requests.partial
+        if self._matcher.reads and sent == self.send_next and not half_read:
+            self.pending.end_silence()
+
+    def close(self) -> None:
+        """No more will come: what still waits was not answered."""
+        if self.state in (SYNCED, WATCHING):
+            half_bytes = self.responses.unfinished_bytes()
+            self._lose(half_bytes)
+            self.responses.forget()
+            # Silence proves nothing unless all that was sent was seen; nor behind a request
+            # that was not answered: was it run at all?
+            sent = self.final[1] if self.final and self.send_next is not None else -1
+            unseen = (sent - (self.send_next or 0)) & 0xFFFFFFFF
+            answered = sent >= 0 and unseen <= 1 and not half_bytes  # a FIN counts for one
+            queue = self.pending.queue
+            while queue:
+                pending = queue.popleft()
+                request = pending[0]
+                if not pending[1]:
+                    self._lose(self.requests.unfinished_bytes())
+                    continue
+                silent = request.quiet or request.reply == REPLY_NONE
+                silent = silent or request.form.startswith(b"shutdown")
+                outcome = silent_outcome(request) if silent else UNANSWERED
+                if outcome != NONE and not answered:
+                    outcome = UNANSWERED
+                answered = answered and outcome != UNANSWERED
+                self._emit(pending, outcome, _NO_SIZES, 0)
+        self.pending.queue.clear()
+        self._settle(False)
+        self.ended = True
+        self._matcher.hold(self, 0)
+
+
+# ---- All connections ----
 
 
 class Matcher:
     """All connections: segments in, operations out to `sink`.
 
-    Memory is bounded by the number of connections that are open; of one that was closed
-    nothing is kept but, for a while, its place in case more of it comes.
+    Memory is bounded by the number of connections that are open; of one that was closed, a
+    tombstone stays for late segments.
     """
 
     ENDED_MAX = 4096  # closed connections remembered
-    KEY_CACHE_MAX = 65536  # key codes remembered
     HELD_TOTAL_MAX = 64 << 20  # bytes that wait on all connections; see hold()
     HELD_SMALL = 4096  # bytes on one connection that do not count
 
@@ -4800,120 +4477,35 @@ class Matcher:
         self._server = server  # see Source.server
         self._new_hash = hashlib.blake2b(digest_size=8, key=secret).copy
         self.responses = responses  # are they recorded?
-        self.reads = reads  # are segments reads and writes? Else packets; see Connection
-        # While this is a list, operations wait in it; see Connection._match_tentatively.
-        self.held: Optional[List[Tuple[Connection, Request, int, int]]] = None
-        self._key_codes: Dict[bytes, int] = {}
-        self.known = KnownRequests(self._code_of)
-        self._held: Dict[Connection, int] = {}  # see hold()
-        self._held_total = 0
+        self.reads = reads  # are segments reads and writes? Else packets; see Trial
+        self.request_lines = RecentCache(RequestParser.parse_line)
+        self.response_lines = RecentCache(ResponseParser.parse_line)
+        self._key_codes = RecentCache(self._encode_key)
+        self.held_bytes = 0  # see hold()
         self._ended: Deque[Connection] = deque()
         self._closed_now: List[Tuple[Connection, int]] = []
         self._closed_before: List[Tuple[Connection, int]] = []
 
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
-        by_sock, sink = self._by_sock, self._sink
-        known_requests, learn = self.known.by_line, self.known.learn
-        responses, held = self.responses, self._held
-        understood = hits = misses = operations = 0
+        by_sock, seen_bytes = self._by_sock, 0
         for kind, time_ns, sock, offset, length, data, mark in segments:
-            found = by_sock.get(sock) or self._find(sock, time_ns)
-            # The two common cases first, and written out: see Connection.known.
-            if kind == SEND:
-                if found is not None and found.writes_whole and offset == found.send_next:
-                    waiting = found.known
-                    if waiting and waiting[0][1]:
-                        request, asked_ns, batch = waiting[0]
-                        shape = request.shape
-                        outcome = shape.replies.get(data)
-                        size = shape.value_size
-                        if outcome is None:
-                            if (
-                                length == request.hit_length
-                                and (
-                                    (data == request.hit_bare and mark == request.hit_mark)
-                                    or (
-                                        len(data) == length
-                                        and data.startswith(request.hit_head)
-                                        and data.endswith(shape.tail)
-                                    )
-                                )
-                            ) or request.is_hit(data, length, mark):
-                                outcome = HIT
-                                size = request.hit_size
-                                hits += 1
-                        elif len(data) != length:
-                            outcome = None
-                        elif outcome == MISS:
-                            misses += 1
-                        elif outcome == HIT:
-                            hits += 1
-                        if outcome is not None:
-                            waiting.popleft()
-                            if held and not waiting:
-                                self.hold(found, 0)
-                            found.send_next = (offset + length) & 0xFFFFFFFF
-                            found.answered = True
-                            understood += length
-                            operations += 1
-                            sink(
-                                (
-                                    asked_ns,
-                                    time_ns - asked_ns if time_ns > asked_ns else 0,
-                                    found.number,
-                                    shape.form,
-                                    outcome,
-                                    batch,
-                                    0,
-                                    request.code,
-                                    size,
-                                    shape.exptime,
-                                )
-                            )
-                            continue
-                found = found or self._add(sock, time_ns, OUT_OF_STEP)
-                found.send(time_ns, offset, length, data, mark)
-            elif kind == RECV:
-                if (
-                    found is not None
-                    and found.reads_whole
-                    and offset == found.recv_next
-                    and not found.known
-                    and time_ns != found.batch_time_ns
-                ):
-                    asked = known_requests.get(data)
-                    if asked is None:  # then perhaps its value follows, or it is new
-                        line = data[: data.find(b"\n") + 1]
-                        asked = known_requests.get(line) or learn(line)
-                    if (
-                        asked is not None
-                        and asked.read_length == length
-                        and (responses or len(asked.codes) == 1)
-                    ):
-                        if responses:
-                            found.known.append((asked, time_ns, 0))  # type: ignore[union-attr]
-                        else:
-                            self.emit_known(found, (asked, time_ns, 0), NONE, None, 0)
-                        found.recv_next = (offset + length) & 0xFFFFFFFF
-                        found.batch_time_ns = time_ns
-                        found.batch_position = 1
-                        found.answered = False
-                        understood += length
-                        continue
-                found = found or self._add(sock, time_ns, OUT_OF_STEP)
-                found.receive(time_ns, offset, length, data, mark)
+            connection = by_sock.get(sock) or self._find(sock, time_ns)
+            if kind <= SEND:
+                seen_bytes += length
+                connection = connection or self._add(sock, time_ns, False)
+                if kind == RECV:
+                    connection.receive(time_ns, offset, length, data, mark)
+                else:
+                    connection.send(time_ns, offset, length, data, mark)
             elif kind == OPEN:
-                found = self._add(sock, time_ns, IN_STEP, data)
-                found.recv_next = offset
-                found.send_next = length
-            elif found is not None and not found.ended:
-                found.final = (offset, length) if offset >= 0 else None
-                self._closed_now.append((found, time_ns))
-        self.ledger.understood_bytes += understood
-        self.operations += operations
-        self.hits += hits
-        self.misses += misses
+                connection = self._add(sock, time_ns, True, data)
+                connection.recv_next = offset
+                connection.send_next = length
+            elif connection is not None and not connection.ended:
+                connection.final = (offset, length) if offset >= 0 else None
+                self._closed_now.append((connection, time_ns))
+        self.ledger.seen_bytes += seen_bytes
         # A reset closes a connection while another CPU is still at work on it, so its
         # last events may come after. A batch later they are here.
         for closed in self._closed_before:
@@ -4939,20 +4531,20 @@ class Matcher:
                     self._on_connection(time_ns, connection.number, port, SERVED, server)
         return connection
 
-    def _add(self, sock: bytes, time_ns: int, state: int, ends: bytes = b"") -> Connection:
+    def _add(self, sock: bytes, time_ns: int, opened: bool, ends: bytes = b"") -> Connection:
         _, pid, peer, port = SOCK.unpack(sock)
         old = self.connections.get(sock[:SOCK_ID_BYTES])
         if old:
             self._close(old, time_ns)
             self._remove(old)
         self.total_count += 1
-        self.opened_count += state == IN_STEP
+        self.opened_count += opened
         self.open_count += 1
-        connection = Connection(self, self.total_count, state, sock)
+        connection = Connection(self, self.total_count, opened, sock)
         self.connections[sock[:SOCK_ID_BYTES]] = self._by_sock[sock] = connection
-        kind = OPEN if state == IN_STEP else RECV
         server = self._server(port, pid, peer, ends)
         connection.named = server is not None
+        kind = OPEN if opened else RECV
         self._on_connection(time_ns, connection.number, port, kind, server)
         return connection
 
@@ -4986,6 +4578,7 @@ class Matcher:
         for seen, final in list(zip(expected, connection.final))[: 1 + self.responses]:
             missing = (final - seen) & 0xFFFFFFFF if seen is not None else 0
             if 1 < missing < 1 << 31:  # a FIN counts for one
+                self.ledger.seen_bytes += missing
                 self.ledger.lost_bytes += missing
 
     def finish(self) -> None:
@@ -4996,46 +4589,41 @@ class Matcher:
         for connection in self.connections.values():
             connection.close()
 
-    def emit(self, connection: Connection, request: Request, outcome: int, time_ns: int) -> None:
-        """A request is done: one row for each of its keys. time_ns of the answer, or 0."""
-        if self.held is not None:
-            self.held.append((connection, request, outcome, time_ns))
-            return
-        sink = self._sink
-        asked_ns = request.time_ns or time_ns
+    def emit(
+        self, number: int, pending: PendingRequest, outcome: int, sizes: Sizes, time_ns: int
+    ) -> None:
+        """A request of connection `number` is done: one row for each of its keys.
+
+        sizes: see PendingRequests. time_ns: when it was answered, or 0.
+        """
+        request, asked_ns, place, exact = pending
+        asked_ns = asked_ns or time_ns
         # Two threads of a server can get here in another order than that of their times.
-        latency_ns = max(time_ns - asked_ns, 0) if request.timed else 0
-        number, form, batch = connection.number, request.form, request.batch_position
-        keys = request.keys
-        self.operations += len(keys) or 1
-        is_get = request.reply == REPLY_VALUES or form[:2] == b"mg"
-        if request.reply == REPLY_BINARY:
-            is_get = form.split(b" ", 1)[0] in BINARY_GETS
-        if not keys:
-            outcome = OK if outcome == HIT else outcome  # `gat 10` alone gets nothing
-            sink(
-                (asked_ns, latency_ns, number, form, outcome, batch, 0, 0, NO_SIZE, request.exptime)
-            )
-            return
-        sizes = request.sizes
-        size = request.value_size
-        for position, key in enumerate(keys):
-            code = self._code_of(key)
-            result = outcome
-            if is_get:
-                size = sizes.get(position, NO_SIZE)
-                if outcome == HIT and request.reply == REPLY_VALUES and position not in sizes:
+        latency_ns = time_ns - asked_ns if time_ns > asked_ns and exact else 0
+        form, keys, code, result = request.form, request.keys, 0, outcome
+        for position, key in enumerate(keys or _NO_KEY):
+            if key:
+                code = self._key_codes[key]
+            size = sizes.get(position, request.value_size)
+            if outcome == HIT:
+                if size != NO_SIZE or request.reply != REPLY_VALUES:
+                    result = HIT
+                    self.hits += 1
+                elif key:
                     result = MISS
-                self.hits += result == HIT
-                self.misses += result == MISS
-            sink(
+                    self.misses += 1
+                else:  # `gat 10` alone gets nothing
+                    result = OK
+            elif outcome == MISS:
+                self.misses += 1
+            self._sink(
                 (
                     asked_ns,
                     latency_ns,
                     number,
                     form,
                     result,
-                    batch,
+                    place,
                     position,
                     code,
                     size,
@@ -5043,66 +4631,24 @@ class Matcher:
                 )
             )
             latency_ns = 0
-
-    def emit_known(
-        self,
-        connection: Connection,
-        known: Tuple[KnownRequest, int, int],
-        outcome: int,
-        sizes: Optional[Dict[int, int]],
-        time_ns: int,
-    ) -> None:
-        """The same for one of Connection.known. sizes: see known_values."""
-        request, asked_ns, batch = known
-        latency_ns = max(time_ns - asked_ns, 0) if time_ns else 0
-        shape = request.shape
-        size, result = shape.value_size, outcome
-        for position, code in enumerate(request.codes):
-            if sizes is not None:
-                size = sizes.get(position, NO_SIZE)
-                result = HIT if position in sizes else MISS
-            self.hits += result == HIT
-            self.misses += result == MISS
-            self._sink(
-                (
-                    asked_ns,
-                    latency_ns,
-                    connection.number,
-                    shape.form,
-                    result,
-                    batch,
-                    position,
-                    code,
-                    size,
-                    shape.exptime,
-                )
-            )
-            latency_ns = 0
-        self.operations += len(request.codes)
+        self.operations += len(keys) or 1
 
     def hold(self, connection: Connection, held_bytes: int) -> bool:
         """So much waits on the connection now. False if that is too much, with all others."""
         if held_bytes <= self.HELD_SMALL:
-            if self._held:
-                self._held_total -= self._held.pop(connection, 0)
-            return True
-        self._held_total += held_bytes - self._held.get(connection, 0)
-        self._held[connection] = held_bytes
-        return self._held_total <= self.HELD_TOTAL_MAX
-
-    def _code_of(self, key: bytes) -> int:
-        return self._key_codes.get(key) or self._encode_key(key)
+            held_bytes = 0
+        self.held_bytes += held_bytes - connection.held
+        connection.held = held_bytes
+        return not held_bytes or self.held_bytes <= self.HELD_TOTAL_MAX
 
     def _encode_key(self, key: bytes) -> int:
         """The key's code: a keyed hash of 64 bits and the size, as hash << 16 | size."""
         keyed = self._new_hash()
         keyed.update(key)
-        size = len(key)
-        code = int.from_bytes(keyed.digest(), "little") << 16 | (size if size < 0xFFFF else 0xFFFF)
-        if len(self._key_codes) >= self.KEY_CACHE_MAX:
-            self._key_codes.clear()
-        self._key_codes[key] = code
-        return code
+        return int.from_bytes(keyed.digest(), "little") << 16 | min(len(key), 0xFFFF)
+
+
+_NO_KEY = (b"",)
 
 
 # ==== Profile =========================================================================
@@ -7479,7 +7025,9 @@ def make_form(text: str, included: Iterable[str] = ()) -> Optional[Form]:
         return None
     form.name = command.decode()
     if form.kind in (READ_LINE, READ_STREAM):
-        form.words = {word: LINE_OUTCOMES[word] for word in LINE_WORDS.get(command, ADMIN_WORDS)}
+        form.words = {
+            word: REPLY_OUTCOMES[command][word] for word in LINE_WORDS.get(command, ADMIN_WORDS)
+        }
     return form
 
 

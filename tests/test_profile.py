@@ -1084,7 +1084,7 @@ def test_ttl_of(exptime: int, now: int, ttl: int) -> None:
 
 def ledger_of(seen: int, lost: int, events: int = 0, resyncs: int = 0, unmatched: int = 0) -> Any:
     ledger = Ledger()
-    ledger.understood_bytes = seen - lost
+    ledger.seen_bytes = seen
     ledger.lost_bytes = lost
     ledger.desyncs = resyncs
     ledger.unmatched_responses = unmatched

@@ -40,11 +40,12 @@ from membench import (
     RECV,
     SEND,
     SOCK,
-    KnownRequest,
-    KnownRequests,
     Ledger,
     Matcher,
     Operation,
+    RecentCache,
+    Request,
+    RequestParser,
     Segment,
     parse_request,
 )
@@ -298,8 +299,7 @@ def test_conversations_in_one_write(live: Live, seed: int) -> None:
 FLUSH = Case("flush", (ask("flush_all\n", "OK\n"),), False, False)
 
 
-# Nothing but its reply tells whether `ms key S5` has a value: it had one up to 1.6.9.
-@each([one for one in CASES if one.name != "ms that is refused"])
+@each(CASES)
 def test_requests_alone_tell_the_commands(live: Live, conversation: Case) -> None:
     """record --no-responses: the same requests, no outcomes."""
     transcript = live(conversation)
@@ -375,12 +375,8 @@ SYNTHETIC: List[Tuple[str, str, str, List[Tuple[Any, ...]]]] = [
      [("get", "server_error", "a"), ("get", "server_error", "b"), ("get", "miss", "c")]),
     ("ms without memory", "ms k 1 q\nx\nmn\n", NO_MEMORY + "MN\n",
      [("ms q", "server_error", "k", 1), ("mn", "ok")]),
-    ("1.6.9 says OK for HD", "ms k 1\nx\nmg k\nmd k\n", "OK\nOK\nOK\n",
+    ("1.6.12 can be set to say OK for HD", "ms k 1\nx\nmg k\nmd k\n", "OK\nOK\nOK\n",
      [("ms", "stored", "k", 1), ("mg", "hit", "k"), ("md", "deleted", "k")]),
-    ("1.6.9 has S for the length", "ms k S5 T30\nhello\nms k T30 S1 q\nx\nmg k s v\nmn\n",
-     "OK\nVA 1 s1\nx\nMN\n",
-     [("ms T", "stored", "k", 5), ("ms T q", "stored", "k", 1), ("mg s v", "hit", "k", 1),
-      ("mn", "ok")]),
     ("a quiet ms before one that is not found", "ms k 1 q\nx\nmd k2\nversion\n",
      "NF\nVERSION 1\n",
      [("ms q", "stored", "k", 1), ("md", "not_found", "k2"), ("version", "ok")]),
@@ -552,7 +548,7 @@ def test_what_was_answered_is_not_held_against_a_connection() -> None:
         answer = "END\n" * (1 + number % 2)  # one alone in its write is read in a way of its own
         for _ in range(100 // (1 + number % 2)):
             matcher.process(wire.send(answer).segments[-1:])
-    assert not matcher._held and not matcher._held_total
+    assert not matcher.held_bytes
     assert len(rows) == 700_000 and matcher.ledger.desyncs == 0
 
 
@@ -936,7 +932,7 @@ def assert_bounded(matcher: Matcher) -> None:
     for connection in matcher.connections.values():
         assert len(connection.requests.partial) <= LINE_MAX
         assert len(connection.responses.partial) <= LINE_MAX
-        assert len(connection.queue) <= PENDING_MAX
+        assert len(connection.pending.queue) <= PENDING_MAX
 
 
 def nonsense(rng: random.Random) -> bytes:
@@ -1056,15 +1052,7 @@ def test_requests_that_nobody_answers_are_not_kept() -> None:
     assert {OUTCOMES[row[4]] for row in rows} == {"lost"}
 
 
-# ---- The fast path ----
-
-
-def without_fast_path(segments: List[Segment], responses: bool, reads: bool) -> Result:
-    """As match(), with everything parsed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(KnownRequest, "LINE_MAX", 0)
-        return match(segments, responses=responses, reads=reads)
-
+# ---- What is remembered of lines ----
 
 KEYS = [b"k%d" % number for number in range(6)]
 
@@ -1094,7 +1082,6 @@ def common_request(rng: random.Random) -> Tuple[bytes, bytes]:
             (b"mg %b v\r\n" % key, rng.choice((b"EN\r\n", b"HD\r\n", b"HD c5\r\n"))),
             (b"ms %b %d T9\r\n%b\r\n" % (key, size, value), rng.choice((b"HD\r\n", b"NS\r\n"))),
             (b"md %b\r\n" % key, rng.choice((b"HD\r\n", b"NF\r\n", b"HD Ox\r\n"))),
-            (b"ms %b S%d\r\n%b\r\n" % (key, size, value), b"OK\r\n"),
             (b"mg %b v q\r\nmn\r\n" % key, b"MN\r\n"),
             (b"version\r\n", b"VERSION 1.6.18\r\n"),
             (b"nonsense\r\n", b"ERROR\r\n"),
@@ -1150,50 +1137,59 @@ mg %b|mg %b v t|mg %b b|mg %b v b k|mg %b Obc|mg %b v q|ms %b 5|ms %b S5|md %b|m
 ODD_KEYS = b"""a 5 get set b YQ== YWI= a\0b a\r 0 noreply b5 S5 """.split(b" ")
 
 
+def fields(request: Request, body_bytes: int) -> List[Any]:
+    """What a line was read as."""
+    return [body_bytes, *(getattr(request, name) for name in Request.__slots__)]
+
+
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["crlf", "lf"])
-def test_a_line_is_known_as_what_it_is(line_end: bytes) -> None:
+def test_a_line_is_remembered_as_what_it_is(line_end: bytes) -> None:
     """Whatever was learned from other lines that differ in their keys alone."""
-    codes: Dict[bytes, int] = {}
-    known = KnownRequests(lambda key: codes.setdefault(key, len(codes) + 1))
+    known = RecentCache(RequestParser.parse_line)
     keys = [*ODD_KEYS, b"k" * 250, b"k" * 251]
     shapes = [shape for row in ODD_LINES.split(b"\n") for shape in row.split(b"|")]
     lines = [shape.replace(b"%b", key) + line_end for shape in shapes for key in keys]
-    common = 0
     for turn in range(3):  # in other orders
         random.Random(turn).shuffle(lines)
         for line in lines:
-            found = known.learn(line)
-            parsed, _ = parse_request(line[: -2 if line.endswith(b"\r\n") else -1])
-            assert (found is not None) == known._is_common(parsed), line
-            if found is None:
-                continue
-            common += 1
-            shape = found.shape
-            was = (shape.form, shape.reply, shape.value_size, shape.exptime)
-            assert was == (parsed.form, parsed.reply, parsed.value_size, parsed.exptime), line
-            assert list(found.keys) == list(parsed.keys), line
-            assert list(found.codes) == [codes[key] for key in parsed.keys]
-            body = 0 if parsed.value_size == NO_SIZE else parsed.value_size + 2
-            assert found.read_length == len(line) + body
-    assert common > 500
+            parsed = parse_request(line.rstrip(b"\r\n"))
+            assert fields(*known[line][:2]) == fields(*parsed), line
+
+
+def test_what_was_used_lately_is_remembered_and_memory_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(RecentCache, "SIZE_MAX", 100)
+    made: List[bytes] = []
+    cache = RecentCache(lambda key: made.append(key) or len(made))  # type: ignore[func-returns-value]
+    hot = [b"hot %d" % number for number in range(20)]
+    for number in range(2000):
+        assert cache[b"%d" % number] > number
+        for key in hot[number % 5 :: 5]:
+            assert cache[key] == made.index(key) + 1
+        assert len(cache) <= 50
+    assert [made.count(key) for key in hot] == [1] * 20, "what is in use is not forgotten"
+    long = b"k" * (RecentCache.KEY_MAX + 1)
+    assert cache[long] != cache[long], "not remembered"
 
 
 @pytest.mark.parametrize("responses", [True, False], ids=["with replies", "requests only"])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_fast_path_and_the_plain_one_agree(seed: int, responses: bool) -> None:
+def test_remembered_lines_change_nothing(
+    seed: int, responses: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(seed)
-    fast_rows = 0
+    rows = 0
     for turn in range(150):
         segments = common_stream(rng)
         if not responses:
             segments = [segment for segment in segments if segment[0] != SEND]
-        reads = turn % 3 > 0
-        fast = match(segments, responses=responses, reads=reads)
-        plain = without_fast_path(segments, responses, reads)
-        assert fast.rows == plain.rows
-        assert vars(fast.ledger) == vars(plain.ledger)
-        for name in ("operations", "hits", "misses", "total_count", "open_count"):
-            assert getattr(fast.matcher, name) == getattr(plain.matcher, name)
-        assert not plain.matcher.known.by_line
-        fast_rows += len(fast.rows) if fast.matcher.known.by_line else 0
-    assert fast_rows > 1000
+        results = []
+        for size in (65536, 6, 1):
+            monkeypatch.setattr(RecentCache, "SIZE_MAX", size)
+            results.append(match(segments, responses=responses, reads=turn % 3 > 0))
+        for other in results[1:]:
+            assert other.rows == results[0].rows
+            assert vars(other.ledger) == vars(results[0].ledger)
+        rows += len(results[0].rows)
+    assert rows > 1000
