@@ -490,7 +490,7 @@ class _OpenOptions(ctypes.Structure):
 
 
 _PrintFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-_SampleFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+SampleFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _PRINT_FUNCTIONS: List[Any] = []
 
 
@@ -565,7 +565,7 @@ class Libbpf:
         self.map_fd = bind("bpf_map__fd", [_MapP], c_int)
         self.map_set_size = bind("bpf_map__set_max_entries", [_MapP, u32], c_int)
         self.map_set_value = bind("bpf_map__set_initial_value", [_MapP, pointer, size_t], c_int)
-        ring_arguments = [c_int, _SampleFunction, pointer, pointer]
+        ring_arguments = [c_int, SampleFunction, pointer, pointer]
         self.ring_new = bind("ring_buffer__new", ring_arguments, _RingP)
         self.ring_poll = bind("ring_buffer__poll", [_RingP, c_int], c_int)
         self.ring_consume = bind("ring_buffer__consume", [_RingP], c_int)
@@ -785,7 +785,7 @@ class RingBuffer:
         self._batch = bytearray()
         self._before = 0
         self._error: Optional[BaseException] = None
-        self._callback = _SampleFunction(self._on_record)  # libbpf keeps only the pointer
+        self._callback = SampleFunction(self._on_record)  # libbpf keeps only the pointer
         with contextlib.ExitStack() as stack:
             self._ring = libbpf.ring_new(map_fd, self._callback, None, None)
             stack.callback(libbpf.ring_free, self._ring)
@@ -968,16 +968,16 @@ class Counters(ctypes.Structure):
 
 # Struct.unpack_from is twice as fast as the ctypes structures. This is the first half of the
 # ring's own header, then the event, whose four names of a socket are one SOCK.
-_RECORD = struct.Struct("<I4xQ16sIIq4xB3x")
-_ENDPOINTS = struct.Struct("<IH2x16s16s")
+RECORD = struct.Struct("<I4xQ16sIIq4xB3x")
+ENDPOINTS = struct.Struct("<IH2x16s16s")
 
 
 def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
     """Ring records, each a SocketDataEvent, as segments; and how many bytes they were."""
     segments: List[Segment] = []
     append = segments.append
-    unpack, data_at, behind = _RECORD.unpack_from, _RECORD.size, len(batch)
-    position, last = 0, len(batch) - _RECORD.size
+    unpack, data_at, behind = RECORD.unpack_from, RECORD.size, len(batch)
+    position, last = 0, len(batch) - RECORD.size
     while position <= last:
         size, time_ns, sock, offset, length, mark, kind = unpack(batch, position)
         end = position + RECORD_HEADER_BYTES + size
@@ -1142,7 +1142,7 @@ class ServerNames:
         if self._unix_path:
             return f"unix:{self._unix_path}"
         if ends:
-            _, family, server, _ = _ENDPOINTS.unpack_from(ends)
+            _, family, server, _ = ENDPOINTS.unpack_from(ends)
             return with_port(address_text(server[: 4 if family == socket.AF_INET else 16]), port)
         if not pid or not self._can_look:
             return ""
@@ -1184,7 +1184,7 @@ class UnixConnections:
                 if kind == CLOSE:
                     self._open.pop(sock_id, None)
                 else:
-                    inode = _ENDPOINTS.unpack_from(segment[5])[0]
+                    inode = ENDPOINTS.unpack_from(segment[5])[0]
                     self._open[sock_id] = inode, pid, sock
                     if inode in self._there_before:
                         continue
@@ -1305,6 +1305,8 @@ class HeldOpenings:
             kept.append(segment)
         return kept
 
+
+# ---- The eBPF source ----
 
 SYSCALLS_RECV = ("read", "readv", "recvfrom", "recvmsg")
 SYSCALLS_SEND = ("write", "writev", "sendto", "sendmsg")
@@ -1472,8 +1474,15 @@ class EbpfSource:
         self.hook = hook
 
     def _attach(self, program: str) -> None:
+        tracepoints: List[Tuple[str, str]] = []  # none: its section says where
+        if program == "sys_exit":  # one program for all the exits
+            recv, send = SYSCALLS_RECV, SYSCALLS_SEND
+            if self._settings.client:
+                recv, send = send, recv
+            calls = recv + (send if self._responses else ())
+            tracepoints = [("syscalls", "sys_exit_" + name) for name in calls]
         try:
-            self._attach_one(program)
+            self._object.attach(program, tracepoints)
         except LibbpfError as error:
             if error.errno == errno.ENOENT and program.startswith("sys_"):
                 raise SourceError(
@@ -1482,16 +1491,6 @@ class EbpfSource:
                     "mount -t debugfs debugfs /sys/kernel/debug",
                 ) from None
             raise
-
-    def _attach_one(self, program: str) -> None:
-        if program == "sys_exit":  # one program for all the exits
-            recv, send = SYSCALLS_RECV, SYSCALLS_SEND
-            if self._settings.client:
-                recv, send = send, recv
-            names = recv + (send if self._responses else ())
-            self._object.attach(program, [("syscalls", "sys_exit_" + name) for name in names])
-        else:
-            self._object.attach(program)
 
     def __enter__(self) -> "EbpfSource":
         return self
@@ -1536,6 +1535,9 @@ class EbpfSource:
         """What the programs counted, summed over all CPUs."""
         step = ctypes.sizeof(Counters) // 8
         return {name: sum(self._counters[i::step]) for i, name in enumerate(COUNTERS)}
+
+
+# ---- What this machine allows ----
 
 
 def kernel_release() -> Tuple[int, int]:
@@ -1601,17 +1603,13 @@ TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 
 def require_tracefs() -> None:
     """Raise SourceError with what to do, unless the syscall tracepoints can be found."""
-    if not any(os.path.isdir(path + "/events/syscalls") for path in TRACEFS):
-        if any(os.path.ismount(path) for path in TRACEFS):
-            raise SourceError(
-                "the syscalls hook needs tracefs, which this user cannot read "
-                "(missing: CAP_DAC_READ_SEARCH)",
-                "run it again with sudo",
-            )
-        raise SourceError(
-            "the syscalls hook needs tracefs, which is not mounted",
-            "mount -t tracefs tracefs /sys/kernel/tracing",
-        )
+    if any(os.path.isdir(path + "/events/syscalls") for path in TRACEFS):
+        return
+    why, hint = "is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing"
+    if any(os.path.ismount(path) for path in TRACEFS):
+        why = "this user cannot read (missing: CAP_DAC_READ_SEARCH)"
+        hint = how_to_get_privileges()
+    raise SourceError(f"the syscalls hook needs tracefs, which {why}", hint)
 
 
 def network_namespace(pid: int) -> int:
@@ -1975,7 +1973,7 @@ class Reassembler:
         key = flow.keys[0]  # the client's address, the server's, both ports
         size = (len(key) - 4) // 2
         family = socket.AF_INET if size == 4 else socket.AF_INET6
-        ends = _ENDPOINTS.pack(0, family, key[size : 2 * size], key[:size])
+        ends = ENDPOINTS.pack(0, family, key[size : 2 * size], key[:size])
         self._emit(OPEN, flow, received, sent, ends)
 
     def _end(self, flow: Flow) -> None:
@@ -2624,7 +2622,7 @@ def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
     """The server's address, if the Endpoints of its connection are known."""
     if not ends:
         return None
-    _, family, server, _ = _ENDPOINTS.unpack_from(ends)
+    _, family, server, _ = ENDPOINTS.unpack_from(ends)
     address = address_text(server[: 4 if family == socket.AF_INET else 16])
     return ServerName(with_port(address, port), "", 0)
 
@@ -10035,7 +10033,7 @@ def check(options: argparse.Namespace) -> int:
     return 0 if any(works) else 1
 
 
-# ---- analyze and compare ----
+# ==== Analyzing, comparing, replaying =================================================
 
 
 def report_width() -> int:

@@ -57,7 +57,7 @@ def filled_ring(server: Server, profile: Path) -> Iterator[membench.EbpfSource]:
 def empty_callback(source: membench.EbpfSource) -> None:
     """Drain the ring, and do nothing with it."""
     libbpf = membench.Libbpf()
-    callback = membench._SampleFunction(lambda _context, _data, _size: 0)
+    callback = membench.SampleFunction(lambda _context, _data, _size: 0)
     ring = libbpf.ring_new(source._object.map_fd("events"), callback, None, None)
     try:
         libbpf.ring_consume(ring)
