@@ -6390,7 +6390,7 @@ def unseen_lines(loss: Dict[str, Any]) -> List[str]:
 def loss_line(loss: Dict[str, Any]) -> str:
     """What was not seen, in one line."""
     if not loss.get("bytes_seen"):
-        return "no traffic was seen"
+        return "unknown: no traffic was seen"
     if not loss.get("bytes_lost") and not loss.get("events_lost"):
         text = f"100%: all {human_bytes(loss['bytes_seen'])} bytes accounted for"
     else:
@@ -9970,7 +9970,7 @@ class Status:
         kernel = report["kernel"]
         for unseen in unseen_lines(report):
             self._say(unseen)
-        line = "coverage: " + loss_line(report)
+        line = "coverage " + loss_line(report)
         if kernel.get("dropped_events"):
             line += "; a larger --ring-size loses less, as does --nice 0 if the CPUs are busy"
         if kernel.get("unreadable_bytes"):
@@ -10588,15 +10588,16 @@ def add_analyze_arguments(commands: Any) -> None:
 
 
 COMPARE_NOTES = """\
-rule: a number is "changed" if it differs by more than the tolerance and by more
-than 4 standard errors, which are estimated from how the number varies between
-20 equal periods of each recording. It is the "same" if it differs by no more
-than the tolerance, and a change of 4 tolerances would have shown. All else is
-"not enough data", and so are fewer than 100 operations (10 above a percentile),
-or operations in fewer than half of the periods. "noise" is 4 standard errors.
+rule: a number has "changed" if the difference exceeds the tolerance (four times
+as much for latency) and 4 standard errors, which are estimated from the
+variation between 20 equal periods of each recording and shown as "noise". It is
+the "same" if the difference is within the tolerance, and a change of 4 tolerances
+would have exceeded the noise. Otherwise there is "not enough data", as there is
+with fewer than 100 operations (10 above a percentile), or with operations in
+fewer than half of the periods.
 
 exit status: 0 if nothing changed, 1 if something did, 2 for wrong usage, 3 if
-the two cannot be compared, because one cannot be read or holds too little.
+the two cannot be compared: one cannot be read, or has too little in it.
 """
 
 
@@ -10604,8 +10605,8 @@ def add_compare_arguments(commands: Any) -> None:
     """The options of `compare`."""
     sub = commands.add_parser(
         "compare",
-        help="tell what changed in the traffic between two profiles",
-        description="Tell what changed in the traffic between two profiles: rates, command mix,\n"
+        help="print what changed in the traffic between two profiles",
+        description="Print what changed in the traffic between two profiles: rates, command mix,\n"
         "hit ratio and other outcomes, latency, sizes, TTLs, connections. What changed\n"
         "most comes first.",
         epilog=COMPARE_NOTES + "\n" + examples("compare"),
@@ -10618,7 +10619,7 @@ def add_compare_arguments(commands: Any) -> None:
         type=tolerance,
         default=0.05,
         metavar="PERCENT",
-        help="the largest difference that is no change (default: 5%%)",
+        help="differences up to this one are no change; default 5%%",
     )
     sub.add_argument(
         "--exact",
