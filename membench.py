@@ -52,11 +52,9 @@ import base64
 import bisect
 import contextlib
 import ctypes
-import datetime
 import errno
 import functools
 import gc
-import hashlib
 import heapq
 import json
 import math
@@ -70,7 +68,6 @@ import signal
 import socket
 import stat
 import struct
-import textwrap
 import time
 import zlib
 from array import array
@@ -217,6 +214,8 @@ def say(text: str) -> None:
     text = f"membench: {printable(text)}".replace("membench.py ", PROGRAM + " ")
     columns = columns_of(sys.stderr)
     if len(text) >= columns > 0:
+        import textwrap
+
         text = textwrap.fill(
             text,
             columns - 1,
@@ -4461,6 +4460,8 @@ class Matcher:
         reads: bool = True,
         server: Callable[[int, int, int, bytes], Optional[ServerName]] = lambda *_: None,
     ) -> None:
+        import hashlib
+
         self.ledger = Ledger()
         self.connections: Dict[bytes, Connection] = {}  # by sock_id, packed
         self._by_sock: Dict[bytes, Connection] = {}  # the same by all of sock, as it was last
@@ -6147,6 +6148,8 @@ def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) 
 
 def fit(lines: Iterable[str], width: int) -> str:
     """The lines as text; those that are too long are broken between words."""
+    import textwrap
+
     pieces: List[str] = []
     for line in lines:
         indent = " " * (len(line) - len(line.lstrip()) + 2)
@@ -6215,6 +6218,8 @@ def render_summary(report: Dict[str, Any]) -> List[str]:
 
 
 def render_commands(report: Dict[str, Any], width: int) -> List[str]:
+    import textwrap
+
     if not report["commands"]:
         return []
     bar_width = min(width // 4 - 10, 20) if width >= WIDTH else 0
@@ -6903,6 +6908,8 @@ class Values:
     """Values of any size, all slices of one buffer of digits: incr works on short ones."""
 
     def __init__(self) -> None:
+        import hashlib
+
         noise = hashlib.shake_128(b"membench").digest(VALUE_CHUNK_BYTES)
         digits = noise.translate(bytes(0x30 + byte % 10 for byte in range(256)))
         self._chunk = memoryview(digits + b"\r\n")
@@ -9864,6 +9871,8 @@ def describe_recording(
     started_unix: float,
 ) -> Dict[str, Any]:
     """The header of a profile."""
+    import hashlib
+
     elsewhere = options.source[0] == "file"  # nobody knows on which machine it was captured
     return {
         "membench": VERSION,
@@ -10390,8 +10399,18 @@ def examples(command: str) -> str:
     return "\n".join(["examples:", *lines])
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help of 80 columns at most. To ask for the width itself, argparse would import much."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=min(columns_of(sys.stdout) or 80, 80) - 2)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse shows the whole usage at each mistake, and control characters as they are."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=HelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(printable(message), f"try {self.prog} --help")
@@ -10421,7 +10440,6 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         prog=PROGRAM,
         description="Record, analyze, compare and replay live memcached traffic.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--version", action=VersionAction, nargs=0, help="print what a bug report needs, and exit"
@@ -10438,7 +10456,6 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         "libbpf, each kind of hook, packet capture; and the memcached servers found.\n"
         "Loads the kernel programs for a moment, and records nothing.",
         epilog="exit status: 0 if record would work here, 1 if not.\n\n" + examples("check"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument("-v", "--verbose", action="store_true", help=VERBOSE_HELP)
     sub.set_defaults(run=check, parser=sub)
@@ -10465,7 +10482,6 @@ def add_record_arguments(commands: Any) -> None:
         help="record live traffic into a profile",
         description="Record live memcached traffic into a profile.",
         epilog=RECORD_NOTES + "\n" + examples("record"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.set_defaults(run=record, parser=sub)
     # One argument for both, which finish_record_options tells apart.
@@ -10579,7 +10595,6 @@ def add_analyze_arguments(commands: Any) -> None:
         description="Report on profiles: commands, hit ratio, latency, sizes, TTLs, hot\n"
         "keys, and what was lost.",
         epilog=examples("analyze"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
     sub.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -10610,7 +10625,6 @@ def add_compare_arguments(commands: Any) -> None:
         "hit ratio and other outcomes, latency, sizes, TTLs, connections. What changed\n"
         "most comes first.",
         epilog=COMPARE_NOTES + "\n" + examples("compare"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument("first", metavar="PROFILE", help="a file")
     sub.add_argument("second", metavar="PROFILE", help="another")
@@ -10676,7 +10690,6 @@ def add_replay_arguments(commands: Any) -> None:
         description="Send the requests of a profile to another server, as they were recorded,\n"
         "and compare it with the recording.",
         epilog=REPLAY_NOTES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = sub.add_argument
     add("profile", nargs="+", metavar="PROFILE", help="a file; with --merge, results of shards")
@@ -10794,6 +10807,8 @@ def shard(text: str) -> Shard:
 
 def moment(text: str) -> float:
     """An argparse type: a Unix time, or an ISO time with Z or an offset."""
+    import datetime
+
     with contextlib.suppress(ValueError, OverflowError):
         try:
             at = float(text)

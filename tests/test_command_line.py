@@ -95,6 +95,18 @@ def test_wrong_usage_is_told_in_two_lines(arguments: List[str]) -> None:
     assert second.startswith("membench: try membench.py ") and second.endswith(" --help")
 
 
+def test_help_imports_nothing_that_few_commands_need() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-X", "importtime", str(MODULE), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"argparse", "json"} <= imported, "what was imported cannot be seen"
+    assert not imported & {"hashlib", "datetime", "shutil", "lzma", "bz2", "multiprocessing"}
+
+
 # ---- Times ----
 
 
