@@ -4661,16 +4661,15 @@ _NO_KEY = (b"",)
 #
 # All numbers are little-endian. Kinds:
 #   H  JSON object: what was recorded, where, when. The first block.
-#   F  JSON list: forms, numbered on from those before.
-#   S  JSON list: servers, objects with address, process and pid; numbered on from those
-#      before, the first is 1.
-#   C  connections: u32 rows, then columns: time, number, port, kind (OPEN; RECV: was there
-#      already; CLOSE; SERVED: none of these), server (0: not known, or as before; files of
-#      earlier versions have no such column)
-#   O  operations: u32 rows, u32 keys, then the columns of COLUMNS, one row an operation,
-#      and the block's key table: hash, size. A key is its place in that table.
+#   F  JSON list: forms, numbered on from those before; the first is 1.
+#   S  JSON list: servers, objects with address, process and pid; numbered as forms are.
+#   C  connections: u32 rows, then CONNECTION_COLUMNS. Their kind is OPEN, RECV (was open
+#      before), CLOSE, or SERVED (only the server is new); server 0: not known, or as before.
+#      Files of earlier versions have no column `server`.
+#   O  operations: u32 rows, u32 keys, then COLUMNS, one row an operation, then KEY_COLUMNS,
+#      one row a key: `key` is a place in that table.
 #   L  JSON object: the ledger so far. The last one counts.
-#   E  JSON object: the end, with the duration. Without it the profile was cut.
+#   E  JSON object: the end, with the duration. Without it the file was truncated.
 #
 # A column is u32 length and zlib data; in it the first bytes of all values come first,
 # then the second bytes, and so on, because equal planes compress well. Times are in
@@ -4683,9 +4682,10 @@ MAGIC = b"membench\r\n\x1a\n"
 FORMAT_VERSION = 1
 _FILE_HEADER = struct.Struct("<12sI")
 _BLOCK_HEADER = struct.Struct("<c3xII")
-_ROWS = struct.Struct("<I")
+_U32 = struct.Struct("<I")
 BLOCK_BYTES_MAX = 1 << 28
 BLOCK_ROWS_MAX = 1 << 16
+SERVERS_MAX = 0xFFFF
 
 # name, array type
 COLUMNS = (
@@ -4700,10 +4700,7 @@ COLUMNS = (
     ("value_size", "I"),
     ("exptime", "i"),
 )
-SERVERS_MAX = 0xFFFF
 KEY_COLUMNS = (("key_hash", "Q"), ("key_size", "H"))
-COLUMN_TYPES = dict(COLUMNS + KEY_COLUMNS)
-COLUMN_BYTES = {name: array(typecode).itemsize for name, typecode in COLUMN_TYPES.items()}
 CONNECTION_COLUMNS = (
     ("time", "q"),
     ("number", "I"),
@@ -4713,49 +4710,45 @@ CONNECTION_COLUMNS = (
 )
 
 
-def pack_column(typecode: str, values: Iterable[int]) -> bytes:
-    """A column as it stands in a block."""
-    column = array(typecode, values)
-    if sys.byteorder == "big":
-        column.byteswap()
-    raw = column.tobytes()
-    if column.itemsize > 1:
-        raw = b"".join(raw[plane :: column.itemsize] for plane in range(column.itemsize))
-    packed = zlib.compress(raw, 1)
-    return _ROWS.pack(len(packed)) + packed
+def pack_columns(layout: Sequence[Tuple[str, str]], columns: Iterable[Iterable[int]]) -> bytes:
+    """Columns as they stand in a block. layout: their names and array types."""
+    packed = []
+    for (_, typecode), values in zip(layout, columns):
+        column = array(typecode, values)
+        if sys.byteorder == "big":
+            column.byteswap()
+        raw, width = column.tobytes(), column.itemsize
+        data = zlib.compress(b"".join(raw[plane::width] for plane in range(width)), 1)
+        packed += [_U32.pack(len(data)), data]
+    return b"".join(packed)
 
 
-def unpack_planes(expected: int, packed: memoryview) -> bytes:
-    """All planes of a column, one behind the other: `expected` bytes. Raises DamagedError."""
-    # Not trusting what it unpacks to: a few bytes can make gigabytes.
-    raw = zlib.decompressobj().decompress(packed, expected + 1)
-    if len(raw) != expected:
-        raise DamagedError("a column has not as many rows as its block says")
-    return raw
-
-
-def join_planes(typecode: str, rows: int, planes: Iterable[Tuple[int, bytes]]) -> "array[int]":
-    """Numbers from planes (place, bytes); place 0 is the lowest. What is not given is zero."""
-    column = array(typecode)
-    data = bytearray(rows * column.itemsize)
-    for place, plane in planes:
-        data[place :: column.itemsize] = plane
-    column.frombytes(data)
-    if sys.byteorder == "big":
-        column.byteswap()
-    return column
-
-
-def unpack_column(
-    typecode: str, rows: int, payload: memoryview, at: int
-) -> Tuple["array[int]", int]:
-    """The column at payload[at], and where the next one stands. Raises DamagedError."""
-    (length,) = _ROWS.unpack_from(payload, at)
-    at += _ROWS.size
-    width = array(typecode).itemsize
-    raw = unpack_planes(rows * width, payload[at : at + length])
-    planes = ((place, raw[place * rows : (place + 1) * rows]) for place in range(width))
-    return join_planes(typecode, rows, planes), at + length
+def unpack_columns(
+    layout: Sequence[Tuple[str, str]], rows: int, payload: memoryview, at: int
+) -> Tuple[Dict[str, Sequence[int]], int]:
+    """The columns that begin at payload[at], and where they end. Raises DamagedError."""
+    columns: Dict[str, Sequence[int]] = {}
+    for name, typecode in layout:
+        (length,) = _U32.unpack_from(payload, at)
+        at += _U32.size
+        column = array(typecode)
+        size = rows * column.itemsize
+        # Not trusting what it unpacks to: a few bytes can make gigabytes.
+        raw = zlib.decompressobj().decompress(payload[at : at + length], size + 1)
+        at += length
+        if len(raw) != size:
+            raise DamagedError("a column has not as many rows as its block says")
+        if raw[rows:] == bytes(size - rows):  # all are below 256: faster to use as they are
+            columns[name] = raw[:rows]
+            continue
+        data = bytearray(size)
+        for plane in range(column.itemsize):
+            data[plane :: column.itemsize] = raw[plane * rows : (plane + 1) * rows]
+        column.frombytes(data)
+        if sys.byteorder == "big":
+            column.byteswap()
+        columns[name] = column
+    return columns, at
 
 
 class ProfileWriter:
@@ -4789,6 +4782,7 @@ class ProfileWriter:
         self.add = self._rows.extend  # the hot path: takes an Operation
 
     def _create(self, output: str, force: bool) -> int:
+        """A descriptor of a new file that only its owner can read or write, or of stdout."""
         if output == "-":
             if os.isatty(1):
                 raise ProfileError(
@@ -4890,9 +4884,10 @@ class ProfileWriter:
         connections, self._connections = self._connections, []
         for first in range(0, len(connections), BLOCK_ROWS_MAX):
             self._write_connections(connections[first : first + BLOCK_ROWS_MAX])
-        block = BLOCK_ROWS_MAX * OPERATION_FIELDS
-        for first in range(0, len(rows), block):
-            self._write_operations(rows[first : first + block])
+        step = BLOCK_ROWS_MAX * OPERATION_FIELDS
+        for first in range(0, len(rows), step):
+            block = rows[first : first + step]
+            self._write_operations([block[n::OPERATION_FIELDS] for n in range(OPERATION_FIELDS)])
         if rows or connections:
             self._write_json(b"L", ledger.report(final=False))
             self._replace()
@@ -4902,7 +4897,7 @@ class ProfileWriter:
         if self._replaced is not None:
             new, self._replaced = self._replaced, None
             self.written_bytes = 0
-            self._write_all(new)
+            self._write_all(bytes(new))
             os.ftruncate(self._fd, self.written_bytes)
 
     def finish(self, ledger: Ledger, end: Dict[str, Any], keep_old: bool = False) -> None:
@@ -4920,45 +4915,37 @@ class ProfileWriter:
         if self._new_servers:
             self._write_json(b"S", self._new_servers)
             self._new_servers = []
-        times, numbers, ports, kinds, servers = zip(*rows)
-        columns = (self._time_differences(times), numbers, ports, kinds, servers)
-        packed = [
-            pack_column(typecode, column)
-            for (_, typecode), column in zip(CONNECTION_COLUMNS, columns)
-        ]
-        self._write_block(b"C", _ROWS.pack(len(rows)) + b"".join(packed))
+        times, *others = zip(*rows)
+        packed = pack_columns(CONNECTION_COLUMNS, [self._time_differences(times), *others])
+        self._write_block(b"C", _U32.pack(len(rows)) + packed)
 
-    def _write_operations(self, rows: List[Any]) -> None:
-        times, latencies, numbers, forms, outcomes, batches, places, codes, sizes, exptimes = (
-            rows[field::OPERATION_FIELDS] for field in range(OPERATION_FIELDS)
-        )
-        latencies = [latency // TICK_NS for latency in latencies]
-        answered = sorted(filter(None, latencies[:: len(times) // self.LATENCY_SAMPLE + 1]))
-        self.latency_p99_ns = answered[len(answered) * 99 // 100] * TICK_NS if answered else 0
-        if max(latencies) > 0xFFFFFFFF:
-            latencies = [min(latency, 0xFFFFFFFF) for latency in latencies]
+    def _write_operations(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Write a block. columns: one for each field of Operation."""
+        times, latencies, numbers, forms, outcomes, batches, places, *others = columns
+        codes, sizes, exptimes = others
+        sample = latencies[:: len(times) // self.LATENCY_SAMPLE + 1]
+        answered = sorted(filter(None, sample))
+        self.latency_p99_ns = answered[len(answered) * 99 // 100] if answered else 0
         table = {code: place for place, code in enumerate(dict.fromkeys(codes))}
         known = self._forms
-        columns = (
+        operations = (
             self._time_differences(times),
-            latencies,
+            clamp([latency // TICK_NS for latency in latencies], 0xFFFFFFFF),
             numbers,
             [known.get(form) or self._number_form(form) for form in forms],
             outcomes,
-            [min(batch, 0xFFFF) for batch in batches] if max(batches) > 0xFFFF else batches,
+            clamp(batches, 0xFFFF),
             places,
             map(table.__getitem__, codes),
             sizes,
             exptimes,
         )
-        packed = [pack_column(typecode, column) for (_, typecode), column in zip(COLUMNS, columns)]
-        packed.append(pack_column("Q", [code >> 16 for code in table]))
-        packed.append(pack_column("H", [code & 0xFFFF for code in table]))
+        keys = ([code >> 16 for code in table], [code & 0xFFFF for code in table])
+        packed = pack_columns(COLUMNS, operations) + pack_columns(KEY_COLUMNS, keys)
         if self._new_forms:
             self._write_json(b"F", self._new_forms)
             self._new_forms = []
-        head = _ROWS.pack(len(times)) + _ROWS.pack(len(table))
-        self._write_block(b"O", head + b"".join(packed))
+        self._write_block(b"O", _U32.pack(len(times)) + _U32.pack(len(table)) + packed)
 
     def _time_differences(self, times_ns: Sequence[int]) -> List[int]:
         start = self._start_ns
@@ -4986,7 +4973,7 @@ class ProfileWriter:
         checksum = zlib.crc32(payload, zlib.crc32(kind))
         self._write_all(_BLOCK_HEADER.pack(kind, len(payload), checksum) + payload)
 
-    def _write_all(self, data: Union[bytes, bytearray]) -> None:
+    def _write_all(self, data: bytes) -> None:
         if self._replaced is not None:
             self._replaced += data
             self.written_bytes += len(data)
@@ -5009,13 +4996,17 @@ class ProfileWriter:
         self.written_bytes += len(data)
 
 
-class Operations:
-    """A block of operations as columns: arrays of the same length, see COLUMNS.
+def clamp(values: Sequence[int], most: int) -> Sequence[int]:
+    """The values, larger ones as `most`."""
+    return values if max(values) <= most else [min(value, most) for value in values]
+
+
+class Operations(NamedTuple):
+    """A block of operations as columns of the same length; see COLUMNS.
 
     time is in ticks since the start; key is an index into key_hash and key_size.
     """
 
-    __slots__ = tuple(name for name, _ in COLUMNS + KEY_COLUMNS)
     time: Sequence[int]
     latency: Sequence[int]
     connection: Sequence[int]
@@ -5030,56 +5021,7 @@ class Operations:
     key_size: Sequence[int]
 
 
-class PackedOperations:
-    """A block of operations as it is stored; a column is unpacked when it is asked for.
-
-    Not for all of them numbers are needed: most planes are all zero or hold few different
-    bytes, and what works on a plane (translate, a comparison, a copy) takes about 1 ns a row,
-    where a number takes 10 ns to be made and 50 ns to be counted.
-    """
-
-    def __init__(self, payload: memoryview) -> None:
-        self.rows, self.keys = read_counts(payload)
-        self._packed: Dict[str, memoryview] = {}
-        at = 2 * _ROWS.size
-        for name, _ in COLUMNS + KEY_COLUMNS:
-            (length,) = _ROWS.unpack_from(payload, at)
-            at += _ROWS.size
-            self._packed[name] = payload[at : at + length]
-            at += length
-
-    def planes(self, name: str) -> List[bytes]:
-        """A column's lowest bytes, the bytes above them, and so on up to the last that is not
-        zero in all rows."""
-        rows = self.keys if name in ("key_hash", "key_size") else self.rows
-        width = COLUMN_BYTES[name]
-        raw = unpack_planes(rows * width, self._packed[name])
-        zeros = bytes(rows)
-        planes = [raw[place * rows : (place + 1) * rows] for place in range(width)]
-        while planes and planes[-1] == zeros:
-            planes.pop()
-        return planes
-
-    def column(self, name: str) -> Sequence[int]:
-        """A column's numbers. Times are differences, as they are stored."""
-        planes = self.planes(name)
-        if len(planes) == 1:
-            return planes[0]
-        rows = self.keys if name in ("key_hash", "key_size") else self.rows
-        return join_planes(COLUMN_TYPES[name], rows, enumerate(planes))
-
-
-def read_counts(payload: memoryview) -> Tuple[int, int]:
-    """How many rows and how many keys a block of operations has. Raises DamagedError."""
-    rows, keys = struct.unpack_from("<II", payload)
-    if max(rows, keys) > BLOCK_ROWS_MAX or not rows:
-        raise DamagedError("a block has an impossible number of rows")
-    return rows, keys
-
-
 DAMAGED_HINT = "checksum valid, contents invalid; use another copy of the file"
-UNKNOWN_FORM = "an operation has an unknown form or outcome"
-UNKNOWN_KEY = "an operation has an unknown key"
 
 
 def is_number(value: Any) -> bool:
@@ -5087,13 +5029,41 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e18
 
 
+def decode_header(payload: memoryview) -> Dict[str, Any]:
+    """The header, with what every reader relies on. Raises DamagedError."""
+    header = json.loads(bytes(payload))
+    if (
+        not isinstance(header, dict)
+        or not is_number(header.get("started_unix"))
+        or not isinstance(header.get("ports"), list)
+    ):
+        raise DamagedError("its first block is not a whole header")
+    return header
+
+
+def decode_numbers(payload: memoryview) -> Dict[str, float]:
+    """The numbers of a JSON object; the ledger and the end have nothing else."""
+    found = json.loads(bytes(payload))
+    if not isinstance(found, dict):
+        raise DamagedError("a block is not a JSON object")
+    return {name: value for name, value in found.items() if is_number(value)}
+
+
+def decode_server(item: Any) -> ServerName:
+    """A server of an S block. Raises DamagedError."""
+    if not isinstance(item, dict) or not is_number(item.get("pid")):
+        raise DamagedError("a server is not described as one")
+    address, process = (printable(str(item.get(name))) for name in ("address", "process"))
+    return ServerName(address, process, int(item["pid"]))
+
+
 class ProfileReader:
     """Reads a profile, block by block. A context manager.
 
     header is there from the start; forms, servers, server_of (connection number -> server
-    number), ledger, end and complete grow as blocks() is consumed. limit: the file ends after
-    so many bytes, whatever is appended while it is read. Raises ProfileError for what is not a
-    profile.
+    number), ledger, end, complete, rows and last_tick grow as blocks() is consumed. limit: the
+    file ends after so many bytes, whatever is appended while it is read. Raises ProfileError for
+    what is not a profile.
     """
 
     def __init__(self, path: str, limit: Optional[int] = None) -> None:
@@ -5107,8 +5077,8 @@ class ProfileReader:
         self.connections = 0
         self.servers = [ServerName("", "", 0)]  # numbers begin with 1
         self.server_of = array("H")
-
-        self.rows = 0  # of the blocks so far
+        self.rows = 0
+        self.last_tick = 0
         # If this is a list, it takes the rows of the C blocks: (tick, number, port, kind).
         self.connection_rows: Optional[List[Tuple[int, int, int, int]]] = None
         try:
@@ -5130,8 +5100,22 @@ class ProfileReader:
     def __exit__(self, *_exception: object) -> None:
         self._file.close()
 
+    def seconds(self) -> float:
+        """How long the recording lasted; of a truncated file, up to its last operation."""
+        return self.end.get("duration_seconds", self.last_tick / TICKS_PER_SECOND)
+
     def _error(self, what: str, hint: str) -> ProfileError:
         return ProfileError(f"{printable(self.path)} {what}", hint)
+
+    @contextlib.contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        """Whatever goes wrong in taking a block apart says that the file is damaged."""
+        try:
+            yield
+        except (struct.error, zlib.error, ArithmeticError, ValueError, TypeError) as error:
+            raise self._error(f"is damaged: {error}", DAMAGED_HINT) from None
+        except RecursionError:
+            raise self._error("is damaged: a block is not valid JSON", DAMAGED_HINT) from None
 
     def _read_header(self) -> Dict[str, Any]:
         try:
@@ -5149,12 +5133,9 @@ class ProfileReader:
                     "use the membench that recorded it, or a newer one",
                 )
             kind, payload = self._read_block() or (b"", memoryview(b""))
-            header = self._decode_json(payload) if kind == b"H" else None
-            if isinstance(header, dict):
-                ports = header.get("ports")
-                if not is_number(header.get("started_unix")) or not isinstance(ports, list):
-                    raise self._error("is damaged: its header is incomplete", DAMAGED_HINT)
-                return header
+            if kind == b"H":
+                with self._damage_told():
+                    return decode_header(payload)
         raise self._error("is cut before its first block", "nothing in it can be read")
 
     def _read_block(self) -> Optional[Tuple[bytes, memoryview]]:
@@ -5172,103 +5153,66 @@ class ProfileReader:
             return None
         return kind, memoryview(payload)
 
-    def _decode_json(self, payload: memoryview) -> Any:
-        try:
-            return json.loads(bytes(payload))
-        except (ValueError, RecursionError):
-            raise self._error("is damaged: a block is not valid JSON", DAMAGED_HINT) from None
-
-    def _decode_numbers(self, payload: memoryview) -> Dict[str, float]:
-        """The numbers in a JSON object; all that the ledger and the end consist of."""
-        found = self._decode_json(payload)
-        if not isinstance(found, dict):
-            raise DamagedError("a block is not a JSON object")
-        return {name: value for name, value in found.items() if is_number(value)}
-
-    def blocks(self, decode: bool = True) -> Iterator[Operations]:
-        """All operations, in the order of the file; or empty blocks: they are only counted."""
-        for payload in self._operation_blocks():
-            with self.damage_told():
-                operations = self._decode_operations(payload) if decode else Operations()
+    def blocks(self) -> Iterator[Operations]:
+        """All operations, in the order of the file."""
+        for payload in self.packed_blocks():
+            with self._damage_told():
+                operations = self._decode_operations(payload)
             yield operations
 
-    def packed(self) -> Iterator[PackedOperations]:
-        """All operations as they are stored. Unpack and check them within damage_told()."""
-        for payload in self._operation_blocks():
-            with self.damage_told():
-                operations = PackedOperations(payload)
-            yield operations
-
-    @contextlib.contextmanager
-    def damage_told(self) -> Iterator[None]:
-        """What goes wrong in taking a block apart says that the file is damaged."""
-        try:
-            yield
-        except (struct.error, zlib.error, ArithmeticError, ValueError, TypeError) as error:
-            raise self._error(f"is damaged: {error}", DAMAGED_HINT) from None
-
-    def _operation_blocks(self) -> Iterator[memoryview]:
-        """The payloads of all O blocks; takes note of the others."""
-        while True:
-            block = self._read_block()
-            if block is None:
+    def packed_blocks(self) -> Iterator[memoryview]:
+        """The payloads of all O blocks; takes note of the others. For who only counts rows."""
+        while not self.complete:
+            kind, payload = self._read_block() or (b"", memoryview(b""))
+            if not kind:
                 return
-            kind, payload = block
+            with self._damage_told():
+                if kind == b"O":
+                    self.rows += _U32.unpack_from(payload)[0]
+                else:
+                    self._take_note(kind, payload)
             if kind == b"O":
-                with self.damage_told():
-                    self.rows += _ROWS.unpack_from(payload)[0]
                 yield payload
-                continue
-            with self.damage_told():
-                self._take_note(kind, payload)
-            if self.complete:
-                return
 
     def _take_note(self, kind: bytes, payload: memoryview) -> None:
         if kind == b"C":
             self._count_connections(payload)
         elif kind == b"F":
-            self.forms.extend(printable(str(form)) for form in self._decode_json(payload))
+            self.forms.extend(printable(str(form)) for form in json.loads(bytes(payload)))
         elif kind == b"S":
-            self.servers.extend(map(decode_server, self._decode_json(payload)))
+            self.servers.extend(map(decode_server, json.loads(bytes(payload))))
         elif kind == b"L":
-            self.ledger = self._decode_numbers(payload)
+            self.ledger = decode_numbers(payload)
         elif kind == b"E":
-            self.end = self._decode_numbers(payload)
+            self.end = decode_numbers(payload)
             self.complete = True
 
     def _decode_operations(self, payload: memoryview) -> Operations:
-        rows, keys = read_counts(payload)
-        operations = Operations()
-        at = 2 * _ROWS.size
-        for name, typecode in COLUMNS:
-            column, at = unpack_column(typecode, rows, payload, at)
-            setattr(operations, name, column)
-        for name, typecode in KEY_COLUMNS:
-            column, at = unpack_column(typecode, keys, payload, at)
-            setattr(operations, name, column)
-        operations.time = array("q", accumulate(operations.time))
+        rows, keys = struct.unpack_from("<II", payload)
+        if max(rows, keys) > BLOCK_ROWS_MAX or not rows:
+            raise DamagedError("a block has an impossible number of rows")
+        columns, at = unpack_columns(COLUMNS, rows, payload, 2 * _U32.size)
+        key_columns, _ = unpack_columns(KEY_COLUMNS, keys, payload, at)
+        operations = Operations(**columns, **key_columns)
         if max(operations.form) >= len(self.forms) or max(operations.outcome) >= len(OUTCOMES):
-            raise DamagedError(UNKNOWN_FORM)
+            raise DamagedError("an operation has an unknown form or outcome")
         if max(operations.key) >= keys:
-            raise DamagedError(UNKNOWN_KEY)
-        return operations
+            raise DamagedError("an operation has an unknown key")
+        times = array("q", accumulate(operations.time))
+        self.last_tick = max(self.last_tick, times[-1])
+        return operations._replace(time=times)
 
     def _count_connections(self, payload: memoryview) -> None:
-        (rows,) = _ROWS.unpack_from(payload)
+        (rows,) = _U32.unpack_from(payload)
         if rows > BLOCK_ROWS_MAX:
             raise DamagedError("a block has an impossible number of rows")
-        at = _ROWS.size
-        columns = {}
-        for name, typecode in CONNECTION_COLUMNS:
-            if name == "server" and at == len(payload):  # written by an earlier version
-                columns[name] = array(typecode, bytes(rows * array(typecode).itemsize))
-                break
-            columns[name], at = unpack_column(typecode, rows, payload, at)
+        columns, at = unpack_columns(CONNECTION_COLUMNS[:-1], rows, payload, _U32.size)
         kinds = columns["kind"]
         self.opened += kinds.count(OPEN)
         self.connections += kinds.count(OPEN) + kinds.count(RECV)
-        self._note_servers(columns["number"], columns["server"])
+        if at < len(payload):
+            servers, _ = unpack_columns(CONNECTION_COLUMNS[-1:], rows, payload, at)
+            self._note_servers(columns["number"], servers["server"])
         if self.connection_rows is not None:
             ticks = accumulate(columns["time"])
             each = zip(ticks, columns["number"], columns["port"], kinds)
@@ -5288,21 +5232,14 @@ class ProfileReader:
                 self.server_of[number] = server
 
 
-def decode_server(item: Any) -> ServerName:
-    """A server of an S block. Raises DamagedError."""
-    if not isinstance(item, dict) or not is_number(item.get("pid")):
-        raise DamagedError("a server is not described as one")
-    address, process = (printable(str(item.get(name))) for name in ("address", "process"))
-    return ServerName(address, process, int(item["pid"]))
-
-
 # ==== Analysis ========================================================================
 #
 # Pure functions from columns to a report. What is done for each row is done by Counter, zip,
-# map and the methods of bytes, which run at C speed. docs/architecture.md tells how.
+# map and compress, which run at C speed.
 
 PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999))
 DISTINCT_MAX = 1 << 19  # distinct latencies kept exactly; more are rounded to 3 digits
+OPERATIONS_MAX = 1 << 17  # distinct operations that are counted before they are summed up
 KEYS_MAX = 1 << 22  # different keys kept; of more, a sample and the hottest (about 500 MB)
 TWO_PROCESSES_BYTES = 1 << 20  # profiles of less than this are not worth a second process
 TTL_COMMANDS = frozenset(
@@ -5357,17 +5294,12 @@ def describe_latency(counts: Dict[int, int]) -> Optional[Dict[str, float]]:
     return {name: value * TICK_NS / 1000 for name, value in ticks.items()}
 
 
-def to_3_digits(value: int) -> int:
-    """12345 -> 12300"""
-    unit: int = 10 ** max(len(str(value)) - 3, 0)
-    return value // unit * unit
-
-
 def round_to_3_digits(counts: Counter[int]) -> Counter[int]:
-    """The same counts with values rounded, so that there are few different ones."""
+    """Counts with values rounded (12345 -> 12300), so that there are few different ones."""
     rounded: Counter[int] = Counter()
     for value, count in counts.items():
-        rounded[to_3_digits(value)] += count
+        unit = 10 ** max(len(str(value)) - 3, 0)
+        rounded[value // unit * unit] += count
     return rounded
 
 
@@ -5380,94 +5312,13 @@ class ServerCounts:
         self.latencies: Counter[int] = Counter()  # ticks
 
 
-class Kind(NamedTuple):
-    """What of a request's form is counted."""
-
-    command: str
-    noreply: bool
-
-
-class Kinds:
-    """The kinds of requests, numbered from 0, and which form of a profile is of which kind."""
-
-    def __init__(self) -> None:
-        self.names: List[Kind] = []
-        self._numbers: Dict[Kind, int] = {}
-        self._of_form: List[int] = []
-        self._table = b""  # of the forms up to 255; for bytes.translate
-        self._known = b""  # these forms
-
-    def begin(self) -> None:
-        """Another profile, with other forms."""
-        self._of_form = []
-
-    def learn(self, forms: List[str]) -> None:
-        """forms: the profile's so far."""
-        if len(forms) == len(self._of_form):
-            return
-        for form in forms[len(self._of_form) :]:
-            kind = Kind(form.split(" ", 1)[0], form.endswith(" noreply"))
-            number = self._numbers.setdefault(kind, len(self._numbers))
-            if number == len(self.names):
-                self.names.append(kind)
-            self._of_form.append(number)
-        low = self._of_form[:256]
-        self._known = bytes(range(len(low)))
-        self._table = bytes(low + [0] * (256 - len(low))) if max(low) < 256 else b""
-
-    def of(self, block: PackedOperations) -> Sequence[int]:
-        """The kind of each row: bytes, if there are no more than 256 kinds."""
-        planes = block.planes("form")
-        if len(planes) < 2 and self._table:
-            low = planes[0] if planes else bytes(block.rows)
-            if low.translate(None, self._known):
-                raise DamagedError(UNKNOWN_FORM)
-            return low.translate(self._table)
-        forms = join_planes("H", block.rows, enumerate(planes))
-        if max(forms) >= len(self._of_form):
-            raise DamagedError(UNKNOWN_FORM)
-        kinds = map(self._of_form.__getitem__, forms)
-        return bytes(kinds) if len(self.names) <= 256 else list(kinds)
-
-
-# A row's kind and some of its other columns in one number, so that it is counted once: the
-# kind from this bit on, planes of the others below.
-KIND_SHIFT = 56
-OUTCOME_PLANE, SERVER_PLANE = 4, 5  # above a latency; a server's number has two planes
-KNOWN_OUTCOMES = bytes(range(len(OUTCOMES)))
-IS_ZERO = bytes([255] + [0] * 255)  # for bytes.translate
-
-
-def with_kinds(kinds: Sequence[int], planes: Dict[int, bytes]) -> Iterable[int]:
-    """A number for each row. planes: place -> bytes, places below that of the kind."""
-    if isinstance(kinds, bytes):
-        return join_planes("Q", len(kinds), {**planes, KIND_SHIFT // 8: kinds}.items())
-    below = join_planes("Q", len(kinds), planes.items())
-    return map(operator.or_, below, map(operator.lshift, kinds, repeat(KIND_SHIFT)))
-
-
-def any_plane(planes: Sequence[bytes]) -> bytes:
-    """A byte for each row that is zero where all of them are."""
-    if len(planes) == 1:
-        return planes[0]
-    found = 0
-    for plane in planes:
-        found |= int.from_bytes(plane, "little")
-    return found.to_bytes(len(planes[0]), "little")
-
-
-def both_planes(first: bytes, second: bytes) -> bytes:
-    """The bits that are set in both."""
-    found = int.from_bytes(first, "little") & int.from_bytes(second, "little")
-    return found.to_bytes(len(first), "little")
-
-
 class RequestCounts:
-    """What is counted of requests: commands, outcomes, latency, lifetimes, servers, time."""
+    """What is counted of requests: commands, outcomes, latency, TTLs, servers, time."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[Tuple[str, int]] = Counter()  # (command, outcome)
-        self.requests: Counter[str] = Counter()  # by command
+        # By command, in the order in which they came first: it is the report's where counts tie.
+        self.requests: Counter[str] = Counter()
         self.latencies: Dict[str, Counter[int]] = {}  # command -> ticks
         self.ttls: Counter[int] = Counter()  # seconds; 0: none, -1: already expired
         self.exptimes: Counter[Tuple[str, int]] = Counter()  # (command, as it was sent)
@@ -5476,211 +5327,107 @@ class RequestCounts:
         self.seconds: Counter[int] = Counter()  # operations by second of the recording
         self.noreply = 0
         self.servers: Dict[Tuple[str, ServerName], ServerCounts] = {}  # (host, server)
-        self.last_ticks: List[int] = []  # of each profile
-        self.rows: List[int] = []  # of each profile
 
         self._coarse = False  # there were too many distinct latencies; all are rounded
-        # Commands in the order in which they come, which is the report's where requests tie.
-        self._commands: Dict[str, None] = {}
-        # Of the profile that is being read:
-        self._kinds = Kinds()
-        self._host = ""
-        self._started_at = 0.0
-        self._codes: Counter[int] = Counter()  # kind, server, outcome, ticks
-        self._codes_max = DISTINCT_MAX
-        self._later: Counter[int] = Counter()  # kind, place of a key that is not the first
-        self._batches: Counter[int] = Counter()  # places in a read, but the first
         self._expiring: Counter[str] = Counter()  # operations with an exptime, by command
+        # Of the profile that is being read: (server, form, outcome, ticks, key position)
+        self._operations: Counter[Tuple[int, int, int, int, int]] = Counter()
 
-    def begin(self, reader: ProfileReader) -> None:
-        """What add() counts next is in this profile."""
-        self._kinds.begin()
-        self._host = str(reader.header.get("host") or "")
-        self._started_at = float(reader.header["started_unix"])
-        self.last_ticks.append(0)
-
-    def add(self, block: PackedOperations, reader: ProfileReader) -> None:
-        """Count one block. Raises DamagedError, or others that damage_told() knows."""
-        self._kinds.learn(reader.forms)
-        kinds = self._kinds.of(block)
-        outcomes = block.planes("outcome")
-        if outcomes and outcomes[0].translate(None, KNOWN_OUTCOMES):
-            raise DamagedError(UNKNOWN_FORM)
-        planes = dict(enumerate(block.planes("latency")))
-        planes.update(enumerate(outcomes, OUTCOME_PLANE))
-        planes.update(enumerate(self._servers_of(block, reader), SERVER_PLANE))
-        self._codes.update(with_kinds(kinds, planes))
-        if len(self._codes) > self._codes_max:
-            self._round_codes()
-        self._add_places(block, kinds)
-        self._add_times(block, kinds)
-
-    def _servers_of(self, block: PackedOperations, reader: ProfileReader) -> List[bytes]:
-        """Planes of the numbers of the servers that the operations went to."""
-        of_connection: Dict[int, int] = {}
-        connections = block.column("connection")
-        if len(reader.servers) > 1:
-            known = reader.server_of
-            of_connection = {
-                number: known[number] if number < len(known) else 0 for number in set(connections)
-            }
-        numbers = set(of_connection.values()) or {0}
-        for number in sorted(numbers):
-            self.servers.setdefault((self._host, reader.servers[number]), ServerCounts())
-        if len(numbers) == 1:
-            (number,) = numbers
-            significant = number.to_bytes((number.bit_length() + 7) // 8, "little")
-            return [bytes([byte]) * block.rows for byte in significant]
-        if max(numbers) > 255:
-            servers = array("H", map(of_connection.__getitem__, connections))
-            if sys.byteorder == "big":
-                servers.byteswap()
-            raw = servers.tobytes()
-            return [raw[::2], raw[1::2]]
-        if isinstance(connections, bytes):
-            return [connections.translate(bytes(of_connection.get(n, 0) for n in range(256)))]
-        return [bytes(map(of_connection.__getitem__, connections))]
-
-    def _add_places(self, block: PackedOperations, kinds: Sequence[int]) -> None:
-        """Count commands and places. Rows that stand first are counted as what is left."""
-        places = block.planes("key_position")
-        batches = block.planes("batch")
-        firsts = IS_ZERO[:1] * block.rows
-        if places:
-            later = any_plane(places)
-            firsts = later.translate(IS_ZERO)
-            self._later.update(compress(with_kinds(kinds, dict(enumerate(places))), later))
-        if batches:
-            chosen = both_planes(any_plane(batches), firsts) if places else any_plane(batches)
-            column = join_planes("H", block.rows, enumerate(batches))
-            self._batches.update(compress(column, chosen))
-        new = {n for n, kind in enumerate(self._kinds.names) if kind.command not in self._commands}
-        if not new.isdisjoint(kinds):
-            for number in dict.fromkeys(compress(kinds, firsts)):
-                self._commands[self._kinds.names[number].command] = None
-
-    def _add_times(self, block: PackedOperations, kinds: Sequence[int]) -> None:
-        """Count operations by second, and lifetimes that were asked for."""
-        times = block.planes("time")
-        first, last = count_seconds(times, block.rows, self.seconds)
-        self.last_ticks[-1] = max(self.last_ticks[-1], last)
-        now = int(self._started_at + first / TICKS_PER_SECOND)
-        planes = block.planes("exptime")
-        if not planes:
-            return
-        codes = with_kinds(kinds, dict(enumerate(planes)))
-        for code, count in Counter(compress(codes, any_plane(planes))).items():
-            command = self._kinds.names[code >> KIND_SHIFT].command
+    def add(self, block: Operations, reader: ProfileReader) -> None:
+        """Count one block."""
+        servers = number_servers(block.connection, reader)
+        self._operations.update(
+            zip(servers, block.form, block.outcome, block.latency, block.key_position)
+        )
+        if len(self._operations) > OPERATIONS_MAX:
+            self._take_operations(reader)
+        # Of most rows the place in a read and the exptime are 0: finish() counts these.
+        places = compress(zip(block.batch, block.key_position), block.batch)
+        self.batch_places.update(batch for batch, key_position in places if not key_position)
+        now = int(float(reader.header["started_unix"]) + block.time[0] / TICKS_PER_SECOND)
+        exptimes = Counter(compress(zip(block.form, block.exptime), block.exptime))
+        for (form, exptime), count in exptimes.items():
+            command = command_of(reader.forms[form])
             if command in TTL_COMMANDS:
-                exptime = (code & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)  # it is signed
                 self.ttls[ttl_of(exptime, now)] += count
                 self.exptimes[command, exptime] += count
                 self._expiring[command] += count
-
-    def _round_codes(self) -> None:
-        """As round_to_3_digits(), for codes."""
-        rounded: Counter[int] = Counter()
-        for code, count in self._codes.items():
-            ticks = code & 0xFFFFFFFF
-            rounded[code - ticks + to_3_digits(ticks)] += count
-        self._codes = rounded
-        self._codes_max = max(DISTINCT_MAX, 2 * len(rounded))
-        self._coarse = True
+        count_seconds(block.time, self.seconds)
 
     def end(self, reader: ProfileReader) -> None:
         """The profile has no more blocks."""
-        self.rows.append(reader.rows)
-        operations = self._take_codes(reader)
-        later: Counter[int] = Counter()
-        for code, count in self._later.items():
-            number = code >> KIND_SHIFT
-            later[number] += count
-            if self._kinds.names[number].command in GET_COMMANDS:
-                self.key_places[code & 0xFFFFFFFF] += count
-        by_command: Counter[str] = Counter()
-        requests: Counter[str] = Counter()
-        for number, kind in enumerate(self._kinds.names):
-            firsts = operations[number] - later[number]
-            by_command[kind.command] += operations[number]
-            requests[kind.command] += firsts
-            self.noreply += firsts * kind.noreply
-        for command in self._commands:
-            self.requests[command] += requests[command]
-        self.batch_places.update(self._batches)
-        add_rest(self.batch_places, 0, sum(requests.values()) - sum(self._batches.values()))
-        for command, count in by_command.items():
-            if command in GET_COMMANDS:
-                add_rest(self.key_places, 0, requests[command])
-            if command in TTL_COMMANDS and command not in ("mg", "ma"):
-                for_ever = count - self._expiring[command]
-                add_rest(self.ttls, 0, for_ever)
-                add_rest(self.exptimes, (command, 0), for_ever)
-        for place, count in Counter(reader.server_of).items():
-            if place:
-                server = self._host, reader.servers[place]
-                self.servers.setdefault(server, ServerCounts()).connections += count
-        self._codes, self._codes_max = Counter(), DISTINCT_MAX
-        self._later, self._batches, self._expiring = Counter(), Counter(), Counter()
+        self._take_operations(reader)
+        for server, count in Counter(reader.server_of).items():
+            if server:
+                self._counts_of(reader, server).connections += count
 
-    def _take_codes(self, reader: ProfileReader) -> Counter[int]:
-        """Count commands, outcomes and latencies. Returns the operations by kind."""
-        latencies: Dict[int, Counter[int]] = {}  # by the rest of the code
-        for code, count in self._codes.items():
-            latencies.setdefault(code >> 32, Counter())[code & 0xFFFFFFFF] = count
-        operations: Counter[int] = Counter()
-        for rest, counts in latencies.items():
-            total = sum(counts.values())
-            kind, outcome = rest >> (KIND_SHIFT - 32), rest & 0xFF
-            command = self._kinds.names[kind].command
-            operations[kind] += total
-            self.outcomes[command, outcome] += total
-            server = self.servers[self._host, reader.servers[rest >> 8 & 0xFFFF]]
-            server.outcomes[command, outcome] += total
-            server.latencies.update(counts)
-            del counts[0]  # it is not known
-            self.latencies.setdefault(command, Counter()).update(counts)
-        if self._coarse or sum(map(len, self.latencies.values())) > DISTINCT_MAX:
+    def finish(self) -> None:
+        """There are no more profiles."""
+        self.batch_places[0] = sum(self.requests.values()) - sum(self.batch_places.values())
+        without_exptime: Counter[str] = Counter()
+        for (command, _), count in self.outcomes.items():
+            if command in TTL_COMMANDS and command not in ("mg", "ma"):
+                without_exptime[command] += count
+        for command, count in (without_exptime - self._expiring).items():
+            self.ttls[0] += count
+            self.exptimes[command, 0] = count
+
+    def _counts_of(self, reader: ProfileReader, server: int) -> ServerCounts:
+        host = str(reader.header.get("host") or "")
+        return self.servers.setdefault((host, reader.servers[server]), ServerCounts())
+
+    def _take_operations(self, reader: ProfileReader) -> None:
+        """From what was counted by form to what is reported."""
+        commands = [command_of(form) for form in reader.forms]
+        for (server, form, outcome, ticks, key_position), count in self._operations.items():
+            command = commands[form]
+            of_server = self._counts_of(reader, server)
+            self.outcomes[command, outcome] += count
+            of_server.outcomes[command, outcome] += count
+            if ticks:
+                self.latencies.setdefault(command, Counter())[ticks] += count
+                of_server.latencies[ticks] += count
+            if not key_position:
+                self.requests[command] += count
+                self.noreply += count * reader.forms[form].endswith(" noreply")
+            if command in GET_COMMANDS:
+                self.key_places[key_position] += count
+        self._operations.clear()
+        self._round_latencies()
+
+    def _round_latencies(self) -> None:
+        """Keep memory bounded."""
+        by_server = sum(len(counts.latencies) for counts in self.servers.values())
+        if max(by_server, sum(map(len, self.latencies.values()))) > DISTINCT_MAX:
             self._coarse = True
+        if self._coarse:
             for command, counts in self.latencies.items():
                 self.latencies[command] = round_to_3_digits(counts)
             for server in self.servers.values():
                 server.latencies = round_to_3_digits(server.latencies)
-        return operations
 
 
-def add_rest(counts: Counter[Any], what: Any, count: int) -> None:
-    """Count it, but not what there is nothing of: it would make counts unequal."""
-    if count:
-        counts[what] += count
+def command_of(form: str) -> str:
+    """mg v t q -> mg"""
+    return form.split(" ", 1)[0]
 
 
-SECONDS_ROWS = 1024
+def number_servers(connections: Sequence[int], reader: ProfileReader) -> Iterable[int]:
+    """The number of the server that each row went to."""
+    known = reader.server_of
+    servers = {n: known[n] if n < len(known) else 0 for n in set(connections)}
+    return map(servers.__getitem__, connections)
 
 
-def count_seconds(planes: Sequence[bytes], rows: int, seconds: Counter[int]) -> Tuple[int, int]:
-    """Count rows by second. Returns the first and the last tick.
-
-    planes: of the ticks from row to row. To add them up one by one is needed only where a second
-    begins.
-    """
-    differences = join_planes("q", rows, enumerate(planes))
-    signs = planes[7] if len(planes) == 8 else b""
-    first = tick = differences[0]
-    seconds[first // TICKS_PER_SECOND] += 1
-    for begin in range(1, rows, SECONDS_ROWS):
-        piece = differences[begin : begin + SECONDS_ROWS]
-        last = tick + sum(piece)
-        back = sum(compress(piece, signs[begin : begin + SECONDS_ROWS]))
-        # No row is earlier, none is later. Raises OverflowError if that cannot be.
-        earliest, latest = array("q", (tick + back, last - back))
-        second = earliest // TICKS_PER_SECOND
-        if second == latest // TICKS_PER_SECOND:
-            seconds[second] += len(piece)
-        else:
-            ticks = islice(accumulate(piece, initial=tick), 1, None)
-            seconds.update(map(operator.floordiv, ticks, repeat(TICKS_PER_SECOND)))
-        tick = last
-    return first, tick
+def count_seconds(ticks: Sequence[int], seconds: Counter[int]) -> None:
+    """Count rows by second; there are few in a block, so each is looked for from the last."""
+    ordered = sorted(ticks)
+    begin = 0
+    while begin < len(ordered):
+        second = ordered[begin] // TICKS_PER_SECOND
+        end = bisect.bisect_left(ordered, (second + 1) * TICKS_PER_SECOND, begin)
+        seconds[second] += end - begin
+        begin = end
 
 
 class KeyCounts:
@@ -5694,38 +5441,19 @@ class KeyCounts:
         self.keys: Dict[int, int] = {}  # hash -> operations
         self.key_sizes: Counter[int] = Counter()  # by operations
         self.value_sizes: Counter[int] = Counter()  # NO_SIZE: there was no value
-        self.rows: List[int] = []  # of each profile
         self._sample_bits = 0  # the limit is 2**64 over 2**this
 
-    def begin(self, reader: ProfileReader) -> None:
-        """Another profile."""
-
-    def add(self, block: PackedOperations, _reader: ProfileReader) -> None:
-        """Count one block. Raises DamagedError, or others that damage_told() knows."""
-        counts = [0] * block.keys
-        try:
-            # 49 ns a row, where Counter takes 68; the same up to Python 3.10.
-            for place in block.column("key"):
-                counts[place] += 1
-        except IndexError:
-            raise DamagedError(UNKNOWN_KEY) from None
-        sizes = block.column("key_size")
-        by_size = dict.fromkeys(sizes, 0)
+    def add(self, block: Operations) -> None:
+        """Count one block."""
         keys = self.keys
-        get = keys.get
-        for key_hash, size, count in zip(block.column("key_hash"), sizes, counts):
-            if size and count:
-                keys[key_hash] = get(key_hash, 0) + count
-                by_size[size] += count
-        for size, count in by_size.items():
-            add_rest(self.key_sizes, size, count)
-        self.value_sizes.update(block.column("value_size"))
+        for place, count in Counter(block.key).items():
+            size, key_hash = block.key_size[place], block.key_hash[place]
+            if size:
+                keys[key_hash] = keys.get(key_hash, 0) + count
+                self.key_sizes[size] += count
+        self.value_sizes.update(block.value_size)
         if len(keys) > KEYS_MAX:
             self._thin()
-
-    def end(self, reader: ProfileReader) -> None:
-        """The profile has no more blocks."""
-        self.rows.append(reader.rows)
 
     @property
     def estimated(self) -> bool:
@@ -5773,45 +5501,43 @@ class Analysis(NamedTuple):
 def count_profiles(
     paths: Sequence[str],
     limits: Sequence[Optional[int]],
-    parts: Sequence[Union[RequestCounts, KeyCounts]],
+    requests: Optional[RequestCounts],
+    keys: Optional[KeyCounts],
 ) -> List[ProfileReader]:
     """Count all profiles, each up to its limit. Returns the readers, which have read all."""
     readers = []
     for path, limit in zip(paths, limits):
         with ProfileReader(path, limit) as reader:
-            for part in parts:
-                part.begin(reader)
-            for block in reader.packed():
-                with reader.damage_told():
-                    for part in parts:
-                        part.add(block, reader)
-            for part in parts:
-                part.end(reader)
+            for block in reader.blocks():
+                if requests:
+                    requests.add(block, reader)
+                if keys:
+                    keys.add(block)
+            if requests:
+                requests.end(reader)
             readers.append(reader)
+    if requests:
+        requests.finish()
     return readers
 
 
 def count_all(paths: Sequence[str]) -> Tuple[Analysis, List[ProfileReader]]:
     """Count all profiles, in two processes if that is faster.
 
-    Both read all of the file, but each its own columns, so nothing depends on how many there are.
+    Both read all of the file, but count other columns, so nothing depends on how many there are.
     """
     found = Analysis(RequestCounts(), KeyCounts())
     sizes = file_sizes(paths)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if sum(sizes) < TWO_PROCESSES_BYTES or cpus < 2:
-        return found, count_profiles(paths, [None] * len(paths), found)
-
-    def count_requests() -> RequestCounts:
-        count_profiles(paths, sizes, [found.requests])
-        return found.requests
-
-    with Helper(count_requests) as helper:
-        readers = count_profiles(paths, sizes, [found.keys])
-        requests = helper.result()
-    for path, *rows in zip(paths, requests.rows, found.keys.rows):
-        if rows[0] != rows[1]:
-            raise ProfileError(f"{printable(path)} changed while it was read", "analyze it again")
+        return found, count_profiles(paths, [None] * len(paths), *found)
+    with analysis_process(paths, sizes) as results:
+        readers = count_profiles(paths, sizes, None, found.keys)
+        requests, rows = receive_requests(results)
+    for reader, rows_of_other in zip(readers, rows):
+        if reader.rows != rows_of_other:
+            path = printable(reader.path)
+            raise ProfileError(f"{path} changed while it was read", "analyze it again")
     return found._replace(requests=requests), readers
 
 
@@ -5821,68 +5547,55 @@ def file_sizes(paths: Sequence[str]) -> List[int]:
     for path in paths:
         with contextlib.suppress(OSError):
             status = os.stat(path)
-            if stat.S_ISREG(status.st_mode) and path != "-":
+            if stat.S_ISREG(status.st_mode) and path not in ("-", "/dev/stdin"):
                 sizes.append(status.st_size)
     return sizes if len(sizes) == len(paths) else []
 
 
-class Helper:
-    """A process that works something out at the same time. A context manager."""
+@contextlib.contextmanager
+def analysis_process(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[Any]:
+    """A process that counts requests. Yields the connection that it sends its result to."""
+    import multiprocessing  # only here, since it takes long
 
-    def __init__(self, work: Callable[[], Any]) -> None:
-        """work: called in the process. What it returns, or its ProfileError, is the result."""
-        self._from_helper, to_parent = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._pid = os.fork()
-        if not self._pid:
-            status = 1
-            try:
-                os.close(self._from_helper)
-                send_outcome(work, to_parent)
-                status = 0
-            finally:
-                os._exit(status)
-        os.close(to_parent)
-
-    def __enter__(self) -> "Helper":
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        os.close(self._from_helper)
-        if self._pid:  # nobody wants its result any more
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-
-    def result(self) -> Any:
-        """Wait for the process to end. Raises the ProfileError of its work."""
-        import pickle
-
-        with open(self._from_helper, "rb", closefd=False) as pipe:
-            data = pipe.read()
-        _, status = os.waitpid(self._pid, 0)
-        self._pid = 0
-        if status:
-            raise MembenchError(
-                "a process of the analysis was ended", "see that there is memory, and try again"
-            )
-        value, error = pickle.loads(data)  # our own
-        if error:
-            raise ProfileError(*error)
-        return value
-
-
-def send_outcome(work: Callable[[], Any], to_parent: int) -> None:
-    """What work() returns or raises, pickled: (value, (message, hint) or None)."""
-    import pickle  # takes 2 ms, and is needed only here
-
-    error = value = None
+    fork = multiprocessing.get_context("fork")
+    results, to_parent = fork.Pipe(duplex=False)
+    arguments = (paths, sizes, to_parent)
+    process = fork.Process(target=send_requests, args=arguments, daemon=True)
+    process.start()
+    to_parent.close()
     try:
-        value = work()
-    except ProfileError as found:
-        error = str(found), found.hint
-    with open(to_parent, "wb") as pipe:
-        pickle.dump((value, error), pipe, pickle.HIGHEST_PROTOCOL)
+        yield results
+    finally:
+        process.kill()  # if it still runs, nobody wants its result any more
+        process.join()
+        process.close()
+        results.close()
+
+
+def receive_requests(results: Any) -> Tuple[RequestCounts, List[int]]:
+    """What an analysis process counted, and how many rows each profile had."""
+    try:
+        found = results.recv()
+    except EOFError:
+        raise MembenchError(
+            "an analysis worker was killed", "see that there is memory, and try again"
+        ) from None
+    if isinstance(found, ProfileError):
+        raise found
+    requests, rows = found
+    return requests, rows
+
+
+def send_requests(paths: Sequence[str], sizes: Sequence[int], to_parent: Any) -> None:
+    """What an analysis process runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: it is ended by its parent
+    requests = RequestCounts()
+    try:
+        readers = count_profiles(paths, sizes, requests, None)
+    except ProfileError as error:
+        to_parent.send(error)
+    else:
+        to_parent.send((requests, [reader.rows for reader in readers]))
 
 
 def analyze(paths: Sequence[str]) -> Dict[str, Any]:
@@ -5895,30 +5608,11 @@ def analyze_whole(paths: Sequence[str]) -> Tuple[Analysis, Dict[str, Any]]:
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise ProfileError("a profile is named twice", "name each once: it would count twice")
     analysis, readers = count_all(paths)
-    profiles = []
-    spans: List[Tuple[float, float]] = []
-    for reader, last_tick in zip(readers, analysis.requests.last_ticks):
-        header = reader.header
-        started_at = float(header["started_unix"])
-        seconds = reader.end.get("duration_seconds", last_tick / TICKS_PER_SECOND)
-        spans.append((started_at, started_at + seconds))
-        profiles.append(
-            {
-                "path": reader.path,
-                "source": header.get("source"),
-                "hook": header.get("hook"),
-                "side": header.get("side", "server"),
-                "host": header.get("host"),
-                "ports": header.get("ports"),
-                "started_at": header.get("started_at"),
-                "duration_seconds": round(seconds, 3),
-                "complete": reader.complete,
-                "format_version": FORMAT_VERSION,
-                "responses": header.get("responses", True),
-                "key_space": header.get("key_space"),
-            }
-        )
-    duration = covered_seconds(spans)
+    profiles = [describe_profile(reader) for reader in readers]
+    begins = [float(reader.header["started_unix"]) for reader in readers]
+    duration = covered_seconds(
+        [(begin, begin + reader.seconds()) for begin, reader in zip(begins, readers)]
+    )
     report = build_report(analysis, duration)
     report["profiles"] = profiles
     report["servers"] = report_servers(analysis.requests, duration)
@@ -5930,6 +5624,21 @@ def analyze_whole(paths: Sequence[str]) -> Tuple[Analysis, Dict[str, Any]]:
         for part in (report, *report["commands"].values(), *report["servers"]):
             part.update(hits=None, misses=None)  # not recorded
     return analysis, report
+
+
+def describe_profile(reader: ProfileReader) -> Dict[str, Any]:
+    """What the report says of a profile."""
+    header = {"side": "server", "responses": True, **reader.header}
+    names = ("source", "hook", "side", "host", "ports", "started_at")
+    return {
+        "path": reader.path,
+        **{name: header.get(name) for name in names},
+        "duration_seconds": round(reader.seconds(), 3),
+        "complete": reader.complete,
+        "format_version": FORMAT_VERSION,
+        "responses": header["responses"],
+        "key_space": header.get("key_space"),
+    }
 
 
 def covered_seconds(spans: List[Tuple[float, float]]) -> float:
@@ -5958,23 +5667,6 @@ def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
 def build_report(found: Analysis, duration: float) -> Dict[str, Any]:
     """The report without what is known of the files."""
     analysis, keys = found
-    operations = sum(analysis.outcomes.values())
-    commands: Dict[str, Any] = {}
-    for command, requests in sorted(analysis.requests.items(), key=lambda item: -item[1]):
-        outcomes = {
-            outcome: count
-            for (name, outcome), count in sorted(analysis.outcomes.items())
-            if name == command
-        }
-        commands[command] = {
-            "requests": requests,
-            "operations": sum(outcomes.values()),
-            "hits": outcomes.get(HIT, 0),
-            "misses": outcomes.get(MISS, 0),
-            "outcomes": {OUTCOMES[outcome]: count for outcome, count in outcomes.items()},
-            "latency_us": describe_latency(analysis.latencies.get(command, {})),
-        }
-    hits, misses = count_hits(analysis.outcomes)
     all_latencies: Counter[int] = Counter()
     for counts in analysis.latencies.values():
         all_latencies.update(counts)
@@ -5985,12 +5677,8 @@ def build_report(found: Analysis, duration: float) -> Dict[str, Any]:
     get_requests = analysis.key_places[0]
     return {
         "requests": requests_total,
-        "operations": operations,
-        "operations_per_second": round(operations / duration, 1) if duration else None,
-        "hits": hits,
-        "misses": misses,
-        "hit_ratio": hits / (hits + misses) if hits + misses else None,
-        "commands": commands,
+        **report_outcomes(analysis.outcomes, duration),
+        "commands": report_commands(analysis),
         "latency_us": describe_latency(all_latencies),
         "keys": {
             "unique": keys.unique(),
@@ -6026,33 +5714,54 @@ def build_report(found: Analysis, duration: float) -> Dict[str, Any]:
     }
 
 
-def count_hits(outcomes: Counter[Tuple[str, int]]) -> Tuple[int, int]:
-    """Operations with the outcome hit, and with the outcome miss: only a retrieval has these."""
+def report_outcomes(outcomes: Counter[Tuple[str, int]], duration: float) -> Dict[str, Any]:
+    """Rate and hit ratio from (command, outcome) -> how often. Only retrievals hit or miss."""
+    operations = sum(outcomes.values())
     hits = sum(count for (_, outcome), count in outcomes.items() if outcome == HIT)
-    return hits, sum(count for (_, outcome), count in outcomes.items() if outcome == MISS)
+    misses = sum(count for (_, outcome), count in outcomes.items() if outcome == MISS)
+    return {
+        "operations": operations,
+        "operations_per_second": round(operations / duration, 1) if duration else None,
+        "hits": hits,
+        "misses": misses,
+        "hit_ratio": hits / (hits + misses) if hits + misses else None,
+    }
+
+
+def report_commands(analysis: RequestCounts) -> Dict[str, Any]:
+    """The commands, the most frequent first."""
+    commands: Dict[str, Any] = {}
+    for command, requests in analysis.requests.most_common():
+        outcomes = {
+            outcome: count
+            for (name, outcome), count in sorted(analysis.outcomes.items())
+            if name == command
+        }
+        commands[command] = {
+            "requests": requests,
+            "operations": sum(outcomes.values()),
+            "hits": outcomes.get(HIT, 0),
+            "misses": outcomes.get(MISS, 0),
+            "outcomes": {OUTCOMES[outcome]: count for outcome, count in outcomes.items()},
+            "latency_us": describe_latency(analysis.latencies.get(command, {})),
+        }
+    return commands
 
 
 def report_servers(analysis: RequestCounts, duration: float) -> List[Dict[str, Any]]:
     """The servers, the busiest first; address "" for what belongs to none that is known."""
     total = sum(analysis.outcomes.values())
-    servers = []
-    for (host, server), counts in analysis.servers.items():
-        operations = sum(counts.outcomes.values())
-        hits, misses = count_hits(counts.outcomes)
-        servers.append(
-            {
-                "host": host,
-                **server._asdict(),
-                "connections": counts.connections,
-                "operations": operations,
-                "operations_per_second": round(operations / duration, 1) if duration else None,
-                "share": operations / total if total else 0.0,
-                "hits": hits,
-                "misses": misses,
-                "hit_ratio": hits / (hits + misses) if hits + misses else None,
-                "latency_us": describe_latency(counts.latencies),
-            }
-        )
+    servers = [
+        {
+            "host": host,
+            **server._asdict(),
+            "connections": counts.connections,
+            **report_outcomes(counts.outcomes, duration),
+            "share": sum(counts.outcomes.values()) / total if total else 0.0,
+            "latency_us": describe_latency(counts.latencies),
+        }
+        for (host, server), counts in analysis.servers.items()
+    ]
     return sorted(servers, key=lambda server: -server["operations"])
 
 
@@ -9060,7 +8769,7 @@ def survey(path: str, shard: Shard) -> Survey:
     with ProfileReader(path) as reader:
         events: List[Tuple[int, int, int, int]] = []
         reader.connection_rows = events
-        for _ in chain(reader.blocks(decode=False), (None,)):
+        for _ in chain(reader.packed_blocks(), (None,)):
             for tick, number, _port, kind in events:
                 last_tick = max(last_tick, tick)
                 if number % shard.total == shard.number:

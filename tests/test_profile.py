@@ -685,17 +685,23 @@ def test_an_existing_file_is_not_overwritten(path: Path) -> None:
     assert path.read_text() == "precious"
 
 
-def test_force_replaces_the_file_and_not_what_it_links_to(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.write_text("precious")
-    target.chmod(0o666)
-    path = tmp_path / "test.profile"
-    os.link(target, path)
+def test_force_gives_the_file_to_its_owner_alone(path: Path) -> None:
+    path.write_text("precious" * 1000)
+    path.chmod(0o666)
     write(path, [])
     assert read(path).complete
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_force_does_not_overwrite_what_has_another_name(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    os.link(target, tmp_path / "link")
+    with pytest.raises(ProfileError, match="hard links"):
+        ProfileWriter(str(tmp_path / "link"), force=True)
     assert target.read_text() == "precious"
-    assert sorted(os.listdir(tmp_path)) == ["target", "test.profile"]
+    assert sorted(os.listdir(tmp_path)) == ["link", "target"]
 
 
 def test_force_replaces_no_link_and_no_device(tmp_path: Path) -> None:

@@ -524,18 +524,11 @@ def test_memory_and_files_hold_nothing_of_the_traffic(tmp_path: Path) -> None:
 
 def connection_kinds(output: Path) -> List[int]:
     """What the profile says of connections: OPEN, CLOSE, or RECV for one that was there."""
-    kinds: List[int] = []
     with membench.ProfileReader(str(output)) as reader:
-        while block := reader._read_block():
-            kind, payload = block
-            if kind == b"C":
-                (rows,) = membench._ROWS.unpack_from(payload)
-                at = membench._ROWS.size
-                for name, typecode in membench.CONNECTION_COLUMNS:
-                    column, at = membench.unpack_column(typecode, rows, payload, at)
-                    if name == "kind":
-                        kinds += [kind for kind in column if kind != membench.SERVED]
-    return kinds
+        reader.connection_rows = []
+        for _ in reader.packed_blocks():
+            pass
+        return [kind for _, _, _, kind in reader.connection_rows]
 
 
 def thread_states(pid: int) -> Set[str]:
