@@ -6214,7 +6214,7 @@ class PeriodSums:
         with ProfileReader(path) as reader:
             reader.connection_rows = []
             for block in reader.blocks():
-                periods = [self._period(tick) for tick in block.time]
+                periods = [tick // self._period_ticks for tick in block.time]
                 commands = [form.split(" ", 1)[0] for form in reader.forms]
                 now = int(reader.header["started_unix"] + block.time[0] / TICKS_PER_SECOND)
                 self._add_requests(periods, block, commands, now)
@@ -6225,10 +6225,8 @@ class PeriodSums:
         seconds = self.sums["seconds",][0]
         self.sums["connection seconds",] = [open_ * seconds for open_ in accumulate(changes)]
 
-    def _period(self, tick: int) -> int:
-        return min(max(tick // self._period_ticks, 0), PERIODS - 1)
-
     def _add(self, period: int, count: int, *names: Name) -> None:
+        period = min(max(period, 0), PERIODS - 1)
         for name in names:
             self.sums.setdefault(name, [0] * PERIODS)[period] += count
 
@@ -6273,7 +6271,8 @@ class PeriodSums:
 
     def _add_connections(self, rows: List[Tuple[int, int, int, int]]) -> None:
         for tick, _, _, kind in rows:
-            period = 0 if kind == RECV else self._period(tick)  # RECV: it was there before
+            # RECV: it was there before.
+            period = 0 if kind == RECV else tick // self._period_ticks
             self._add(period, -1 if kind == CLOSE else 1, ("connections",))
             if kind == OPEN:
                 self._add(period, 1, ("opened",))
