@@ -805,3 +805,51 @@ def test_joining_a_client_that_stays_ahead() -> None:
             joined += 1
             in_step += bool(rows)
     assert in_step > joined / 2
+
+
+def alike(ahead: bool, pause_ns: int, told: bool) -> List[Any]:
+    """Segments of 200 gets of one key, all misses; a pause behind every tenth.
+
+    The client waits for each reply, or stays one request ahead, so that each reply seems to
+    answer the request before it. told: packets tell what their sender has received.
+    """
+    sock = membench.SOCK.pack(1, 0, 2, 11211)
+    segments: List[Any] = []
+    offsets = [0, 0]
+    now_ns = 0
+
+    def see(kind: int, data: bytes, after_ns: int) -> None:
+        nonlocal now_ns
+        now_ns += after_ns
+        received = offsets[membench.SEND] if told and kind == membench.RECV else -1
+        segments.append((kind, now_ns, sock, offsets[kind], len(data), data, received))
+        offsets[kind] += len(data)
+
+    waiting = 0
+    for number in range(200):
+        see(membench.RECV, b"get k\r\n", 7_000)
+        waiting += 1
+        pauses = number % 10 == 9
+        while waiting > (0 if pauses or not ahead else 1):
+            see(membench.SEND, b"END\r\n", 20_000)
+            waiting -= 1
+        now_ns += pause_ns if pauses else 0
+    return segments
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("pause_ns", [0, 1_000_000, 80_000_000])
+def test_joining_a_client_whose_requests_are_all_alike(pause_ns: int, told: bool) -> None:
+    """Nothing but time tells which reply is whose: in a pause the server would have answered."""
+    begin = (membench.OPEN, 0, membench.SOCK.pack(1, 0, 2, 11211), 0, 0, b"", -1)
+    for ahead in (False, True):
+        segments = alike(ahead, pause_ns, told)
+        clean = match([begin, *segments])
+        assert len(clean) == 200
+        for start in range(1, 60):
+            rows = match(segments[start:])
+            assert rows == clean[len(clean) - len(rows) :], "not as it was, latencies and all"
+            if pause_ns == 80_000_000 and not ahead:
+                assert len(rows) > 100
+            elif not pause_ns:
+                assert not rows

@@ -1152,7 +1152,7 @@ def test_a_line_is_remembered_as_what_it_is(line_end: bytes) -> None:
     for turn in range(3):  # in other orders
         random.Random(turn).shuffle(lines)
         for line in lines:
-            parsed = parse_request(line.rstrip(b"\r\n"))
+            parsed = parse_request(line[: -2 if line.endswith(b"\r\n") else -1])
             assert fields(*known[line][:2]) == fields(*parsed), line
 
 
@@ -1180,7 +1180,7 @@ def test_remembered_lines_change_nothing(
 ) -> None:
     rng = random.Random(seed)
     rows = 0
-    for turn in range(150):
+    for turn in range(40):
         segments = common_stream(rng)
         if not responses:
             segments = [segment for segment in segments if segment[0] != SEND]
