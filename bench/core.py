@@ -16,7 +16,6 @@ import statistics
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
-from unittest import mock
 
 from tools import (
     Figure,
@@ -102,29 +101,27 @@ def drain_in_turn(
     return {**found["floor"], **found["ours"]}, batches
 
 
-def record_from(raw: List[bytes], output: Path, operations: int, known: bool) -> Values:
-    """What `record` does with the batches, each step timed. known: with the fast path."""
+def record_from(raw: List[bytes], output: Path, operations: int) -> Values:
+    """What `record` does with the batches, each step timed."""
     parse_ns = match_ns = write_ns = 0
     clock = time.thread_time_ns
-    line_max = membench.KnownRequest.LINE_MAX if known else 0
-    with mock.patch.object(membench.KnownRequest, "LINE_MAX", line_max):
-        with membench.ProfileWriter(str(output), force=True) as profile:
-            profile.start({"source": "ebpf:any", "ports": [1], "started_unix": time.time()}, 0)
-            matcher = membench.Matcher(profile.add, profile.add_connection, b"12345678")
-            for batch in raw:
-                begin = clock()
-                segments, _ = membench.parse_events(batch)
-                parsed = clock()
-                matcher.process(segments)
-                matched = clock()
-                if profile.is_due():
-                    profile.flush(matcher.ledger)
-                write_ns += clock() - matched
-                match_ns += matched - parsed
-                parse_ns += parsed - begin
+    with membench.ProfileWriter(str(output), force=True) as profile:
+        profile.start({"source": "ebpf:any", "ports": [1], "started_unix": time.time()}, 0)
+        matcher = membench.Matcher(profile.add, profile.add_connection, b"12345678")
+        for batch in raw:
             begin = clock()
-            profile.flush(matcher.ledger)
-            write_ns += clock() - begin
+            segments, _ = membench.parse_events(batch)
+            parsed = clock()
+            matcher.process(segments)
+            matched = clock()
+            if profile.is_due():
+                profile.flush(matcher.ledger)
+            write_ns += clock() - matched
+            match_ns += matched - parsed
+            parse_ns += parsed - begin
+        begin = clock()
+        profile.flush(matcher.ledger)
+        write_ns += clock() - begin
     assert matcher.operations >= operations, (matcher.operations, operations)
     return {
         "parse_events": parse_ns / operations,
@@ -142,18 +139,10 @@ def measure_depth(
     with filled_ring(server, profile) as source:
         drained, raw = drain_in_turn(source, count, times)
     output = folder / "core.profile"
-    found = alternate(
-        {
-            "fast": lambda: record_from(raw, output, count, True),
-            "plain": lambda: record_from(raw, output, count, False),
-        },
-        times,
-    )
-    fast = found["fast"]
-    total = [sum(values) for values in zip(drained["drain"], *fast.values())]
-    slow = {"Matcher.process, all parsed": found["plain"]["Matcher.process"]}
+    found = alternate({"record": lambda: record_from(raw, output, count)}, times)["record"]
+    total = [sum(values) for values in zip(drained["drain"], *found.values())]
     segments = sum(len(membench.parse_events(batch)[0]) for batch in raw) / count
-    return {SEGMENTS: [segments], **drained, **fast, "all four": total, **slow}
+    return {SEGMENTS: [segments], **drained, **found, "all four": total}
 
 
 def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:

@@ -342,7 +342,7 @@ class Tool:
 
 def recorder(port: int, output: Path, *options: str, source: str = "ebpf:any") -> Tool:
     """`membench.py record` that has begun."""
-    command = [*MEMBENCH, "record", source, str(output), "--port", str(port), "--force"]
+    command = [*MEMBENCH, "record", source, "-o", str(output), "--port", str(port), "--force"]
     return Tool([*command, *options], "recording")
 
 
