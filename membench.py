@@ -1438,7 +1438,7 @@ class EbpfSource:
                 messages = libbpf.take_messages()
                 if self._verbose:
                     for message in messages:
-                        print(printable(message.expandtabs()), file=sys.stderr)
+                        write_stderr(printable(message.expandtabs()) + "\n")
                 refusals.append(f"{name}: {explain_refusal(error, messages)}")
         return refusals
 
@@ -10368,8 +10368,8 @@ timing, N times as fast, whether or not earlier ones were answered (open loop);
 latency counts from when each was due. With `--speed max`, each connection sends
 its next request as soon as it has the reply (closed loop).
 
-A replay writes to its target. flush_all, shutdown and other commands that change
-the server itself are skipped and counted, unless --include names them.
+A replay writes to its target. flush_all, shutdown and other commands that
+change the server itself are skipped and counted, unless --include names them.
 
 exit status: 0 if everything due was sent and answered, even if --duration ended
 it early; 1 if not; 2 for wrong usage; 130 after Ctrl-C, 143 after SIGTERM.
