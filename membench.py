@@ -858,7 +858,7 @@ class RingBuffer:
                 raise
 
 
-# ==== Sources: eBPF =========================================================================
+# ==== Sources: eBPF ===================================================================
 
 
 class Source(Protocol):
@@ -1053,6 +1053,13 @@ def with_port(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def process_numbers() -> List[str]:
+    """All processes, as /proc lists them."""
+    with contextlib.suppress(OSError):
+        return list(filter(str.isdigit, os.listdir("/proc")))
+    return []
+
+
 def socket_inodes(pid: Any) -> Set[str]:
     """The sockets that a process holds. Raises OSError if they may not be listed."""
     inodes = set()
@@ -1151,6 +1158,130 @@ class ServerNames:
             self._remotes[pid] = time.monotonic(), remotes
         address = remotes.get((client_port, port))
         return with_port(address, port) if address else f"?:{port}"
+
+
+# ---- What this machine allows ----
+
+
+def kernel_release() -> Tuple[int, int]:
+    """The running kernel's version, (major, minor)."""
+    numbers = re.match(r"(\d+)\.(\d+)", platform.release())
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+
+
+CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
+
+
+def effective_capabilities() -> int:
+    """This process's capabilities, a bit for each. Raises SourceError without /proc."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return int(next(line for line in status if line.startswith("CapEff:"))[7:], 16)
+    except OSError:
+        raise SourceError("/proc is not mounted", "mount -t proc proc /proc") from None
+
+
+def missing_capabilities() -> List[str]:
+    """What this process lacks to load and attach the programs; [] if nothing."""
+    effective = effective_capabilities()
+    if effective >> CAP_SYS_ADMIN & 1:
+        return []
+    wanted = {"CAP_BPF": CAP_BPF, "CAP_PERFMON": CAP_PERFMON}
+    return [name for name, bit in wanted.items() if not effective >> bit & 1]
+
+
+def how_to_get_privileges() -> str:
+    """What to do about missing capabilities."""
+    if os.geteuid() == 0:  # root of a container, most likely
+        return "root lacks them here: grant them to the container, or run on the host"
+    return "run it again with sudo"
+
+
+def require_bpf() -> None:
+    """Raise SourceError with what to do, unless this machine can run BPF programs."""
+    if sys.platform != "linux" or kernel_release() < (5, 8):
+        raise SourceError(
+            f"eBPF recording needs Linux 5.8 or later; this is {platform.release()}",
+            "record on a newer kernel",
+        )
+    missing = missing_capabilities()
+    if missing:
+        raise SourceError(
+            f"recording with eBPF needs root (missing: {', '.join(missing)})",
+            how_to_get_privileges(),
+        )
+    if not os.path.exists("/sys/kernel/btf/vmlinux"):
+        raise SourceError(
+            "this kernel has no BTF (/sys/kernel/btf/vmlinux)",
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distribution kernels are",
+        )
+    if kernel_release() < (5, 11):  # BPF memory counts against the limit for locked memory
+        with contextlib.suppress(OSError, ValueError):
+            unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
+
+
+TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+
+
+def require_tracefs() -> None:
+    """Raise SourceError with what to do, unless the syscall tracepoints can be found."""
+    if any(os.path.isdir(path + "/events/syscalls") for path in TRACEFS):
+        return
+    why, hint = "is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing"
+    if any(os.path.ismount(path) for path in TRACEFS):
+        why = "this user cannot read (missing: CAP_DAC_READ_SEARCH)"
+        hint = how_to_get_privileges()
+    raise SourceError(f"the syscalls hook needs tracefs, which {why}", hint)
+
+
+def network_namespace(pid: int) -> int:
+    """The inode of a process's network namespace. Raises SourceError if there is no such."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except PermissionError:
+        raise not_permitted(pid) from None
+    except OSError:
+        raise SourceError(
+            f"there is no process {pid}", "membench.py check lists memcached processes"
+        ) from None
+
+
+def not_permitted(pid: int, otherwise: str = "") -> SourceError:
+    """The error that a process's files in /proc may not be read."""
+    hint = "run it again with sudo"
+    if not os.geteuid():
+        hint = "root cannot do it here: it needs CAP_SYS_PTRACE where that process runs"
+    return SourceError(f"permission denied for process {pid}", hint + otherwise)
+
+
+def interface_names() -> List[str]:
+    """The network interfaces of this machine."""
+    with contextlib.suppress(OSError, AttributeError):
+        return [name for _, name in socket.if_nameindex()]
+    return []
+
+
+def interface_index(name: str) -> int:
+    """The interface's index. Raises SourceError, naming those that exist."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        names = ", ".join(interface_names())
+        raise SourceError(
+            f"there is no network interface {printable(name)}", f"there are: {names}"
+        ) from None
+
+
+REFUSALS = UNKNOWN_KIND + "|not supported|invalid|unknown func|too large|unbounded|not found"
+
+
+def explain_refusal(error: LibbpfError, messages: List[str]) -> str:
+    """One line on why an object did not load: the verifier's verdict if there is one."""
+    for line in reversed(messages):
+        if re.search(REFUSALS, line):
+            return f"{error} ({printable(line.strip())[:120]})"
+    return str(error)
 
 
 # ---- Reordering eBPF events ----
@@ -1383,8 +1514,7 @@ class EbpfSource:
         self._stack = contextlib.ExitStack()
         self._open("sock" if unix_path else hook)
         if unix_path:
-            everybody = filter(str.isdigit, os.listdir("/proc"))
-            self._unix = UnixConnections(unix_inodes(everybody))
+            self._unix = UnixConnections(unix_inodes(process_numbers()))
         self._names = ServerNames(printable(unix_path), side == "client")
 
     def _set_unix_path(self, path: str) -> None:
@@ -1534,130 +1664,6 @@ class EbpfSource:
         """What the programs counted, summed over all CPUs."""
         step = ctypes.sizeof(Counters) // 8
         return {name: sum(self._counters[i::step]) for i, name in enumerate(COUNTERS)}
-
-
-# ---- What this machine allows ----
-
-
-def kernel_release() -> Tuple[int, int]:
-    """The running kernel's version, (major, minor)."""
-    numbers = re.match(r"(\d+)\.(\d+)", platform.release())
-    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
-
-
-CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
-
-
-def effective_capabilities() -> int:
-    """This process's capabilities, a bit for each. Raises SourceError without /proc."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            return int(next(line for line in status if line.startswith("CapEff:"))[7:], 16)
-    except OSError:
-        raise SourceError("/proc is not mounted", "mount -t proc proc /proc") from None
-
-
-def missing_capabilities() -> List[str]:
-    """What this process lacks to load and attach the programs; [] if nothing."""
-    effective = effective_capabilities()
-    if effective >> CAP_SYS_ADMIN & 1:
-        return []
-    wanted = {"CAP_BPF": CAP_BPF, "CAP_PERFMON": CAP_PERFMON}
-    return [name for name, bit in wanted.items() if not effective >> bit & 1]
-
-
-def how_to_get_privileges() -> str:
-    """What to do about missing capabilities."""
-    if os.geteuid() == 0:  # root of a container, most likely
-        return "root lacks them here: grant them to the container, or run on the host"
-    return "run it again with sudo"
-
-
-def require_bpf() -> None:
-    """Raise SourceError with what to do, unless this machine can run BPF programs."""
-    if sys.platform != "linux" or kernel_release() < (5, 8):
-        raise SourceError(
-            f"eBPF recording needs Linux 5.8 or later; this is {platform.release()}",
-            "record on a newer kernel",
-        )
-    missing = missing_capabilities()
-    if missing:
-        raise SourceError(
-            f"recording with eBPF needs root (missing: {', '.join(missing)})",
-            how_to_get_privileges(),
-        )
-    if not os.path.exists("/sys/kernel/btf/vmlinux"):
-        raise SourceError(
-            "this kernel has no BTF (/sys/kernel/btf/vmlinux)",
-            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distribution kernels are",
-        )
-    if kernel_release() < (5, 11):  # BPF memory counts against the limit for locked memory
-        with contextlib.suppress(OSError, ValueError):
-            unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
-
-
-TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
-
-
-def require_tracefs() -> None:
-    """Raise SourceError with what to do, unless the syscall tracepoints can be found."""
-    if any(os.path.isdir(path + "/events/syscalls") for path in TRACEFS):
-        return
-    why, hint = "is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing"
-    if any(os.path.ismount(path) for path in TRACEFS):
-        why = "this user cannot read (missing: CAP_DAC_READ_SEARCH)"
-        hint = how_to_get_privileges()
-    raise SourceError(f"the syscalls hook needs tracefs, which {why}", hint)
-
-
-def network_namespace(pid: int) -> int:
-    """The inode of a process's network namespace. Raises SourceError if there is no such."""
-    try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino
-    except PermissionError:
-        raise not_permitted(pid) from None
-    except OSError:
-        raise SourceError(
-            f"there is no process {pid}", "membench.py check lists memcached processes"
-        ) from None
-
-
-def not_permitted(pid: int, otherwise: str = "") -> SourceError:
-    """The error that a process's files in /proc may not be read."""
-    hint = "run it again with sudo"
-    if not os.geteuid():
-        hint = "root cannot do it here: it needs CAP_SYS_PTRACE where that process runs"
-    return SourceError(f"permission denied for process {pid}", hint + otherwise)
-
-
-def interface_names() -> List[str]:
-    """The network interfaces of this machine."""
-    with contextlib.suppress(OSError, AttributeError):
-        return [name for _, name in socket.if_nameindex()]
-    return []
-
-
-def interface_index(name: str) -> int:
-    """The interface's index. Raises SourceError, naming those that exist."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        names = ", ".join(interface_names())
-        raise SourceError(
-            f"there is no network interface {printable(name)}", f"there are: {names}"
-        ) from None
-
-
-REFUSALS = UNKNOWN_KIND + "|not supported|invalid|unknown func|too large|unbounded|not found"
-
-
-def explain_refusal(error: LibbpfError, messages: List[str]) -> str:
-    """One line on why an object did not load: the verifier's verdict if there is one."""
-    for line in reversed(messages):
-        if re.search(REFUSALS, line):
-            return f"{error} ({printable(line.strip())[:120]})"
-    return str(error)
 
 
 # ---- Packets: TCP streams from what crossed the network ----
@@ -9098,13 +9104,6 @@ def find_servers() -> List[Server]:
                 if file.read().strip() == b"memcached":
                     servers.append(listening_places(int(name)))
     return servers
-
-
-def process_numbers() -> List[str]:
-    """All processes, as /proc lists them."""
-    with contextlib.suppress(OSError):
-        return list(filter(str.isdigit, os.listdir("/proc")))
-    return []
 
 
 def listening_places(pid: int) -> Server:
