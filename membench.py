@@ -101,7 +101,7 @@ except ImportError:  # on Windows, where capture files and profiles can still be
     pwd = resource = None  # type: ignore[assignment]
 
 VERSION = "0.2.0"
-# How the user calls it: as pip installs it, or by the name of the file, as all texts here do.
+# The command's name in messages: pip installs it without the suffix; texts here have it with it.
 PROGRAM = "membench" if os.path.basename(sys.argv[0]) == "membench" else "membench.py"
 
 # ==== Constants and errors ============================================================
@@ -115,7 +115,7 @@ KEY_MAX = 250  # memcached's limit for a key
 LINE_MAX = 1 << 20  # a longer command line is not followed; bounds memory per connection
 VALUE_MAX = (1 << 31) - 3  # memcached's own limit for the length on a command line
 PENDING_MAX = 65536  # requests without an answer on one connection
-PENDING_BYTES = 384  # that one of them takes at the most, about
+PENDING_BYTES = 384  # what one of them takes, at most and roughly
 NO_SIZE = 0xFFFFFFFF  # the value size of an operation that moved no value
 
 
@@ -165,12 +165,12 @@ class TlsError(ProtocolError):
 
 
 def printable(text: str) -> str:
-    """Text from elsewhere without anything that a terminal would act on."""
+    """Text from elsewhere, with control characters replaced."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def columns_of(stream: Any) -> int:
-    """How wide the terminal is that this stream goes to; 0 if it goes to none."""
+    """The width of the terminal that this stream goes to; 0 if it is not a terminal."""
     try:
         if stream is None or not stream.isatty():
             return 0
@@ -180,20 +180,20 @@ def columns_of(stream: Any) -> int:
 
 
 def wants_color() -> bool:
-    """Do results go to a terminal that takes color, and has nobody set NO_COLOR?"""
+    """Do results go to a terminal that shows color, and is NO_COLOR unset?"""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return columns_of(sys.stdout) > 0 and not plain
 
 
 def print_result(text: str, paint: Optional[Callable[[str], str]] = None) -> None:
-    """To stdout, at once, so that a failure is noticed here and not at the exit.
+    """Print to stdout at once, so that a failure is noticed here and not at the exit.
 
-    paint: gives a line its colors, where they are wanted.
+    paint: colors a line, if color is wanted.
     """
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        # Names and numbers in it are from elsewhere: nothing that a terminal acts on may leave.
+        # Names in it come from elsewhere, so control characters are stripped.
         clean = "\n".join(map(printable, text.split("\n")))
         if paint and wants_color():
             clean = "\n".join(map(paint, clean.split("\n")))
@@ -227,7 +227,7 @@ def say(text: str) -> None:
 
 
 def write_stderr(text: str) -> None:
-    """What nobody is there to read any more is no reason to end a recording."""
+    """Write a message. A terminal that is gone does not end a recording."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(text)
@@ -235,7 +235,7 @@ def write_stderr(text: str) -> None:
 
 
 class LiveLine:
-    """A line on stderr that is written again and again, if stderr is a terminal."""
+    """A line on stderr that is rewritten again and again, if stderr is a terminal."""
 
     INTERVAL = 1.0  # seconds
     SPARE_COLUMNS = 3  # for the cursor, and for the ^C that the terminal shows
@@ -244,7 +244,7 @@ class LiveLine:
         self.is_on = columns_of(sys.stderr) > 0 and not quiet
 
     def show(self, fields: Sequence[str]) -> None:
-        """The fields with two spaces between; those that find no room are left out.
+        """Show the fields, two spaces apart; those that do not fit are left out.
 
         The most important ones come first.
         """
@@ -295,26 +295,26 @@ def mount(source: str, target: str, kind: str, flags: int) -> None:
 
 # What a source delivers: a piece of one direction of one connection.
 RECV, SEND, OPEN, CLOSE = range(4)
-SERVED = 4  # profile only: it came out which server a connection belongs to
+SERVED = 4  # profile only: the server of a connection became known
 
 # (kind, time_ns, sock, offset, length, data, mark)
 #   kind       RECV, SEND; OPEN, CLOSE: the connection began or ended
 #   time_ns    CLOCK_MONOTONIC
-#   sock       whose bytes, packed as SOCK says; mostly it is only looked up
+#   sock       whose bytes, packed as in SOCK; usually it is only looked up
 #   offset     TCP sequence number of the first byte (modulo 2**32)
 #   length     bytes of the stream that this segment stands for; length - len(data) of
-#              them are not there
-#   mark       RECV: the next byte to be sent, if the source knows it, or -1; what is not
-#              there is the end. SEND: what is not there, if anything, stands before
-#              data[mark]; -1: at the end
+#              them are missing
+#   mark       RECV: the next byte to be sent, if the source knows it, or -1; missing bytes
+#              are the last ones. SEND: missing bytes, if any, stand before data[mark], or
+#              at the end if it is -1
 #   OPEN, CLOSE: offset is the next byte to be received, -1 if the source cannot tell; length
 #   the next byte to be sent; data is a struct Endpoints, or empty. CLOSE comes early if the
 #   peer reset the connection: bytes that had arrived may still be read.
-# A plain tuple: there is one for each read and write of the server, and any class
-# costs more to make than the bytes in it to parse.
+# A plain tuple: there is one for each read and write of the server, and an object of a
+# class costs more to make than its bytes cost to parse.
 Segment = Tuple[int, int, bytes, int, int, bytes, int]
 
-# sock_id, the same for one connection as long as it lives; the process that moved the bytes, 0
+# sock_id, which stays the same while a connection lives; the process that moved the bytes, 0
 # if the source does not know it; the client's port; the server's port.
 SOCK = struct.Struct("<QIHH")
 SOCK_ID_BYTES = 8
@@ -378,7 +378,7 @@ OUTCOMES = (
 
 
 class Request:
-    """One request as it was read. Not to be changed: equal lines share one.
+    """One request as it was read. Immutable, because equal lines share one.
 
     form is the command with those arguments that a replay needs and that are neither
     key nor size nor exptime: b"set 32 noreply", b"mg v t q", b"incr 1".
@@ -403,7 +403,7 @@ class Request:
     ) -> None:
         self.form = form
         self.reply = reply  # REPLY_LINE, …
-        # First word of a reply -> outcome. Of a quiet request the first of them is left unsaid.
+        # First word of a reply -> outcome. A quiet request gets no reply for the first of them.
         self.outcomes = outcomes
         self.keys = keys
         self.value_size = value_size  # bytes; of a storage command, else NO_SIZE
@@ -449,8 +449,8 @@ class Ledger:
     def report(self, final: bool = True) -> Dict[str, Any]:
         """The ledger as the profile and `analyze --json` hold it.
 
-        final: the ring is empty, so whatever the kernel counted and no segment told of is
-        lost. Until then, only what found no room on the ring is.
+        final: the ring is empty, so bytes that the kernel counted and no segment reported are
+        lost. Until then, only those that found no room on the ring are.
         """
         kernel_bytes = self.kernel.get("recv_bytes", 0) + self.kernel.get("send_bytes", 0)
         kernel_bytes += self.kernel.get("missed_bytes", 0)
@@ -528,7 +528,7 @@ class Libbpf:
 
     @property
     def version(self) -> str:
-        """Its version as it tells it, which older ones do not."""
+        """The version of libbpf; old ones do not give it."""
         with contextlib.suppress(AttributeError):
             tell = self._c.libbpf_version_string
             tell.restype = ctypes.c_char_p
@@ -730,14 +730,14 @@ def with_old_kinds(btf: bytes) -> bytes:
 
 
 def show_old_kinds() -> None:
-    """Put them where libbpf looks for the kernel's types, for this process alone.
+    """Put the simplified types where libbpf looks for the kernel's, for this process alone.
 
     Raises OSError if it lacks the privilege to mount.
     """
     with open(BTF_PATH, "rb") as file:
         btf = with_old_kinds(file.read())
     unshare(CLONE_NEWNS)
-    mount("none", "/sys", "none", MS_REC | MS_SLAVE)  # nobody else is to see the next one
+    mount("none", "/sys", "none", MS_REC | MS_SLAVE)  # so that nobody else sees the next one
     mount("none", BTF_FOLDER, "tmpfs", 0)
     with open(BTF_PATH, "wb") as file:
         file.write(btf)
@@ -747,10 +747,10 @@ def show_old_kinds() -> None:
 
 
 def common_length(first: bytes, second: bytes) -> int:
-    """How many bytes of the two, of one length, are the same from the beginning."""
+    """The length of the common beginning of two byte strings of equal length."""
     if first == second:
         return len(first)
-    low, high = 0, len(first)  # the same up to low, and not up to high
+    low, high = 0, len(first)  # equal up to low, not up to high
     while high - low > 1:
         middle = (low + high) // 2
         if first[low:middle] == second[low:middle]:
@@ -771,9 +771,9 @@ class RingBuffer:
 
     libbpf calls back for each record, which costs more than to take the record apart. So the
     first call takes all that is there: the ring is mapped twice in a row, so what follows the
-    record follows it in memory as well. This needs a machine on which loads are not done out
-    of order, or data could be older than the position that says it is there; elsewhere each
-    record is taken when libbpf, which knows about that, calls for it.
+    record follows it in memory as well. This needs a machine that does not reorder loads, or
+    data could be older than the position that announces it; on others, each record is taken
+    when libbpf, which orders its loads, calls back for it.
     """
 
     ORDERED = platform.machine() in ("x86_64", "AMD64")
@@ -845,7 +845,7 @@ class RingBuffer:
         return batch
 
     def take(self, used: int) -> None:
-        """So many bytes of what was read last were used; the kernel may have their place."""
+        """Free the first `used` bytes of what was read last, for the kernel to reuse."""
         if self.ORDERED and used:
             self._consumer[0] = self._before + used
 
@@ -880,7 +880,7 @@ class Source(Protocol):
         """
 
     def now(self) -> int:
-        """The time, as the segments' times count it (ns)."""
+        """The current time, on the clock of the segments (ns)."""
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
         """The next segments, in the order of each connection; [] if none came in time.
@@ -889,10 +889,10 @@ class Source(Protocol):
         """
 
     def stop(self) -> None:
-        """See nothing new. What was seen before can still be read."""
+        """Stop watching. What was seen before can still be read."""
 
     def server(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
-        """Whom a connection belongs to, from a segment of it; None: not known (yet).
+        """The server of a connection, from one of its segments; None: not known (yet).
 
         port, the server's; pid and peer: see SOCK; ends: a struct Endpoints, or empty.
         """
@@ -1040,7 +1040,7 @@ def hex_address(digits: str) -> str:
 
 
 def address_text(packed: bytes) -> str:
-    """127.0.0.1, ::1; * for any; IPv4 in IPv6 as what it is."""
+    """127.0.0.1, ::1; * for any; an IPv4 address in IPv6 as IPv4."""
     if packed[:12] == b"\0" * 10 + b"\xff\xff":
         packed = packed[12:]
     if not any(packed):
@@ -1061,7 +1061,7 @@ def process_numbers() -> List[str]:
 
 
 def socket_inodes(pid: Any) -> Set[str]:
-    """The sockets that a process holds. Raises OSError if they may not be listed."""
+    """The sockets that a process holds. Raises OSError if that is not permitted."""
     inodes = set()
     for fd in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
@@ -1097,7 +1097,7 @@ class ServerNames:
     """Names of the servers whose sockets the kernel programs see, by process and port.
 
     unix_path: as the user named it; "" for TCP. client: connections are named by where they
-    go to, for of the server's process nothing is known there.
+    go, because the server's process is not known there.
     """
 
     RELOAD_SECONDS = 1.0
@@ -1133,7 +1133,7 @@ class ServerNames:
         return ""
 
     def _listens(self, pid: int, port: int) -> str:
-        """Where it listens. Of several places at one port, those that are known to be its own."""
+        """Where it listens. Of several addresses with one port, those known to be its own."""
         found = []
         if self._can_look:
             found = [s for s in tcp_sockets(pid, TCP_LISTEN) if s.local_port == port]
@@ -1236,7 +1236,7 @@ def require_tracefs() -> None:
 
 
 def network_namespace(pid: int) -> int:
-    """The inode of a process's network namespace. Raises SourceError if there is no such."""
+    """The inode of a process's network namespace. Raises SourceError if it does not exist."""
     try:
         return os.stat(f"/proc/{pid}/ns/net").st_ino
     except PermissionError:
@@ -1248,7 +1248,7 @@ def network_namespace(pid: int) -> int:
 
 
 def not_permitted(pid: int, otherwise: str = "") -> SourceError:
-    """The error that a process's files in /proc may not be read."""
+    """The error for a process whose files in /proc cannot be read."""
     hint = "run it again with sudo"
     if not os.geteuid():
         hint = "root cannot do it here: it needs CAP_SYS_PTRACE where that process runs"
@@ -1288,11 +1288,10 @@ def explain_refusal(error: LibbpfError, messages: List[str]) -> str:
 
 
 class UnixConnections:
-    """Tells which Unix connections began while recording, and which are gone.
+    """Finds out which Unix connections began during the recording, and which are gone.
 
-    They have no states that the kernel would tell of. One that was there when the recording
-    began is not told of as OPEN. One whose socket is not there any more gets a CLOSE, unless
-    the server has read its end before.
+    The kernel reports no states of them. One that existed when the recording began gets no
+    OPEN. One whose socket is gone gets a CLOSE, unless the server has read its end before.
     """
 
     CHECK_SECONDS = 5.0
@@ -1301,7 +1300,7 @@ class UnixConnections:
         self._there_before = there_before
         self._open: Dict[int, Tuple[int, int, bytes]] = {}  # sock_id -> (inode, pid, sock)
         self._listed: Set[int] = set()  # inodes that could be seen at the last check
-        self._gone: List[int] = []  # sock_ids that could not any more
+        self._gone: List[int] = []  # sock_ids that could no longer be seen
         self._checked_at = time.monotonic()
 
     def sort(self, segments: List[Segment], now_ns: int) -> List[Segment]:
@@ -1324,7 +1323,7 @@ class UnixConnections:
         return kept
 
     def _check(self, now_ns: int) -> List[Segment]:
-        """Those that were gone at the check before: all that they moved has been read now."""
+        """CLOSE for those gone at the previous check: all that they moved has been read now."""
         self._checked_at = time.monotonic()
         closed: List[Segment] = []
         for sock_id in self._gone:
@@ -1343,8 +1342,8 @@ class ClientOrder:
     """Puts a client's responses behind the requests that had been written before them.
 
     A client may read in one thread while another is still in the call that wrote: then the
-    response is told of first. Requests that were not seen at all are not waited for longer
-    than WAIT_NS, nor for more than WAITING_MAX responses of a connection.
+    response is reported first. Requests that were not seen are waited for no longer than
+    WAIT_NS, and for no more than WAITING_MAX responses of a connection.
     """
 
     WAIT_NS = NS_PER_SECOND
@@ -1355,7 +1354,7 @@ class ClientOrder:
         self._held: Dict[bytes, List[Segment]] = {}
 
     def sort(self, segments: List[Segment], now_ns: int) -> List[Segment]:
-        """The segments that may go on now."""
+        """The segments that need not wait any longer."""
         kept: List[Segment] = []
         for segment in segments:
             kind, _, sock, offset, length, _, mark = segment
@@ -1411,9 +1410,9 @@ class ClientOrder:
 
 
 class HeldOpenings:
-    """Holds an opening back until the process in question moves bytes on the connection.
+    """Holds an opening back until the watched process moves bytes on the connection.
 
-    The kernel tells of it before any process has the connection.
+    The kernel reports an opening before any process has the connection.
     """
 
     def __init__(self) -> None:
@@ -1461,10 +1460,10 @@ ALL_PROGRAMS = [STATE_PROGRAM] + [
 class EbpfSource:
     """The kernel programs of bpf/programs.bpf.c on this machine's memcached sockets.
 
-    interface None means any. unix_path: a Unix socket instead of ports; as the server bound
-    it is bound_path, where that is another. side "client": the ports, or the path, are those
-    that the sockets are connected to. pid: of this process alone. Raises SourceError with the
-    reason where this machine cannot do it.
+    interface None means any. unix_path: a Unix socket instead of ports; bound_path: the path
+    as the server bound it, if that differs. side "client": the sockets are connected to these
+    ports, or this path. pid: only this process. Raises SourceError with the reason if this
+    machine cannot do it.
     """
 
     POLL_WAKEUP_SHARE = 8  # the reader is woken when 1/8 of the ring is full
@@ -1489,7 +1488,7 @@ class EbpfSource:
             self.name = f"ebpf:unix:{printable(unix_path)}"
         self.hook = ""
         self.remarks: List[str] = []
-        # What is known of when memcached reads does not hold for its clients.
+        # What is known about when memcached reads does not hold for its clients.
         self.reads = side == "server"
         self._responses = responses
         self._verbose = verbose
@@ -1554,7 +1553,7 @@ class EbpfSource:
             )
 
     def _try_hooks(self, libbpf: Libbpf, names: List[str]) -> List[str]:
-        """Attach by the first that works. Returns why others do not."""
+        """Attach the first hooks that work. Returns why the others do not."""
         refusals = []
         for name in names:
             since = HOOKS[name][0]
@@ -3190,7 +3189,7 @@ def _number(word: bytes, lowest: int, highest: int) -> Optional[int]:
 def _number32(word: bytes) -> Optional[int]:
     """A signed number as memcached up to 1.6.39 takes it: any long, cut to 32 bits.
 
-    Later versions refuse what does not fit, but read a body after it all the same.
+    Later versions refuse what does not fit, but still read a body after it.
     """
     number = _number(word, -(2**63), 2**63 - 1)
     return None if number is None else (number + 2**31) % 2**32 - 2**31
@@ -3294,7 +3293,7 @@ def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
         (words[1] if key is None else key,),
         size,
         exptime,
-        quiet=good and b"q" in letters,  # a refusal is never left unsaid
+        quiet=good and b"q" in letters,  # a refusal is never quiet
         opaque=opaque,
     ), 0 if size == NO_SIZE else size + 2
 
@@ -3352,13 +3351,13 @@ Message = TypeVar("Message")
 
 
 class RecentCache(Dict[bytes, Message]):
-    """What `make` gave for the keys that were used lately, most of them short.
+    """What `make` returned for recently used keys.
 
-    Between half of SIZE_MAX and SIZE_MAX of them: the older half goes at once.
+    It holds at most SIZE_MAX of them; when it is full, the older half is dropped.
     """
 
     SIZE_MAX = 65536
-    KEY_MAX = 512  # bytes; what a longer one stands for is not worth remembering
+    KEY_MAX = 512  # bytes; longer keys are not remembered
 
     def __init__(self, make: Callable[[bytes], Message]) -> None:
         super().__init__()
@@ -3397,13 +3396,13 @@ class MessageReader(Generic[Message]):
         return self._message_bytes - self.skip if self.skip else len(self.partial)
 
     def forget(self) -> None:
-        """Give up the message that is not complete."""
+        """Drop the message that is not complete."""
         self.partial = bytearray()
         self.skip = 0
         self._waiting = None
 
     def gap(self, length: int) -> Optional[List[Message]]:
-        """Bytes that are not there: what became complete. None: they held more than a body."""
+        """Skip missing bytes. Returns what became complete; None: more than a body was missing."""
         if length > self.skip:
             return None
         done: List[Message] = []
@@ -3416,7 +3415,7 @@ class MessageReader(Generic[Message]):
         self._waiting = waiting
 
     def _pass_over(self, length: int, done: List[Message]) -> int:
-        """So many bytes are there. Returns how many of them are of the body."""
+        """Take `length` bytes as body. Returns how many of them belonged to it."""
         taken = self.skip if self.skip < length else length
         self.skip -= taken
         if not self.skip and self._waiting is not None:
@@ -3609,8 +3608,8 @@ def parse_binary_request(header: Tuple[Any, ...], extras: bytes, key: bytes) -> 
 def counted_from_nothing(request: Request, number: bytes) -> bool:
     """Did an incr of the binary protocol make its key, with the initial value?
 
-    memcached counts it neither as a hit nor as a miss then. Only the number can tell, if it is
-    too small to come from counting; else it counts as a hit.
+    memcached then counts neither a hit nor a miss. Only the number can tell: it is too small
+    to come from counting. Otherwise this counts as a hit.
     """
     name, _, *numbers = request.form.split(b" ")
     if name[:4] != b"incr" or len(numbers) < 2 or len(number) != 8 or request.exptime == -1:
@@ -3723,15 +3722,15 @@ META_HIT_FLAGS = frozenset((b"c", b"f", b"h", b"k", b"l", b"s", b"t"))
 
 
 class PendingRequests:
-    """The requests of one connection that wait for their replies, and which reply is whose.
+    """The requests of one connection that wait for replies; matches each reply to its request.
 
     `queue` holds tuples that begin with the Request; what else is in them is the owner's.
     done(pending, outcome, sizes, time_ns) is called once for each that leaves the queue through
     here, in their order; time_ns is that of the reply, 0 if it stayed silent.
 
     A reply line goes to the first request that is not quiet, unless it can be the answer to a
-    quiet one before it. Quiet ones that were passed over had the outcome that quiet leaves
-    unsaid. VALUE lines go to the keys of a retrieval in their order; keys without one are misses.
+    quiet one before it. Quiet ones that were passed over had the outcome that gets no
+    reply. VALUE lines go to the keys of a retrieval in their order; keys without one are misses.
     """
 
     __slots__ = ("queue", "done", "endless", "_sizes", "_next_key")
@@ -3843,10 +3842,10 @@ class PendingRequests:
             self.done(pending, silent_outcome(pending[0]), _NO_SIZES, 0)
 
     def end_silence(self) -> None:
-        """All that was sent was seen, and the server goes on: what was quiet stayed silent.
+        """The server reads on, and everything it sent was seen: quiet requests got no reply.
 
-        Else a later reply could be given to it, and a client that only ever sends quiet
-        requests would never be counted.
+        Without this, a later reply could be given to one of them, and a client that sends only
+        quiet requests would never be counted.
         """
         while self.queue and self.queue[0][0].quiet:
             self._pass_silent(1)
@@ -3880,7 +3879,7 @@ class PendingRequests:
         return created
 
     def _find_binary(self, word: bytes, words: List[bytes]) -> Optional[int]:
-        """The same in the binary protocol: opcode and opaque come back, sometimes the key."""
+        """As _find, in the binary protocol: replies repeat opcode and opaque, sometimes the key."""
         opaque, key, _ = words
         for index, (request, *_) in enumerate(self.queue):
             if request.opaque == opaque and (not key or request.keys in ((), (key,))):
@@ -3893,8 +3892,8 @@ class PendingRequests:
     def _find_refused(self, words: List[bytes]) -> Optional[int]:
         """The place in the queue of the request that this error is about.
 
-        Errors break any silence and carry no opaque. Some say what they are about;
-        another one is taken for the first request that is not quiet, if there is any.
+        Quiet requests get errors too, and errors carry no opaque. Some name their command; any
+        other one is given to the first request that is not quiet, if there is one.
         """
         candidates: List[Tuple[int, Request]] = []
         for index, (request, *_) in enumerate(self.queue):
@@ -3941,9 +3940,9 @@ def breaks_silence(request: Request, word: bytes, words: List[bytes]) -> bool:
 # A connection is synchronized if it is certain where the next request and the next reply begin.
 UNSYNCED, TENTATIVE, SYNCED, WATCHING, ENCRYPTED = range(5)
 # What may happen:
-STARTS = 0  # a read begins (of packets: the client goes on behind a reply)
-FITS = 1  # what was read tentatively was answered as it can be
-BREAKS = 2  # a gap outside of a value, no protocol, a reply to nothing; or too much waits
+STARTS = 0  # a read begins (with packets: the client continues after a reply)
+FITS = 1  # what was read tentatively got a plausible reply
+BREAKS = 2  # a gap outside of a value, invalid bytes, a reply to nothing; or too much waits
 WATCHES = 3  # `watch` was answered: what the server sends is a log without an end
 IS_TLS = 4
 
@@ -3961,10 +3960,10 @@ TRANSITIONS: Dict[int, Dict[int, int]] = {
 class Trial:
     """What was read tentatively from a server's own reads: kept until a reply fits.
 
-    Two facts of memcached lead back into step. It reads on only when all that it had read is
-    answered, a command that is not complete aside; so the first bytes sent after a read begin a
-    reply. And a read begins with a command, or within one. So the next read is parsed
-    tentatively, and a reply that fits its first request proves it.
+    Two facts about memcached allow synchronization. It reads on only when everything it had
+    read is answered, except for an incomplete command; so the first bytes sent after a read
+    begin a reply. And a read begins with a command, or within one. So the next read is parsed
+    tentatively, and a reply that fits its first request proves it right.
     """
 
     COUNTS = True  # do its operations and bytes count, when the connection is synchronized?
@@ -3988,15 +3987,15 @@ class Trial:
 
 
 class PacketTrial(Trial):
-    """The same for packets, which do not tell when the server reads.
+    """What was read tentatively from packets, which do not show when the server reads.
 
     A packet can begin within a value, and a reply that follows a request may be that of an
-    earlier one, which the server still had to answer; with a client that stays ahead of the
-    replies, that can go on for as long as it likes. So there must be evidence:
+    earlier one, which the server still had to answer; if the client stays ahead of the replies,
+    that can last forever. So more evidence is needed:
 
-      - TURNS turns in a row, each of whole requests, each answered fitly, before the next
+      - TURNS turns in a row, each of whole requests, each with plausible replies, before the next
         begins; a turn is what a client sends until the server answers. The end of a value, and
-        requests that went by unseen, do not fit so.
+        requests that were not seen, do not fit like this.
       - the replies fit no other way: had one of the last SHIFTS requests been answered each
         time instead, at least one reply would not have been its answer. (With memcached one is
         as many as can be behind in turns like these: it reads all that has come.) Or TURNS of
@@ -4142,7 +4141,7 @@ class Connection:
                 queue.append((request, time_ns, place, True))
                 place += 1
             self._read_count = place
-            if requests.skip:  # the last is not whole yet
+            if requests.skip:  # the last one is not complete yet
                 queue[-1] = (request, 0, place - 1, True)
         if len(data) != length and not self._skip(requests, length - len(data), time_ns, True):
             self._lose(length - len(data))
@@ -4165,7 +4164,7 @@ class Connection:
         sent: int,
         new_read: bool,
     ) -> bool:
-        """Not plainly the next read: are these bytes to be parsed?"""
+        """Are these bytes, which are not simply the next read, to be parsed?"""
         sent_ns, self._sent_ns = self._sent_ns, 0
         behind_gap = offset != expected and expected is not None
         if behind_gap:
@@ -4179,7 +4178,7 @@ class Connection:
         return not (self._fresh and data) or self._choose_protocol(data, length)
 
     def _end_value(self, time_ns: int, exact: bool) -> None:
-        """The last request is whole now, unless it was refused before."""
+        """The last request is complete now, unless it was refused before."""
         queue = self.pending.queue
         if queue and not queue[-1][1]:
             request, _, place, _ = queue[-1]
@@ -4223,7 +4222,7 @@ class Connection:
             self._keep_within_budget()
 
     def _feed_around(self, data: bytes, hole: int, mark: int) -> Tuple[List[Response], int]:
-        """Replies of which some bytes are not there: before data[mark], or at the end.
+        """Parse replies with missing bytes: before data[mark], or at the end.
 
         Returns them, and how many bytes could not be parsed: the hole was not in a value.
         """
@@ -4235,9 +4234,9 @@ class Connection:
         return found + behind + self.responses.feed(tail), 0
 
     def _choose_protocol(self, data: bytes, length: int) -> bool:
-        """As memcached does: by the first byte of a connection, once and for all.
+        """Choose as memcached does: by the first byte of a connection, for its whole life.
 
-        What is read after the synchronization was lost must be of the same protocol.
+        What is read after synchronization was lost must be of the same protocol.
         """
         if self._binary is None and is_tls(data):
             self._ledger.tls_connections += 1
@@ -4259,19 +4258,19 @@ class Connection:
     # -- where the bytes went --
 
     def _lose(self, length: int) -> None:
-        """These bytes were seen, but not understood. Tentative ones are lost all at once."""
+        """Count bytes that were seen but not understood. Tentative ones are counted later."""
         if self.state != TENTATIVE:
             self._ledger.lost_bytes += length
             self._ledger.tls_bytes += length if self.state == ENCRYPTED else 0
 
     def _break_at(self, reader: MessageReader[Any], length: int) -> None:
-        """These bytes are no protocol."""
+        """These bytes are not memcached's protocol."""
         self._lose(max(length, reader.unfinished_bytes()))
         reader.forget()
         self._change(BREAKS)
 
     def _miss(self, reader: MessageReader[Any], difference: int, time_ns: int) -> None:
-        """A range of the stream that no segment stands for; time_ns is of the next one."""
+        """A range of the stream that no segment covers; time_ns is that of the next one."""
         length = difference & 0xFFFFFFFF
         known = length < 1 << 30  # else backwards, or farther than any TCP window
         self._ledger.seen_bytes += length if known else 0
@@ -4285,7 +4284,7 @@ class Connection:
         self._change(BREAKS)
 
     def _skip(self, reader: MessageReader[Any], length: int, time_ns: int, exact: bool) -> bool:
-        """Bytes that are not there. False if they may have held more than a value."""
+        """Skip missing bytes. False if they may have held more than a value."""
         storing = self.requests.skip
         found = reader.gap(length)
         if found is None:
@@ -4298,7 +4297,7 @@ class Connection:
         return True
 
     def _keep_within_budget(self) -> None:
-        """What is half read, half written or waiting is bounded, and so is the sum of them."""
+        """Bound what is half read, half written or waiting, and the sum over connections."""
         waiting = len(self.pending.queue)
         held_bytes = len(self.requests.partial) + len(self.responses.partial)
         held_bytes += waiting * PENDING_BYTES
@@ -4322,7 +4321,7 @@ class Connection:
             self._ledger.tentative_bytes += length
 
     def _begin_turn(self, time_ns: int, sent_ns: int, acknowledged: int) -> bool:
-        """Packets: does the client go on behind a reply? Then a turn ends, if there was one."""
+        """Packets: does the client continue after a reply? Then a turn ends, if there was one."""
         begins = bool(sent_ns) and acknowledged in (-1, self.send_next)
         if self._trial and sent_ns:
             waiting = any(request.reply != REPLY_NONE for request, *_ in self.pending.queue)
@@ -4361,13 +4360,13 @@ class Connection:
             self._matcher.hold(self, 0)
 
     def _settle(self, understood: bool) -> None:
-        """What was read tentatively counts now, one way or the other."""
+        """Count what was read tentatively: as understood, or as lost."""
         self._ledger.tentative_bytes -= self._trial_bytes
         self._ledger.lost_bytes += 0 if understood else self._trial_bytes
         self._trial_bytes = 0
 
     def _give_up(self) -> None:
-        """What was read whole was run; only the answer is not known."""
+        """Complete requests were executed; only their replies are unknown."""
         for pending in self.pending.queue:
             if pending[1]:
                 told = pending[0].reply != REPLY_NONE and self._answers
@@ -4393,27 +4392,27 @@ class Connection:
             self._pass_unanswered()
 
     def _pass_unanswered(self) -> None:
-        """Requests at the head that nobody answers are done when they are read."""
+        """Requests at the head that get no reply are done when they are read."""
         queue, responses = self.pending.queue, self._answers
         if self._trial and self._matcher.reads and not responses and queue[0][1]:
-            self._change(FITS)  # it made sense as far as it went; nothing else will tell
+            self._change(FITS)  # it was well-formed as far as it went; no reply will tell
         while self.state == SYNCED and queue and queue[0][1]:
             if queue[0][0].reply != REPLY_NONE and responses:
                 break
             self._emit(queue.popleft(), NONE, _NO_SIZES, 0)
 
     def _end_silence(self, sent: int) -> None:
-        """The server reads on, and all that it sent was seen: what was quiet stayed silent.
+        """The server reads on, and everything it sent was seen: quiet requests got no reply.
 
-        Unless a request is half read: then it had not yet answered all. A client may write on
-        unread, so that of a client tells nothing.
+        Unless a request is half read: then not all may be answered yet. A client may write
+        before it reads, so on the client's side this tells nothing.
         """
         half_read = self.requests.skip or self.requests.partial
         if self._matcher.reads and sent == self.send_next and not half_read:
             self.pending.end_silence()
 
     def close(self) -> None:
-        """No more will come: what still waits was not answered."""
+        """The connection ended: what still waits was not answered."""
         if self.state in (SYNCED, WATCHING):
             half_bytes = self.responses.unfinished_bytes()
             self._lose(half_bytes)
@@ -4470,7 +4469,7 @@ class Matcher:
 
         self.ledger = Ledger()
         self.connections: Dict[bytes, Connection] = {}  # by sock_id, packed
-        self._by_sock: Dict[bytes, Connection] = {}  # the same by all of sock, as it was last
+        self._by_sock: Dict[bytes, Connection] = {}  # also by the whole of sock, as seen last
         self.open_count = 0
         self.total_count = 0
         self.opened_count = 0
@@ -4518,14 +4517,14 @@ class Matcher:
         self._closed_before, self._closed_now = self._closed_now, []
 
     def _find(self, sock: bytes, time_ns: int) -> Optional[Connection]:
-        """A connection whose sock is another than when it was seen last, if it is the same."""
+        """The connection whose sock has changed since it was seen last, if it is that one."""
         connection = self.connections.get(sock[:SOCK_ID_BYTES])
         if connection is None:
             return None
         _, pid, peer, port = SOCK.unpack(sock)
         if SOCK.unpack(connection.sock)[2:] != (peer, port):
-            return None  # its memory was used again, and we missed when
-        if pid:  # another process has it, or the first
+            return None  # its memory was reused, and we did not see when
+        if pid:  # another process has it now, or the first one
             self._by_sock.pop(connection.sock, None)
             self._by_sock[sock] = connection
             connection.sock = sock
@@ -4554,7 +4553,7 @@ class Matcher:
         return connection
 
     def _remove(self, connection: Connection) -> None:
-        """Unless another one has its place by now."""
+        """Remove a connection, unless another one has taken its place."""
         sock = connection.sock
         for place, name in ((self.connections, sock[:SOCK_ID_BYTES]), (self._by_sock, sock)):
             if place.get(name) is connection:
@@ -4567,7 +4566,7 @@ class Matcher:
         self.open_count -= 1
         port = SOCK.unpack(connection.sock)[3]
         self._on_connection(time_ns, connection.number, port, CLOSE, None)
-        # Bytes that came before a reset may be read after it: keep its place a while.
+        # Bytes that came before a reset may be read after it: keep a tombstone for a while.
         self._ended.append(connection)
         if len(self._ended) > self.ENDED_MAX:
             oldest = self._ended.popleft()
@@ -4575,7 +4574,7 @@ class Matcher:
             self._remove(oldest)
 
     def _forget(self, connection: Connection) -> None:
-        """Count what a closed connection moved and no segment told of."""
+        """Count what a closed connection moved and no segment covered."""
         connection.close()  # for what came after its end
         if connection.final is None:
             return
@@ -4603,7 +4602,7 @@ class Matcher:
         """
         request, asked_ns, place, exact = pending
         asked_ns = asked_ns or time_ns
-        # Two threads of a server can get here in another order than that of their times.
+        # Two threads of a server can get here in a different order than that of their times.
         latency_ns = time_ns - asked_ns if time_ns > asked_ns and exact else 0
         form, keys, code, result = request.form, request.keys, 0, outcome
         for position, key in enumerate(keys or _NO_KEY):
@@ -4639,7 +4638,7 @@ class Matcher:
         self.operations += len(keys) or 1
 
     def hold(self, connection: Connection, held_bytes: int) -> bool:
-        """So much waits on the connection now. False if that is too much, with all others."""
+        """Note how many bytes wait on the connection. False if all together are too many."""
         if held_bytes <= self.HELD_SMALL:
             held_bytes = 0
         self.held_bytes += held_bytes - connection.held
@@ -4659,7 +4658,7 @@ _NO_KEY = (b"",)
 # ==== Profile =========================================================================
 #
 # A profile is a header and blocks, written one after the other and never changed, so it
-# can go to a pipe, and all up to the last whole block can be read whatever happened:
+# can go to a pipe, and everything up to the last complete block can be read, whatever happened:
 #
 #   magic (12 bytes), format version (u32)
 #   block: kind (u8), 3 zero bytes, payload length (u32), CRC-32 of kind and payload (u32),
@@ -4674,15 +4673,15 @@ _NO_KEY = (b"",)
 #      Files of earlier versions have no column `server`.
 #   O  operations: u32 rows, u32 keys, then COLUMNS, one row an operation, then KEY_COLUMNS,
 #      one row a key: `key` is a place in that table.
-#   L  JSON object: the ledger so far. The last one counts.
+#   L  JSON object: the ledger so far. Only the last one counts.
 #   E  JSON object: the end, with the duration. Without it the file was truncated.
 #
 # A column is u32 length and zlib data; in it the first bytes of all values come first,
 # then the second bytes, and so on, because equal planes compress well. Times are in
 # ticks of 100 ns since the start; `time` holds differences from the row before.
 #
-# There is no key and no value in it. A key's hash is BLAKE2b with a secret key that is
-# made up for each recording and kept nowhere (or is given with --salt).
+# It holds no key and no value. A key's hash is BLAKE2b with a secret that is drawn for each
+# recording and never stored (or is given with --salt-file).
 
 MAGIC = b"membench\r\n\x1a\n"
 FORMAT_VERSION = 1
@@ -4739,7 +4738,7 @@ def unpack_columns(
         at += _U32.size
         column = array(typecode)
         size = rows * column.itemsize
-        # Not trusting what it unpacks to: a few bytes can make gigabytes.
+        # The unpacked size is not trusted: a few bytes can make gigabytes.
         raw = zlib.decompressobj().decompress(payload[at : at + length], size + 1)
         at += length
         if len(raw) != size:
@@ -4773,7 +4772,7 @@ class ProfileWriter:
         self.path = output
         self.written_bytes = 0
         self.latency_p99_ns = 0  # of the operations written last
-        self._owner = owner  # (uid, gid) that the file is given to; None: whose process it is
+        self._owner = owner  # (uid, gid) that the file is given to; None: the process's own
         self._replaced: Optional[bytearray] = None  # see _create
         self._started = False
         self._rows: List[Any] = []  # one Operation after the other, not as tuples
@@ -4817,15 +4816,15 @@ class ProfileWriter:
             ) from None
 
     def _open_existing(self, output: str) -> int:
-        """Keep the old file until there are rows to put in its place.
+        """Open an existing file, but keep its contents until the first rows are written.
 
         By then this process may have no privilege to rename a file in that folder. So the file
-        is overwritten, and what comes before the first rows waits in _replaced.
+        is overwritten, and what precedes the first rows waits in _replaced.
         """
         fd = os.open(output, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-            os.close(fd)  # it could be a link that somebody made to a file that is not theirs
+            os.close(fd)  # somebody may have linked it to a file that is not theirs
             raise ProfileError(
                 f"{printable(output)} has other names (hard links)", "choose another path"
             )
@@ -4868,7 +4867,7 @@ class ProfileWriter:
     ) -> None:
         """A connection opened (OPEN), closed (CLOSE) or was found open (RECV).
 
-        server: whom it belongs to; it may come later, with SERVED.
+        server: its number, if known; it can also come later, with SERVED.
         """
         place = self._servers.get(server, 0) if server else 0
         if server and not place and len(self._servers) < SERVERS_MAX:
@@ -4899,7 +4898,7 @@ class ProfileWriter:
             self._replace()
 
     def _replace(self) -> None:
-        """Put what waits in _replaced in the place of the old file."""
+        """Overwrite the old file with what waits in _replaced."""
         if self._replaced is not None:
             new, self._replaced = self._replaced, None
             self.written_bytes = 0
@@ -4907,14 +4906,14 @@ class ProfileWriter:
             os.ftruncate(self._fd, self.written_bytes)
 
     def finish(self, ledger: Ledger, end: Dict[str, Any], keep_old: bool = False) -> None:
-        """Write the rest and the end; keep_old: but no end alone in the place of an old file."""
+        """Write the rest and the end; keep_old: unless an old file would be replaced by nothing."""
         self.flush(ledger)
         if self._replaced is not None and keep_old:
             return
         self._replace()
         self._write_json(b"L", ledger.report())
         self._write_json(b"E", end)
-        with contextlib.suppress(OSError):  # a pipe cannot be synchronised
+        with contextlib.suppress(OSError):  # a pipe cannot be synchronized
             os.fsync(self._fd)
 
     def _write_connections(self, rows: List[Tuple[int, int, int, int, int]]) -> None:
@@ -4960,7 +4959,7 @@ class ProfileWriter:
 
     def _number_form(self, form: bytes) -> int:
         # Numbers begin with 1, so that `or` finds the unknown ones.
-        if len(self._forms) >= 0xF000:  # somebody counts by ever different numbers
+        if len(self._forms) >= 0xF000:  # somebody counts in ever different steps
             words = [word if word.isalpha() else word[:1] for word in form.split(b" ")[1:]]
             words = [word if word.isalpha() else b"?" for word in words]
             form = b" ".join([form.split(b" ", 1)[0], *words])
@@ -4989,8 +4988,8 @@ class ProfileWriter:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            if self.path != "-":  # stdout may hold what others wrote
-                with contextlib.suppress(OSError):  # back to the last whole block
+            if self.path != "-":  # stdout may hold the output of others
+                with contextlib.suppress(OSError):  # back to the last complete block
                     os.ftruncate(self._fd, self.written_bytes)
             kept = "; what was written before can be read" if self._started else ""
             hint = "free some space, or record to another file system"
@@ -5031,7 +5030,7 @@ DAMAGED_HINT = "checksum valid, contents invalid; use another copy of the file"
 
 
 def is_number(value: Any) -> bool:
-    """A number that can be counted with: not NaN, not infinite, not true."""
+    """Is this a usable number: not NaN, not infinite, not true?"""
     return type(value) in (int, float) and abs(value) < 1e18
 
 
@@ -5145,7 +5144,7 @@ class ProfileReader:
         raise self._error("is cut before its first block", "nothing in it can be read")
 
     def _read_block(self) -> Optional[Tuple[bytes, memoryview]]:
-        """The next whole block, or None."""
+        """The next complete block, or None."""
         head = self._file.read(_BLOCK_HEADER.size)
         if len(head) < _BLOCK_HEADER.size:
             return None
@@ -5230,7 +5229,7 @@ class ProfileReader:
         if max(servers) >= len(self.servers):
             raise DamagedError("a connection has an unknown server")
         highest = max(numbers)
-        if highest > self.connections:  # they are counted through
+        if highest > self.connections:  # they are numbered without gaps
             raise DamagedError("a connection has an impossible number")
         self.server_of.extend(repeat(0, highest + 1 - len(self.server_of)))
         for number, server in zip(numbers, servers):
@@ -9079,7 +9078,7 @@ class Stop:
             signal.signal(number, handler)
 
     def _request(self, number: int, _frame: Any) -> None:
-        if self.requested:  # asked twice: do not wait for the reader of our pipe
+        if self.requested:  # asked twice: do not wait for the reader of the pipe
             raise KeyboardInterrupt
         self.requested, self.number = True, number
 
@@ -9096,7 +9095,7 @@ class Server(NamedTuple):
 
 
 def find_servers() -> List[Server]:
-    """The memcached processes of this machine whose sockets this process may list."""
+    """The memcached processes of this machine whose sockets this process can list."""
     servers = []
     for name in process_numbers():
         with contextlib.suppress(OSError):
@@ -9107,7 +9106,7 @@ def find_servers() -> List[Server]:
 
 
 def listening_places(pid: int) -> Server:
-    """Where a process listens. Raises OSError if its sockets may not be listed."""
+    """Where a process listens. Raises OSError if its sockets cannot be listed."""
     inodes = socket_inodes(pid)
     ports = {s.local_port for s in tcp_sockets(pid, TCP_LISTEN) if s.inode in inodes}
     paths = {path for inode, path in unix_sockets(pid) if path and inode in inodes}
@@ -9115,7 +9114,7 @@ def listening_places(pid: int) -> Server:
 
 
 def listened_ports() -> Set[int]:
-    """The ports that anything listens on, in each network namespace that may be read."""
+    """The ports that anything listens on, in every network namespace that can be read."""
     ports: Set[int] = set()
     seen = set()
     for pid in ["self", *process_numbers()]:
@@ -9139,7 +9138,7 @@ def is_unix_socket(path: str) -> bool:
 def bound_unix_path(path: str, servers: List[Server]) -> str:
     """The address that one of the servers has bound for this path, as the kernel knows it.
 
-    It is another one if the server gave a relative path, or lives in a container that sees
+    It differs from the path if the server gave a relative one, or runs in a container that has
     the socket elsewhere.
     """
     if path.startswith("@"):
@@ -9156,7 +9155,7 @@ def bound_unix_path(path: str, servers: List[Server]) -> str:
 
 
 class Watched(NamedTuple):
-    """What is recorded, and why that in words."""
+    """What is recorded, and in words why."""
 
     ports: List[int]
     unix_path: str  # "": TCP
@@ -9199,7 +9198,7 @@ def choose_watched(options: argparse.Namespace) -> Watched:
 def choose_ports(
     asked: Optional[List[int]], kind: str, side: str, pid: int, servers: List[Server]
 ) -> Tuple[List[int], str]:
-    """The ports to watch, and why those in words."""
+    """The ports to watch, and in words why these."""
     if asked:
         ports = sorted(set(asked))
         return ports, ports_text(ports)
@@ -9290,7 +9289,7 @@ def explain_silent_ports(watched: Watched, served: bool, paths: List[str]) -> st
 # Privileges are needed to create the file, to load and attach the kernel programs, and to
 # open a packet socket. Ring, counters, socket and file are open by then, and need none to be
 # used and closed. So all privileges are dropped, irrevocably, before anything that a client
-# sent is looked at.
+# sent is parsed.
 
 CAP_SETGID, CAP_SETUID = 6, 7
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
@@ -9355,7 +9354,7 @@ def drop_privileges(user: Optional[User]) -> None:
     try:
         prctl(PR_SET_NO_NEW_PRIVS, 1)  # no program that it could start gives privileges back
         if user:
-            with contextlib.suppress(OSError):  # at the end of the kernel's list, or no right to
+            with contextlib.suppress(OSError):  # behind the last capability, or not permitted
                 for capability in range(64):
                     prctl(PR_CAPBSET_DROP, capability)
             os.setgroups([])
@@ -9370,7 +9369,7 @@ def drop_privileges(user: Optional[User]) -> None:
 
 
 def lower_priority(niceness: int) -> None:
-    """Let the server have the CPU, and live, when there is not enough for both."""
+    """Give way to the server when CPU or memory is short."""
     if hasattr(os, "nice"):
         os.nice(niceness)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
@@ -9388,7 +9387,7 @@ def record(options: argparse.Namespace) -> int:
     """Record until the duration is over or somebody stops it; then summarize.
 
     Raises NothingRecorded, unless --allow-empty; with --strict, MembenchError if too much
-    was lost. The profile is whole in both cases.
+    was lost. The profile is complete in both cases.
     """
     user, watched = choose_user(options.user), choose_watched(options)
     secret = options.salt or read_salt(options.salt_file)
@@ -9470,11 +9469,11 @@ def live_segments(
 ) -> Iterator[List[Segment]]:
     """Batches of segments until the duration is over, a signal came, or the file ended.
 
-    How long to wait for the next batch is chosen so that about SEGMENTS_AT_ONCE come: to wake
-    up costs as much as some dozens of segments. But what waits longer is worked off at one
-    go, which can be in the way of the server.
+    The wait for the next batch is chosen so that about SEGMENTS_AT_ONCE come: waking up costs
+    as much as some dozens of segments, but larger batches keep the CPU from the server for
+    longer at a time.
     """
-    gc.freeze()  # nearly nothing that a recording makes is in a cycle: look seldom
+    gc.freeze()  # a recording makes hardly any reference cycles: look seldom
     gc.set_threshold(100_000)
     end_ns = math.inf if duration is None else started_ns + duration * NS_PER_SECOND
     wait_ms = POLL_MS
@@ -9565,7 +9564,7 @@ def open_ebpf(
         bound_path=bound_unix_path(path, watched.servers) if path else "",
     )
     for server in watched.servers:
-        for port in server.ports:  # learns their names while it may look
+        for port in server.ports:  # learns their names while it has the privileges
             source.server(port, server.pid, 0, b"")
     return source
 
@@ -9580,7 +9579,7 @@ def describe_recording(
     """The header of a profile."""
     import hashlib
 
-    elsewhere = options.source[0] == "file"  # nobody knows on which machine it was captured
+    elsewhere = options.source[0] == "file"  # it is not known on which machine it was captured
     return {
         "membench": VERSION,
         "source": source.name,
@@ -9598,7 +9597,7 @@ def describe_recording(
 
 
 class Status:
-    """What a recording tells: what is recorded, a live line, hints, and a summary."""
+    """The messages of a recording: what is recorded, a live line, hints, and a summary."""
 
     HINT_AFTER = 5.0  # seconds without traffic
 
@@ -9771,7 +9770,7 @@ def analyze_command(options: argparse.Namespace) -> int:
 
 
 def compare_command(options: argparse.Namespace) -> int:
-    """Print two profiles beside each other; 0 if they are the same, 1 if something changed."""
+    """Print two profiles side by side; 0 if they are the same, 1 if something changed."""
     try:
         for path in (options.first, options.second):
             require_file(path)
@@ -9792,7 +9791,7 @@ def compare_command(options: argparse.Namespace) -> int:
 def require_file(path: str) -> None:
     """Raise ProfileError if a profile cannot be read twice."""
     if not file_sizes([path]):
-        with ProfileReader(path):  # it tells better what is wrong, unless this is a pipe
+        with ProfileReader(path):  # its errors are more precise, but it cannot open a pipe
             raise ProfileError(
                 f"{printable(path)} is not a regular file, and is read twice", "save it to a file"
             )
@@ -9842,7 +9841,7 @@ def replay(options: argparse.Namespace) -> int:
 
 
 def merge_command(options: argparse.Namespace) -> int:
-    """Show the results of shards as one. 1 if a request failed, or a shard is missing."""
+    """Show the merged results of shards. 1 if a request failed, or a shard is missing."""
     results = [read_results(path) for path in options.profile]
     try:
         report, text = merge_results(results)
@@ -9861,7 +9860,7 @@ def merge_command(options: argparse.Namespace) -> int:
 
 
 class ResultFile:
-    """--stats-json: opened before anything is sent, in place only when it is whole."""
+    """--stats-json: opened before anything is sent, put in place when it is complete."""
 
     def __init__(self, path: Optional[str]) -> None:
         self._path = path
@@ -9941,7 +9940,7 @@ def agreed(options: argparse.Namespace, job: Job, target: Target) -> bool:
         f"replaying {printable(job.path)} over {job.found.connections:,} connections to "
         f"{printable(target.name)}; this writes, changes and deletes its items"
     )
-    if options.yes:  # nothing is asked of the target then: not one request but the recorded
+    if options.yes:  # then the target gets no request but the recorded ones
         if not options.quiet:
             say(what)
         return True
@@ -9958,7 +9957,7 @@ STATS_SECONDS = 2.0
 
 
 def describe_target(target: Target) -> str:
-    """What a target is found to be: what follows "it". Asks for its stats."""
+    """What was found at a target, as the end of a sentence. Asks for its stats."""
     line = b""
     try:
         with target.connect(STATS_SECONDS) as link:
@@ -9984,7 +9983,7 @@ SPARE_FILES = 32  # what a worker has open besides its connections
 
 
 def raise_file_limit(connections: int) -> None:
-    """Let a process have as many connections. Raises MembenchError if it may not."""
+    """Allow a process this many connections. Raises MembenchError if that is not possible."""
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -10114,7 +10113,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse shows the whole usage at each mistake, and control characters as they are."""
+    """An ArgumentParser whose errors are one line, without control characters."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=HelpFormatter, **options)
@@ -10207,7 +10206,7 @@ def add_record_arguments(commands: Any) -> None:
 
 
 def add_traffic_options(add: Callable[..., Any]) -> None:
-    """Those options of `record` that say what is recorded."""
+    """The options of `record` that say what to record."""
     add(
         "--port",
         type=number_within("port", 1, 65535),
@@ -10242,7 +10241,7 @@ def add_traffic_options(add: Callable[..., Any]) -> None:
 
 
 def add_output_options(add: Callable[..., Any]) -> None:
-    """Those options of `record` that say what becomes of it."""
+    """The options of `record` about its output."""
     add("-o", "--output", metavar="FILE", help="write OUTPUT to FILE, whatever its name is")
     add(
         "--force",
@@ -10264,7 +10263,7 @@ def add_output_options(add: Callable[..., Any]) -> None:
 
 
 def add_machine_options(add: Callable[..., Any]) -> None:
-    """Those options of `record` that say how it runs."""
+    """The options of `record` that say how to run."""
     add(
         "--hook",
         choices=("auto", *HOOKS),
@@ -10469,7 +10468,7 @@ def add_replay_arguments(commands: Any) -> None:
 
 
 def finish_replay_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """What the options must be together."""
+    """Check that the options fit together."""
     if options.merge:
         if options.target:
             parser.error("--merge sends nothing: omit --target")
@@ -10496,7 +10495,7 @@ def replay_speed(text: str) -> float:
 
 
 def loop_mode(text: str) -> int:
-    """An argparse type: how many passes; 0 without end."""
+    """An argparse type: how many passes; 0: endless."""
     if text in ("once", "infinite"):
         return 1 if text == "once" else 0
     kind, _, number = text.partition(":")
@@ -10535,10 +10534,10 @@ PROFILE_SUFFIX = ".profile"
 
 
 def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
-    """Tell SOURCE and OUTPUT apart; what the options must be together."""
+    """Tell SOURCE and OUTPUT apart, and check that the options fit together."""
     source, output = split_places(parser, options.places, options.output)
     options.output = output or time.strftime("membench-%Y%m%dT%H%M%SZ.profile", time.gmtime())
-    if source is None:  # who chooses among kernel hooks does not want packets
+    if source is None:  # to choose among kernel hooks is to want eBPF
         chosen = options.hook != "auto" or options.bpf_object or options.pid
         chosen = chosen or options.side == "client"
         options.source = ("ebpf" if chosen else "auto", "any")
@@ -10573,7 +10572,7 @@ def split_places(
 
 
 def is_output(place: str) -> bool:
-    """Can it be nothing but the file to write, if it stands alone?"""
+    """Is a lone argument certainly the file to write?"""
     return place == "-" or place.endswith(PROFILE_SUFFIX)
 
 
@@ -10581,7 +10580,7 @@ CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 
 
 def parse_source(text: str) -> Optional[Tuple[str, str]]:
-    """(ebpf, packet or file; interface, any, or path); None: it is no source."""
+    """(ebpf, packet or file; interface, any, or path); None: it is not a source."""
     kind, colon, interface = text.partition(":")
     if colon and kind in ("ebpf", "packet") and interface:
         return kind, interface
@@ -10592,7 +10591,7 @@ def parse_source(text: str) -> Optional[Tuple[str, str]]:
 
 
 def explain_source(text: str) -> str:
-    """Why it is no source, and what would be one."""
+    """Why it is not a source, and what would be one."""
     if text.isdigit():
         return f"unknown source {text!r}; a port is given as --port {text}"
     return (
