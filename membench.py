@@ -10076,7 +10076,7 @@ examples:
   membench.py analyze out.profile
   membench.py analyze --json out.profile | jq .hit_ratio
   membench.py compare before.profile after.profile
-  membench.py compare --tolerance 10% --json before.profile after.profile
+  membench.py compare --tolerance 10 before.profile after.profile
   membench.py replay out.profile --target localhost:11212
   sudo membench.py check                       what works on this machine
 """
@@ -10312,10 +10312,10 @@ COMPARE_NOTES = """\
 rule: a number has "changed" if the difference exceeds the tolerance (four times
 as much for latency) and 4 standard errors, which are estimated from the
 variation between 20 equal periods of each recording and shown as "noise". It is
-the "same" if the difference is within the tolerance, and a change of 4 tolerances
-would have exceeded the noise. Otherwise there is "not enough data", as there is
-with fewer than 100 operations (10 above a percentile), or with operations in
-fewer than half of the periods.
+the "same" if the difference is within the tolerance, and a change of 4
+tolerances would have exceeded the noise. Otherwise there is "not enough data",
+as there is with fewer than 100 operations (10 above a percentile), or with
+operations in fewer than half of the periods.
 
 exit status: 0 if nothing changed, 1 if something did, 2 for wrong usage, 3 if
 the two cannot be compared: one cannot be read, or has too little in it.
