@@ -26,7 +26,7 @@ How the data flows, which is also the order of this file:
     profile               the file format, its writer and its reader
     analysis              operations in, report out
     reports               what people read: a profile, two profiles compared
-    replay                what to send when, how it is written, and the engine that does
+    replay                what to send when, the engine that does, workers and results
     recording             record and check, and what runs on this machine
     command line          options, and main()
     generated             the compiled kernel programs (make rebuild-bpf)
@@ -64,6 +64,7 @@ import os
 import platform
 import re
 import select
+import selectors
 import signal
 import socket
 import stat
@@ -3688,10 +3689,10 @@ class BinaryResponseParser(BinaryReader[Response]):
     MAGIC, WAITS = BINARY_RESPONSE, True
 
     def _make(self, header: Tuple[Any, ...], data: bytes, key_end: int) -> Response:
-        _, opcode, key_size, extras_size, status, body_size, opaque, _ = header
+        _, opcode, key_size, extras_size, status, body_size, opaque, cas = header
         number = data[key_end - 8 : key_end] if BINARY_NAMES.get(opcode) in BINARY_COUNTS else b""
         key = data[key_end - key_size : key_end]
-        words = [bytes((opcode,)) + opaque, key, number]
+        words = [bytes((opcode,)) + opaque, key, number, b"%d" % cas]
         return _response_word(opcode, status), words, body_size - key_size - extras_size
 
 
@@ -3880,7 +3881,7 @@ class PendingRequests:
 
     def _find_binary(self, word: bytes, words: List[bytes]) -> Optional[int]:
         """As _find, in the binary protocol: replies repeat opcode and opaque, sometimes the key."""
-        opaque, key, _ = words
+        opaque, key, *_ = words
         for index, (request, *_) in enumerate(self.queue):
             if request.opaque == opaque and (not key or request.keys in ((), (key,))):
                 if not request.quiet or reply_outcome(request, word) != silent_outcome(request):
@@ -5968,7 +5969,7 @@ def latency_table(
     title: str, rows: Sequence[Tuple[str, Optional[Dict[str, float]]]], width: int = WIDTH
 ) -> List[str]:
     """A table of percentiles in microseconds. None: there are none in this row."""
-    names = next(filter(None, (found for _, found in rows)))
+    names = next(filter(None, (found for _, found in rows)), dict(PERCENTILES))
     column = min((width - 14) // len(names), 11)
     heading = "".join(f"{name.replace('999', '99.9'):>{column}}" for name in names)
     lines = [f"{title} (us)", f"{'':<14}{heading}"]
@@ -6531,19 +6532,16 @@ def render_comparison(result: Dict[str, Any], width: int = WIDTH) -> str:
     return fit(lines, width)
 
 
-# ==== Replay ==========================================================================
+# ==== Replay: what to send ============================================================
 #
-# The same requests, at the same moments, over as many connections, to another server.
+# The same requests with the same timing, over as many connections, to another server.
 #
-#   ProfileReader --rows--> timeline (in order of time) --rows--> Encoder --Batch-->
-#       Engine: one Link a connection --> counts, which add up over workers and shards
+#   ProfileReader --rows--> in_order (by time) --rows--> Encoder --Batch-->
+#       Engine: a ReplayConnection for each connection --> counts
 #
 # A batch is what one read of the recorded server held: it goes out in one write. Workers
 # and shards each read the whole profile and take the connections that are theirs, so no
 # request passes from one process to another.
-#
-# Everything is counted in numbers that can be added (`add_counts`). Percentiles are
-# computed last, from histograms of values rounded down to 3 digits.
 
 # ---- Keys and values ----
 
@@ -6553,6 +6551,13 @@ KEY_TEXT_MIN = 11  # from this size on a hash fits in as base64
 SHORT_KEY_MAX = 5  # up to this size keys are numbered; chance would make some equal
 SHORT_KEYS_MAX = 1_000_000  # numbered keys; bounds memory
 KEY_CACHE_MAX = 65536
+
+
+class Shard(NamedTuple):
+    """Which connections, or keys, are ours: those whose number % total is our number."""
+
+    number: int
+    total: int
 
 
 class KeyTexts:
@@ -6567,11 +6572,11 @@ class KeyTexts:
     def __init__(self) -> None:
         self._numbers: Dict[Tuple[int, int], int] = {}
         self._used = [0] * (SHORT_KEY_MAX + 1)
-        self._cache: Dict[int, bytes] = {}
+        self.text = functools.lru_cache(KEY_CACHE_MAX)(self._make_text)
         self.shared = 0  # short keys that may be equal to another
 
-    def meet(self, hashes: Iterable[int], sizes: Iterable[int]) -> None:
-        """Number the short keys of a block. Call for every block, in order."""
+    def number_short_keys(self, hashes: Iterable[int], sizes: Iterable[int]) -> None:
+        """Call for every block, in order."""
         numbers = self._numbers
         short = [pair for pair in zip(hashes, sizes) if 0 < pair[1] <= SHORT_KEY_MAX]
         for pair in short:
@@ -6584,21 +6589,7 @@ class KeyTexts:
             numbers[pair] = self._used[size]
             self._used[size] += 1
 
-    def texts(self, block: Operations, places: Iterable[int]) -> Dict[int, bytes]:
-        """The keys at these places of a block's key table."""
-        cache, hashes, sizes = self._cache, block.key_hash, block.key_size
-        if len(cache) > KEY_CACHE_MAX:
-            cache.clear()
-        found = {}
-        for place in places:
-            key_hash = hashes[place]
-            text = cache.get(key_hash)
-            if text is None:
-                text = cache[key_hash] = self.text(key_hash, sizes[place])
-            found[place] = text
-        return found
-
-    def text(self, key_hash: int, size: int) -> bytes:
+    def _make_text(self, key_hash: int, size: int) -> bytes:
         """The key for this hash."""
         if size >= KEY_TEXT_MIN:
             text = base64.b64encode(key_hash.to_bytes(8, "little"), b"-_")
@@ -6612,51 +6603,46 @@ class KeyTexts:
 
 
 SMALL_VALUE_MAX = 2048  # up to this size copying a value costs less than one more iovec
-NUMBER_DIGITS = 20  # a value up to this size may be one that is counted with
 VALUE_CHUNK_BYTES = 1 << 20
-Part = Any  # bytes, memoryview, or Late
+
+
+WRONG_UNIQUE = 2**64 - 1  # a CAS unique that no server has given out
+
+
+class DeferredCas(NamedTuple):
+    """A part of a batch with a CAS unique, known only when earlier requests are answered."""
+
+    before: bytes
+    after: bytes
+    key: bytes
+    binary: bool
+    wrong: bool  # another unique than the target's is wanted
+
+    def fill(self, uniques: Dict[bytes, int]) -> bytes:
+        """The bytes to send. uniques: what the target gave last, by key."""
+        unique = WRONG_UNIQUE if self.wrong else uniques.get(self.key, WRONG_UNIQUE)
+        number = struct.pack(">Q", unique) if self.binary else b"%d" % unique
+        return self.before + number + self.after
+
+
+Part = Any  # bytes, memoryview, or DeferredCas
 
 
 class Values:
-    """Values of any size, all slices of one buffer of digits: incr works on short ones."""
+    """Values of any size, all from one buffer: a 1 and zeros, so that incr works on short ones."""
 
     def __init__(self) -> None:
-        import hashlib
-
-        noise = hashlib.shake_128(b"membench").digest(VALUE_CHUNK_BYTES)
-        digits = noise.translate(bytes(0x30 + byte % 10 for byte in range(256)))
-        self._chunk = memoryview(digits + b"\r\n")
+        self._chunk = memoryview(b"1".ljust(VALUE_CHUNK_BYTES, b"0"))
 
     def parts(self, size: int, end: bytes) -> List[Part]:
         """What to send for a value of this size, with `end` behind it."""
-        if size <= NUMBER_DIGITS:
-            return [b"10000000000000000000"[:size] + end]
-        chunk = self._chunk
-        bytes_there = len(chunk) - 2
-        parts: List[Part] = [chunk[:bytes_there]] * (size // bytes_there)
-        rest = chunk[bytes_there - size % bytes_there : len(chunk) if end else bytes_there]
         if size <= SMALL_VALUE_MAX:
-            return [bytes(rest)]
-        return [*parts, rest]
+            return [bytes(self._chunk[:size]) + end]
+        chunks, rest = divmod(size, VALUE_CHUNK_BYTES)
+        return [*[self._chunk] * chunks, self._chunk[:rest], *[end] * bool(end)]
 
 
-# ---- Encoding: from a form to a request in its own dialect ----
-
-# What the reply to a request looks like.
-READ_NONE, READ_LINE, READ_VALUES, READ_META, READ_STREAM, READ_BINARY = range(6)
-
-_STORED_WORDS = (b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND")
-LINE_WORDS: Dict[bytes, Sequence[bytes]] = {
-    **{command: _STORED_WORDS for command in STORAGE},
-    b"delete": (b"DELETED", b"NOT_FOUND"),
-    b"touch": (b"TOUCHED", b"NOT_FOUND"),
-    b"incr": (b"NOT_FOUND",),
-    b"decr": (b"NOT_FOUND",),
-    b"version": (b"VERSION",),
-    b"stats": (b"END", b"RESET", b"OK"),
-}
-ADMIN_WORDS = (b"OK", b"END", b"RESET", b"BUSY", b"BADCLASS", b"NOTSTARTED", b"NOSPARE", b"SAME")
-ERROR_WORDS = {b"ERROR": ERROR, b"CLIENT_ERROR": CLIENT_ERROR, b"SERVER_ERROR": SERVER_ERROR}
+# ---- Request templates: from a form to requests in its own dialect ----
 
 # These change the server itself, or stream without an end: not without --include.
 GUARDED = frozenset(
@@ -6667,282 +6653,161 @@ GUARDED = frozenset(
 )
 HARMLESS_STATS = frozenset(("stats", "stats items", "stats slabs", "stats settings", "stats conns"))
 
-WRONG_UNIQUE = 2**64 - 1  # a CAS unique that no server has given out
+# (keys, value size, exptime, opaque) -> all up to the value
+Write = Callable[[Sequence[bytes], int, int, int], bytes]
 
 
-class Late(NamedTuple):
-    """A part that depends on an earlier answer: a CAS unique, put between two parts."""
+class RequestTemplate:
+    """How requests of one form are written and answered, and what is counted for them.
 
-    before: bytes
-    after: bytes
-    key: bytes
-    binary: bool
-    wrong: bool = False  # another unique than the target's is wanted
-
-
-Build = Callable[[List[bytes], int, int, int], Part]  # (keys, value size, exptime, opaque)
-
-
-class Form:
-    """How requests of one form are made, and how they are answered."""
+    sample: one as the protocol's parser reads it, which tells how they are answered.
+    split: parts what was written at the place of the CAS unique, if there is one.
+    """
 
     __slots__ = (
-        "name",
-        "kind",
-        "build",
-        "end",
-        "quiet",
-        "words",
-        "silent",
-        "tag",
-        "key",
-        "plain",
-        "stats",
+        *("command", "sample", "write", "split", "closes", "answered", "value_end"),
+        *("gives_unique", "stats"),
     )
 
-    def __init__(self, name: str, kind: int, build: Build) -> None:
-        self.name = name  # the command; what is counted is counted for it
-        self.kind = kind
-        self.build = build
-        self.end: Optional[bytes] = None  # what follows a value; None: there is no value
-        self.quiet = False  # its usual reply is left out
-        self.words: Dict[bytes, int] = {}  # first word of a reply -> outcome
-        self.silent = NONE  # the outcome that no reply means
-        self.tag = b""  # b"O": the reply repeats the opaque; b"k": the key
-        self.key = False  # does reading the reply need the key, for its CAS unique?
-        self.plain = False  # do its VALUE lines end with the length?
+    def __init__(
+        self,
+        sample: Request,
+        write: Write,
+        split: Optional[Callable[[bytes], Tuple[bytes, bytes]]],
+    ) -> None:
+        command, *flags = sample.form.split(b" ")
+        binary = sample.reply == REPLY_BINARY
+        self.command = command.decode()
+        self.sample = sample
+        self.write = write
+        self.split = split
+        self.closes = command in (b"quit", b"quitq", b"shutdown")  # the connection
+        self.answered = sample.reply != REPLY_NONE and command not in (b"quitq", b"shutdown")
+        # What follows a value; None: there is no value.
+        self.value_end = None if sample.value_size == NO_SIZE else b"" if binary else b"\r\n"
+        # VALUE lines are known by themselves.
+        self.gives_unique = command in BINARY_GETS if binary else b"c" in flags
         self.stats = CommandStats()
 
-
-def make_form(text: str, included: Iterable[str] = ()) -> Optional[Form]:
-    """The form, or None if such requests are not replayed."""
-    words = text.encode("ascii", "replace").split(b" ")
-    command = words[0]
-    if len(words) > 1 and words[1] == b"binary":
-        return _binary_form(command, words[2:], included)
-    noreply = words[-1] == b"noreply"
-    arguments = [b"1" if word == b"?" else word for word in words[1 : -1 if noreply else None]]
-    tail = b" noreply\r\n" if noreply else b"\r\n"
-    kind = READ_NONE if noreply else READ_LINE
-    if command in STORAGE:
-        form = Form(text, kind, _build_storage(command, arguments, tail))
-        form.end = b"\r\n"
-    elif command in (b"get", b"gets", b"gat", b"gats"):
-        form = Form(text, READ_VALUES, _build_retrieval(command))
-        form.plain = command in (b"get", b"gat")
-    elif command in (b"delete", b"touch", b"incr", b"decr"):
-        form = Form(text, kind, _build_key_command(command, arguments, tail))
-    elif command in META_OUTCOMES:
-        form = _meta_form(command, words[1:])
-    elif command in ADMIN:
-        admin = _admin_form(command, words, included)
-        if admin is None:
-            return None
-        form = admin
-    else:
-        return None
-    form.name = command.decode()
-    if form.kind in (READ_LINE, READ_STREAM):
-        form.words = {
-            word: REPLY_OUTCOMES[command][word] for word in LINE_WORDS.get(command, ADMIN_WORDS)
-        }
-    return form
-
-
-def _build_retrieval(command: bytes) -> Build:
-    if command[:3] == b"get":
-        start = command + b" "
-        return lambda keys, size, exptime, opaque: start + b" ".join(keys) + b"\r\n"
-    return lambda keys, size, exptime, opaque: (
-        b" ".join([command, b"%d" % exptime, *keys]) + b"\r\n"
-    )
-
-
-def _build_storage(command: bytes, arguments: List[bytes], tail: bytes) -> Build:
-    flags = arguments[0] if arguments else b"0"
-    if command == b"cas":
-        return lambda keys, size, exptime, opaque: Late(
-            b"cas %b %b %d %d " % (keys[0], flags, exptime, size), tail, keys[0], False
+    def request(self, keys: Tuple[bytes, ...], opaque: int) -> Request:
+        """A request of this form, to be matched with its reply."""
+        sample, mark = self.sample, self.sample.opaque
+        if mark:  # behind the opcode, or an O
+            binary = sample.reply == REPLY_BINARY
+            mark = mark[:1] + (_opaque_bytes(opaque) if binary else b"%d" % opaque)
+        return Request(
+            *(sample.form, sample.reply, sample.outcomes, keys, sample.value_size, sample.exptime),
+            quiet=sample.quiet,
+            opaque=mark,
         )
-    return lambda keys, size, exptime, opaque: (
-        b"%b %b %b %d %d%b" % (command, keys[0], flags, exptime, size, tail)
-    )
 
 
-def _build_key_command(command: bytes, arguments: List[bytes], tail: bytes) -> Build:
-    if command == b"touch":
-        return lambda keys, size, exptime, opaque: b"touch %b %d%b" % (keys[0], exptime, tail)
-    after = b"".join(b" " + word for word in arguments) + tail
-    start = command + b" "
-    return lambda keys, size, exptime, opaque: start + keys[0] + after
-
-
-def _admin_form(command: bytes, words: List[bytes], included: Iterable[str]) -> Optional[Form]:
-    """Commands without a key; those that change the server only if asked for by name."""
-    text = b" ".join(words).decode()
+def make_template(form: str, included: Iterable[str] = ()) -> Optional[RequestTemplate]:
+    """The template, or None if such requests are not replayed."""
+    command, *words = form.encode("ascii", "replace").split(b" ")
     name = command.decode()
-    guarded = name in GUARDED and text not in HARMLESS_STATS
-    if command == b"watch" or b"?" in words or (guarded and name not in included):
+    if words[:1] == [b"binary"]:
+        if name in ("flush", "flushq") and "flush_all" not in included:
+            return None
+        return binary_template(command, words[1:])
+    if command in ADMIN:
+        guarded = name in GUARDED and form not in HARMLESS_STATS
+        if command == b"watch" or b"?" in words or (guarded and name not in included):
+            return None
+    return text_template(command, words)
+
+
+_PATTERN_FIELDS = (b"keys", b"size", b"exptime", b"opaque", b"cas")
+_PATTERN_FIELD = re.compile(rb"%\(([a-z]+)\)")
+
+
+def text_template(command: bytes, words: List[bytes]) -> Optional[RequestTemplate]:
+    """A command line is a pattern: only keys and numbers differ from request to request."""
+    words = [b"1" if word == b"?" else word.replace(b"%", b"%%") for word in words]
+    noreply = [word for word in words[-1:] if word == b"noreply"]
+    if command in (b"get", b"gets"):
+        words = [b"%(keys)b"]
+    elif command in (b"gat", b"gats"):
+        words = [b"%(exptime)d", b"%(keys)b"]
+    elif command in STORAGE:
+        flags = words[0] if len(words) > len(noreply) else b"0"
+        unique = [b"%(cas)b"] if command == b"cas" else []
+        words = [b"%(keys)b", flags, b"%(exptime)d", b"%(size)d", *unique, *noreply]
+    elif command == b"touch":
+        words = [b"%(keys)b", b"%(exptime)d", *noreply]
+    elif command in (b"delete", b"incr", b"decr"):
+        words = [b"%(keys)b", *words]
+    elif command in META_OUTCOMES and command != b"mn":
+        made = {b"T": b"T%(exptime)d", b"O": b"O%(opaque)d", b"C": b"C%(cas)b", b"E": b"E1"}
+        size = [b"%(size)d"] if command == b"ms" else []
+        words = [b"%(keys)b", *size, *(made.get(flag, flag) for flag in words)]
+    elif command != b"mn" and command not in ADMIN:
         return None
-    kind = READ_STREAM if ADMIN[command][0] == REPLY_STREAM else READ_LINE
-    if words[-1] == b"noreply" or command in (b"quit", b"shutdown"):
-        kind = READ_NONE
-    line = b" ".join(words) + b"\r\n"
-    return Form(text, kind, lambda keys, size, exptime, opaque: line)
+    pattern = b" ".join([command, *words]) + b"\r\n"
+    has_cas = b"%(cas)b" in pattern
+    in_base64 = command in META_OUTCOMES and b"b" in words
+    # By position, which is faster than by name.
+    fields = [_PATTERN_FIELDS.index(name) for name in _PATTERN_FIELD.findall(pattern)]
+    pick = operator.itemgetter(*fields) if fields else lambda values: ()
+    pattern = _PATTERN_FIELD.sub(b"%", pattern)
 
+    def write(keys: Sequence[bytes], size: int, exptime: int, opaque: int) -> bytes:
+        text = base64.b64encode(keys[0]) if in_base64 else b" ".join(keys)
+        return pattern % pick((text, size, exptime, opaque, b"\0"))
 
-def _meta_form(command: bytes, flags: List[bytes]) -> Form:
-    """A meta command: its flags in their order, with new opaques, keys and CAS uniques."""
-    encoded = b"b" in flags
-    pattern = []  # what b"%b" and b"%d" stand for is put in for each request
-    for flag in flags:
-        pattern.append(
-            {b"T": b"T%(exptime)d", b"O": b"O%(opaque)d", b"C": b"C%(cas)b", b"E": b"E1"}.get(
-                flag, flag.replace(b"%", b"%%")
-            )
-        )
-    tail = b"".join(b" " + word for word in pattern)
-
-    def build(keys: List[bytes], size: int, exptime: int, opaque: int) -> Part:
-        if not keys:
-            return command + b"\r\n"
-        key = base64.b64encode(keys[0]) if encoded else keys[0]
-        line = command + b" " + key + (b" %d" % size if command == b"ms" else b"")
-        if not flags:
-            return line + b"\r\n"
-        numbers: Dict[bytes, Any] = {b"exptime": exptime, b"opaque": opaque, b"cas": b"\0"}
-        line += tail % numbers + b"\r\n"
-        if b"C" not in flags:
-            return line
+    def split(line: bytes) -> Tuple[bytes, bytes]:
         before, _, after = line.partition(b"\0")
-        return Late(before, after, keys[0], False)
+        return before, after
 
-    form = Form("", READ_META, build)
-    form.end = b"\r\n" if command == b"ms" else None
-    form.words = META_OUTCOMES[command]
-    form.quiet = b"q" in flags and b"?" not in flags
-    form.silent = next(iter(form.words.values()))
-    form.tag = b"O" if b"O" in flags else b"k" if b"k" in flags else b""
-    form.key = form.tag == b"k" or b"c" in flags
-    return form
+    sample, _ = parse_request(write((b"key",), 0, 0, 1).replace(b"\0", b"1"))
+    return RequestTemplate(sample, write, split if has_cas else None)
 
 
-# name -> opcode, and whether its usual reply is left out
-BINARY_OPCODES: Dict[bytes, Tuple[int, bool]] = {
-    b"get": (0x00, False),
-    b"set": (0x01, False),
-    b"add": (0x02, False),
-    b"replace": (0x03, False),
-    b"delete": (0x04, False),
-    b"incr": (0x05, False),
-    b"decr": (0x06, False),
-    b"quit": (0x07, False),
-    b"flush": (0x08, False),
-    b"getq": (0x09, True),
-    b"noop": (0x0A, False),
-    b"version": (0x0B, False),
-    b"getk": (0x0C, False),
-    b"getkq": (0x0D, True),
-    b"append": (0x0E, False),
-    b"prepend": (0x0F, False),
-    b"stat": (0x10, False),
-    b"setq": (0x11, True),
-    b"addq": (0x12, True),
-    b"replaceq": (0x13, True),
-    b"deleteq": (0x14, True),
-    b"incrq": (0x15, True),
-    b"decrq": (0x16, True),
-    b"quitq": (0x17, True),
-    b"flushq": (0x18, True),
-    b"appendq": (0x19, True),
-    b"prependq": (0x1A, True),
-    b"touch": (0x1C, False),
-    b"gat": (0x1D, False),
-    b"gatq": (0x1E, True),
-    b"gatk": (0x23, False),
-    b"gatkq": (0x24, True),
-}
-_REPLAY_HEADER = struct.Struct(">BBHBBHIIQ")
+BINARY_OPCODES = {name: opcode for opcode, name in BINARY_NAMES.items()}
 _BINARY_EXTRAS: Dict[bytes, struct.Struct] = {
-    **dict.fromkeys((b"set", b"add", b"replace"), struct.Struct(">II")),
-    **dict.fromkeys((b"incr", b"decr"), struct.Struct(">QQI")),
+    **dict.fromkeys((b"set", b"add", b"replace"), struct.Struct(">II")),  # flags, exptime
+    **dict.fromkeys((b"incr", b"decr"), struct.Struct(">QQI")),  # delta, initial value, exptime
     **dict.fromkeys((b"touch", b"gat", b"gatk"), struct.Struct(">I")),
 }
-BINARY_STORAGE = (b"set", b"add", b"replace", b"append", b"prepend")
-# status of a reply -> outcome, where success and "not found" depend on the command
-BINARY_STATUS = {
-    2: EXISTS,
-    3: SERVER_ERROR,
-    4: CLIENT_ERROR,
-    5: NOT_STORED,
-    6: CLIENT_ERROR,
-    0x81: ERROR,
-    0x82: SERVER_ERROR,
-}
+_CAS_AT = slice(16, 24)  # in the header
 
 
-def _binary_success(base: bytes) -> int:
-    if base in (b"get", b"getk", b"gat", b"gatk"):
-        return HIT
-    if base in BINARY_STORAGE:
-        return STORED
-    return {b"delete": DELETED, b"touch": TOUCHED}.get(base, OK)
+def _opaque_bytes(opaque: int) -> bytes:
+    return (opaque & 0xFFFFFFFF).to_bytes(4, "big")
 
 
-def _binary_form(name: bytes, words: List[bytes], included: Iterable[str]) -> Optional[Form]:
-    """A request of the binary protocol. words: flags or delta and initial value; b"cas"."""
-    if name not in BINARY_OPCODES:
+def binary_template(name: bytes, words: List[bytes]) -> Optional[RequestTemplate]:
+    """A request of the binary protocol. words: flags, or delta and initial value; b"cas"."""
+    if name not in BINARY_OPCODES or name.startswith((b"sasl", b"verbosity")):
         return None
-    opcode, quiet = BINARY_OPCODES[name]
-    base = name[:-1] if quiet else name
-    if base == b"flush" and "flush_all" not in included:
-        return None
-    with_cas = b"cas" in words
+    opcode = BINARY_OPCODES[name]
+    extras = _BINARY_EXTRAS.get(name[:-1] if name.endswith(b"q") else name)
     numbers = [int(word) if word.isdigit() else 1 for word in words if word != b"cas"]
-    extras = _BINARY_EXTRAS.get(base)
-    numbers = [*numbers, 0, 0][: {b"incr": 2, b"decr": 2}.get(base, 1)]
-    if extras is not None and extras.size == 4:
-        numbers = []
-    stores = base in BINARY_STORAGE
+    if extras is not None:
+        numbers = [*numbers, 0, 0][: len(extras.unpack(bytes(extras.size))) - 1]
 
-    def build(keys: List[bytes], size: int, exptime: int, opaque: int) -> Part:
+    def write(keys: Sequence[bytes], size: int, exptime: int, opaque: int) -> bytes:
         key = keys[0] if keys else b""
         more = extras.pack(*numbers, exptime & 0xFFFFFFFF) if extras is not None else b""
-        body = len(more) + len(key) + (size if stores else 0)
-        head = _REPLAY_HEADER.pack(
-            0x80, opcode, len(key), len(more), 0, 0, body, opaque & 0xFFFFFFFF, 0
-        )
-        if with_cas:
-            return Late(head[:16], more + key, key, True)
-        return head + more + key
+        body = len(more) + len(key) + size
+        head = (BINARY_REQUEST, opcode, len(key), len(more), 0, body, _opaque_bytes(opaque), 0)
+        return _BINARY_HEADER.pack(*head) + more + key
 
-    form = Form(name.decode(), READ_NONE if name == b"quitq" else READ_BINARY, build)
-    form.end = b"" if stores else None
-    form.quiet = quiet
-    success = _binary_success(base)
-    missing = MISS if success == HIT else NOT_FOUND
-    form.words = {b"": success, b"\1": missing}
-    form.silent = MISS if success == HIT else success
-    form.key = success == HIT
-    return form
+    def split(message: bytes) -> Tuple[bytes, bytes]:
+        return message[: _CAS_AT.start], message[_CAS_AT.stop :]
 
-
-# ---- What is counted ----
+    before, after = split(write((b"key",), 0, 0, 1))
+    unique = struct.pack(">Q", b"cas" in words)
+    (sample,) = BinaryRequestParser().feed(before + unique + after)
+    return RequestTemplate(sample, write, split if b"cas" in words else None)
 
 
 class CommandStats:
     """What is counted for one form of requests; those of a command are added up."""
 
     __slots__ = (
-        "requests",
-        "operations",
-        "outcomes",
-        "recorded_outcomes",
-        "latencies",
-        "recorded_latencies",
-        "latency",
-        "recorded_latency",
-        "errors",
+        *("requests", "operations", "outcomes", "recorded_outcomes", "errors"),
+        *("latencies", "recorded_latencies", "latency", "recorded_latency"),
     )
 
     def __init__(self) -> None:
@@ -6950,24 +6815,18 @@ class CommandStats:
         self.operations = 0
         self.outcomes = [0] * len(OUTCOMES)
         self.recorded_outcomes = [0] * len(OUTCOMES)  # of the requests that were sent
+        self.errors: Counter[str] = Counter()
         self.latencies: List[int] = []  # ns, not yet in the histogram
         self.recorded_latencies: List[int] = []  # ticks
         self.latency: Counter[int] = Counter()  # ticks -> how often
         self.recorded_latency: Counter[int] = Counter()
-        self.errors: Dict[str, int] = {}
-
-    def fold(self) -> Counter[int]:
-        """Put what is new into the histograms; returns what is new of the latencies."""
-        new = to_histogram(self.latencies)
-        self.latencies.clear()
-        self.latency.update(new)
-        self.recorded_latency.update(round_to_3_digits(Counter(self.recorded_latencies)))
-        self.recorded_latencies.clear()
-        return new
 
     def counts(self) -> Dict[str, Any]:
         """As numbers that can be added up; histograms are {ticks: how often}."""
-        self.fold()
+        self.latency.update(to_histogram(self.latencies))
+        self.latencies.clear()
+        self.recorded_latency.update(round_to_3_digits(Counter(self.recorded_latencies)))
+        self.recorded_latencies.clear()
         return {
             "requests": self.requests,
             "operations": self.operations,
@@ -6989,6 +6848,26 @@ def name_outcomes(outcomes: Sequence[int]) -> Dict[str, int]:
     return {OUTCOMES[outcome]: count for outcome, count in enumerate(outcomes) if count}
 
 
+def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
+    """Add nested counts, however deep. Keys that are numbers may be text, as in JSON."""
+    for name, value in more.items():
+        name = str(name)
+        if isinstance(value, dict):
+            add_counts(total.setdefault(name, {}), value)
+        else:
+            total[name] = total.get(name, 0) + value
+
+
+def counts_since(now: Dict[str, Any], before: Dict[str, Any]) -> Dict[str, Any]:
+    """What nested counts have grown by."""
+    return {
+        name: counts_since(value, before.get(name, {}))
+        if isinstance(value, dict)
+        else value - before.get(name, 0)
+        for name, value in now.items()
+    }
+
+
 # ---- Scheduling: what to send when ----
 
 # (tick, connection, place in the file, form, batch, key_position, key, value size, exptime,
@@ -7004,18 +6883,6 @@ PIECE_ROWS = 1024  # rows that are unpacked at a time
 STEP_ROWS = 128  # rows that are encoded at a time, so that no request waits for that
 
 
-class Shard(NamedTuple):
-    """Which connections, or keys, are ours: number % total is ours."""
-
-    number: int
-    total: int
-
-    def take(self, numbers: Iterable[int]) -> frozenset[int]:
-        """Those of these that are ours."""
-        mine, total = self
-        return frozenset(number for number in numbers if number % total == mine)
-
-
 def read_rows(reader: ProfileReader, shard: Shard, keys: KeyTexts) -> Iterator[List[Row]]:
     """The rows of our connections, some at a time, in the order of the file.
 
@@ -7026,7 +6893,7 @@ def read_rows(reader: ProfileReader, shard: Shard, keys: KeyTexts) -> Iterator[L
     place = 0
     for block in reader.blocks():
         yield take_connections(events, shard)
-        keys.meet(block.key_hash, block.key_size)
+        keys.number_short_keys(block.key_hash, block.key_size)
         for first in range(0, len(block.time), PIECE_ROWS):
             piece = slice(first, first + PIECE_ROWS)
             yield list(take_rows(block, piece, place + first, shard, keys))
@@ -7041,9 +6908,10 @@ def take_rows(
 ) -> Iterator[Row]:
     """Our rows in a piece of a block. place: of the first one in the file."""
     connections, places = block.connection[piece], block.key[piece]
-    ours = shard.take(set(connections))
+    ours = {number for number in set(connections) if number % shard.total == shard.number}
     picked = bytes(map(ours.__contains__, connections))
-    texts = keys.texts(block, set(compress(places, picked)))
+    hashes, sizes = block.key_hash, block.key_size
+    texts = {place: keys.text(hashes[place], sizes[place]) for place in compress(places, picked)}
     rows = zip(
         block.time[piece],
         connections,
@@ -7075,7 +6943,7 @@ def in_order(blocks: Iterable[List[Row]]) -> Iterator[List[Row]]:
     """Sort by time, in bounded memory: each list ends before the next one begins.
 
     A profile holds rows in the order of their answers. One that was answered later than
-    the window is long comes too late; it goes out with the next rows, out of its time.
+    the window is long comes too late; it goes out with the next rows, later than recorded.
     """
     window: List[Row] = []
     for rows in blocks:
@@ -7110,23 +6978,17 @@ def close_late(window: List[Row], ready: int) -> List[Row]:
     return rows
 
 
-# A request that is sent, and what is to come back: (form, keys, recorded outcomes, one a
-# key, recorded latency in ticks, opaque, key or b""). Plain, because there is one a request.
-Expect = Tuple[Form, int, Tuple[int, ...], int, int, bytes]
+# A request from its encoding until it is answered: (as the parsers read it, its template, the
+# recorded outcomes, one a key, the recorded latency in ticks, times of its batch). The times are
+# when it was due, at `max` when it was sent; and when it was sent, in ns.
+SentRequest = Tuple[Request, RequestTemplate, Tuple[int, ...], int, List[int]]
 
 
 class Batch:
-    """Requests that go out in one write."""
+    """Requests that go out in one write, or what happens to a connection."""
 
     __slots__ = (
-        "tick",
-        "number",
-        "kind",
-        "parts",
-        "expects",
-        "late",
-        "waits",
-        "due_ns",
+        *("tick", "number", "kind", "parts", "requests", "deferred", "waits", "times"),
         "queued_at_ns",
     )
 
@@ -7135,10 +6997,10 @@ class Batch:
         self.number = number  # of the connection
         self.kind = kind  # SEND; OPEN, RECV, CLOSE: what happens to the connection
         self.parts: List[Part] = []
-        self.expects: List[Expect] = []
-        self.late = False  # has it a part that is Late?
-        self.waits = False  # did its client have all answers when it sent this?
-        self.due_ns = 0
+        self.requests: List[SentRequest] = []
+        self.deferred = False  # is one of the parts a DeferredCas?
+        self.waits = False  # had its client all answers when it sent this?
+        self.times = [0, 0]  # see SentRequest
         self.queued_at_ns = -1  # Engine.idle_ns when it began to wait for its connection
 
 
@@ -7167,1090 +7029,147 @@ class Pace:
 class Encoder:
     """Rows in, batches out."""
 
-    def __init__(self, included: Iterable[str]) -> None:
-        self.forms: Dict[str, Optional[Form]] = {}
+    def __init__(self, included: Iterable[str], pace: Pace) -> None:
+        self.templates: Dict[str, Optional[RequestTemplate]] = {}
         self.skipped: Counter[str] = Counter()  # command -> requests not to be replayed
         self._included = frozenset(included)
+        self._pace = pace
         self._values = Values()
         self._opaque = 0
         self._answered: Dict[int, int] = {}  # connection -> tick of its last answer
 
-    def form(self, text: str) -> Optional[Form]:
-        """The form of this text, made once."""
-        if text not in self.forms:
-            self.forms[text] = make_form(text, self._included)
-        return self.forms[text]
+    def template(self, form: str) -> Optional[RequestTemplate]:
+        """The template of this form, made once."""
+        if form not in self.templates:
+            self.templates[form] = make_template(form, self._included)
+        return self.templates[form]
 
-    def batches(self, rows: List[Row], forms: List[str], pace: Pace, offset: int) -> List[Batch]:
+    def batches(self, rows: List[Row], forms: List[str], offset: int) -> List[Batch]:
         """Encode rows that are in order. offset: ticks to add to their times."""
         done: List[Batch] = []
-        last: Dict[int, Batch] = {}  # connection -> its last batch in here
-        known: Dict[int, Optional[Form]] = {}
-        answered = self._answered
-        batch_tick = batch_number = -1
+        begun: Dict[int, Batch] = {}  # connection -> its latest batch in here
         index, end = 0, len(rows)
         while index < end:
-            tick, number, place, form_number, position, _, key, size, exptime, outcome, latency = (
-                rows[index]
-            )
+            row = rows[index]
+            tick, number, place, form, position = row[:5]
             index += 1
-            if place < 0 or place == LAST:
-                done.append(Batch(tick + offset, number, form_number))
-                batch_tick = -1
-                last.pop(number, None)
-                answered.pop(number, None)
+            if not FIRST < place < LAST:
+                done.append(Batch(tick + offset, number, form))
+                begun.pop(number, None)
+                self._answered.pop(number, None)
                 continue
-            keys = [key] if key else []
-            outcomes: Tuple[int, ...] = (outcome,)
+            more = index
             while index < end and rows[index][5] and rows[index][1] == number:
-                keys.append(rows[index][6])  # the other keys of this request
-                outcomes += (rows[index][9],)
-                index += 1
-            if form_number not in known:
-                known[form_number] = self.form(forms[form_number])
-            form = known[form_number]
-            if form is None:
-                self.skipped[forms[form_number].split(" ", 1)[0]] += 1
+                index += 1  # the other keys of this request
+            template = self.template(forms[form])
+            if template is None:
+                self.skipped[forms[form].split(" ", 1)[0]] += 1
                 continue
-            if batch_tick != tick or batch_number != number:
-                before = last.get(number)
-                if position and before and len(before.expects) == position:
-                    batch = before  # it had begun in that read, and its value ended in this
-                else:
-                    batch = last[number] = Batch(tick + offset, number, SEND)
-                    batch.waits = answered.get(number, tick + 1) <= tick
-                    done.append(batch)
-                batch_tick, batch_number = tick, number
-            if latency:
-                answered[number] = tick + latency
-            if exptime > RELATIVE_EXPTIME_MAX:
-                exptime = pace.shift(exptime, tick, tick + offset)
-            self._opaque += 1
-            batch.expects.append(
-                (form, len(keys), outcomes, latency, self._opaque, key if form.key else b"")
-            )
-            if form.end is None:
-                size = 0
-            head = form.build(keys, 0 if size == NO_SIZE else size, exptime, self._opaque)
-            if form.end is None and not batch.parts and type(head) is bytes:
-                batch.parts.append(head)
-            else:
-                self._add(batch, form, head, size)
+            batch = begun.get(number)
+            # It may have begun in an earlier read, and its value ended in this one.
+            if batch is None or (
+                batch.tick != tick + offset and not 0 < position == len(batch.requests)
+            ):
+                batch = begun[number] = Batch(tick + offset, number, SEND)
+                batch.waits = self._answered.get(number, tick + 1) <= tick
+                done.append(batch)
+            if row[10]:
+                self._answered[number] = tick + row[10]
+            self._add(batch, template, row, rows[more:index] if index > more else ())
         return done
 
-    def _add(self, batch: Batch, form: Form, head: Part, size: int) -> None:
-        """Put a request's bytes into a batch: what comes before its value, and that."""
+    def _add(
+        self, batch: Batch, template: RequestTemplate, row: Row, others: Sequence[Row]
+    ) -> None:
+        """Put a request into a batch. others: the rows of its other keys."""
+        tick, _, _, _, _, _, key, size, exptime, outcome, latency = row
+        keys: Tuple[bytes, ...] = (key,) if key else ()
+        outcomes: Tuple[int, ...] = (outcome,)
+        if others:
+            keys = (key, *(other[6] for other in others))
+            outcomes = (outcome, *(other[9] for other in others))
+        if exptime > RELATIVE_EXPTIME_MAX:
+            exptime = self._pace.shift(exptime, tick, batch.tick)
+        if template.value_end is None or size == NO_SIZE:
+            size = 0
+        self._opaque += 1
+        request = template.request(keys, self._opaque)
+        batch.requests.append((request, template, outcomes, latency, batch.times))
+        head: Part = template.write(keys, size, exptime, self._opaque)
         parts = batch.parts
-        if type(head) is Late:
-            batch.late = True
-            if batch.expects[-1][2][0] == EXISTS:  # somebody else had changed the value
-                head = head._replace(wrong=True)
-            parts.append(head)
-        elif parts and type(parts[-1]) is bytes and len(parts[-1]) < SMALL_VALUE_MAX:
-            parts[-1] += head
+        if template.split:
+            before, after = template.split(head)
+            wrong = outcome == EXISTS  # somebody else had changed the value
+            binary = request.reply == REPLY_BINARY
+            parts.append(DeferredCas(before, after, key, binary, wrong))
+            batch.deferred = True
         else:
-            parts.append(head)
-        if form.end is not None:
-            value = self._values.parts(0 if size == NO_SIZE else size, form.end)
-            if len(value) == 1 and type(parts[-1]) is bytes and type(value[0]) is bytes:
-                parts[-1] += value[0]
-            else:
-                parts += value
+            append_bytes(parts, head)
+        if template.value_end is not None:
+            for part in self._values.parts(size, template.value_end):
+                append_bytes(parts, part)
 
 
-class Loops(NamedTuple):
-    """How often the profile is replayed: `times` 0 is without end."""
-
-    times: int
-    duration: float  # seconds of one pass in the recording
+def append_bytes(parts: List[Part], part: Part) -> None:
+    """Append a part, or put it behind the last one if both are short."""
+    if parts and type(part) is type(parts[-1]) is bytes and len(parts[-1]) < SMALL_VALUE_MAX:
+        parts[-1] += part
+    else:
+        parts.append(part)
 
 
 class Timetable:
-    """All batches in the order of time, pass after pass.
+    """All batches in the order of time, pass after pass; without end if `passes` is 0.
 
     A pass begins when the recording's time is over, at `max` right after the one before.
     """
 
     def __init__(
-        self, path: str, shard: Shard, encoder: Encoder, keys: KeyTexts, pace: Pace, loops: Loops
+        self,
+        path: str,
+        shard: Shard,
+        encoder: Encoder,
+        *,
+        passes: int,
+        pass_seconds: float,
     ) -> None:
-        self.out_of_time = 0  # batches that came too late to be put in order
+        self.keys = KeyTexts()
+        self.out_of_time = 0  # requests that came too late to be put in order
         self._path = path
         self._shard = shard
         self._encoder = encoder
-        self._keys = keys
-        self._pace = pace
-        self._loops = loops
+        self._passes = passes
+        self._pass_ticks = int(pass_seconds * TICKS_PER_SECOND)
 
     def batches(self) -> Iterator[List[Batch]]:
         """Some batches at a time, or none: then work was done that takes its time."""
-        passes = 0
-        while not self._loops.times or passes < self._loops.times:
-            offset = int(passes * self._loops.duration * TICKS_PER_SECOND)
+        passes, found = 0, True
+        while found and (not self._passes or passes < self._passes):
             found = False
-            for batches in self._one_pass(offset):
+            for batches in self._one_pass(passes * self._pass_ticks):
                 found = found or bool(batches)
                 yield batches
             passes += 1
-            if not found:
-                return
 
     def _one_pass(self, offset: int) -> Iterator[List[Batch]]:
         """One pass. offset: ticks to add to its times."""
         latest = 0
         with ProfileReader(self._path) as reader:
-            for rows in in_order(read_rows(reader, self._shard, self._keys)):
+            for rows in in_order(read_rows(reader, self._shard, self.keys)):
                 yield []
                 at = 0
                 while at < len(rows):
                     end = min(at + STEP_ROWS, len(rows))
                     while end < len(rows) and rows[end][:2] == rows[end - 1][:2]:
                         end += 1
-                    batches = self._encoder.batches(rows[at:end], reader.forms, self._pace, offset)
+                    batches = self._encoder.batches(rows[at:end], reader.forms, offset)
                     for batch in batches:
                         if batch.tick < latest:
-                            self.out_of_time += len(batch.expects)
+                            self.out_of_time += len(batch.requests)
                             batch.tick = latest
                         latest = batch.tick
                     yield batches
                     at = end
-
-
-# ---- The engine: one process, its connections, their replies ----
-
-READ_BYTES = 1 << 15
-IOVECS_MAX = 512
-RETRY_NS = NS_PER_SECOND // 10  # between two attempts to connect
-SWEEP_NS = NS_PER_SECOND // 5
-SILENCE_NS = NS_PER_SECOND // 4  # after this time a quiet request stayed silent
-AHEAD_BATCHES = 4_000  # encoded before they are due
-STEP_NS = 200_000  # a step of the schedule takes about that long
-STOP_SLACK_NS = NS_PER_SECOND // 4  # what was due so shortly before the end is not missed
-TURN_BATCHES = 32  # in a row before replies are looked at again
-UNIQUES_MAX = 1 << 17  # CAS uniques remembered
-TOO_MANY = b"ERROR Too many open connections"
-
-TIMEOUT, CONNECTION, PROTOCOL = "timeout", "connection", "protocol"
-
-
-class ReplyError(Exception):
-    """The target sent what answers nothing that it was asked."""
-
-
-class ConnectionRefused(Exception):
-    """The target said that it has too many connections."""
-
-
-# A request that was sent: what is expected; when it should have gone, at `max` when it
-# did; when it did.
-Waiting = Tuple[Expect, int, int]
-
-
-class Link:
-    """One connection to the target: what waits to be sent, what waits for an answer."""
-
-    __slots__ = (
-        "number",
-        "socket",
-        "send",
-        "connected",
-        "queue",
-        "unsent",
-        "pending",
-        "waiting",
-        "last_ns",
-        "retry_ns",
-        "closing",
-        "quitting",
-        "rest",
-        "skip",
-        "hits",
-        "held",
-        "doubtful",
-        "uniques",
-    )
-
-    def __init__(self, number: int, uniques: Dict[bytes, int]) -> None:
-        self.number = number
-        self.socket: Optional[socket.socket] = None
-        self.send: Callable[[Part], int]  # of the socket
-        self.connected = False
-        self.queue: Deque[Batch] = deque()
-        self.unsent: List[Part] = []  # the rest of a write that the socket did not take
-        self.pending: Deque[Waiting] = deque()
-        self.waiting = 0  # of these, those that will surely be answered
-        self.last_ns = 0  # the last write
-        self.retry_ns = 0  # no attempt to connect before
-        self.closing = False
-        self.quitting = False  # `quit` was sent: the target will close
-        self.uniques = uniques
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what was half read."""
-        self.rest = b""
-        self.skip = 0  # bytes of a value still to come
-        self.hits = 0  # of the retrieval that is being read
-        self.doubtful: Optional[Tuple[Form, int]] = None  # see _correct
-        self.held: Optional[Tuple[int, int]] = None  # (place in pending, outcome) after that
-        self.unsent = []
-
-    # -- replies --
-
-    def read(self, data: bytes, now_ns: int) -> None:
-        """Take in what the target sent. Raises ReplyError, ConnectionRefused."""
-        if self.rest:
-            data = self.rest + data
-            self.rest = b""
-        at, end = 0, len(data)
-        if self.skip:
-            at = min(self.skip, end)
-            self.skip -= at
-            if self.skip:
-                return
-            if self.held:
-                self._finish(*self.held, now_ns)
-        pending = self.pending
-        while at < end:
-            if not pending:
-                if data.startswith(TOO_MANY, at):
-                    raise ConnectionRefused
-                raise ReplyError
-            expect, due_ns, _ = pending[0]
-            form = expect[0]
-            kind = form.kind
-            if kind == READ_VALUES:
-                # Nearly every reply is a value that is all there, or none. At 3 us a
-                # request all in all, the calls below would cost another one.
-                if form.plain and not self.hits:
-                    hits, past = 0, at
-                    if data.startswith(b"VALUE ", at):
-                        hits, past = 1, end_of_value(data, at)
-                    if data.startswith(b"END\r\n", past):
-                        at = past + 5
-                        pending.popleft()
-                        self.waiting -= 1
-                        stats = form.stats
-                        stats.latencies.append(now_ns - due_ns)
-                        stats.outcomes[HIT] += hits
-                        stats.outcomes[MISS] += expect[1] - hits
-                        continue
-                at = self._read_values(data, at, now_ns)
-            elif kind == READ_BINARY:
-                at = self._read_binary(data, at, now_ns)
-            else:
-                at = self._read_line(data, at, kind, now_ns)
-            if at < 0:
-                return
-
-    def _keep(self, data: bytes, at: int) -> int:
-        """An incomplete line or header: wait for the rest."""
-        self.rest = data[at:]
-        if len(self.rest) > 65536:
-            raise ReplyError
-        return -1
-
-    def _skip_value(self, end: int, there: int) -> int:
-        """A value ends at `end`; wait for what is not there yet."""
-        self.skip = max(end - there, 0)
-        return end
-
-    def _read_values(self, data: bytes, at: int, now_ns: int) -> int:
-        """VALUE lines, each with its value, up to END. Returns where to go on, or -1."""
-        expect, due_ns, _ = self.pending[0]
-        form, keys = expect[:2]
-        hits = self.hits
-        there = len(data)
-        while at < there:
-            stop = data.find(b"\r\n", at)
-            if stop < 0:
-                self.hits = hits
-                return self._keep(data, at)
-            if data.startswith(b"VALUE ", at):
-                words = data[at:stop].split(b" ")
-                at = stop + 4 + value_length(words, 3)
-                hits += 1
-                if len(words) > 4:
-                    self._remember(words[1], words[4])
-                continue
-            if data[at:stop] != b"END":
-                self.hits = 0
-                return self._read_error(data[at:stop], 0, stop + 2, now_ns)
-            if hits > keys:
-                raise ReplyError
-            self.hits = 0
-            self.pending.popleft()
-            self.waiting -= 1
-            stats = form.stats
-            stats.latencies.append(now_ns - due_ns)
-            stats.outcomes[HIT] += hits
-            stats.outcomes[MISS] += keys - hits
-            return stop + 2
-        self.hits = hits
-        self.skip = at - there
-        return at
-
-    def _read_line(self, data: bytes, at: int, kind: int, now_ns: int) -> int:
-        """A reply of one line, or one line of a stream. Returns where to go on, or -1."""
-        stop = data.find(b"\n", at)
-        if stop < 0:
-            return self._keep(data, at)
-        line = data[at:stop].rstrip(b"\r")
-        form = self.pending[0][0][0]
-        start, at = at, stop + 1
-        if kind == READ_META:
-            return self._read_meta(line, start, at, len(data), now_ns)
-        word = line.split(b" ", 1)[0]
-        outcome = form.words.get(word)
-        if outcome is not None:
-            self._finish(0, outcome, now_ns)
-        elif form.name in ("incr", "decr") and word.isdigit():
-            self._finish(0, OK, now_ns)
-        elif kind != READ_STREAM or word in ERROR_WORDS:
-            return self._read_error(line, 0, at, now_ns)
-        return at
-
-    def _read_meta(self, line: bytes, start: int, at: int, there: int, now_ns: int) -> int:
-        """The line at `start`, which ends before `at`, while a meta request waits."""
-        words = line.split(b" ")
-        word = words[0]
-        if word in ERROR_WORDS:
-            return self._read_error(line, self._find_refused(), at, now_ns)
-        try:
-            place = self._find_answered(word, words)
-        except ReplyError:
-            self._correct(now_ns)
-            return start
-        form, _, _, _, _, key = self.pending[place][0]
-        if form.kind != READ_META:
-            for _ in range(place):
-                self.pass_silent()
-            return start  # to be read as an answer to that one
-        if form.key:
-            for flag in words[1:]:
-                if flag[:1] == b"c" and flag[1:].isdigit():
-                    self._remember(key, flag[1:])
-        outcome = form.words[word]
-        if word != b"VA":
-            self._finish(place, outcome, now_ns)
-            return at
-        end = at + value_length(words, 1) + 2
-        if end > there:
-            self.held = (place, outcome)
-        else:
-            self._finish(place, outcome, now_ns)
-        return self._skip_value(end, there)
-
-    def _find_answered(self, word: bytes, words: List[bytes]) -> int:
-        """The place in pending that a line answers. Quiet requests may be passed over."""
-        for place, (expect, _, _) in enumerate(self.pending):
-            form, _, outcomes, _, opaque, key = expect
-            if form.kind != READ_META and place:
-                return place
-            if word not in form.words:
-                if form.quiet:
-                    continue
-                break
-            if not form.quiet:
-                return place
-            if form.tag == b"O":
-                if b"O%d" % opaque in words:
-                    return place
-            elif form.tag == b"k":
-                if any(flag[:1] == b"k" and flag[1:] == key for flag in words[1:]):
-                    return place
-            elif form.words[word] != form.silent and (
-                outcomes[0] != form.silent or not self._next_takes(place, word)
-            ):
-                return place
-        raise ReplyError
-
-    def _correct(self, now_ns: int) -> None:
-        """This line answers a request behind one that must be answered, and was not.
-
-        So the last reply that was given to a quiet request by its key alone was for that
-        one. Raises ReplyError if there was none.
-        """
-        place = 0
-        while self.pending[place][0][0].quiet and place + 1 < len(self.pending):
-            place += 1
-        form = self.pending[place][0][0]
-        if self.doubtful is None or self.doubtful[1] not in form.words.values():
-            raise ReplyError
-        (quiet, outcome), self.doubtful = self.doubtful, None
-        quiet.stats.outcomes[outcome] -= 1
-        quiet.stats.outcomes[quiet.silent] += 1
-        self._finish(place, outcome, now_ns)
-
-    def _next_takes(self, place: int, word: bytes) -> bool:
-        """Could a later request be what this reply answers?"""
-        for later in range(place + 1, len(self.pending)):
-            form = self.pending[later][0][0]
-            if not form.quiet:
-                return word in form.words
-        return False
-
-    def _find_refused(self) -> int:
-        """Errors name no request: the first that was refused in the recording, if any is."""
-        for place, (expect, _, _) in enumerate(self.pending):
-            if expect[2][0] in ERRORS or not expect[0].quiet:
-                return place
-        return 0
-
-    def _read_error(self, line: bytes, place: int, at: int, now_ns: int) -> int:
-        if line.startswith(TOO_MANY):
-            raise ConnectionRefused
-        outcome = ERROR_WORDS.get(line.split(b" ", 1)[0])
-        if outcome is None:
-            raise ReplyError
-        self._finish(place, outcome, now_ns)
-        return at
-
-    def _read_binary(self, data: bytes, at: int, now_ns: int) -> int:
-        """A reply of the binary protocol. Returns where to go on, or -1."""
-        if len(data) - at < _REPLAY_HEADER.size:
-            return self._keep(data, at)
-        magic, _opcode, key_size, _, _, status, body, opaque, unique = _REPLAY_HEADER.unpack_from(
-            data, at
-        )
-        if magic != 0x81:
-            raise ReplyError
-        place = 0
-        while self.pending[place][0][4] & 0xFFFFFFFF != opaque:
-            if not self.pending[place][0][0].quiet or place + 1 == len(self.pending):
-                raise ReplyError
-            place += 1
-        form, _, _, _, _, key = self.pending[place][0]
-        end = at + _REPLAY_HEADER.size + body
-        if form.name == "stat" and status == 0 and key_size:
-            return self._skip_value(end, len(data))  # one of its lines
-        if status == 0:
-            outcome = form.words[b""]
-            if form.key:
-                self._remember(key, unique)
-        else:
-            outcome = form.words[b"\1"] if status == 1 else BINARY_STATUS.get(status, ERROR)
-        if end > len(data):
-            self.held = (place, outcome)
-        else:
-            self._finish(place, outcome, now_ns)
-        return self._skip_value(end, len(data))
-
-    def _finish(self, place: int, outcome: int, now_ns: int) -> None:
-        """The request at this place is answered; those before it stayed silent."""
-        self.held = None
-        for _ in range(place):
-            self.pass_silent()
-        (form, keys, *_), due_ns, _ = self.pending.popleft()
-        stats = form.stats
-        stats.latencies.append(now_ns - due_ns)
-        stats.outcomes[outcome] += keys or 1
-        if not form.quiet:
-            self.waiting -= 1
-        elif form.kind == READ_META and form.tag != b"O":
-            self.doubtful = (form, outcome)
-
-    def pass_silent(self) -> None:
-        """The first request stayed silent, which for a quiet one is an answer too."""
-        form = self.pending[0][0][0]
-        if not form.quiet:
-            raise ReplyError
-        self.pending.popleft()
-        form.stats.outcomes[form.silent] += 1
-
-    def _remember(self, key: bytes, unique: Any) -> None:
-        uniques = self.uniques
-        with contextlib.suppress(ValueError):
-            uniques[key] = int(unique)
-        if len(uniques) > UNIQUES_MAX:
-            del uniques[next(iter(uniques))]
-
-
-def end_of_value(data: bytes, at: int) -> int:
-    """Where the value that begins at data[at] with a VALUE line ends; the end if unclear."""
-    stop = data.find(b"\r\n", at)
-    digits = data[data.rfind(b" ", at, stop) + 1 : stop]
-    return stop + 4 + int(digits) if digits.isdigit() and len(digits) < 11 else len(data)
-
-
-def value_length(words: List[bytes], index: int) -> int:
-    """The length on a VALUE or VA line. Raises ReplyError."""
-    try:
-        length = int(words[index])
-    except (ValueError, IndexError):
-        raise ReplyError from None
-    if not 0 <= length <= VALUE_MAX:
-        raise ReplyError
-    return length
-
-
-class Target(NamedTuple):
-    """Where to replay to."""
-
-    family: int
-    address: Any
-    name: str
-
-    def open(self) -> socket.socket:
-        """A socket that is connecting. Raises OSError, MembenchError at the file limit."""
-        try:
-            link = socket.socket(self.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise file_limit_error() from None
-            raise
-        try:
-            if self.family != socket.AF_UNIX:
-                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link.connect(self.address)
-        except OSError as error:
-            if error.errno != errno.EINPROGRESS:
-                link.close()
-                raise
-        return link
-
-    def connect(self, timeout: float) -> socket.socket:
-        """A connected socket that blocks, for so many seconds at the most. Raises OSError."""
-        link = socket.socket(self.family, socket.SOCK_STREAM)
-        try:
-            link.settimeout(timeout)
-            link.connect(self.address)
-        except OSError:
-            link.close()
-            raise
-        return link
-
-
-def file_limit_error() -> MembenchError:
-    """What to say when there are no more file descriptors."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else 0
-    return MembenchError(
-        f"too many connections: the limit is {limit:,} open files per process (RLIMIT_NOFILE)",
-        "raise the limit (ulimit -n), use more --workers, or split the replay with --shard",
-    )
-
-
-class Engine:
-    """Sends batches when they are due, reads replies, counts. One process, one epoll.
-
-    Open loop: no connection waits for another, and one waits for its own answers only
-    where its client had waited; latency counts from the moment that was due in any case.
-    Or, at pace.speed 0, a closed loop on each connection: a batch goes when all before it
-    is answered.
-    """
-
-    def __init__(
-        self, target: Target, feed: Iterator[List[Batch]], pace: Pace, timeout: float
-    ) -> None:
-        self.target = target
-        self.pace = pace
-        self.timeout_ns = int(timeout * NS_PER_SECOND)
-        self.links: Dict[int, Link] = {}  # connection number -> link
-        self.sent_batches = 0
-        self._sent: List[Expect] = []  # and not yet counted
-        self.bytes_sent = 0
-        self.bytes_received = 0
-        self.connects = 0
-        self.failures: Counter[str] = Counter()  # of connections, by kind
-        self.unknown_uniques = 0
-        self.not_sent = 0  # requests that were due when it ended
-        self.lateness: List[int] = []  # ns, of writes, since the last report
-        self.idle_ns = 0  # time with nothing to do
-        self.waited_ns = 0  # of all lateness, what passed so: only the target was waited for
-        self.first_ns = self.last_ns = 0  # the first write; the last write or answer
-        self.first_tick = self.last_tick = 0  # of the first and the last batch that was sent
-        self.stopped = False
-        self.cut_short = False  # stopped before all was sent
-        self.fatal: Optional[MembenchError] = None
-        self._closed_loop = not pace.speed
-        self._feed = feed
-        self._exhausted = False
-        self._ready: Deque[Batch] = deque()  # in order of time
-        self._queued = 0  # batches in the queues of links
-        self._epoll = select.epoll()
-        self._by_fd: Dict[int, Link] = {}
-        self._retrying: Dict[int, Link] = {}  # links with a queue and no connection
-        self._runnable: Deque[Link] = deque()  # links that have had their turn
-        self._uniques: Dict[bytes, int] = {}
-        self._sweep_ns = 0
-
-    # -- the loop --
-
-    def prime(self) -> None:
-        """Encode what comes first, and connect what was connected when recording began."""
-        while not self._exhausted and len(self._ready) < AHEAD_BATCHES:
-            self._step()
-        deadline = time.monotonic_ns() + NS_PER_SECOND
-        for batch in self._ready:
-            if batch.kind == RECV:
-                self._connect(self._link(batch.number), time.monotonic_ns())
-        while (
-            not self.fatal
-            and time.monotonic_ns() < deadline
-            and any(link.socket and not link.connected for link in self.links.values())
-        ):
-            self._poll(0.01)
-
-    def run(self, on_tick: Callable[[], bool]) -> None:
-        """Until all is sent and answered. on_tick is called often; False: stop."""
-        self._sweep_ns = time.monotonic_ns() + SWEEP_NS
-        while on_tick():
-            if self._closed_loop:
-                wait_ns = self._start_all()
-            else:
-                wait_ns = self._start_due()
-            if wait_ns is None:
-                break
-            self._poll(0 if self._runnable else wait_ns / NS_PER_SECOND)
-            now_ns = time.monotonic_ns()
-            if now_ns >= self._sweep_ns:
-                self._sweep(now_ns)
-            self._run_on()
-            if self.fatal:
-                return
-        else:
-            self.stop()
-
-    def stop(self) -> None:
-        """Send nothing more."""
-        self.stopped = True
-        self.cut_short = not self._exhausted or bool(self._ready) or self._queued > 0
-
-    def finish(self, seconds: float, on_tick: Callable[[], bool]) -> None:
-        """Until all is sent and answered, or so long nothing came; then close all.
-
-        Once stopped, nothing more is sent, and answers have a second at most.
-        """
-        last_ns = time.monotonic_ns()
-        received = -1
-        if self.stopped:
-            seconds = min(seconds, 1.0)
-        self._drop_queues(last_ns if self.stopped or self.fatal else 0)
-        while not self.fatal and any(
-            link.pending or link.unsent or link.queue for link in self.links.values()
-        ):
-            self._poll(0.02)
-            now_ns = time.monotonic_ns()
-            if now_ns >= self._sweep_ns:
-                self._sweep(now_ns)
-            self._run_on()
-            if not self.stopped and not on_tick():
-                self.stop()
-                self._drop_queues(now_ns)
-                last_ns, seconds = now_ns, min(seconds, 1.0)
-            if self.bytes_received != received and not self.stopped:
-                received, last_ns = self.bytes_received, now_ns
-            elif now_ns - last_ns > seconds * NS_PER_SECOND:
-                break
-        self._drop_queues(time.monotonic_ns())
-        for link in list(self.links.values()):
-            if link.waiting:
-                self._fail(link, TIMEOUT, time.monotonic_ns())
-            self._close(link)
-
-    def _drop_queues(self, now_ns: int) -> None:
-        """Nothing more will be sent; count what should have been by now. now_ns 0: go on."""
-        if not now_ns:
-            return
-        now_ns -= STOP_SLACK_NS
-        batches = list(self._ready)
-        for link in self.links.values():
-            batches += link.queue
-            self._queued -= len(link.queue)
-            link.queue.clear()
-        self._ready.clear()
-        if not self.fatal:
-            start_ns = self.pace.start_ns or now_ns  # 0: it has not begun
-            passed = (now_ns - start_ns) * self.pace.speed // TICK_NS
-            batches = [batch for batch in batches if self.pace.speed and batch.tick < passed]
-        self.not_sent += sum(len(batch.expects) for batch in batches)
-
-    def _run_on(self) -> None:
-        """Give those another turn that had more to send than one."""
-        for _ in range(len(self._runnable)):
-            self._send_queue(self._runnable.popleft(), time.monotonic_ns())
-
-    def _start_due(self) -> Optional[int]:
-        """Open loop: start what is due. Nanoseconds to the next, or None at the end."""
-        ready, ns_per_tick, start_ns = self._ready, TICK_NS / self.pace.speed, self.pace.start_ns
-        for _ in range(TURN_BATCHES):
-            if not ready:
-                break
-            batch = ready[0]
-            now_ns = time.monotonic_ns()
-            batch.due_ns = start_ns + int(batch.tick * ns_per_tick)
-            if batch.due_ns > now_ns:
-                break
-            ready.popleft()
-            self._start(batch, now_ns)
-        else:
-            return 0
-        if not ready and self._exhausted:
-            return None
-        wait_ns = ready[0].due_ns - now_ns if ready else 0
-        # Looking ahead costs time; it is taken where nothing is due, and in time: what is
-        # ready must last while a whole block is unpacked.
-        enough = 2 * AHEAD_BATCHES if wait_ns > STEP_NS else AHEAD_BATCHES
-        if not self._exhausted and (not ready or (wait_ns > 0 and len(ready) < enough)):
-            self._step()
-            return 0
-        return min(max(wait_ns, 0), SWEEP_NS)
-
-    def _start_all(self) -> Optional[int]:
-        """Closed loop: give every connection what comes next. See _start_due."""
-        now_ns = time.monotonic_ns()
-        enough = max(AHEAD_BATCHES, 4 * len(self.links))
-        while self._queued < enough and not (self._exhausted and not self._ready):
-            if not self._ready:
-                self._step()
-            while self._ready:
-                self._start(self._ready.popleft(), now_ns)
-        if self._exhausted and not self._ready and not self._queued and self._is_quiet():
-            return None
-        return 0 if self._runnable else SWEEP_NS
-
-    def _is_quiet(self) -> bool:
-        return not any(link.queue or link.waiting or link.unsent for link in self.links.values())
-
-    def _step(self) -> None:
-        """A little of the schedule."""
-        try:
-            self._ready.extend(next(self._feed))
-        except StopIteration:
-            self._exhausted = True
-
-    def _poll(self, seconds: float) -> None:
-        """Wait for sockets, to the microsecond, and serve them."""
-        if seconds > 0:
-            # epoll's own timeout is in whole milliseconds.
-            began_ns = time.monotonic_ns()
-            select.select((self._epoll,), (), (), seconds)
-            self.idle_ns += time.monotonic_ns() - began_ns
-        for fd, events in self._epoll.poll(0, 1024):
-            link = self._by_fd.get(fd)
-            if link is None:
-                continue
-            try:
-                if events & select.EPOLLOUT:
-                    self._on_writable(link)
-                if events & ~select.EPOLLOUT and link.socket:
-                    self._on_readable(link)
-            except ReplyError:
-                self._fail(link, PROTOCOL, time.monotonic_ns())
-            except ConnectionRefused:
-                self._fail(link, CONNECTION, time.monotonic_ns(), refused=True)
-            except OSError:
-                self._fail(link, CONNECTION, time.monotonic_ns())
-
-    # -- connections --
-
-    def _link(self, number: int) -> Link:
-        link = self.links.get(number)
-        if link is None:
-            link = self.links[number] = Link(number, self._uniques)
-        return link
-
-    def _connect(self, link: Link, now_ns: int) -> None:
-        """Begin to connect."""
-        try:
-            link.socket = self.target.open()
-        except BlockingIOError:  # a Unix socket's backlog is full
-            link.retry_ns = now_ns + RETRY_NS
-            self._retrying[link.number] = link
-            return
-        except OSError:
-            self._fail(link, CONNECTION, now_ns)
-            return
-        except MembenchError as error:
-            self.fatal = error
-            self._fail(link, CONNECTION, now_ns)
-            return
-        self._retrying.pop(link.number, None)
-        link.send = link.socket.send
-        self._by_fd[link.socket.fileno()] = link
-        self._epoll.register(link.socket, select.EPOLLIN | select.EPOLLOUT)
-        link.last_ns = now_ns
-
-    def _on_writable(self, link: Link) -> None:
-        assert link.socket
-        if not link.connected:
-            number = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if number:
-                raise OSError(number, os.strerror(number))
-            link.connected = True
-            self.connects += 1
-        if link.unsent:
-            parts, link.unsent = link.unsent, []
-            self._write(link, parts)
-        if not link.unsent:
-            self._epoll.modify(link.socket, select.EPOLLIN)
-            self._send_queue(link, time.monotonic_ns())
-
-    def _on_readable(self, link: Link) -> None:
-        assert link.socket
-        try:
-            data = link.socket.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            if link.quitting or not (link.pending or link.queue):
-                self._disconnect(link)  # an idle connection may be closed
-                return
-            raise ConnectionResetError
-        self.bytes_received += len(data)
-        now_ns = self.last_ns = time.monotonic_ns()
-        link.read(data, now_ns)
-        if not link.waiting:
-            if link.queue:
-                self._send_queue(link, now_ns)
-            elif link.closing and not (link.pending or link.unsent):
-                self._close(link)
-
-    def _disconnect(self, link: Link) -> None:
-        if link.socket:
-            self._by_fd.pop(link.socket.fileno(), None)
-            link.socket.close()
-        link.socket = None
-        link.connected = link.quitting = False
-        link.reset()
-
-    def _close(self, link: Link) -> None:
-        self._disconnect(link)
-        self._queued -= len(link.queue)
-        self._retrying.pop(link.number, None)
-        if self.links.get(link.number) is link:
-            del self.links[link.number]
-
-    def _fail(self, link: Link, kind: str, now_ns: int, refused: bool = False) -> None:
-        """A connection broke, or could not be made: what was sent on it is counted as `kind`."""
-        self.failures[kind] += 1
-        early = now_ns < (self.pace.start_ns or now_ns) + NS_PER_SECOND
-        if not self.connects and early and not refused:
-            self.fatal = self.fatal or MembenchError(
-                f"cannot connect to {printable(self.target.name)}",
-                "start the target first, and check its address",
-            )
-        reached = link.connected and not refused
-        self._disconnect(link)
-        for expect, _, _ in link.pending:
-            if not expect[0].quiet:
-                self._count_error(expect, kind)
-        link.pending.clear()
-        link.waiting = 0
-        link.retry_ns = now_ns if reached else now_ns + RETRY_NS
-        if kind == TIMEOUT and not self._closed_loop:
-            overdue = [batch for batch in link.queue if batch.due_ns < now_ns - self.timeout_ns]
-            self._drop(link, kind, len(overdue))
-        if not reached:
-            # At max the rest waits for another attempt; else its time is now.
-            self._drop(link, kind, 1 if self._closed_loop else len(link.queue))
-        if link.queue:
-            self._retrying[link.number] = link
-        elif link.closing:
-            self._close(link)
-
-    def _drop(self, link: Link, kind: str, batches: int) -> None:
-        """The first batches that wait here are not sent: there is no connection."""
-        for _ in range(min(batches, len(link.queue))):
-            self._queued -= 1
-            for expect in link.queue.popleft().expects:
-                self._count_error(expect, kind)
-
-    def _count_error(self, expect: Expect, kind: str) -> None:
-        errors = expect[0].stats.errors
-        errors[kind] = errors.get(kind, 0) + 1
-
-    def _sweep(self, now_ns: int) -> None:
-        """Time-outs, silence, attempts to connect."""
-        self._sweep_ns = now_ns + SWEEP_NS
-        oldest_ns = now_ns - self.timeout_ns
-        for link in list(self.links.values()):
-            if link.waiting:
-                if link.pending[0][2] < oldest_ns:
-                    self._fail(link, TIMEOUT, now_ns)
-            elif link.pending and link.last_ns < now_ns - SILENCE_NS:
-                while link.pending:
-                    link.pass_silent()
-            if link.socket and not link.connected and link.last_ns < oldest_ns:
-                self._fail(link, TIMEOUT, now_ns)
-            if link.closing and not (link.pending or link.queue or link.unsent):
-                self._close(link)
-        for link in list(self._retrying.values()):
-            if link.retry_ns <= now_ns and link.socket is None:
-                self._connect(link, now_ns)
-
-    # -- sending --
-
-    def _start(self, batch: Batch, now_ns: int) -> None:
-        """A batch is due, or something happens to a connection."""
-        link = self._link(batch.number)
-        if batch.kind == SEND:
-            if link.queue or not link.connected or link.unsent or self._must_wait(link, batch):
-                self._enqueue(link, batch, now_ns)
-            else:
-                self._send(link, batch, now_ns)
-            return
-        if batch.kind == CLOSE:
-            link.closing = True
-            if not (link.pending or link.queue or link.unsent):
-                self._close(link)
-            return
-        if batch.kind == OPEN and link.socket and not link.queue and not link.pending:
-            self._disconnect(link)  # that of the pass before
-        if link.socket is None and link.retry_ns <= now_ns:
-            self._connect(link, now_ns)
-
-    def _must_wait(self, link: Link, batch: Batch) -> bool:
-        """Behind unanswered requests: always in a closed loop, else where the client did."""
-        return link.waiting > 0 and (self._closed_loop or batch.waits or batch.late)
-
-    def _enqueue(self, link: Link, batch: Batch, now_ns: int) -> None:
-        batch.queued_at_ns = self.idle_ns
-        link.queue.append(batch)
-        self._queued += 1
-        if link.socket is None:
-            if link.retry_ns <= now_ns:
-                self._connect(link, now_ns)
-            elif self._closed_loop:
-                self._retrying[link.number] = link
-            else:
-                self._drop(link, CONNECTION, len(link.queue))
-
-    def _send_queue(self, link: Link, now_ns: int) -> None:
-        """Send what waits on this connection and may go now."""
-        queue = link.queue
-        for _ in range(TURN_BATCHES):
-            if not queue or not link.connected or link.unsent:
-                break
-            if link.waiting and self._must_wait(link, queue[0]):
-                return
-            self._queued -= 1
-            self._send(link, queue.popleft(), now_ns)
-        else:
-            self._runnable.append(link)
-            return
-        if link.closing and not (link.pending or queue or link.unsent):
-            self._close(link)
-
-    def _send(self, link: Link, batch: Batch, now_ns: int) -> None:
-        """Write a batch, and note what is to come back."""
-        due_ns = batch.due_ns
-        if self._closed_loop:
-            due_ns = now_ns
-        else:
-            self.lateness.append(now_ns - due_ns)
-            if batch.queued_at_ns >= 0:
-                self.waited_ns += self.idle_ns - batch.queued_at_ns
-        self.last_ns = now_ns
-        if batch.tick > self.last_tick:
-            self.last_tick = batch.tick
-        if not self.first_ns:
-            self.first_ns, self.first_tick = now_ns, batch.tick
-        pending = link.pending
-        for expect in batch.expects:
-            form = expect[0]
-            if form.kind == READ_NONE:
-                form.stats.outcomes[NONE] += expect[1] or 1
-                link.quitting = link.quitting or form.name in ("quit", "quitq", "shutdown")
-                continue
-            pending.append((expect, due_ns, now_ns))
-            if not form.quiet:
-                link.waiting += 1
-        self._sent += batch.expects
-        self.sent_batches += 1
-        link.last_ns = now_ns
-        parts = batch.parts
-        try:
-            if len(parts) == 1 and not batch.late:
-                part = parts[0]
-                sent = link.send(part)
-                self.bytes_sent += sent
-                if sent < len(part):
-                    self._keep_unsent(link, parts, sent)
-            else:
-                self._write(link, self._resolve(parts) if batch.late else parts)
-        except BlockingIOError:
-            self._keep_unsent(link, parts, 0)
-        except OSError:
-            self._fail(link, CONNECTION, now_ns)
-
-    def _resolve(self, parts: List[Part]) -> List[Part]:
-        """Put the CAS uniques in that are known by now."""
-        done: List[Part] = []
-        for part in parts:
-            if type(part) is Late:
-                unique = WRONG_UNIQUE if part.wrong else self._uniques.get(part.key)
-                if unique is None:
-                    self.unknown_uniques += 1
-                    unique = WRONG_UNIQUE
-                number = struct.pack(">Q", unique) if part.binary else b"%d" % unique
-                part = part.before + number + part.after
-            done.append(part)
-        return done
-
-    def _write(self, link: Link, parts: List[Part]) -> None:
-        """Hand parts to the socket; what it does not take stays in link.unsent."""
-        assert link.socket
-        try:
-            sent = link.socket.sendmsg(parts[:IOVECS_MAX])
-        except BlockingIOError:
-            sent = 0
-        self.bytes_sent += sent
-        self._keep_unsent(link, parts, sent)
-
-    def _keep_unsent(self, link: Link, parts: List[Part], sent: int) -> None:
-        """The socket took so many bytes of these parts: send the rest when it takes more."""
-        for index, part in enumerate(parts):
-            if sent < len(part):
-                assert link.socket
-                link.unsent = [memoryview(part)[sent:], *parts[index + 1 :]]
-                self._epoll.modify(link.socket, select.EPOLLIN | select.EPOLLOUT)
-                return
-            sent -= len(part)
-
-    # -- results --
-
-    def spans(self) -> List[List[float]]:
-        """From when to when requests were sent and answered, and, of the same, recorded.
-
-        In seconds since the start, and since the recording's; empty if nothing was sent.
-        """
-        if not self.first_ns:
-            return [[], []]
-        sent = [(ns - self.pace.start_ns) / 1e9 for ns in (self.first_ns, self.last_ns)]
-        return [sent, [tick / TICKS_PER_SECOND for tick in (self.first_tick, self.last_tick)]]
-
-    def count_sent(self) -> None:
-        """Count what was sent since the last call; not done at once because that is slower."""
-        for form, keys, outcomes, latency, _, _ in self._sent:
-            stats = form.stats
-            stats.requests += 1
-            stats.operations += keys or 1
-            for outcome in outcomes:
-                stats.recorded_outcomes[outcome] += 1
-            if latency:
-                stats.recorded_latencies.append(latency)
-        self._sent.clear()
-
-    def counts(self, encoder: Encoder) -> Dict[str, Any]:
-        """All that was counted, as numbers that can be added up."""
-        self.count_sent()
-        commands: Dict[str, Any] = {}
-        for form in encoder.forms.values():
-            if form:
-                add_counts(commands.setdefault(form.name, {}), form.stats.counts())
-        return {
-            "commands": commands,
-            "writes": self.sent_batches,
-            "bytes_sent": self.bytes_sent,
-            "bytes_received": self.bytes_received,
-            "connections": self.connects,
-            "connection_failures": dict(self.failures),
-            "unknown_uniques": self.unknown_uniques,
-            "not_sent": self.not_sent,
-            "waited_ns": self.waited_ns,
-            "skipped": dict(encoder.skipped),
-        }
 
 
 # ---- Preload: what a target must hold so that hits can hit ----
@@ -8258,7 +7177,7 @@ class Engine:
 PRELOAD_KEYS_MAX = 1_000_000  # looked at in one pass over the profile; bounds memory
 PRELOAD_UNKNOWN_BYTES = 10  # of a value whose size nothing tells; it can be counted with
 _SETTLED = -(1 << 40)  # nothing to preload, or no more to learn
-_HELD = frozenset((HIT, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
+_NEED_VALUE = frozenset((HIT, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
 
 
 class Preload:
@@ -8294,7 +7213,7 @@ class Preload:
         mine, total = self._shard
         with ProfileReader(self._path) as reader:
             for block in reader.blocks():
-                self._keys.meet(block.key_hash, block.key_size)
+                self._keys.number_short_keys(block.key_hash, block.key_size)
                 verbs = [verb_of(form) for form in reader.forms]
                 pairs = list(zip(block.key_hash, block.key_size))
                 done = [
@@ -8320,7 +7239,7 @@ def verb_of(form: str) -> str:
     """What a form does to a value: set, add, append, get, other; binary and meta too."""
     words = form.split(" ")
     command = words[0]
-    if len(words) > 1 and words[1] == "binary":
+    if words[1:2] == ["binary"]:
         command = command[:-1] if command.endswith("q") else command
         if command in ("incr", "decr"):  # may create the value
             return "set"
@@ -8329,10 +7248,8 @@ def verb_of(form: str) -> str:
     if command in ("get", "gets", "gat", "gats", "mg", "getk", "gatk"):
         return "get"
     if command == "ms":
-        modes = [word[1:].upper() for word in words if len(word) == 2 and word[0] == "M"]
-        return {"A": "append", "P": "append", "E": "add", "R": "other"}.get(
-            modes[0] if modes else "S", "set"
-        )
+        mode = next((word[1:].upper() for word in words if word[0] == "M"), "S")
+        return {"A": "append", "P": "append", "E": "add", "R": "other"}.get(mode, "set")
     if command in ("append", "prepend"):
         return "append"
     return command if command in ("set", "add") else "other"
@@ -8355,9 +7272,601 @@ def preload_state(known: Optional[int], verb: str, outcome: int, size: int) -> O
         return _SETTLED if known is None else PRELOAD_UNKNOWN_BYTES
     if known is not None:
         return PRELOAD_UNKNOWN_BYTES if outcome in (DELETED, STORED) else known
-    if outcome in _HELD or outcome == STORED or (verb == "add" and outcome == NOT_STORED):
+    if outcome in _NEED_VALUE or outcome == STORED or (verb == "add" and outcome == NOT_STORED):
         return PRELOAD_UNKNOWN_BYTES if outcome in (DELETED, STORED) else -1
     return _SETTLED
+
+
+# ==== Replay: engine ==================================================================
+
+READ_BYTES = 1 << 15
+IOVECS_MAX = 512
+RETRY_NS = NS_PER_SECOND // 10  # between two attempts to connect
+SWEEP_NS = NS_PER_SECOND // 5
+SILENCE_NS = NS_PER_SECOND // 4  # after this time a quiet request stayed silent
+AHEAD_BATCHES = 4_000  # encoded before they are due
+STEP_NS = 200_000  # a step of the schedule takes about that long
+STOP_SLACK_NS = NS_PER_SECOND // 4  # what was due so shortly before the end is not missed
+STOPPED_NS = NS_PER_SECOND  # answers are waited for so long when a replay was stopped
+TURN_BATCHES = 32  # in a row before replies are looked at again
+UNIQUES_MAX = 1 << 17  # CAS uniques remembered
+READ_AND_WRITE = selectors.EVENT_READ | selectors.EVENT_WRITE
+
+TIMEOUT, CONNECTION, PROTOCOL = "timeout", "connection", "protocol"
+
+
+class Target(NamedTuple):
+    """Where to replay to."""
+
+    family: int
+    address: Any
+    name: str
+
+    def connect(self, timeout: float) -> socket.socket:
+        """A socket of so many seconds' patience; at 0 it does not block, and is connecting.
+
+        Raises OSError, MembenchError at the limit of open files.
+        """
+        try:
+            link = socket.socket(self.family, socket.SOCK_STREAM)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else 0
+                raise MembenchError(
+                    f"too many connections: the limit of open files is {limit:,} (RLIMIT_NOFILE)",
+                    "raise it with ulimit -n, use more --workers, or split the replay with --shard",
+                ) from None
+            raise
+        try:
+            link.settimeout(timeout)
+            if self.family != socket.AF_UNIX:
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link.connect(self.address)
+        except OSError as error:
+            if error.errno != errno.EINPROGRESS:
+                link.close()
+                raise
+        return link
+
+
+class ReplyLines(Dict[bytes, Any]):
+    """Reply lines as ResponseParser reads them. Those of one word, as END, are read once."""
+
+    def __missing__(self, line: bytes) -> Any:
+        found = ResponseParser.parse_line(line)
+        if b" " not in line and len(line) < 32 and len(self) < 1000:
+            self[line] = found
+        return found
+
+
+class Tally:
+    """What one worker counts, and the CAS uniques that its target gave."""
+
+    def __init__(self) -> None:
+        self.totals: Counter[str] = Counter()  # bytes_sent and so on; see empty_counts()
+        self.failures: Counter[str] = Counter()  # of connections, by kind
+        self.lateness: List[int] = []  # ns, of writes, not yet in the histogram
+        self._lateness: Counter[int] = Counter()  # ticks -> how often
+        self.sent: List[SentRequest] = []  # and not yet counted
+        self.uniques: Dict[bytes, int] = {}  # key -> the unique that was given last
+        self.words: List[bytes] = []  # of the reply that is looked at
+        self.lines = ReplyLines()
+
+    def _count_sent(self) -> None:
+        """Count what was sent since the last call; not done at once because that is slower."""
+        for request, template, outcomes, latency, _ in self.sent:
+            stats = template.stats
+            stats.requests += 1
+            stats.operations += len(request.keys) or 1
+            for outcome in outcomes:
+                stats.recorded_outcomes[outcome] += 1
+            if latency:
+                stats.recorded_latencies.append(latency)
+        self.sent.clear()
+
+    def count_reply(
+        self, sent: SentRequest, outcome: int, sizes: Dict[int, int], time_ns: int
+    ) -> None:
+        """A request was answered, or stayed silent (then time_ns is 0). See PendingRequests."""
+        request, template, _, _, times = sent
+        stats, keys = template.stats, request.keys
+        if request.reply == REPLY_VALUES and outcome == HIT:
+            stats.outcomes[HIT] += len(sizes)
+            stats.outcomes[MISS] += len(keys) - len(sizes)
+        else:
+            stats.outcomes[outcome] += len(keys) or 1
+        if time_ns:
+            stats.latencies.append(time_ns - times[0])
+            if template.gives_unique:
+                self._find_unique(keys[0], request.reply)
+
+    def _find_unique(self, key: bytes, reply: int) -> None:
+        """In a meta or binary reply."""
+        if reply == REPLY_BINARY:
+            self.remember(key, self.words[3])
+        for word in self.words[1:] if reply == REPLY_META else ():
+            if word[:1] == b"c":
+                self.remember(key, word[1:])
+
+    def remember(self, key: bytes, unique: bytes) -> None:
+        """The target gave this CAS unique, a number in decimal, for a key."""
+        if unique.isdigit() and len(unique) <= 20:
+            self.uniques[key] = int(unique)
+        if len(self.uniques) > UNIQUES_MAX:
+            del self.uniques[next(iter(self.uniques))]
+
+    def count_errors(self, requests: Iterable[SentRequest], kind: str) -> None:
+        """These were not answered, or not sent."""
+        for _, template, *_ in requests:
+            template.stats.errors[kind] += 1
+
+    def counts(self, encoder: Encoder) -> Dict[str, Any]:
+        """All that was counted, as numbers that can be added up."""
+        self._count_sent()
+        self._lateness.update(to_histogram(self.lateness))
+        self.lateness.clear()
+        commands: Dict[str, Any] = {}
+        for template in filter(None, encoder.templates.values()):
+            add_counts(commands.setdefault(template.command, {}), template.stats.counts())
+        return {
+            **self.totals,
+            "commands": commands,
+            "connection_failures": self.failures,
+            "skipped": encoder.skipped,
+            "lateness": self._lateness,
+        }
+
+
+class ReplayConnection:
+    """One connection to the target: what waits to be sent, what waits for an answer.
+
+    Replies are read and matched with their requests as those of a recording are.
+    """
+
+    __slots__ = (
+        *("number", "socket", "connected", "queue", "unsent", "pending"),
+        *("last_ns", "retry_ns", "closing", "quitting", "_tally", "_parser"),
+    )
+
+    def __init__(self, number: int, tally: Tally) -> None:
+        self.number = number
+        self.queue: Deque[Batch] = deque()
+        self.last_ns = 0  # the last write
+        self.retry_ns = 0  # no attempt to connect before
+        self.closing = False
+        self._tally = tally
+        self.reset()
+
+    def reset(self) -> None:
+        """There is no connection: forget what was sent and what was half read."""
+        self.socket: Optional[socket.socket] = None
+        self.connected = False
+        self.quitting = False  # `quit` was sent: the target will close
+        self.unsent: List[Part] = []  # the rest of a write that the socket did not take
+        self.pending = PendingRequests(self._tally.count_reply)
+        self._parser: Any = None  # of replies; which one is known when a request was sent
+
+    def is_idle(self) -> bool:
+        """Does nothing wait here?"""
+        return not (self.pending.queue or self.queue or self.unsent)
+
+    def awaits_reply(self) -> bool:
+        """Is there a request that will surely be answered?"""
+        queue = self.pending.queue
+        if not queue or not queue[0][0].quiet:  # nearly always
+            return bool(queue)
+        return any(not sent[0].quiet for sent in queue)
+
+    def send(self, batch: Batch, now_ns: int) -> None:
+        """Write a batch, and note what is to come back. Raises OSError."""
+        batch.times[1] = now_ns
+        expect = self.pending.queue.append
+        for sent in batch.requests:
+            template = sent[1]
+            if template.answered:
+                expect(sent)
+            else:
+                template.stats.outcomes[NONE] += len(sent[0].keys) or 1
+            if template.closes:
+                self.quitting = True
+        self._tally.sent += batch.requests
+        self._tally.totals["writes"] += 1
+        self.write(self._fill(batch.parts) if batch.deferred else batch.parts, now_ns)
+
+    def _fill(self, parts: List[Part]) -> List[Part]:
+        """Put the CAS uniques in that are known by now."""
+        uniques, done = self._tally.uniques, []
+        for part in parts:
+            if type(part) is DeferredCas:
+                unknown = not part.wrong and part.key not in uniques
+                self._tally.totals["unknown_uniques"] += unknown
+                part = part.fill(uniques)
+            done.append(part)
+        return done
+
+    def write(self, parts: List[Part], now_ns: int) -> None:
+        """Hand parts to the socket; what it does not take is `unsent`. Raises OSError."""
+        assert self.socket
+        try:
+            if len(parts) == 1:
+                sent = self.socket.send(parts[0])
+            else:
+                sent = self.socket.sendmsg(parts[:IOVECS_MAX])
+        except BlockingIOError:
+            sent = 0
+        self._tally.totals["bytes_sent"] += sent
+        if sent:
+            self.last_ns = now_ns
+        self.unsent = []
+        for index, part in enumerate(parts):
+            if sent < len(part):
+                self.unsent = [memoryview(part)[sent:], *parts[index + 1 :]]
+                return
+            sent -= len(part)
+
+    def read(self, data: bytes, now_ns: int) -> None:
+        """Take in what the target sent. Raises ProtocolError, or OSError if it refuses."""
+        tally, answer = self._tally, self.pending.answer
+        if self._parser is None:
+            queue = self.pending.queue
+            binary = queue and queue[0][0].reply == REPLY_BINARY
+            self._parser = BinaryResponseParser() if binary else ResponseParser(tally.lines)
+        for response in self._parser.feed(data):
+            word, words, _ = response
+            if word == b"VALUE" and len(words) > 4:
+                tally.remember(words[1], words[4])
+            elif word == b"ERROR" and words[1:3] == [b"Too", b"many"]:
+                raise ConnectionRefusedError
+            tally.words = words
+            if not answer(response, now_ns):
+                raise ProtocolError("this answers nothing that was asked")
+
+
+class Engine:
+    """Sends batches when they are due, reads replies, counts. One process, one selector.
+
+    Open loop: no connection waits for another, and one waits for its own answers only
+    where its client had waited; latency counts from the moment that was due in any case.
+    Or, at pace.speed 0, a closed loop on each connection: a batch goes when all before it
+    is answered.
+    """
+
+    def __init__(
+        self, target: Target, feed: Iterator[List[Batch]], pace: Pace, timeout: float
+    ) -> None:
+        self.tally = Tally()
+        self.pace = pace
+        self.cut_short = False  # stopped before all was sent
+        self._target = target
+        self._timeout_ns = int(timeout * NS_PER_SECOND)
+        self._links: Dict[int, ReplayConnection] = {}  # by the number of the connection
+        self._idle_ns = 0  # time with nothing to do
+        self._first = (0, 0)  # (ns, tick) of the first write
+        self._last_ns = self._last_tick = 0  # of the last write or answer; of the last batch
+        self._closed_loop = not pace.speed
+        self._feed = feed
+        self._exhausted = False
+        self._ready: Deque[Batch] = deque()  # in order of time
+        self._queued = 0  # batches in the queues of connections
+        self._selector = selectors.DefaultSelector()
+        self._sweep_ns = 0  # when to look at all connections again
+
+    # -- the loop --
+
+    def prime(self) -> None:
+        """Encode what comes first, and connect what was connected when recording began."""
+        while not self._exhausted and len(self._ready) < AHEAD_BATCHES:
+            self._step()
+        deadline = time.monotonic_ns() + NS_PER_SECOND
+        for batch in self._ready:
+            if batch.kind == RECV:
+                self._connect(self._link(batch.number), time.monotonic_ns())
+        while time.monotonic_ns() < deadline and any(
+            link.socket and not link.connected for link in self._links.values()
+        ):
+            self._poll(0.01)
+
+    def run(self, on_tick: Callable[[], bool]) -> None:
+        """Until all is sent and answered. on_tick is called often; False: send no more."""
+        while on_tick():
+            wait_ns = self._start_all() if self._closed_loop else self._start_due()
+            if wait_ns is None and all(link.is_idle() for link in self._links.values()):
+                return
+            self._turn(SWEEP_NS if wait_ns is None else wait_ns)
+        self.cut_short = not self._exhausted or bool(self._ready) or self._queued > 0
+        deadline = time.monotonic_ns() + STOPPED_NS
+        self._drop_queues()
+        while time.monotonic_ns() < deadline and any(
+            link.awaits_reply() or link.unsent for link in self._links.values()
+        ):
+            self._turn(SWEEP_NS // 10)
+
+    def close(self) -> None:
+        """Close all connections; what was not sent or answered by now will never be."""
+        self._drop_queues()
+        for link in list(self._links.values()):
+            if link.awaits_reply():
+                self._fail(link, TIMEOUT, time.monotonic_ns())
+            self._close(link)
+
+    def _turn(self, wait_ns: int) -> None:
+        self._poll(wait_ns / NS_PER_SECOND)
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._sweep_ns:
+            self._sweep(now_ns)
+
+    def _drop_queues(self) -> None:
+        """Nothing more will be sent; count what should have been by now."""
+        batches = list(self._ready)
+        for link in self._links.values():
+            batches += link.queue
+            link.queue.clear()
+        self._queued = 0
+        self._ready.clear()
+        now_ns = time.monotonic_ns() - STOP_SLACK_NS
+        passed_ns = now_ns - self.pace.start_ns if self.pace.start_ns else 0
+        passed = passed_ns * self.pace.speed // TICK_NS  # at `max` nothing was due
+        due = (len(batch.requests) for batch in batches if batch.tick < passed)
+        self.tally.totals["not_sent"] += sum(due)
+
+    def _start_due(self) -> Optional[int]:
+        """Open loop: start what is due. Nanoseconds to the next, or None at the end."""
+        ready, ns_per_tick, start_ns = self._ready, TICK_NS / self.pace.speed, self.pace.start_ns
+        for _ in range(TURN_BATCHES):
+            if not ready:
+                break
+            batch = ready[0]
+            now_ns = time.monotonic_ns()
+            batch.times[0] = start_ns + int(batch.tick * ns_per_tick)
+            if batch.times[0] > now_ns:
+                break
+            ready.popleft()
+            self._start(batch, now_ns)
+        else:
+            return 0
+        if not ready and self._exhausted:
+            return None
+        wait_ns = ready[0].times[0] - now_ns if ready else 0
+        # Looking ahead costs time; it is taken where nothing is due, and in time: what is
+        # ready must last while a whole block is unpacked.
+        enough = 2 * AHEAD_BATCHES if wait_ns > STEP_NS else AHEAD_BATCHES
+        if not self._exhausted and (not ready or (wait_ns > 0 and len(ready) < enough)):
+            self._step()
+            return 0
+        return min(max(wait_ns, 0), SWEEP_NS)
+
+    def _start_all(self) -> Optional[int]:
+        """Closed loop: give every connection what comes next. See _start_due."""
+        now_ns = time.monotonic_ns()
+        enough = max(AHEAD_BATCHES, 4 * len(self._links))
+        while self._queued < enough and not (self._exhausted and not self._ready):
+            if not self._ready:
+                self._step()
+            while self._ready:
+                self._start(self._ready.popleft(), now_ns)
+        return None if self._exhausted and not self._ready and not self._queued else SWEEP_NS
+
+    def _step(self) -> None:
+        """A little of the schedule."""
+        try:
+            self._ready.extend(next(self._feed))
+        except StopIteration:
+            self._exhausted = True
+
+    def _poll(self, seconds: float) -> None:
+        """Wait for sockets, to the microsecond where that is possible, and serve them."""
+        if seconds > 0:
+            began_ns = time.monotonic_ns()
+            try:  # the timeout of epoll is in whole milliseconds
+                select.select((self._selector,), (), (), seconds)
+            except TypeError:  # a selector that is no file
+                self._selector.select(seconds)
+            self._idle_ns += time.monotonic_ns() - began_ns
+        for key, events in self._selector.select(0):
+            link = key.data
+            try:
+                if events & selectors.EVENT_WRITE:
+                    self._on_writable(link)
+                if events & selectors.EVENT_READ and link.socket:
+                    self._on_readable(link)
+            except ProtocolError:
+                self._fail(link, PROTOCOL, time.monotonic_ns())
+            except OSError as error:
+                refused = isinstance(error, ConnectionRefusedError)
+                self._fail(link, CONNECTION, time.monotonic_ns(), refused=refused)
+
+    # -- connections --
+
+    def _link(self, number: int) -> ReplayConnection:
+        link = self._links.get(number)
+        if link is None:
+            link = self._links[number] = ReplayConnection(number, self.tally)
+        return link
+
+    def _connect(self, link: ReplayConnection, now_ns: int) -> None:
+        """Begin to connect."""
+        try:
+            link.socket = self._target.connect(0)
+        except BlockingIOError:  # a Unix socket's backlog is full
+            link.retry_ns = now_ns + RETRY_NS
+        except OSError:
+            self._fail(link, CONNECTION, now_ns)
+        else:
+            self._selector.register(link.socket, READ_AND_WRITE, link)
+            link.last_ns = now_ns
+
+    def _on_writable(self, link: ReplayConnection) -> None:
+        assert link.socket
+        if not link.connected:
+            number = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                raise OSError(number, os.strerror(number))
+            link.connected = True
+            self.tally.totals["connections"] += 1
+        now_ns = time.monotonic_ns()
+        if link.unsent:
+            link.write(link.unsent, now_ns)
+        if not link.unsent:
+            self._selector.modify(link.socket, selectors.EVENT_READ, link)
+            self._send_queue(link, now_ns)
+
+    def _on_readable(self, link: ReplayConnection) -> None:
+        assert link.socket
+        try:
+            data = link.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            if link.quitting or not (link.pending.queue or link.queue):
+                self._disconnect(link)  # an idle connection may be closed
+                return
+            raise ConnectionResetError
+        self.tally.totals["bytes_received"] += len(data)
+        now_ns = self._last_ns = time.monotonic_ns()
+        link.read(data, now_ns)
+        if link.queue:
+            self._send_queue(link, now_ns)
+        elif link.closing and link.is_idle():
+            self._close(link)
+
+    def _disconnect(self, link: ReplayConnection) -> None:
+        if link.socket:
+            self._selector.unregister(link.socket)
+            link.socket.close()
+        link.reset()
+
+    def _close(self, link: ReplayConnection) -> None:
+        self._disconnect(link)
+        self._queued -= len(link.queue)
+        self._links.pop(link.number, None)
+
+    def _fail(self, link: ReplayConnection, kind: str, now_ns: int, refused: bool = False) -> None:
+        """A connection broke, or could not be made: what was sent on it is counted as `kind`.
+
+        Raises MembenchError if there never was one.
+        """
+        self.tally.failures[kind] += 1
+        reached = link.connected and not refused
+        self.tally.count_errors((sent for sent in link.pending.queue if not sent[0].quiet), kind)
+        self._disconnect(link)
+        link.retry_ns = now_ns if reached else now_ns + RETRY_NS
+        early = now_ns < (self.pace.start_ns or now_ns) + NS_PER_SECOND
+        if early and not self.tally.totals["connections"]:
+            raise MembenchError(
+                f"cannot connect to {printable(self._target.name)}",
+                "start the target first, and check its address",
+            )
+        # At max the rest waits for another attempt; else its time is now.
+        lost = 0 if reached else 1 if self._closed_loop else len(link.queue)
+        if kind == TIMEOUT and not self._closed_loop:
+            oldest_ns = now_ns - self._timeout_ns
+            lost = max(lost, sum(batch.times[0] < oldest_ns for batch in link.queue))
+        self._drop(link, kind, lost)
+        if link.closing and not link.queue:
+            self._close(link)
+
+    def _drop(self, link: ReplayConnection, kind: str, batches: int) -> None:
+        """The first batches that wait here are not sent: there is no connection."""
+        for _ in range(min(batches, len(link.queue))):
+            self._queued -= 1
+            self.tally.count_errors(link.queue.popleft().requests, kind)
+
+    def _sweep(self, now_ns: int) -> None:
+        """Time-outs, silence, attempts to connect."""
+        self._sweep_ns = now_ns + SWEEP_NS
+        oldest_ns = now_ns - self._timeout_ns
+        for link in list(self._links.values()):
+            if link.awaits_reply():
+                if link.pending.queue[0][4][1] < oldest_ns:
+                    self._fail(link, TIMEOUT, now_ns)
+            elif link.last_ns < now_ns - SILENCE_NS:
+                link.pending.end_silence()
+            if link.socket and link.last_ns < oldest_ns and (link.unsent or not link.connected):
+                self._fail(link, TIMEOUT, now_ns)
+            if link.queue and link.socket is None and link.retry_ns <= now_ns:
+                self._connect(link, now_ns)
+            if link.closing and link.is_idle():
+                self._close(link)
+
+    # -- sending --
+
+    def _start(self, batch: Batch, now_ns: int) -> None:
+        """A batch is due, or something happens to a connection."""
+        link = self._link(batch.number)
+        if batch.kind == SEND:
+            if link.queue or not link.connected or link.unsent or self._must_wait(link, batch):
+                self._enqueue(link, batch, now_ns)
+            else:
+                self._send(link, batch, now_ns)
+        elif batch.kind == CLOSE:
+            link.closing = True
+            if link.is_idle():
+                self._close(link)
+        else:
+            if batch.kind == OPEN and link.is_idle():
+                self._disconnect(link)  # that of the pass before
+            if link.socket is None and link.retry_ns <= now_ns:
+                self._connect(link, now_ns)
+
+    def _must_wait(self, link: ReplayConnection, batch: Batch) -> bool:
+        """Behind unanswered requests: always in a closed loop, else where the client did."""
+        return (self._closed_loop or batch.waits or batch.deferred) and link.awaits_reply()
+
+    def _enqueue(self, link: ReplayConnection, batch: Batch, now_ns: int) -> None:
+        batch.queued_at_ns = self._idle_ns
+        link.queue.append(batch)
+        self._queued += 1
+        if link.socket is None:
+            if link.retry_ns <= now_ns:
+                self._connect(link, now_ns)
+            elif not self._closed_loop:
+                self._drop(link, CONNECTION, len(link.queue))
+
+    def _send_queue(self, link: ReplayConnection, now_ns: int) -> None:
+        """Send what waits on this connection and may go now."""
+        queue = link.queue
+        for _ in range(TURN_BATCHES):
+            if not queue or not link.connected or link.unsent:
+                break
+            if self._must_wait(link, queue[0]):
+                return
+            self._queued -= 1
+            self._send(link, queue.popleft(), now_ns)
+        if queue and link.socket:  # go on when others had their turn
+            self._selector.modify(link.socket, READ_AND_WRITE, link)
+        elif link.closing and link.is_idle():
+            self._close(link)
+
+    def _send(self, link: ReplayConnection, batch: Batch, now_ns: int) -> None:
+        """Write a batch on a connection that is there."""
+        if self._closed_loop:
+            batch.times[0] = now_ns
+        else:
+            self.tally.lateness.append(now_ns - batch.times[0])
+            if batch.queued_at_ns >= 0:
+                # Of all lateness, what passed so that only the target was waited for.
+                self.tally.totals["waited_ns"] += self._idle_ns - batch.queued_at_ns
+        self._last_ns = now_ns
+        self._last_tick = max(self._last_tick, batch.tick)
+        if not self._first[0]:
+            self._first = (now_ns, batch.tick)
+        try:
+            link.send(batch, now_ns)
+        except OSError:
+            self._fail(link, CONNECTION, now_ns)
+        if link.unsent and link.socket:
+            self._selector.modify(link.socket, READ_AND_WRITE, link)
+
+    def spans(self) -> Tuple[List[float], List[float]]:
+        """From when to when requests were sent and answered, and, of the same, recorded.
+
+        In seconds since the start, and since the recording's; empty if nothing was sent.
+        """
+        first_ns, first_tick = self._first
+        if not first_ns:
+            return [], []
+        sent = [(ns - self.pace.start_ns) / NS_PER_SECOND for ns in (first_ns, self._last_ns)]
+        return sent, [tick / TICKS_PER_SECOND for tick in (first_tick, self._last_tick)]
 
 
 def store_all(
@@ -8409,16 +7918,6 @@ def empty_counts() -> Dict[str, Any]:
     return {**{name: {} for name in by_name}, **dict.fromkeys(single, 0)}
 
 
-def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
-    """Add nested counts, however deep. Keys that are numbers may be text, as in JSON."""
-    for name, value in more.items():
-        name = str(name)
-        if isinstance(value, dict):
-            add_counts(total.setdefault(name, {}), value)
-        else:
-            total[name] = total.get(name, 0) + value
-
-
 def describe_histogram(histogram: Dict[Any, int]) -> Optional[Dict[str, float]]:
     """Percentiles in microseconds of a histogram {ticks: how often}, or None."""
     ordered = sorted((int(ticks), count) for ticks, count in histogram.items())
@@ -8447,6 +7946,14 @@ def join_spans(spans: Iterable[Sequence[float]]) -> List[float]:
     return [min(span[0] for span in found), max(span[1] for span in found)] if found else []
 
 
+def total_of_commands(counts: Dict[str, Any]) -> Dict[str, Any]:
+    """What was counted for all commands together."""
+    total: Dict[str, Any] = CommandStats().counts()
+    for counted in counts["commands"].values():
+        add_counts(total, counted)
+    return total
+
+
 def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
     """What --stats-json holds for one command."""
     outcomes, recorded = counted["outcomes"], counted["recorded_outcomes"]
@@ -8462,7 +7969,7 @@ def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, 
         "recorded_hit_ratio": ratio(recorded.get("hit", 0), recorded.get("miss", 0)),
         "outcomes": outcomes,
         "recorded_outcomes": recorded,
-        "errors": {**counted["errors"], "server": refused},
+        "errors": {**dict.fromkeys(ERROR_KINDS, 0), **counted["errors"], "server": refused},
         "latency_us": describe_histogram(counted["latency"]),
         "recorded_latency_us": describe_histogram(counted["recorded_latency"]),
     }
@@ -8470,41 +7977,23 @@ def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, 
 
 def replay_report(about: Dict[str, Any]) -> Dict[str, Any]:
     """What --stats-json holds. about: as from describe_replay."""
-    counts = about["counts"]
+    counts, span, recorded = about["counts"], about["span"], about["recorded"]
     found = sorted(counts["commands"].items(), key=lambda item: -item[1]["operations"])
-    commands: Dict[str, Any] = {}
-    total: Dict[str, Any] = {"recorded_outcomes": {}, "latency": {}, "recorded_latency": {}}
-    for name, counted in found:
-        if counted["requests"] or any(counted["errors"].values()):
-            commands[name] = report_command(counted, about["span"])
-            add_counts(total, {key: counted[key] for key in total})
-    operations = sum(command["operations"] for command in commands.values())
-    errors = {
-        kind: sum(command["errors"].get(kind, 0) for command in commands.values())
-        for kind in ERROR_KINDS
+    commands = {
+        name: report_command(counted, span)
+        for name, counted in found
+        if counted["requests"] or any(counted["errors"].values())
     }
-    hits, misses = (
-        sum(command[kind] for command in commands.values()) for kind in ("hits", "misses")
-    )
-    recorded = about["recorded"]
+    together = report_command(total_of_commands(counts), span)
+    errors = together["errors"]
+    recorded_rate = rate(together["operations"], recorded["span"])
     return {
         **about,
-        "requests": sum(command["requests"] for command in commands.values()),
-        "operations": operations,
-        "operations_per_second": rate(operations, about["span"]),
-        "recorded": {**recorded, "operations_per_second": rate(operations, recorded["span"])},
-        "hits": hits,
-        "misses": misses,
-        "hit_ratio": ratio(hits, misses),
-        "recorded_hit_ratio": ratio(
-            *(total["recorded_outcomes"].get(n, 0) for n in ("hit", "miss"))
-        ),
-        "errors": errors,
+        **together,
+        "recorded": {**recorded, "operations_per_second": recorded_rate},
         "failed_requests": sum(errors.values()) - errors["server"] + counts["not_sent"],
         "lateness_us": describe_histogram(counts["lateness"]),
         "fell_behind": what_fell_behind(counts),
-        "latency_us": describe_histogram(total["latency"]),
-        "recorded_latency_us": describe_histogram(total["recorded_latency"]),
         "commands": commands,
     }
 
@@ -8534,7 +8023,7 @@ RECORDED_LATENCY_TITLES = {
     "capture": "Recorded between packets, where they were captured",
 }
 FELL_BEHIND = {
-    "replay": "this side: add --workers (up to one per CPU) or machines (--shard)",
+    "replay": "this side: add --workers (at most one per CPU) or --shard",
     "target": "the target: requests waited for its replies; try a lower --speed",
 }
 OUT_OF_TIME_SHARE = 0.001  # of the requests; fewer do not change what the target sees
@@ -8563,18 +8052,17 @@ def render_replay(report: Dict[str, Any]) -> str:
             f"{human_percent(command['hit_ratio']):>10} "
             f"{human_percent(command['recorded_hit_ratio']):>10}"
         )
-    return "\n".join([*lines, *render_errors(report), "", *render_latencies(report)])
+    return "\n".join([*lines, *render_replay_errors(report), "", *render_latencies(report)])
 
 
 def render_replay_errors(report: Dict[str, Any]) -> List[str]:
     """Errors of each command that had any."""
-    kinds = (TIMEOUT, CONNECTION, PROTOCOL, "server")
     lines = [
-        f"{printable(name):<12}" + "".join(f"{errors.get(kind, 0):>12,}" for kind in kinds)
+        f"{printable(name):<12}" + "".join(f"{errors[kind]:>12,}" for kind in ERROR_KINDS)
         for name, errors in ((name, c["errors"]) for name, c in report["commands"].items())
         if any(errors.values())
     ]
-    title = f"{'Errors':<12}" + "".join(f"{kind:>12}" for kind in kinds)
+    title = f"{'Errors':<12}" + "".join(f"{kind:>12}" for kind in ERROR_KINDS)
     return ["", title, *lines] if lines else []
 
 
@@ -8627,22 +8115,6 @@ def render_cut(report: Dict[str, Any]) -> List[str]:
     return [f"{why}: {report['operations']:,}{of} operations were sent", ""]
 
 
-def render_errors(report: Dict[str, Any]) -> List[str]:
-    """The errors of each command that had some, by kind."""
-    failed = [
-        (name, [command["errors"].get(kind, 0) for kind in ERROR_KINDS])
-        for name, command in report["commands"].items()
-        if any(command["errors"].values())
-    ]
-    if not failed:
-        return ["", "Errors         none"]
-    rows = [
-        ("Errors", ERROR_KINDS),
-        *((printable(name), map("{:,}".format, n)) for name, n in failed),
-    ]
-    return ["", *(f"{name:<12} " + "".join(f"{cell:>12}" for cell in row) for name, row in rows)]
-
-
 def render_latencies(report: Dict[str, Any]) -> List[str]:
     """What this client measured and what was recorded; side by side if clients recorded it."""
     rows = [*((printable(name)[:11], row) for name, row in report["commands"].items())]
@@ -8660,7 +8132,7 @@ def render_latencies(report: Dict[str, Any]) -> List[str]:
 
 
 def join_results(results: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
-    """What all workers, or all shards, did together; see Worker.run."""
+    """What all workers, or all shards, did together; see Worker."""
     counts = empty_counts()
     for result in results:
         add_counts(counts, result["counts"])
@@ -8758,6 +8230,7 @@ def missing_shards(shards: Sequence[Shard]) -> List[str]:
 class Survey(NamedTuple):
     """What a profile says of itself, read without unpacking its operations."""
 
+    path: str
     started_unix: float
     duration: float
     side: str  # where latency was measured: server, client, or capture
@@ -8790,112 +8263,82 @@ def survey(path: str, shard: Shard) -> Survey:
         if side == "server" and not str(reader.header.get("source", "")).startswith("ebpf"):
             side = "capture"
         started = float(reader.header["started_unix"])
-        return Survey(started, duration, side, reader.rows, connections, peak, reader.complete)
-
-
-class Job(NamedTuple):
-    """What every worker needs to know."""
-
-    path: str
-    found: Survey
-    speed: float  # 0: as fast as the target answers
-    passes: int  # 0: without end
-    duration: Optional[float]
-    timeout: float
-    included: Tuple[str, ...]
-    shard: Shard  # of this machine
-    workers: int
-    start_unix: float  # about when it will start
+        return Survey(
+            path, started, duration, side, reader.rows, connections, peak, reader.complete
+        )
 
 
 class Worker:
     """One process of a replay: sends its shard of the requests, and tells how it goes.
 
-    It sends the parent (kind, message): ("ready", None), ("progress", counts of one interval)
-    and in the end ("result", ...). The parent sends one number: when to begin, in
-    CLOCK_MONOTONIC; another, or the end of the pipe, means stop.
+    It sends the parent its result when it is ready, then twice a second, and in the end. The
+    parent sends one number: when to begin, in CLOCK_MONOTONIC; another, or the end of the pipe,
+    means stop.
     """
 
-    REPORT_NS = NS_PER_SECOND // 5
+    REPORT_NS = NS_PER_SECOND // 2
+    LISTEN_NS = NS_PER_SECOND // 5
 
-    def __init__(self, pipe: Any, job: Job, target: Target, index: int) -> None:
-        self._job = job
+    def __init__(
+        self, pipe: Any, options: argparse.Namespace, found: Survey, target: Target, index: int
+    ) -> None:
+        """index: among the workers of this machine."""
         self._pipe = pipe
-        self._keys = KeyTexts()
-        self._counts_shared_keys = not index  # every worker numbers all keys
-        self._encoder = Encoder(job.included)
-        pace = Pace(job.speed, job.found.started_unix, job.start_unix)
-        shard = Shard(job.shard.number + job.shard.total * index, job.shard.total * job.workers)
-        loops = Loops(job.passes, job.found.duration)
-        self._timetable = Timetable(job.path, shard, self._encoder, self._keys, pace, loops)
-        self._engine = Engine(target, self._timetable.batches(), pace, job.timeout)
-        self._lateness: Counter[int] = Counter()
-        self._report_ns = 0  # when to tell the parent again
-        self._told = {"operations": 0, "hits": 0, "misses": 0, "errors": 0}
+        self._duration_ns = (options.duration or 0) * NS_PER_SECOND
+        pace = Pace(options.speed, found.started_unix, options.start_at or time.time())
+        mine, total = options.shard
+        shard = Shard(mine + total * index, total * options.workers)
+        self._counts_short_keys = not index  # every worker numbers all of them
+        self._encoder = Encoder(options.include, pace)
+        self._timetable = Timetable(
+            found.path, shard, self._encoder, passes=options.loop_mode, pass_seconds=found.duration
+        )
+        self._engine = Engine(target, self._timetable.batches(), pace, options.timeout)
+        self._report_ns = self._listen_ns = 0  # when to tell, and to listen to, the parent again
 
     def run(self) -> None:
         """Its whole life."""
-        engine = self._engine
+        engine, fatal = self._engine, None
         try:
             engine.prime()
-            self._pipe.send(("ready", None))
+            self._pipe.send(self._result())
             start_ns = engine.pace.start_ns = self._pipe.recv()
             while time.monotonic_ns() < start_ns and not self._pipe.poll(0):
                 time.sleep(min(max(start_ns - time.monotonic_ns(), 0) / NS_PER_SECOND, 0.05))
-            if start_ns:
-                engine.run(self._tick)
-            else:
-                engine.stop()
-            engine.finish(self._job.timeout, self._tick)
+            engine.run(self._tick if start_ns else lambda: False)
         except MembenchError as error:
-            engine.fatal = error
-            engine.finish(0, self._tick)
-        self._report()
-        span, recorded_span = engine.spans()
-        result = {
+            fatal = [str(error), error.hint]
+        engine.close()
+        self._pipe.send({**self._result(), "fatal": fatal, "done": True})
+
+    def _result(self) -> Dict[str, Any]:
+        """All until now; see join_results."""
+        span, recorded_span = self._engine.spans()
+        return {
             "counts": {
-                **engine.counts(self._encoder),
-                "lateness": self._lateness,
+                **self._engine.tally.counts(self._encoder),
                 "out_of_time": self._timetable.out_of_time,
-                "shared_keys": self._keys.shared if self._counts_shared_keys else 0,
+                "shared_keys": self._timetable.keys.shared if self._counts_short_keys else 0,
             },
             "span": span,
             "recorded": {"span": recorded_span},
-            "ended_by": "duration" if engine.cut_short else None,
-            "fatal": engine.fatal and [str(engine.fatal), engine.fatal.hint],
+            "ended_by": "duration" if self._engine.cut_short else None,
+            "fatal": None,
+            "done": False,
         }
-        self._pipe.send(("result", result))
 
     def _tick(self) -> bool:
         """Called at each turn of the engine's loop. False: stop."""
         now_ns = time.monotonic_ns()
-        if now_ns >= self._report_ns:
-            if self._report_ns:
-                self._report()
-            self._report_ns = now_ns + self.REPORT_NS
+        if now_ns >= self._listen_ns:
+            self._listen_ns = now_ns + self.LISTEN_NS
             if self._pipe.poll(0):
                 return False
-        duration = self._job.duration
-        return not duration or now_ns - self._engine.pace.start_ns < duration * NS_PER_SECOND
-
-    def _report(self) -> None:
-        """Tell what was done since the last report."""
-        self._engine.count_sent()
-        latency: Counter[int] = Counter()
-        now = dict.fromkeys(self._told, 0)
-        for form in filter(None, self._encoder.forms.values()):
-            stats = form.stats
-            latency.update(stats.fold())
-            now["operations"] += stats.operations
-            now["hits"] += stats.outcomes[HIT]
-            now["misses"] += stats.outcomes[MISS]
-            now["errors"] += sum(stats.errors.values()) + sum(stats.outcomes[n] for n in ERRORS)
-        lateness = to_histogram(self._engine.lateness)
-        self._engine.lateness.clear()
-        self._lateness.update(lateness)
-        new = {name: count - self._told[name] for name, count in now.items()}
-        self._told = now
-        self._pipe.send(("progress", {**new, "latency": latency, "lateness": lateness}))
+            if now_ns >= self._report_ns:
+                self._report_ns = now_ns + self.REPORT_NS
+                self._pipe.send(self._result())
+        passed_ns = now_ns - self._engine.pace.start_ns
+        return not self._duration_ns or passed_ns < self._duration_ns
 
 
 PR_SET_PDEATHSIG = 1
@@ -8906,7 +8349,7 @@ def run_worker(parent: int, pipe: Any, others: Sequence[Any], arguments: Tuple[A
     for other in others:  # or no worker could see that the parent ended
         other.close()
     if sys.platform == "linux":  # at a kill -9 of the parent, the kernel ends this process
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended already
         return
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -8921,64 +8364,54 @@ def run_worker(parent: int, pipe: Any, others: Sequence[Any], arguments: Tuple[A
         Worker(pipe, *arguments).run()
 
 
-def start_workers(job: Job, target: Target) -> List[Any]:
+def start_workers(options: argparse.Namespace, found: Survey, target: Target) -> List[Any]:
     """Start the processes. Returns the pipes to them; they end with this process."""
     import multiprocessing
 
     context = multiprocessing.get_context("fork")
     pipes: List[Any] = []
-    for index in range(job.workers):
+    for index in range(options.workers):
         ours, theirs = context.Pipe()
         pipes.append(ours)
-        arguments = (os.getpid(), theirs, pipes, (job, target, index))
+        arguments = (os.getpid(), theirs, pipes, (options, found, target, index))
         context.Process(target=run_worker, args=arguments, daemon=True).start()
         theirs.close()
     return pipes
 
 
 class ReplayStatus:
-    """What a replay tells while it runs: a line on a terminal."""
+    """What a replay tells while it runs: a line on a terminal, of the last second."""
 
     def __init__(self, quiet: bool) -> None:
-        self._live = LiveLine(quiet)
+        self.live = LiveLine(quiet)
         self._started = self._last = time.monotonic()
-        self._counts: Dict[str, Any] = {}
+        self._before: Dict[str, Any] = {}
 
-    def add(self, message: Dict[str, Any]) -> None:
-        """What a worker did since its last message."""
-        add_counts(self._counts, message)
-
-    def update(self) -> None:
-        """Call often; writes once a second."""
+    def update(self, results: Iterable[Dict[str, Any]]) -> None:
+        """Call often, with the latest results of the workers; writes once a second."""
         now = time.monotonic()
-        seconds = now - self._last
-        if seconds < LiveLine.INTERVAL:
+        if now - self._last < LiveLine.INTERVAL or not self.live.is_on:
             return
-        self._last = now
-        counts, self._counts = self._counts, {}
-        latency = describe_histogram(counts.get("latency", {})) or {}
-        lateness = describe_histogram(counts.get("lateness", {})) or {}
+        counts = join_results(list(results))["counts"]
+        counts.update(total_of_commands(counts))
+        new = counts_since(counts, self._before)
+        found = report_command(new, (self._last, now))
+        self._last, self._before = now, counts
+        latency, lateness = found["latency_us"] or {}, describe_histogram(new["lateness"]) or {}
         fields = [
             f"{now - self._started:6.0f} s",
-            f"{counts.get('operations', 0) / seconds:9,.0f} ops/s",
-            f"errors {counts.get('errors', 0):,}",
+            f"{found['operations_per_second']:9,.0f} ops/s",
+            f"errors {sum(found['errors'].values()):,}",
             f"lag {lateness.get('p99', 0):,.0f} us",
             f"p50 {latency.get('p50', 0):,.0f} us",
             f"p99 {latency.get('p99', 0):,.0f} us",
-            f"hits {human_percent(ratio(counts.get('hits', 0), counts.get('misses', 0)))}",
+            f"hits {human_percent(found['hit_ratio'])}",
         ]
-        self._live.show(fields)
-
-    def clear(self) -> None:
-        """Make room for another line."""
-        self._live.clear()
-
-
-NO_RESULT: Dict[str, Any] = {"counts": {}, "span": [], "recorded": {"span": []}, "ended_by": None}
+        self.live.show(fields)
 
 
 def run_workers(
-    job: Job, target: Target, start_at: float, stop: "Stop", status: ReplayStatus
+    pipes: List[Any], start_at: float, stop: "Stop", status: ReplayStatus
 ) -> Tuple[float, List[Dict[str, Any]]]:
     """Replay. Returns when that began, and the results.
 
@@ -8986,10 +8419,10 @@ def run_workers(
     """
     import multiprocessing.connection
 
-    pipes = start_workers(job, target)
-    waiting, told = set(pipes), False
-    results: List[Dict[str, Any]] = []
-    started_unix = 0.0
+    killed: Dict[str, Any] = {"counts": {}, "span": [], "recorded": {"span": []}}
+    killed.update(ended_by=None, done=False)
+    results: Dict[Any, Dict[str, Any]] = {}
+    started_unix, told = 0.0, False
     while pipes:
         if stop.requested and not told:
             told = True
@@ -8997,30 +8430,21 @@ def run_workers(
         ready: List[Any] = multiprocessing.connection.wait(pipes, 0.1)
         for pipe in ready:
             try:
-                kind, message = pipe.recv()
+                results[pipe] = pipe.recv()
             except (EOFError, OSError):
                 pipes.remove(pipe)
-                waiting.discard(pipe)
-                continue
-            if kind == "result":
-                results.append(message)
-            elif kind == "ready":
-                waiting.discard(pipe)
-            else:
-                status.add(message)
-        if pipes and not waiting and not started_unix and not told:
+                if not results.setdefault(pipe, killed)["done"]:
+                    fatal = ["a worker process was killed", "not all of its requests are counted"]
+                    results[pipe]["fatal"] = fatal
+        if pipes and not started_unix and not told and all(pipe in results for pipe in pipes):
             started_unix = max(start_at, time.time() + 0.02)
             if start_at and started_unix > start_at:
-                status.clear()
                 say(f"starting {started_unix - start_at:.1f} s after --start-at")
             start_ns = time.monotonic_ns() + int((started_unix - time.time()) * NS_PER_SECOND)
             tell_workers(pipes, start_ns)
-        status.update()
-    status.clear()
-    if len(results) < job.workers:
-        fatal = ["a worker process was killed", "its requests are not counted"]
-        results.append({**NO_RESULT, "fatal": fatal})
-    return started_unix, results
+        status.update(results.values())
+    status.live.clear()
+    return started_unix, list(results.values())
 
 
 def tell_workers(pipes: Iterable[Any], number: int) -> None:
@@ -9031,25 +8455,25 @@ def tell_workers(pipes: Iterable[Any], number: int) -> None:
 
 
 def describe_replay(
-    job: Job, target: Target, started_unix: float, results: List[Dict[str, Any]]
+    options: argparse.Namespace, found: Survey, started_unix: float, results: List[Dict[str, Any]]
 ) -> Dict[str, Any]:
     """What the results are about, and their counts. results: of the workers."""
     joined = join_results(results)
     return {
         "membench_replay": 1,
-        "profile": job.path,
-        "target": target.name,
-        "speed": job.speed or "max",
-        "shards": [f"{job.shard.number}/{job.shard.total}"],
-        "workers": job.workers,
+        "profile": found.path,
+        "target": options.target,
+        "speed": options.speed or "max",
+        "shards": [f"{options.shard.number}/{options.shard.total}"],
+        "workers": options.workers,
         "started_unix": started_unix,
         "duration_seconds": round(max(time.time() - started_unix, 0), 3) if started_unix else 0.0,
         **joined,
         "span": [round(started_unix + moment, 6) for moment in joined["span"]],
         "recorded": {
-            "side": job.found.side,
-            "duration_seconds": round(job.found.duration, 3),
-            "operations": job.found.rows * job.passes or None,
+            "side": found.side,
+            "duration_seconds": round(found.duration, 3),
+            "operations": found.rows * options.loop_mode or None,
             **joined["recorded"],
         },
     }
@@ -9811,28 +9235,29 @@ def replay(options: argparse.Namespace) -> int:
     found = survey(path, options.shard)
     if not found.rows:
         raise MembenchError(f"{printable(path)} holds no operations", "record some traffic first")
-    job = make_job(options, path, found)
+    options.workers = max(min(options.workers or usable_cpus(), found.connections), 1)
     target = resolve_target(options.target) if options.target else None
     if options.dry_run or target is None:
-        print_result(render_plan(job, target, options.preload))
+        print_result(render_plan(options, found, target))
         return 0
-    with ResultFile(options.stats_json) as file:
-        if not agreed(options, job, target):
-            say("Aborted.")
-            return 1
-        raise_file_limit(math.ceil(found.peak / job.workers))
-        with Stop() as stop:
-            refused = preload(job, target, options.quiet, stop) if options.preload else 0
-            status = ReplayStatus(options.quiet)
-            started_unix, results = run_workers(job, target, options.start_at, stop, status)
-        about = describe_replay(job, target, started_unix, results)
-        about["counts"]["preload_refused"] = refused
-        if about["ended_by"] and stop.requested:
-            about["ended_by"] = "signal"
-        report = replay_report(about)
-        file.write(report)
-        if report["requests"] or not report["fatal"]:
-            print_result(render_replay(report))
+    write_results(options.stats_json, None)
+    if not agreed(options, found, target):
+        say("Aborted.")
+        return 1
+    raise_file_limit(math.ceil(found.peak / options.workers))
+    with Stop() as stop:
+        refused = preload(options, target, stop) if options.preload else 0
+        pipes = start_workers(options, found, target)
+        status = ReplayStatus(options.quiet)
+        started_unix, results = run_workers(pipes, options.start_at, stop, status)
+    about = describe_replay(options, found, started_unix, results)
+    about["counts"]["preload_refused"] = refused
+    if about["ended_by"] and stop.requested:
+        about["ended_by"] = "signal"
+    report = replay_report(about)
+    write_results(options.stats_json, report)
+    if report["requests"] or not report["fatal"]:
+        print_result(render_replay(report))
     if report["fatal"]:
         raise MembenchError(*report["fatal"])
     if report["ended_by"] == "signal":
@@ -9849,9 +9274,8 @@ def merge_command(options: argparse.Namespace) -> int:
         raise MembenchError(
             "these results do not belong to one replay", "give those of a single replay"
         ) from None
-    with ResultFile(options.stats_json) as file:
-        file.write(report)
-        print_result(text)
+    write_results(options.stats_json, report)
+    print_result(text)
     missing = report["missing_shards"]
     if missing:
         more = f" and {len(missing) - 10:,} more" if len(missing) > 10 else ""
@@ -9859,41 +9283,23 @@ def merge_command(options: argparse.Namespace) -> int:
     return 1 if report["failed_requests"] or missing else 0
 
 
-class ResultFile:
-    """--stats-json: opened before anything is sent, put in place when it is complete."""
-
-    def __init__(self, path: Optional[str]) -> None:
-        self._path = path
-        self._new = f"{path}.{os.getpid()}.new"
-
-    def __enter__(self) -> "ResultFile":
-        if self._path:
-            try:
-                self._file = open(self._new, "x", encoding="utf-8")
-            except OSError as error:
-                raise self._error(error) from None
-        return self
-
-    def _error(self, error: OSError) -> MembenchError:
-        return MembenchError(
-            f"cannot write {printable(str(self._path))}: {error.strerror}", "choose another path"
-        )
-
-    def write(self, report: Dict[str, Any]) -> None:
-        """The whole result."""
-        if self._path:
-            try:
-                json.dump(report, self._file, indent=1)
-                self._file.close()
-                os.replace(self._new, self._path)
-            except OSError as error:
-                raise self._error(error) from None
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._path:
-            self._file.close()
-            with contextlib.suppress(OSError):
-                os.unlink(self._new)
+def write_results(path: Optional[str], report: Optional[Dict[str, Any]]) -> None:
+    """--stats-json: put in place when it is complete. None: only try, before anything is sent."""
+    if not path:
+        return
+    new = f"{path}.{os.getpid()}.new"
+    try:
+        with open(new, "x", encoding="utf-8") as file:
+            json.dump(report, file, indent=1)
+        if report:
+            os.replace(new, path)
+    except OSError as error:
+        raise MembenchError(
+            f"cannot write {printable(path)}: {error.strerror}", "choose another path"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
 
 
 def resolve_target(text: str) -> Target:
@@ -9910,23 +9316,6 @@ def resolve_target(text: str) -> Target:
     return Target(found[0][0], found[0][4], text)
 
 
-def make_job(options: argparse.Namespace, path: str, found: Survey) -> Job:
-    """The options as the workers need them."""
-    workers = options.workers or usable_cpus()
-    return Job(
-        path=path,
-        found=found,
-        speed=options.speed,
-        passes=options.loop_mode,
-        duration=options.duration,
-        timeout=options.timeout,
-        included=tuple(options.include),
-        shard=options.shard,
-        workers=max(min(workers, found.connections), 1),
-        start_unix=options.start_at or time.time(),
-    )
-
-
 def usable_cpus() -> int:
     """How many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
@@ -9934,10 +9323,10 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def agreed(options: argparse.Namespace, job: Job, target: Target) -> bool:
+def agreed(options: argparse.Namespace, found: Survey, target: Target) -> bool:
     """Say what will be done; ask, unless --yes. Raises MembenchError if nobody can be asked."""
     what = (
-        f"replaying {printable(job.path)} over {job.found.connections:,} connections to "
+        f"replaying {printable(found.path)} over {found.connections:,} connections to "
         f"{printable(target.name)}; this writes, changes and deletes its items"
     )
     if options.yes:  # then the target gets no request but the recorded ones
@@ -10001,47 +9390,45 @@ def raise_file_limit(connections: int) -> None:
         ) from None
 
 
-def preload(job: Job, target: Target, quiet: bool, stop: Stop) -> int:
+def preload(options: argparse.Namespace, target: Target, stop: Stop) -> int:
     """Store what the recorded server held. Returns how many values were refused."""
-    items = Preload(job.path, job.shard, KeyTexts()).items()
+    items = Preload(options.profile[0], options.shard, KeyTexts()).items()
     wanted = takewhile(lambda _: not stop.requested, items)
     try:
-        stored, refused = store_all(target, wanted, job.timeout)
+        stored, refused = store_all(target, wanted, options.timeout)
     except OSError as error:
         raise MembenchError(
             f"cannot fill {printable(target.name)}: {error.strerror or error}",
             "check the target; nothing was replayed",
         ) from None
-    if not quiet:
+    if not options.quiet:
         say(f"stored {stored:,} values that the recorded server held")
     return refused
 
 
-def render_plan(job: Job, target: Optional[Target], with_preload: bool) -> str:
+def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Target]) -> str:
     """What a replay would send, how long it takes, what it needs: --dry-run."""
-    found, keys, encoder = job.found, KeyTexts(), Encoder(job.included)
-    pace = Pace(job.speed, found.started_unix, job.start_unix)
-    timetable = Timetable(job.path, job.shard, encoder, keys, pace, Loops(1, found.duration))
+    encoder = Encoder(options.include, Pace(options.speed, found.started_unix, time.time()))
+    timetable = Timetable(found.path, options.shard, encoder, passes=1, pass_seconds=0)
     requests: Counter[str] = Counter()
     sent_bytes = writes = 0
     for batch in chain.from_iterable(timetable.batches()):
         writes += batch.kind == SEND
-        requests.update(expect[0].name for expect in batch.expects)
+        requests.update(sent[1].command for sent in batch.requests)
         for part in batch.parts:
-            late = type(part) is Late
-            sent_bytes += len(part.before) + len(part.after) + 8 if late else len(part)
-    seconds = found.duration / job.speed if job.speed else None
-    passes = {0: "without end", 1: "once"}.get(job.passes, f"{job.passes} times")
+            sent_bytes += len(part.fill({}) if type(part) is DeferredCas else part)
+    seconds = found.duration / options.speed if options.speed else None
+    passes = {0: "without end", 1: "once"}.get(options.loop_mode, f"{options.loop_mode} times")
     lines = [
-        f"{printable(job.path)}: dry run, nothing was replayed",
+        f"{printable(found.path)}: dry run, nothing was replayed",
         f"  requests     {sum(requests.values()):,} in {writes:,} writes, "
         f"{human_bytes(sent_bytes)}",
         *(f"    {printable(name):<10} {count:,}" for name, count in requests.most_common()),
         f"  connections  {found.connections:,}, {found.peak:,} at a time",
         f"  a pass takes {human_seconds(seconds) if seconds else 'as long as the target needs'}"
         f"; replayed {passes}",
-        f"  needs        {job.workers} processes, each with up to "
-        f"{math.ceil(found.peak / job.workers) + SPARE_FILES:,} open files",
+        f"  needs        {options.workers} processes, each with up to "
+        f"{math.ceil(found.peak / options.workers) + SPARE_FILES:,} open files",
     ]
     for name, count in sorted(encoder.skipped.items()):
         lines.append(f"  skipped      {printable(name)} {count:,}")
@@ -10049,11 +9436,12 @@ def render_plan(job: Job, target: Optional[Target], with_preload: bool) -> str:
         lines.append(f"  the target   {printable(target.name)} {describe_target(target)}")
     else:
         lines.append("  the target   no --target was given")
-    if with_preload:
-        stored = [size for _, size in Preload(job.path, job.shard, KeyTexts()).items()]
+    if options.preload:
+        items = Preload(found.path, options.shard, KeyTexts()).items()
+        stored = [size for _, size in items]
         lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
-    if keys.shared:
-        lines.append(f"  short keys   {keys.shared:,} may collide with another key")
+    if timetable.keys.shared:
+        lines.append(f"  short keys   {timetable.keys.shared:,} may collide with another key")
     if not found.complete:
         lines.append("  the profile is truncated: up to its last complete block is replayed")
     return "\n".join(lines)
