@@ -3,7 +3,7 @@
 """Fresh machines: the README's commands, word for word, on a minimal Debian 12 and 13.
 
     sudo make test-fresh                  # make demo and make test, on each
-    sudo tests/fresh.py --quick trixie    # make demo, and the first test of each file
+    sudo tests/fresh.py --quick trixie    # make demo, and the first tests of each file
 
 A root of each release has what mmdebstrap takes for minimal and what the README asks for, and
 nothing else. In it, a user who may call sudo clones what is committed here, and runs the
@@ -35,7 +35,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memb
 RELEASES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
 PREPARED = ("git", "make", "sudo")  # the README says so
 COMMANDS = ("sudo make demo", "sudo make test")
-QUICK_COMMANDS = ("sudo make demo", "sudo make test PYTEST=--first=1")
+QUICK_COMMANDS = ("sudo make demo", "sudo make test PYTEST=--first=2")
 USER = "newcomer"
 COMMAND_SECONDS = 3600  # ten times what it takes on two idle CPUs
 SHOWN_LINES = 12  # the last ones of each command
@@ -169,7 +169,7 @@ def try_release(release: str, commands: Tuple[str, ...]) -> Tuple[int, int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the first test of each file only")
+    parser.add_argument("--quick", action="store_true", help="the first tests of each file only")
     parser.add_argument("releases", nargs="*", choices=[[], *RELEASES], default=[])
     options = parser.parse_args()
     readme = [line.strip() for line in (ROOT / "README.md").read_text().splitlines()]
