@@ -34,6 +34,7 @@ from live import (
     read_rows,
     require,
     run,
+    wait_for_servers,
     wait_until,
 )
 from pymemcache.client.base import Client
@@ -97,6 +98,7 @@ def record_memccapable(suite: str, hook: str, output: Path) -> Tuple[Any, Any, D
             command = ["memccapable", "-h", LOOPBACK, "-p", str(server.port), suite]
             done = subprocess.run(command, capture_output=True, text=True, timeout=300)
             assert done.returncode == 0, done.stdout + done.stderr
+            wait_for_servers()  # the last connection is closed without a request
             return before, server.stats(), recorder.stop()
 
 
