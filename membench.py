@@ -5259,9 +5259,9 @@ RELATIVE_EXPTIME_MAX = 60 * 60 * 24 * 30  # a larger exptime is a Unix time
 
 
 def percentile(counts: List[Tuple[int, int]], total: int, share: float) -> int:
-    """The smallest value that at least this share of all does not exceed.
+    """The smallest value that at least this share of all values does not exceed.
 
-    counts is sorted (value, how often) and has `total` in all.
+    counts: sorted (value, how often); total: the sum of how often.
     """
     wanted = math.ceil(total * share)
     seen = 0
@@ -5301,7 +5301,7 @@ def describe_latency(counts: Dict[int, int]) -> Optional[Dict[str, float]]:
 
 
 def round_to_3_digits(counts: Counter[int]) -> Counter[int]:
-    """Counts with values rounded (12345 -> 12300), so that there are few different ones."""
+    """Counts with values rounded (12345 -> 12300), so that there are few distinct ones."""
     rounded: Counter[int] = Counter()
     for value, count in counts.items():
         unit = 10 ** max(len(str(value)) - 3, 0)
@@ -5310,7 +5310,7 @@ def round_to_3_digits(counts: Counter[int]) -> Counter[int]:
 
 
 class ServerCounts:
-    """What is counted of one server."""
+    """What is counted for one server."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -5319,7 +5319,7 @@ class ServerCounts:
 
 
 class RequestCounts:
-    """What is counted of requests: commands, outcomes, latency, TTLs, servers, time."""
+    """What is counted for requests: commands, outcomes, latency, TTLs, servers, time."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[Tuple[str, int]] = Counter()  # (command, outcome)
@@ -5437,10 +5437,10 @@ def count_seconds(ticks: Sequence[int], seconds: Counter[int]) -> None:
 
 
 class KeyCounts:
-    """What is counted of keys and sizes.
+    """What is counted for keys and sizes.
 
-    Of more than KEYS_MAX different keys those are kept whose hash is below a limit, which are a
-    sample as good as any other since a hash is as good as random, and the hottest of the rest.
+    If there are more than KEYS_MAX distinct keys, those whose hash is below a limit are kept,
+    which is a random sample, and the hottest of the rest.
     """
 
     def __init__(self) -> None:
@@ -5463,11 +5463,11 @@ class KeyCounts:
 
     @property
     def estimated(self) -> bool:
-        """Were there more different keys than are kept?"""
+        """Were there more distinct keys than are kept?"""
         return self._sample_bits > 0
 
     def unique(self) -> int:
-        """How many different keys there are, or about."""
+        """The number of distinct keys, or an estimate."""
         if not self.estimated:
             return len(self.keys)
         return self._sampled() << self._sample_bits
@@ -5489,7 +5489,7 @@ class KeyCounts:
 
 
 def ttl_of(exptime: int, now: int) -> int:
-    """Seconds to live that an exptime asks for at Unix time `now`; 0: for ever, -1: none."""
+    """The TTL of an exptime at Unix time `now`; 0: no TTL, -1: already expired."""
     if exptime < 0:
         return -1
     if exptime > RELATIVE_EXPTIME_MAX:
@@ -5530,7 +5530,7 @@ def count_profiles(
 def count_all(paths: Sequence[str]) -> Tuple[Analysis, List[ProfileReader]]:
     """Count all profiles, in two processes if that is faster.
 
-    Both read all of the file, but count other columns, so nothing depends on how many there are.
+    Both read the whole file but count different columns, so the result does not depend on it.
     """
     found = Analysis(RequestCounts(), KeyCounts())
     sizes = file_sizes(paths)
@@ -5548,7 +5548,7 @@ def count_all(paths: Sequence[str]) -> Tuple[Analysis, List[ProfileReader]]:
 
 
 def file_sizes(paths: Sequence[str]) -> List[int]:
-    """Bytes of each file; nothing, if one of them cannot be read twice."""
+    """Bytes of each file; [] if one of them cannot be read twice."""
     sizes = []
     for path in paths:
         with contextlib.suppress(OSError):
@@ -5572,7 +5572,7 @@ def analysis_process(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[Any
     try:
         yield results
     finally:
-        process.kill()  # if it still runs, nobody wants its result any more
+        process.kill()  # if it still runs, its result is no longer wanted
         process.join()
         process.close()
         results.close()
@@ -5594,7 +5594,7 @@ def receive_requests(results: Any) -> Tuple[RequestCounts, List[int]]:
 
 def send_requests(paths: Sequence[str], sizes: Sequence[int], to_parent: Any) -> None:
     """What an analysis process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: it is ended by its parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends it
     requests = RequestCounts()
     try:
         readers = count_profiles(paths, sizes, requests, None)
@@ -5633,7 +5633,7 @@ def analyze_whole(paths: Sequence[str]) -> Tuple[Analysis, Dict[str, Any]]:
 
 
 def describe_profile(reader: ProfileReader) -> Dict[str, Any]:
-    """What the report says of a profile."""
+    """What the report says about a profile."""
     header = {"side": "server", "responses": True, **reader.header}
     names = ("source", "hook", "side", "host", "ports", "started_at")
     return {
@@ -5648,7 +5648,7 @@ def describe_profile(reader: ProfileReader) -> Dict[str, Any]:
 
 
 def covered_seconds(spans: List[Tuple[float, float]]) -> float:
-    """How long at least one of the recordings (begin, end) was under way."""
+    """How many seconds at least one of the recordings (begin, end) covers."""
     seconds, reached = 0.0, -math.inf
     for begin, end in sorted(spans):
         seconds += max(end - max(begin, reached), 0.0)
@@ -5671,7 +5671,7 @@ def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
 
 
 def build_report(found: Analysis, duration: float) -> Dict[str, Any]:
-    """The report without what is known of the files."""
+    """The report, except for what is known about the files."""
     analysis, keys = found
     all_latencies: Counter[int] = Counter()
     for counts in analysis.latencies.values():
@@ -5755,7 +5755,7 @@ def report_commands(analysis: RequestCounts) -> Dict[str, Any]:
 
 
 def report_servers(analysis: RequestCounts, duration: float) -> List[Dict[str, Any]]:
-    """The servers, the busiest first; address "" for what belongs to none that is known."""
+    """The servers, the busiest first; address "": the server is not known."""
     total = sum(analysis.outcomes.values())
     servers = [
         {
@@ -5793,7 +5793,7 @@ def timeline(seconds: Counter[int], points: int = 60) -> Dict[str, Any]:
 
 # ==== Reports =========================================================================
 #
-# What people read: numbers, the report of `analyze`, and two profiles beside each other.
+# What people read: numbers, the report of `analyze`, and two profiles side by side.
 
 
 def bar(share: float, width: int = 24) -> str:
@@ -5819,7 +5819,7 @@ def human_seconds(seconds: float) -> str:
 
 
 def human_us(us: Optional[float]) -> str:
-    """12.3, 123, 1,230: no digit that a histogram of 3 digits and 0.1 us does not have."""
+    """12.3, 123, 1,230: at most the 3 digits, and 0.1 us, that a histogram has."""
     return "-" if us is None else f"{us:,.1f}" if us < 100 else f"{us:,.0f}"
 
 
@@ -6158,7 +6158,7 @@ def paint(line: str) -> str:
 PERIODS = 20
 OPERATIONS_MIN = 100  # below a share or a mean
 BEYOND_MIN = 10  # above a percentile
-STANDARD_ERRORS = 4  # a change must be as large; by chance, fewer than 1 in 1,000 are
+STANDARD_ERRORS = 4  # a change must exceed as many; by chance, fewer than 1 in 1,000 do
 SAME, CHANGED, NOT_ENOUGH = "same", "changed", "not enough data"
 
 Name = Tuple[Union[str, int], ...]
@@ -6177,7 +6177,7 @@ class Measure(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """The value of a measure in one profile, or None, and how certain it is."""
+    """The value of a measure in one profile, or None, and its uncertainty."""
 
     value: Optional[float]
     error: float = 0.0  # standard error
@@ -6197,7 +6197,7 @@ class Line(NamedTuple):
 
 
 class PeriodSums:
-    """What is summed up of one profile in each of its periods: name -> a number for each."""
+    """Sums over each period of one profile: name -> a number for each period."""
 
     def __init__(self, path: str) -> None:
         self.analysis, self.report = analyze_whole([path])
@@ -6310,7 +6310,7 @@ class PeriodSums:
 
 
 def judge(measure: Measure, first: Estimate, second: Estimate, tolerance: float) -> Optional[Line]:
-    """The line on a measure; None if there is nothing to be said. COMPARE_NOTES has the rule."""
+    """The line for a measure; None if neither has it. COMPARE_NOTES has the rule."""
     if first.value is None or second.value is None or not (first.value or second.value):
         return None
     larger = max(first.value, second.value)
@@ -6346,7 +6346,7 @@ HIT_MEASURE = Measure("hit ratio", "%", ("outcome", HIT), ("retrieved",))
 
 
 def choose_measures(one: PeriodSums, two: PeriodSums, warnings: List[str]) -> List[Measure]:
-    """What can be compared of two profiles. warnings: takes why the rest cannot."""
+    """What can be compared of two profiles. warnings: why the rest cannot is added."""
     measures = list(MEASURES)
     profiles = one.profile, two.profile
     places = {(str(p["source"]).startswith("ebpf"), p["side"]) for p in profiles}
@@ -6397,13 +6397,13 @@ def compare(first_path: str, second_path: str, tolerance: float = 0.05) -> Dict[
 
 
 def extent(line: Line) -> float:
-    """How far two numbers are apart, from 0 to 1: half is as far as double."""
+    """How far apart two numbers are, from 0 to 1: half is as far as double."""
     first, second = line.first or 0.0, line.second or 0.0
     return abs(second - first) / (max(first, second) or 1.0)
 
 
 def compare_keys(one: PeriodSums, two: PeriodSums, tolerance: float) -> List[Optional[Line]]:
-    """How many distinct keys there are, and, if the hashes can tell, how many in both."""
+    """How many distinct keys there are, and, if the salts are equal, how many are in both."""
     keys = one.analysis.keys, two.analysis.keys
     seconds = one.profile["duration_seconds"], two.profile["duration_seconds"]
     # More keys come with more time, and with more operations: at most in proportion.
@@ -6456,7 +6456,7 @@ DIFFERENCES_SHOWN = 3
 
 
 def compare_exactly(first_path: str, second_path: str) -> Dict[str, Any]:
-    """Do two profiles hold equal counts, times aside? For recordings of the same requests."""
+    """Do two profiles have equal counts, ignoring timing? For recordings of the same requests."""
     (one, first), (two, second) = analyze_whole([first_path]), analyze_whole([second_path])
     profiles = first["profiles"] + second["profiles"]
     unknown = set()
@@ -6539,15 +6539,15 @@ def render_comparison(result: Dict[str, Any], width: int = WIDTH) -> str:
 #   ProfileReader --rows--> in_order (by time) --rows--> Encoder --Batch-->
 #       Engine: a ReplayConnection for each connection --> counts
 #
-# A batch is what one read of the recorded server held: it goes out in one write. Workers
-# and shards each read the whole profile and take the connections that are theirs, so no
-# request passes from one process to another.
+# A batch is what the recorded server got in one read: it is sent in one write. Each worker and
+# each shard reads the whole profile and takes its own connections, so no request passes from one
+# process to another.
 
 # ---- Keys and values ----
 
-# Printable ASCII and what is above; memcached takes any byte but space and controls.
+# Printable ASCII and above; memcached takes any byte except space and control characters.
 KEY_DIGITS = bytes([*range(0x21, 0x7F), *range(0x80, 0x100)])
-KEY_TEXT_MIN = 11  # from this size on a hash fits in as base64
+KEY_TEXT_MIN = 11  # from this size on a hash fits as base64
 SHORT_KEY_MAX = 5  # up to this size keys are numbered; chance would make some equal
 SHORT_KEYS_MAX = 1_000_000  # numbered keys; bounds memory
 KEY_CACHE_MAX = 65536
@@ -6561,19 +6561,19 @@ class Shard(NamedTuple):
 
 
 class KeyTexts:
-    """Makes legal keys from hashes, each as long as the recorded key.
+    """Makes valid keys from hashes, each as long as the recorded key.
 
-    64 bits fit into 9 characters of 222, so from there on different hashes are different
-    keys; with 6 to 8 characters two keys in millions may become one. Shorter ones are
-    numbered in the order in which the profile's blocks name them, which is the same for
-    every worker and shard, since each reads all blocks.
+    64 bits fit into 9 characters of 222, so from there on different hashes give different
+    keys; with 6 to 8 characters, two keys in millions can collide. Shorter ones are numbered
+    in the order in which the profile's blocks name them, which is the same for every worker
+    and shard, since each reads all blocks.
     """
 
     def __init__(self) -> None:
         self._numbers: Dict[Tuple[int, int], int] = {}
         self._used = [0] * (SHORT_KEY_MAX + 1)
         self.text = functools.lru_cache(KEY_CACHE_MAX)(self._make_text)
-        self.shared = 0  # short keys that may be equal to another
+        self.shared = 0  # short keys that may collide with another
 
     def number_short_keys(self, hashes: Iterable[int], sizes: Iterable[int]) -> None:
         """Call for every block, in order."""
@@ -6606,7 +6606,7 @@ SMALL_VALUE_MAX = 2048  # up to this size copying a value costs less than one mo
 VALUE_CHUNK_BYTES = 1 << 20
 
 
-WRONG_UNIQUE = 2**64 - 1  # a CAS unique that no server has given out
+WRONG_UNIQUE = 2**64 - 1  # a CAS unique that no server returns
 
 
 class DeferredCas(NamedTuple):
@@ -6616,10 +6616,10 @@ class DeferredCas(NamedTuple):
     after: bytes
     key: bytes
     binary: bool
-    wrong: bool  # another unique than the target's is wanted
+    wrong: bool  # a unique other than the target's is wanted
 
     def fill(self, uniques: Dict[bytes, int]) -> bytes:
-        """The bytes to send. uniques: what the target gave last, by key."""
+        """The bytes to send. uniques: what the target returned last, by key."""
         unique = WRONG_UNIQUE if self.wrong else uniques.get(self.key, WRONG_UNIQUE)
         number = struct.pack(">Q", unique) if self.binary else b"%d" % unique
         return self.before + number + self.after
@@ -6644,7 +6644,7 @@ class Values:
 
 # ---- Request templates: from a form to requests in its own dialect ----
 
-# These change the server itself, or stream without an end: not without --include.
+# These change the server itself, or stream endlessly: only with --include.
 GUARDED = frozenset(
     (
         *("flush_all", "shutdown", "cache_memlimit", "verbosity", "slabs", "lru"),
@@ -6660,8 +6660,8 @@ Write = Callable[[Sequence[bytes], int, int, int], bytes]
 class RequestTemplate:
     """How requests of one form are written and answered, and what is counted for them.
 
-    sample: one as the protocol's parser reads it, which tells how they are answered.
-    split: parts what was written at the place of the CAS unique, if there is one.
+    sample: one such request as the protocol's parser reads it, which says how it is answered.
+    split: divides what is written at the place of the CAS unique, if there is one.
     """
 
     __slots__ = (
@@ -6685,7 +6685,7 @@ class RequestTemplate:
         self.answered = sample.reply != REPLY_NONE and command not in (b"quitq", b"shutdown")
         # What follows a value; None: there is no value.
         self.value_end = None if sample.value_size == NO_SIZE else b"" if binary else b"\r\n"
-        # VALUE lines are known by themselves.
+        # VALUE lines need no request to be read.
         self.gives_unique = command in BINARY_GETS if binary else b"c" in flags
         self.stats = CommandStats()
 
@@ -6722,7 +6722,7 @@ _PATTERN_FIELD = re.compile(rb"%\(([a-z]+)\)")
 
 
 def text_template(command: bytes, words: List[bytes]) -> Optional[RequestTemplate]:
-    """A command line is a pattern: only keys and numbers differ from request to request."""
+    """A template from a command line: only keys and numbers differ between requests."""
     words = [b"1" if word == b"?" else word.replace(b"%", b"%%") for word in words]
     noreply = [word for word in words[-1:] if word == b"noreply"]
     if command in (b"get", b"gets"):
@@ -6803,7 +6803,7 @@ def binary_template(name: bytes, words: List[bytes]) -> Optional[RequestTemplate
 
 
 class CommandStats:
-    """What is counted for one form of requests; those of a command are added up."""
+    """What is counted for one form of requests; the forms of a command are added up."""
 
     __slots__ = (
         *("requests", "operations", "outcomes", "recorded_outcomes", "errors"),
@@ -6859,7 +6859,7 @@ def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
 
 
 def counts_since(now: Dict[str, Any], before: Dict[str, Any]) -> Dict[str, Any]:
-    """What nested counts have grown by."""
+    """By how much nested counts have grown."""
     return {
         name: counts_since(value, before.get(name, {}))
         if isinstance(value, dict)
@@ -6942,8 +6942,8 @@ def take_connections(events: List[Tuple[int, int, int, int]], shard: Shard) -> L
 def in_order(blocks: Iterable[List[Row]]) -> Iterator[List[Row]]:
     """Sort by time, in bounded memory: each list ends before the next one begins.
 
-    A profile holds rows in the order of their answers. One that was answered later than
-    the window is long comes too late; it goes out with the next rows, later than recorded.
+    A profile holds rows in the order of their replies. A row whose reply came later than the
+    window is long is too late; it is sent with the next rows, later than recorded.
     """
     window: List[Row] = []
     for rows in blocks:
@@ -6966,7 +6966,7 @@ def in_order(blocks: Iterable[List[Row]]) -> Iterator[List[Row]]:
 
 
 def close_late(window: List[Row], ready: int) -> List[Row]:
-    """The first rows, but a connection is not closed while it still has some."""
+    """The first rows, with each connection closed only after its last row."""
     rows = window[:ready]
     closed = {row[1]: place for place, row in enumerate(rows) if row[2] == LAST}
     if closed:
@@ -6999,7 +6999,7 @@ class Batch:
         self.parts: List[Part] = []
         self.requests: List[SentRequest] = []
         self.deferred = False  # is one of the parts a DeferredCas?
-        self.waits = False  # had its client all answers when it sent this?
+        self.waits = False  # did its client have all replies when it sent this?
         self.times = [0, 0]  # see SentRequest
         self.queued_at_ns = -1  # Engine.idle_ns when it began to wait for its connection
 
@@ -7014,7 +7014,7 @@ class Pace:
         self.start_unix = start_unix
 
     def shift(self, exptime: int, tick: int, since_start: int) -> int:
-        """The Unix time as far from its request as it was when this was recorded.
+        """Shift a Unix time, so that it is as far from its request as it was when recorded.
 
         tick: of the recording; since_start: ticks of the recording since the first pass.
         """
@@ -7099,7 +7099,7 @@ class Encoder:
         parts = batch.parts
         if template.split:
             before, after = template.split(head)
-            wrong = outcome == EXISTS  # somebody else had changed the value
+            wrong = outcome == EXISTS  # another client had changed the value
             binary = request.reply == REPLY_BINARY
             parts.append(DeferredCas(before, after, key, binary, wrong))
             batch.deferred = True
@@ -7119,9 +7119,9 @@ def append_bytes(parts: List[Part], part: Part) -> None:
 
 
 class Timetable:
-    """All batches in the order of time, pass after pass; without end if `passes` is 0.
+    """All batches in order of time, pass after pass; endlessly if `passes` is 0.
 
-    A pass begins when the recording's time is over, at `max` right after the one before.
+    A pass lasts as long as the recording; with `max`, until everything is sent.
     """
 
     def __init__(
@@ -7142,7 +7142,7 @@ class Timetable:
         self._pass_ticks = int(pass_seconds * TICKS_PER_SECOND)
 
     def batches(self) -> Iterator[List[Batch]]:
-        """Some batches at a time, or none: then work was done that takes its time."""
+        """Some batches at a time, or none, if there was other work to do that takes time."""
         passes, found = 0, True
         while found and (not self._passes or passes < self._passes):
             found = False
@@ -7175,7 +7175,7 @@ class Timetable:
 # ---- Preload: what a target must hold so that hits can hit ----
 
 PRELOAD_KEYS_MAX = 1_000_000  # looked at in one pass over the profile; bounds memory
-PRELOAD_UNKNOWN_BYTES = 10  # of a value whose size nothing tells; it can be counted with
+PRELOAD_UNKNOWN_BYTES = 10  # of a value whose size is unknown; short enough for incr
 _SETTLED = -(1 << 40)  # nothing to preload, or no more to learn
 _NEED_VALUE = frozenset((HIT, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
 
@@ -7183,9 +7183,9 @@ _NEED_VALUE = frozenset((HIT, DELETED, TOUCHED, OK, EXISTS))  # outcomes that ne
 class Preload:
     """Finds the keys that had a value before the profile's first request for them.
 
-    The first outcome that tells counts: a hit, a touch, a delete that found it. Sizes
-    come from the first hit, less what was appended before it. Keys are looked at in
-    slices of the hash space, as many passes as memory asks for.
+    The first conclusive outcome counts: a hit, a touch, a delete that found the key. Sizes
+    come from the first hit, less what was appended before it. Keys are processed in slices
+    of the hash space, in as many passes as memory requires.
     """
 
     def __init__(self, path: str, shard: Shard, keys: KeyTexts) -> None:
@@ -7205,7 +7205,7 @@ class Preload:
             low, high = high, min(high + (high - low), 1 << 64)
 
     def _scan(self, low: int, high: int) -> Tuple[Dict[Tuple[int, int], int], int]:
-        """What is known of the keys with hashes from low up to `high`, which may shrink.
+        """What is known about the keys with hashes from low up to `high`, which may shrink.
 
         Values: the size; -1 - appended bytes where no size is known yet; _SETTLED.
         """
@@ -7283,11 +7283,13 @@ READ_BYTES = 1 << 15
 IOVECS_MAX = 512
 RETRY_NS = NS_PER_SECOND // 10  # between two attempts to connect
 SWEEP_NS = NS_PER_SECOND // 5
-SILENCE_NS = NS_PER_SECOND // 4  # after this time a quiet request stayed silent
+SILENCE_NS = NS_PER_SECOND // 4  # after this time a quiet request gets no reply any more
 AHEAD_BATCHES = 4_000  # encoded before they are due
 STEP_NS = 200_000  # a step of the schedule takes about that long
-STOP_SLACK_NS = NS_PER_SECOND // 4  # what was due so shortly before the end is not missed
-STOPPED_NS = NS_PER_SECOND  # answers are waited for so long when a replay was stopped
+STOP_SLACK_NS = (
+    NS_PER_SECOND // 4
+)  # what was due this shortly before the end does not count as missed
+STOPPED_NS = NS_PER_SECOND  # how long a stopped replay waits for replies
 TURN_BATCHES = 32  # in a row before replies are looked at again
 UNIQUES_MAX = 1 << 17  # CAS uniques remembered
 READ_AND_WRITE = selectors.EVENT_READ | selectors.EVENT_WRITE
@@ -7303,7 +7305,7 @@ class Target(NamedTuple):
     name: str
 
     def connect(self, timeout: float) -> socket.socket:
-        """A socket of so many seconds' patience; at 0 it does not block, and is connecting.
+        """A connected socket with this timeout; at 0 it does not block, and is still connecting.
 
         Raises OSError, MembenchError at the limit of open files.
         """
@@ -7367,7 +7369,7 @@ class Tally:
     def count_reply(
         self, sent: SentRequest, outcome: int, sizes: Dict[int, int], time_ns: int
     ) -> None:
-        """A request was answered, or stayed silent (then time_ns is 0). See PendingRequests."""
+        """A request was answered, or got no reply (then time_ns is 0). See PendingRequests."""
         request, template, _, _, times = sent
         stats, keys = template.stats, request.keys
         if request.reply == REPLY_VALUES and outcome == HIT:
@@ -7438,7 +7440,7 @@ class ReplayConnection:
         self.reset()
 
     def reset(self) -> None:
-        """There is no connection: forget what was sent and what was half read."""
+        """The connection is gone: forget what was sent and what was half read."""
         self.socket: Optional[socket.socket] = None
         self.connected = False
         self.quitting = False  # `quit` was sent: the target will close
@@ -7525,9 +7527,9 @@ class ReplayConnection:
 class Engine:
     """Sends batches when they are due, reads replies, counts. One process, one selector.
 
-    Open loop: no connection waits for another, and one waits for its own answers only
-    where its client had waited; latency counts from the moment that was due in any case.
-    Or, at pace.speed 0, a closed loop on each connection: a batch goes when all before it
+    Open loop: no connection waits for another, and one waits for its own replies only where
+    its client had waited; latency counts from when a request was due in either case. Or, at
+    pace.speed 0, a closed loop on each connection: a batch is sent when everything before it
     is answered.
     """
 
@@ -7567,7 +7569,7 @@ class Engine:
             self._poll(0.01)
 
     def run(self, on_tick: Callable[[], bool]) -> None:
-        """Until all is sent and answered. on_tick is called often; False: send no more."""
+        """Run until all is sent and answered. on_tick is called often; False: send no more."""
         while on_tick():
             wait_ns = self._start_all() if self._closed_loop else self._start_due()
             if wait_ns is None and all(link.is_idle() for link in self._links.values()):
@@ -7582,7 +7584,7 @@ class Engine:
             self._turn(SWEEP_NS // 10)
 
     def close(self) -> None:
-        """Close all connections; what was not sent or answered by now will never be."""
+        """Close all connections; what is not sent or answered by now never will be."""
         self._drop_queues()
         for link in list(self._links.values()):
             if link.awaits_reply():
@@ -7627,7 +7629,7 @@ class Engine:
         if not ready and self._exhausted:
             return None
         wait_ns = ready[0].times[0] - now_ns if ready else 0
-        # Looking ahead costs time; it is taken where nothing is due, and in time: what is
+        # Encoding ahead takes time; it is done while nothing is due, and early enough: what is
         # ready must last while a whole block is unpacked.
         enough = 2 * AHEAD_BATCHES if wait_ns > STEP_NS else AHEAD_BATCHES
         if not self._exhausted and (not ready or (wait_ns > 0 and len(ready) < enough)):
@@ -7647,7 +7649,7 @@ class Engine:
         return None if self._exhausted and not self._ready and not self._queued else SWEEP_NS
 
     def _step(self) -> None:
-        """A little of the schedule."""
+        """Encode a little more of the schedule."""
         try:
             self._ready.extend(next(self._feed))
         except StopIteration:
@@ -7844,7 +7846,7 @@ class Engine:
         else:
             self.tally.lateness.append(now_ns - batch.times[0])
             if batch.queued_at_ns >= 0:
-                # Of all lateness, what passed so that only the target was waited for.
+                # The part of the lag in which this process only waited for the target.
                 self.tally.totals["waited_ns"] += self._idle_ns - batch.queued_at_ns
         self._last_ns = now_ns
         self._last_tick = max(self._last_tick, batch.tick)
@@ -7858,7 +7860,7 @@ class Engine:
             self._selector.modify(link.socket, READ_AND_WRITE, link)
 
     def spans(self) -> Tuple[List[float], List[float]]:
-        """From when to when requests were sent and answered, and, of the same, recorded.
+        """The span of time in which requests were sent and answered, and that of their recording.
 
         In seconds since the start, and since the recording's; empty if nothing was sent.
         """
@@ -7935,7 +7937,7 @@ def ratio(hits: int, misses: int) -> Optional[float]:
 
 
 def rate(count: int, span: Sequence[float]) -> Optional[float]:
-    """How many a second. span: (from, to), or () if there was none."""
+    """The number per second. span: (from, to), or () if there was none."""
     seconds = span[1] - span[0] if span else 0
     return round(count / seconds, 1) if seconds else None
 
@@ -7998,15 +8000,14 @@ def replay_report(about: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-FELL_BEHIND_US = 10_000.0  # p99 of lateness; what wakes us up late on a busy machine is less
+FELL_BEHIND_US = 10_000.0  # p99 of lateness; a late wake-up on a busy machine is less
 
 
 def what_fell_behind(counts: Dict[str, Any]) -> Optional[str]:
-    """Who made requests late: target, replay, or None if they went out in time.
+    """Which side made requests late: target, replay, or None if they were in time.
 
-    A late request waited for this process to come to it; or for its connection: to be made,
-    to take more bytes, to bring an answer. The target is to blame for so much of the latter
-    as this process was idle.
+    A late request waited for this process, or for its connection: to be opened, to take more
+    bytes, to bring a reply. Of the latter, the target caused as much as this process was idle.
     """
     lateness = counts["lateness"]
     if (describe_histogram(lateness) or {"p99": 0})["p99"] < FELL_BEHIND_US:
@@ -8026,7 +8027,7 @@ FELL_BEHIND = {
     "replay": "this side: add --workers (at most one per CPU) or --shard",
     "target": "the target: requests waited for its replies; try a lower --speed",
 }
-OUT_OF_TIME_SHARE = 0.001  # of the requests; fewer do not change what the target sees
+OUT_OF_TIME_SHARE = 0.001  # of the requests; a smaller share does not change what the target sees
 
 
 def render_replay(report: Dict[str, Any]) -> str:
@@ -8105,7 +8106,7 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
 
 
 def render_cut(report: Dict[str, Any]) -> List[str]:
-    """Why not all of the recording was sent, if somebody wanted that."""
+    """Why not all of the recording was sent, if it was meant to be."""
     whole = len(report["shards"]) == int(report["shards"][0].partition("/")[2])
     total = report["recorded"]["operations"] if whole else None
     if not report["ended_by"] or (total and report["operations"] >= total):
@@ -8116,7 +8117,7 @@ def render_cut(report: Dict[str, Any]) -> List[str]:
 
 
 def render_latencies(report: Dict[str, Any]) -> List[str]:
-    """What this client measured and what was recorded; side by side if clients recorded it."""
+    """What this client measured and what was recorded; side by side if recorded at clients."""
     rows = [*((printable(name)[:11], row) for name, row in report["commands"].items())]
     rows.append(("all", report))
     own = [(name, row["latency_us"]) for name, row in rows]
@@ -8184,7 +8185,7 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeE
 
 
 def merge_results(results: Sequence[Dict[str, Any]]) -> Tuple[Dict[str, Any], str]:
-    """The results of several shards as one: (the report, it for people).
+    """Merge the results of several shards: (the report, the report as text).
 
     Histograms add up, so percentiles are exact. Raises MembenchError if the shards do not
     belong together, one of MALFORMED if these are no results.
@@ -8208,7 +8209,7 @@ def merge_results(results: Sequence[Dict[str, Any]]) -> Tuple[Dict[str, Any], st
 
 
 def missing_shards(shards: Sequence[Shard]) -> List[str]:
-    """Those that are not among these, as 0/4. Raises MembenchError if these are not of one."""
+    """The missing shards, as 0/4. Raises MembenchError if these are not of one replay."""
     again, times = Counter(shards).most_common(1)[0]
     if times > 1:
         raise MembenchError(
@@ -8228,7 +8229,7 @@ def missing_shards(shards: Sequence[Shard]) -> List[str]:
 
 
 class Survey(NamedTuple):
-    """What a profile says of itself, read without unpacking its operations."""
+    """What a profile says about itself, read without unpacking its operations."""
 
     path: str
     started_unix: float
@@ -8255,7 +8256,7 @@ def survey(path: str, shard: Shard) -> Survey:
                     peak = max(peak, current)
             events.clear()
         duration = reader.end.get("duration_seconds", 0.0)
-        if not reader.end:  # truncated: it lasted as long as anything in it tells
+        if not reader.end:  # truncated: it lasted at least as long as anything in it shows
             with ProfileReader(path) as again:
                 last_tick = max([last_tick, *(block.time[-1] for block in again.blocks())])
             duration = last_tick / TICKS_PER_SECOND
@@ -8269,11 +8270,11 @@ def survey(path: str, shard: Shard) -> Survey:
 
 
 class Worker:
-    """One process of a replay: sends its shard of the requests, and tells how it goes.
+    """One process of a replay: sends its share of the requests, and reports to its parent.
 
-    It sends the parent its result when it is ready, then twice a second, and in the end. The
-    parent sends one number: when to begin, in CLOCK_MONOTONIC; another, or the end of the pipe,
-    means stop.
+    It sends the parent its result when it is ready, then twice a second, and at the end. The
+    parent sends one number: when to begin, in CLOCK_MONOTONIC; a second number, or the end of
+    the pipe, means stop.
     """
 
     REPORT_NS = NS_PER_SECOND // 2
@@ -8312,7 +8313,7 @@ class Worker:
         self._pipe.send({**self._result(), "fatal": fatal, "done": True})
 
     def _result(self) -> Dict[str, Any]:
-        """All until now; see join_results."""
+        """The result so far; see join_results."""
         span, recorded_span = self._engine.spans()
         return {
             "counts": {
@@ -8346,7 +8347,7 @@ PR_SET_PDEATHSIG = 1
 
 def run_worker(parent: int, pipe: Any, others: Sequence[Any], arguments: Tuple[Any, ...]) -> None:
     """What a worker process runs. others: the parent's ends of pipes, which it inherited."""
-    for other in others:  # or no worker could see that the parent ended
+    for other in others:  # or a worker would not see that the parent ended
         other.close()
     if sys.platform == "linux":  # at a kill -9 of the parent, the kernel ends this process
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -8355,11 +8356,11 @@ def run_worker(parent: int, pipe: Any, others: Sequence[Any], arguments: Tuple[A
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent decides, and tells
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with contextlib.suppress(OSError):  # the kernel may else wake us 50 us late
+    with contextlib.suppress(OSError):  # otherwise the kernel may wake us 50 us late
         with open("/proc/self/timerslack_ns", "w", encoding="ascii") as slack:
             slack.write("1")
     gc.freeze()
-    gc.disable()  # nothing here refers to itself; a collection would come at a bad moment
+    gc.disable()  # there are no reference cycles; a collection would only cause a delay
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent ended
         Worker(pipe, *arguments).run()
 
@@ -8380,7 +8381,7 @@ def start_workers(options: argparse.Namespace, found: Survey, target: Target) ->
 
 
 class ReplayStatus:
-    """What a replay tells while it runs: a line on a terminal, of the last second."""
+    """The live line of a replay: what happened in the last second."""
 
     def __init__(self, quiet: bool) -> None:
         self.live = LiveLine(quiet)
