@@ -12,15 +12,16 @@ PYTEST ?=
 # Many tests wait more than they work.
 TEST_PROCESSES ?= $(shell expr 2 '*' $$(nproc))
 
-# Package names. One of apt may be a pattern: libbpf0 is Debian 11, libbpf1 is later.
-APT_RUN := python3 libbpf[01] memcached
-DNF_RUN := python3 libbpf memcached
+# Package names. One of apt may be a pattern: libbpf0 is Debian 11, libbpf1 is later. tcpdump
+# brings libpcap, whose package has another name on each release.
+APT_RUN := python3 libbpf[01] memcached tcpdump
+DNF_RUN := python3 libbpf memcached tcpdump
 APT_BPF := clang llvm libbpf-dev linux-libc-dev
 DNF_BPF := clang llvm libbpf-devel kernel-headers
 APT_TEST := bpftool iproute2 libmemcached-tools libsasl2-modules nutcracker openssl \
-    python3-pylibmc python3-venv sasl2-bin tcpdump tshark util-linux
+    python3-pylibmc python3-venv sasl2-bin tshark util-linux
 DNF_TEST := bpftool cyrus-sasl cyrus-sasl-plain iproute libmemcached-awesome-tools openssl \
-    python3-pylibmc tcpdump twemproxy wireshark-cli util-linux
+    python3-pylibmc twemproxy wireshark-cli util-linux
 APT_KERNELS := cpio debian-archive-keyring mmdebstrap qemu-system-arm qemu-system-x86
 DNF_KERNELS := cpio debian-keyring mmdebstrap qemu-system-aarch64-core qemu-system-x86-core
 APT_FRESH := debian-archive-keyring git mmdebstrap

@@ -1666,7 +1666,284 @@ class EbpfSource:
         return {name: sum(self._counters[i::step]) for i, name in enumerate(COUNTERS)}
 
 
-# ---- Packets: TCP streams from what crossed the network ----
+# ==== Sources: packets ================================================================
+
+# ---- libpcap: live packets and capture files, as records of one format ----
+#
+# libpcap's own pcap_dump() is the callback of pcap_dispatch(), and writes into memory. So no
+# Python runs for a packet before many are there (0.6 us a packet instead of 2.2), and whatever
+# a file's format and byte order are, what comes out is the same: RECORD, then captured bytes.
+
+RECORD = struct.Struct("=IIII")  # seconds and nanoseconds (Unix time), captured and wire length
+PACKETS_AT_ONCE = 256  # that are read and parsed while they are in the processor's cache
+PCAP_ERRBUF_SIZE = 256
+PCAP_TSTAMP_PRECISION_NANO = 1
+PCAP_NETMASK_UNKNOWN = -1
+IONBF = 2  # of setvbuf()
+
+
+_PcapP, _FileP = map(_handle, ("_Pcap", "_File"))  # pcap_dumper_t is a FILE
+
+
+class LibpcapError(Exception):
+    """A libpcap call failed, and this is what libpcap says about it."""
+
+
+def load_libpcap() -> Tuple[ctypes.CDLL, ctypes.CDLL]:
+    """libpcap, 1.5 or later, and the C library. Raises SourceError."""
+    for name in ("libpcap.so.0.8", "libpcap.so.1", "libpcap.so", "libpcap.dylib"):
+        with contextlib.suppress(OSError):
+            pcap, libc = ctypes.CDLL(name), ctypes.CDLL(None)
+            pcap.pcap_create.restype = _PcapP  # all that is not here returns an int, or nothing
+            pcap.pcap_fopen_offline_with_tstamp_precision.restype = _PcapP
+            pcap.pcap_geterr.restype = pcap.pcap_statustostr.restype = ctypes.c_char_p
+            pcap.pcap_dump_fopen.restype = _FileP
+            libc.fdopen.restype = libc.open_memstream.restype = _FileP
+            return pcap, libc
+    raise SourceError(
+        "packets and capture files need libpcap, which is not installed",
+        "apt-get install libpcap0.8 (Debian 13: libpcap0.8t64), or dnf install libpcap",
+    )
+
+
+class PacketReader:
+    """A live capture or a capture file that libpcap has open. A context manager.
+
+    Raises LibpcapError.
+    """
+
+    def __init__(self, pcap: ctypes.CDLL, libc: ctypes.CDLL, handle: Any) -> None:
+        """Takes the handle over; it is activated."""
+        self._pcap, self._libc, self._handle = pcap, libc, handle
+        self._records, self._size = ctypes.c_void_p(), ctypes.c_size_t()
+        self.link: int = pcap.pcap_datalink(handle)
+        self.is_pcapng: bool = pcap.pcap_major_version(handle) == 1  # that of pcap is 2
+        with contextlib.ExitStack() as stack:
+            stack.callback(pcap.pcap_close, handle)
+            self._memory = libc.open_memstream(
+                ctypes.byref(self._records), ctypes.byref(self._size)
+            )
+            self._dumper = pcap.pcap_dump_fopen(handle, self._memory)
+            if not self._dumper:
+                raise self._error()
+            stack.callback(libc.free, self._records)
+            stack.callback(pcap.pcap_dump_close, self._dumper)
+            self._stack = stack.pop_all()
+
+    @classmethod
+    def open_live(cls, interface: str, buffer_bytes: int, timeout_ms: int) -> "PacketReader":
+        """Packets of an interface, or of any, from now on; read() does not wait for them.
+
+        They are handed over when much of the buffer is full, or after the timeout.
+        """
+        pcap, libc = load_libpcap()
+        message = ctypes.create_string_buffer(PCAP_ERRBUF_SIZE)
+        handle = pcap.pcap_create(os.fsencode(interface), message)
+        if not handle:
+            raise LibpcapError(message.value.decode(errors="replace"))
+        pcap.pcap_set_buffer_size(handle, buffer_bytes)
+        pcap.pcap_set_timeout(handle, timeout_ms)
+        pcap.pcap_set_tstamp_precision(handle, PCAP_TSTAMP_PRECISION_NANO)
+        status = pcap.pcap_activate(handle)
+        if status < 0:
+            said = pcap.pcap_geterr(handle) or pcap.pcap_statustostr(status)
+            pcap.pcap_close(handle)
+            raise LibpcapError(said.decode(errors="replace"))
+        pcap.pcap_setnonblock(handle, 1, message)
+        return cls(pcap, libc, handle)
+
+    @classmethod
+    def open_file(cls, fd: int, buffered: bool) -> "PacketReader":
+        """A capture file, from where it is now. Waits until its header is there.
+
+        Unless it is buffered, nothing is read from it before it is needed.
+        """
+        pcap, libc = load_libpcap()
+        message = ctypes.create_string_buffer(PCAP_ERRBUF_SIZE)
+        file = libc.fdopen(os.dup(fd), b"rb")
+        if not buffered:
+            libc.setvbuf(file, None, IONBF, ctypes.c_size_t(0))
+        handle = pcap.pcap_fopen_offline_with_tstamp_precision(
+            file, PCAP_TSTAMP_PRECISION_NANO, message
+        )
+        if not handle:
+            libc.fclose(file)
+            raise LibpcapError(message.value.decode(errors="replace"))
+        return cls(pcap, libc, handle)
+
+    def __enter__(self) -> "PacketReader":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
+
+    def _error(self) -> LibpcapError:
+        return LibpcapError(self._pcap.pcap_geterr(self._handle).decode(errors="replace"))
+
+    def set_filter(self, expression: str) -> None:
+        """Let only those packets in that the expression, in tcpdump's language, accepts."""
+        program, pcap = (ctypes.c_void_p * 2)(), self._pcap  # struct bpf_program
+        text = os.fsencode(expression)
+        if pcap.pcap_compile(self._handle, program, text, 1, PCAP_NETMASK_UNKNOWN):
+            raise self._error()
+        status = pcap.pcap_setfilter(self._handle, program)
+        pcap.pcap_freecode(program)
+        if status:
+            raise self._error()
+
+    def read(self, count: int) -> Tuple[bytes, Optional[LibpcapError]]:
+        """Up to `count` packets, as records; and why there can be no more after them."""
+        pcap, dumper = self._pcap, self._dumper
+        pcap.pcap_dump_flush(dumper)  # for the first time, a header that nobody needs
+        self._libc.rewind(self._memory)
+        status = pcap.pcap_dispatch(self._handle, count, pcap.pcap_dump, dumper)
+        error = self._error() if status < 0 else None
+        pcap.pcap_dump_flush(dumper)
+        return ctypes.string_at(self._records, self._size.value), error
+
+    def fileno(self) -> int:
+        """Of a live capture: readable when there are packets."""
+        fd: int = self._pcap.pcap_get_selectable_fd(self._handle)
+        return fd
+
+    def dropped(self) -> int:
+        """Of a live capture: packets that the buffer had no room for."""
+        counts = (ctypes.c_uint * 3)()  # struct pcap_stat: received, dropped, by the interface
+        self._pcap.pcap_stats(self._handle, counts)
+        return counts[1]
+
+
+# ---- Packets: from the link layer to TCP ----
+
+TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 1, 2, 4, 16
+IPPROTO_TCP = 6
+IP6_FRAGMENT, IP6_AUTHENTICATION = 44, 51
+IP6_EXTENSIONS = (0, 43, IP6_FRAGMENT, IP6_AUTHENTICATION, 60, 135, 139, 140)
+IP6_EXTENSIONS_MAX = 8
+_IP_TYPES = (b"\x08\x00", b"\x86\xdd")
+_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
+
+# Length, fragment field, protocol, addresses. IPv6: length, next header, addresses.
+_IP4 = struct.Struct(">2xH2xHxB2x8s")
+_IP6 = struct.Struct(">4xHBx32s")
+_TCP = struct.Struct(">4sIIH")  # ports, sequence number, acknowledged, header length and flags
+
+# libpcap's number of a link layer -> where its Ethernet type stands (-1: it has none, all is
+# IP), and where the packet inside begins.
+DLT_ETHERNET, DLT_SLL, DLT_SLL2 = 1, 113, 276
+LINKS = {
+    0: (-1, 4),  # loopback of BSD: four bytes of address family
+    DLT_ETHERNET: (12, 14),
+    12: (-1, 0),  # IP alone: 12 (101 in a file), 228, 229
+    108: (-1, 4),  # loopback of OpenBSD
+    DLT_SLL: (14, 16),  # what Linux gives for "any"
+    228: (-1, 0),
+    229: (-1, 0),
+    DLT_SLL2: (0, 20),
+}
+
+# (time_ns, addresses and ports as in the packet, sequence number, acknowledged, flags, bytes of
+# payload on the wire, those that were captured)
+TcpPacket = Tuple[int, bytes, int, int, int, int, bytes]
+
+
+class PacketParser:
+    """Records of captured packets in, TCP packets out. Raises SourceError for an unknown link.
+
+    Checksums are not looked at (offloading leaves them to the network card), and sizes are not
+    limited by an MTU (offloading again).
+    """
+
+    def __init__(self, link: int) -> None:
+        if link not in LINKS:
+            raise SourceError(
+                f"packets of link type {link} cannot be read",
+                "capture with tcpdump on an Ethernet interface, or with -i any",
+            )
+        self._type_at, self._ip_at = LINKS[link]
+        self.time_ns = 1  # of the last packet; never goes back, and is never 0
+        self.ignored = 0  # not TCP, or not to be understood
+        self.fragments = 0  # their data is missed when it is acknowledged
+
+    def parse(self, records: bytes, clock_ns: int = 0) -> List[TcpPacket]:
+        """The TCP packets among whole records. clock_ns is added to their times."""
+        packets: List[TcpPacket] = []
+        append, now, ip_at, type_at = packets.append, self.time_ns, self._ip_at, self._type_at
+        unpack, unpack_ip4, unpack_tcp = RECORD.unpack_from, _IP4.unpack_from, _TCP.unpack_from
+        end, size = 0, len(records)
+        while end < size:
+            seconds, nanoseconds, captured, length = unpack(records, end)
+            start = end + RECORD.size
+            end = start + captured
+            time_ns = seconds * NS_PER_SECOND + nanoseconds + clock_ns
+            if time_ns > now:
+                now = time_ns
+            ip = start + ip_at
+            if type_at >= 0 and records[start + type_at : start + type_at + 2] not in _IP_TYPES:
+                ip = self._skip_tags(records, start, end)
+            if end - ip >= 20 and records[ip] == 0x45:  # IPv4 without options
+                tcp = ip + 20
+                total, fragment, protocol, addresses = unpack_ip4(records, ip)
+            else:
+                tcp, total, fragment, protocol, addresses = self._parse_ip(records, ip, end)
+            if protocol != IPPROTO_TCP or fragment & 0x3FFF or end - tcp < 20:
+                self._ignore(protocol, fragment)
+                continue
+            ports, number, acked, bits = unpack_tcp(records, tcp)
+            payload = tcp + (bits >> 10 & 0x3C)
+            stop = ip + total if total else start + length  # 0: segmentation offload, over 64 KB
+            if tcp + 20 <= payload <= stop:
+                carried = records[payload : stop if stop < end else end]
+                append((now, addresses + ports, number, acked, bits, stop - payload, carried))
+            else:
+                self.ignored += 1
+        self.time_ns = now
+        return packets
+
+    def _ignore(self, protocol: int, fragment: int) -> None:
+        self.ignored += 1
+        if protocol == IPPROTO_TCP and fragment & 0x3FFF == 0x2000:
+            self.fragments += 1  # the first one, which alone has ports
+
+    def _skip_tags(self, data: bytes, start: int, end: int) -> int:
+        """Where IP begins in a packet with VLAN tags; its end, if it holds no IP."""
+        kind = data[start + self._type_at : start + self._type_at + 2]
+        at = start + self._ip_at
+        while kind in _VLAN_TYPES and at < end:
+            kind = data[at + 2 : at + 4]
+            at += 4
+        return at if kind in _IP_TYPES else end
+
+    @staticmethod
+    def _parse_ip(data: bytes, ip: int, end: int) -> Tuple[int, int, int, int, bytes]:
+        """Where TCP would begin, length, fragment field, protocol, addresses of any IP packet."""
+        version = data[ip] >> 4 if ip < end else 0
+        if version == 4 and end - ip >= 20:
+            return ip + max(data[ip] & 15, 5) * 4, *_IP4.unpack_from(data, ip)
+        if version == 6 and end - ip >= 40:
+            total, protocol, addresses = _IP6.unpack_from(data, ip)
+            tcp, protocol, fragment = skip_extensions(data, ip + 40, end, protocol)
+            return tcp, total and total + 40, fragment, protocol, addresses
+        return end, 0, 0, -1, b""
+
+
+def skip_extensions(data: bytes, at: int, end: int, protocol: int) -> Tuple[int, int, int]:
+    """IPv6 extension headers: (what follows them, its protocol, IPv4's fragment field)."""
+    fragment = 0
+    for _ in range(IP6_EXTENSIONS_MAX):
+        if protocol not in IP6_EXTENSIONS or fragment & 0x1FFF or at + 8 > end:
+            break
+        size = (data[at + 1] + 1) * 8
+        if protocol == IP6_AUTHENTICATION:  # which counts in fours
+            size = (data[at + 1] + 2) * 4
+        elif protocol == IP6_FRAGMENT:
+            word = int.from_bytes(data[at + 2 : at + 4], "big")
+            fragment, size = word >> 3 | (word & 1) << 13, 8
+        protocol, at = data[at], at + size
+    return at, protocol, fragment
+
+
+# ---- Packets: from TCP packets to the streams of connections ----
 #
 # The rules, which hold for live packets and for capture files:
 #   - A direction of a connection is delivered in order, each byte once: of bytes that come
@@ -1677,75 +1954,26 @@ class EbpfSource:
 #   - What a packet acknowledges is delivered, or reported as a gap, before the packet's own
 #     data. So a reply never comes before the request that caused it, in whatever order the
 #     packets are found.
-#   - Checksums are not looked at (offloading leaves them to the network card), and sizes
-#     are not limited by an MTU (offloading again).
-#   - A connection is in step from its beginning only if its SYN-ACK was seen: that alone
+#   - A connection is synchronized from its beginning only if its SYN-ACK was seen: that alone
 #     tells where both directions begin.
 
-TCP_FIN, TCP_SYN, TCP_RST, TCP_PSH, TCP_ACK = 1, 2, 4, 8, 16
-TCP_FLAGS = TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK
-IPPROTO_TCP = 6
 WRAP = 0xFFFFFFFF  # sequence numbers are modulo 2**32
 WINDOW_MAX = 1 << 30  # TCP's largest; what is farther away is of another connection
 
-# From the first byte of an IP packet without options or extension headers: its length (of IPv6
-# without the header), what does not change within a connection (see Reassembler._expect),
-# addresses and ports, sequence number, acknowledged, header length and flags.
-_IP4_TCP = struct.Struct(">2xH2xI2x12sIIH")
-_IP6_TCP = struct.Struct(">4xHBx36sIIH")
-_IP4 = struct.Struct(">2xH2xHxB")
-_TCP = struct.Struct(">HHIIH")
-IP6_EXTENSIONS = frozenset((0, 43, 51, 60, 135, 139, 140))
-IP6_FRAGMENT = 44
-IP6_EXTENSIONS_MAX = 8
 
-
-# (time_ns, ip, end, wire_end): the IP header is at data[ip] of some buffer, the captured part
-# ends at data[end]; wire_end is where it would end if it was captured whole.
-Packet = Tuple[int, int, int, int]
-
-
-class Half:
+class StreamDirection:
     """One direction of a connection: what is expected next, and what came too early."""
 
-    __slots__ = (
-        *("kind", "flow", "other", "next", "fin", "held", "held_bytes"),
-        *("plain_bits", "plain_fixed", "plain_header_bytes"),
-    )
+    __slots__ = ("kind", "flow", "other", "next", "fin", "early")
 
     flow: "Flow"
-    other: "Half"
+    other: "StreamDirection"
 
     def __init__(self, kind: int) -> None:
         self.kind = kind  # RECV, SEND
         self.next = -1  # sequence number; -1: not known yet
         self.fin = -1  # where the FIN stands; -1: not seen
-        self.held: List[Tuple[int, int, bytes]] = []  # (number, length, data), in order
-        self.held_bytes = 0
-        self.plain_bits = 0  # see Reassembler._expect
-        self.plain_fixed = 0
-        self.plain_header_bytes = 0
-
-    def hold(self, number: int, length: int, data: bytes) -> None:
-        """Keep what came too early, but for the parts that are held already."""
-        start = (number - self.next) & WRAP
-        end = start + length
-        at = start
-        held: List[Tuple[int, int, bytes]] = []
-        for piece in self.held:
-            piece_at = (piece[0] - self.next) & WRAP
-            if at < min(end, piece_at):
-                held.append(self._cut(number, data, at - start, min(end, piece_at) - start))
-            held.append(piece)
-            at = max(at, piece_at + piece[1])
-        if at < end:
-            held.append(self._cut(number, data, at - start, end - start))
-        self.held = held
-
-    def _cut(self, number: int, data: bytes, start: int, end: int) -> Tuple[int, int, bytes]:
-        piece = data[start:end]
-        self.held_bytes += len(piece)
-        return (number + start) & WRAP, end - start, piece
+        self.early: List[Tuple[int, int, bytes]] = []  # (number, length, data), in order
 
 
 class Flow:
@@ -1753,221 +1981,134 @@ class Flow:
 
     __slots__ = (
         *("sock", "keys", "client", "server", "time_ns"),
-        *("client_isn", "opening", "ended", "strange"),
+        *("client_isn", "opening", "ended", "out_of_window"),
     )
 
-    def __init__(self, sock: bytes) -> None:
+    def __init__(self, sock: bytes, keys: Tuple[bytes, bytes], time_ns: int) -> None:
         self.sock = sock  # see Segment
-        self.keys: Tuple[bytes, bytes] = (b"", b"")  # of client's and of server's packets
-        self.client = Half(RECV)
-        self.server = Half(SEND)
+        self.keys = keys  # of the client's and of the server's packets
+        self.client = StreamDirection(RECV)
+        self.server = StreamDirection(SEND)
         self.client.flow = self.server.flow = self
         self.client.other, self.server.other = self.server, self.client
-        self.time_ns = 0  # of its last packet, as far as anybody looked
+        self.time_ns = time_ns  # of its last packet
         self.client_isn = -1  # of its SYN; -1: not seen
         self.opening: Optional[Tuple[int, int]] = None  # first numbers, until the handshake ends
         self.ended = False
-        self.strange = 0  # packets that cannot be of this connection
+        self.out_of_window = 0  # packets that cannot be of this connection
 
 
 class Reassembler:
-    """IP packets in, segments out: `segments` grows, whoever reads them takes it away.
+    """TCP packets in, segments out: `segments` grows, whoever reads them takes it away.
 
-    Memory is bounded: HELD_MAX bytes and HELD_PIECES_MAX packets wait on one direction of a
-    connection, HELD_TOTAL_MAX bytes on all, and no more than FLOWS_MAX connections are known.
+    Memory is bounded: EARLY_MAX packets wait on one direction of a connection, EARLY_BYTES_MAX
+    on all, and no more than FLOWS_MAX connections are known.
     """
 
-    HELD_MAX = 4 << 20
-    HELD_PIECES_MAX = 2048
-    HELD_TOTAL_MAX = 64 << 20
+    EARLY_MAX = 2048
+    EARLY_BYTES_MAX = 64 << 20
     FLOWS_MAX = 65536
-    STRANGE_MAX = 8
+    OUT_OF_WINDOW_MAX = 8
     FORGET_NS = 60 * NS_PER_SECOND  # after the end, when no retransmission can come any more
     SWEEP_NS = 10 * NS_PER_SECOND
 
     def __init__(self, ports: Iterable[int]) -> None:
         self.segments: List[Segment] = []
-        self.time_ns = 1  # of the last packet; never goes back, and is never 0
         self.packets = 0
-        self.fragments = 0
-        self.ignored = 0  # not TCP of the ports, or not to be understood
+        self.ignored = 0  # not of the ports, or of no connection
         self.gaps = 0
         self.gap_bytes = 0
         self.moved_bytes = [0, 0]  # received and sent, gaps included
+        self._time_ns = 0
         self._ports = frozenset(ports)
-        self._halves: Dict[bytes, Half] = {}  # addresses and ports, as in the packet
-        self._held_total = 0
+        self._directions: Dict[bytes, StreamDirection] = {}  # by addresses and ports
+        self._early_bytes = 0
         self._last_id = 0
         self._swept_ns = 0
 
-    # -- from bytes to TCP --
+    def __len__(self) -> int:
+        """How many connections are known."""
+        return len(self._directions) // 2
 
-    def add(self, data: bytes, packets: Iterable[Packet]) -> None:
-        """Packets in this buffer, in the order in which they were captured. Never raises."""
-        find, unpack4, unpack6 = self._halves.get, _IP4_TCP.unpack_from, _IP6_TCP.unpack_from
-        append, now = self.segments.append, self.time_ns
-        plain = received_bytes = sent_bytes = 0
-        last = len(data) - _IP6_TCP.size
-        for time_ns, ip, end, wire_end in packets:
-            if time_ns > now:
-                now = time_ns
-            # Nearly every packet is the next in order of a connection that goes on as before,
-            # so it is written out; see _expect. bench/packets.py measures it.
-            half = None
-            if ip <= last:
-                version = data[ip]
-                if version == 0x45:
-                    size, fixed, key, number, acked, bits = unpack4(data, ip)
-                    half, stop = find(key), ip + size
-                elif version == 0x60:
-                    size, fixed, key, number, acked, bits = unpack6(data, ip)
-                    half, stop = find(key), ip + 40 + size
-            if (
-                half is not None
-                and number == half.next
-                and bits | TCP_PSH == half.plain_bits
-                and fixed == half.plain_fixed
-            ):
-                payload = ip + half.plain_header_bytes
-                if stop >= payload <= end:
-                    plain += 1
-                    other, flow = half.other, half.flow
-                    flow.time_ns = now
-                    if acked != other.next and (acked - other.next) & WRAP < WINDOW_MAX:
-                        self.time_ns = now
-                        self._cover(other, acked)
-                    if payload < stop:
-                        length = stop - payload
-                        half.next = (number + length) & WRAP
-                        kind = half.kind
-                        if kind == RECV:
-                            received_bytes += length
-                        else:
-                            sent_bytes += length
-                        carried = data[payload : stop if stop < end else end]
-                        append((kind, now, flow.sock, number, length, carried, -1))
-                    continue
-            self.time_ns = now
-            self._add(data, ip, end, wire_end)
-        self.time_ns = now
-        self.packets += plain
-        self.moved_bytes[RECV] += received_bytes
-        self.moved_bytes[SEND] += sent_bytes
-
-    def _add(self, data: bytes, ip: int, end: int, wire_end: int) -> None:
-        """A packet of any kind."""
-        found = self._find_tcp(data, ip, end, wire_end)
-        if not found:
-            return
-        tcp, wire_end, key = found
-        source, target, number, acked, bits = _TCP.unpack_from(data, tcp)
-        payload = tcp + (bits >> 10 & 0x3C)
-        length = wire_end - payload
-        if length < 0 or payload < tcp + 20:
-            self.ignored += 1
-            return
-        half = self._halves.get(key) or self._begin(key, source, target, bits)
-        if half is not None:
+    def add(self, packets: Iterable[TcpPacket]) -> None:
+        """Packets in the order in which they were captured. Never raises."""
+        find = self._directions.get
+        for time_ns, key, number, acked, flags, length, data in packets:
+            self._time_ns = time_ns
+            way = find(key) or self._begin(key, flags)
+            if way and (number != way.next or flags & TCP_SYN):
+                way = self._admit(way, number, acked, flags, length)
+            if not way:
+                self.ignored += 1
+                continue
             self.packets += 1
-            self._follow(half, number, acked, bits, length, data[payload : min(end, wire_end)])
-            self._expect(half, data, ip, payload, bits)
-
-    def _expect(self, half: Half, data: bytes, ip: int, payload: int, bits: int) -> None:
-        """What this direction's next packet must be like for add() to deal with it alone.
-
-        After a packet that only carried data on, with nothing waiting: flags and header length
-        are the same (PSH aside), no fragment, the TTL or the IPv6 next header the same.
-        """
-        half.plain_bits = 0
-        if bits & TCP_FLAGS != TCP_ACK or half.held or half.fin >= 0:
-            return
-        if data[ip] == 0x45:
-            half.plain_fixed = int.from_bytes(data[ip + 6 : ip + 10], "big")
-        elif data[ip] == 0x60 and data[ip + 6] == IPPROTO_TCP:
-            half.plain_fixed = IPPROTO_TCP
-        else:
-            return
-        half.plain_header_bytes = payload - ip
-        half.plain_bits = bits | TCP_PSH
-
-    def _find_tcp(
-        self, data: bytes, ip: int, end: int, wire_end: int
-    ) -> Optional[Tuple[int, int, bytes]]:
-        """What any IP packet holds: (where TCP begins, where it ends, addresses and ports)."""
-        version = data[ip] >> 4 if end > ip else 0
-        protocol = fragment = -1
-        if version == 4 and end - ip >= 20:
-            tcp = ip + (data[ip] & 15) * 4
-            total, fragment, protocol = _IP4.unpack_from(data, ip)
-            wire_end = ip + total if total else wire_end  # 0: segmentation offload, over 64 KB
-            addresses = data[ip + 12 : ip + 20]
-        elif version == 6 and end - ip >= 40:
-            tcp = ip + 40
-            total = int.from_bytes(data[ip + 4 : ip + 6], "big")
-            wire_end = tcp + total if total else wire_end
-            addresses = data[ip + 8 : tcp]
-            tcp, protocol, fragment = skip_extensions(data, tcp, end, data[ip + 6])
-        if protocol != IPPROTO_TCP or tcp < ip + 20 or end - tcp < 20:
-            self.ignored += 1
-            return None
-        if fragment & 0x3FFF:
-            self._count_fragment(fragment & 0x1FFF, *struct.unpack_from(">HH", data, tcp))
-            return None
-        return tcp, wire_end, addresses + data[tcp : tcp + 4]
-
-    def _count_fragment(self, offset: int, source: int, target: int) -> None:
-        # Only the first fragment has ports. The data is missed when it is acknowledged.
-        if not offset and (source in self._ports or target in self._ports):
-            self.fragments += 1
-        else:
-            self.ignored += 1
+            way.flow.time_ns = time_ns
+            if flags & TCP_SYN:
+                continue
+            if acked != way.other.next and flags & TCP_ACK:
+                self._cover(way.other, acked)
+            if flags & TCP_RST:  # one that is older than what was seen ends nothing
+                if way.next >= 0 and (number - way.next) & WRAP < WINDOW_MAX:
+                    self._end(way.flow)
+                continue
+            if length and number == way.next and not way.early:
+                self._deliver(way, length, data)
+            elif length:
+                self._take(way, number, length, data)
+            if flags & TCP_FIN and way.fin < 0:
+                way.fin = (number + length) & WRAP
+            if way.fin >= 0:
+                self._finish(way)
 
     # -- connections --
 
-    def _begin(self, key: bytes, source: int, target: int, bits: int) -> Optional[Half]:
+    def _begin(self, key: bytes, flags: int) -> Optional[StreamDirection]:
         """The direction of a packet of a connection that is not known yet; None: not ours."""
+        source, target = struct.unpack(">HH", key[-4:])
         to_server = target in self._ports
         if to_server and source in self._ports:  # the server is who was asked to connect
-            if bits & TCP_SYN:
-                to_server = not bits & TCP_ACK
+            if flags & TCP_SYN:
+                to_server = not flags & TCP_ACK
             else:
                 to_server = target <= source
         elif not to_server and source not in self._ports:
-            self.ignored += 1
             return None
-        if bits & TCP_RST:  # the end of nothing, or the refusal of a connection
-            self.ignored += 1
+        if flags & TCP_RST:  # the end of nothing, or the refusal of a connection
             return None
-        if len(self._halves) >= 2 * self.FLOWS_MAX:
-            oldest = next(iter(self._halves.values())).flow
-            self._end(oldest)
-            self._forget(oldest)
+        if len(self) >= self.FLOWS_MAX:
+            self._make_room()
         return self._add_flow(key, to_server)
 
-    def _add_flow(self, key: bytes, to_server: bool) -> Half:
+    def _make_room(self) -> None:
+        """Forget an eighth: those that have ended, then those that were silent for longest."""
+        flows = sorted(self._flows(), key=lambda flow: (not flow.ended, flow.time_ns))
+        for flow in flows[: max(self.FLOWS_MAX // 8, 1)]:
+            self._forget(flow)
+
+    def _flows(self) -> List[Flow]:
+        return [way.flow for way in self._directions.values() if way.kind == RECV]
+
+    def _add_flow(self, key: bytes, to_server: bool) -> StreamDirection:
         """A new connection; returns the direction that the key stands for."""
         size = (len(key) - 4) // 2
         back = key[size : 2 * size] + key[:size] + key[-2:] + key[-4:-2]
-        peer_port, port = struct.unpack(">HH", key[-4:] if to_server else back[-4:])
+        keys = (key, back) if to_server else (back, key)
+        peer_port, port = struct.unpack(">HH", keys[0][-4:])
         self._last_id += 1
-        flow = Flow(SOCK.pack(self._last_id, 0, peer_port, port))
-        half = flow.client if to_server else flow.server
-        flow.keys = (key, back) if to_server else (back, key)
-        flow.time_ns = self.time_ns
-        self._halves[key] = half
-        self._halves[back] = half.other
-        return half
+        flow = Flow(SOCK.pack(self._last_id, 0, peer_port, port), keys, self._time_ns)
+        self._directions[keys[0]], self._directions[keys[1]] = flow.client, flow.server
+        return flow.client if to_server else flow.server
 
-    def _renew(self, half: Half, to_server: bool) -> Half:
+    def _renew(self, way: StreamDirection, to_server: bool) -> StreamDirection:
         """Another connection between the same endpoints; the same direction of it."""
-        flow = half.flow
-        self._end(flow)
+        flow = way.flow
         self._forget(flow)
-        return self._add_flow(flow.keys[half is flow.server], to_server)
+        return self._add_flow(flow.keys[way is flow.server], to_server)
 
     def _forget(self, flow: Flow) -> None:
+        self._end(flow)
         for key in flow.keys:
-            self._halves.pop(key, None)
+            self._directions.pop(key, None)
 
     def _open(self, flow: Flow) -> None:
         """The handshake is over."""
@@ -1986,267 +2127,196 @@ class Reassembler:
         if flow.ended:
             return
         flow.ended = True
-        flow.time_ns = self.time_ns
         self._flush(flow.client)
         self._flush(flow.server)
         if flow.client.next >= 0 or flow.server.next >= 0:
             self._emit(CLOSE, flow, max(flow.client.next, 0), max(flow.server.next, 0))
 
     def _emit(self, kind: int, flow: Flow, offset: int, length: int, data: bytes = b"") -> None:
-        if kind <= SEND:
-            self.moved_bytes[kind] += length
-        self.segments.append((kind, self.time_ns, flow.sock, offset, length, data, -1))
+        self.segments.append((kind, self._time_ns, flow.sock, offset, length, data, -1))
 
-    # -- what is not plainly the next data --
+    # -- packets of a connection --
 
-    def _follow(
-        self, half: Half, number: int, acked: int, bits: int, length: int, data: bytes
-    ) -> None:
-        """A packet that begins or ends something, or is not the next in order."""
-        flow = half.flow
-        flow.time_ns = self.time_ns
-        if bits & TCP_SYN:
-            self._shake_hands(half, number, acked, bits)
-            return
-        if flow.opening and not bits & TCP_RST:
-            self._open(flow)
-        if half.next < 0 and not bits & TCP_RST and (length or bits & TCP_FIN):
-            half.next = number  # joined in the middle
-        away = (number - half.next) & WRAP
-        if half.next >= 0 and WINDOW_MAX <= away <= WRAP - WINDOW_MAX:
-            flow.strange += 1
-            if flow.strange < self.STRANGE_MAX or bits & TCP_RST:
-                self.ignored += 1
-                return
-            half = self._renew(half, half is flow.client)  # its beginning was missed
-            flow = half.flow
-            half.next = number
-        away = (acked - half.other.next) & WRAP
-        if bits & TCP_ACK and (half.other.next < 0 or away < WINDOW_MAX):
-            self._cover(half.other, acked)
-        if half.next < 0:
-            return
-        if bits & TCP_RST:
-            if (number - half.next) & WRAP < WINDOW_MAX:
-                self._end(flow)
-            return
-        if bits & TCP_FIN and half.fin < 0:
-            half.fin = (number + length) & WRAP
-        if length:
-            self._take(half, number, length, data)
-        self._finish_half(half)
+    def _admit(
+        self, way: StreamDirection, number: int, acked: int, flags: int, length: int
+    ) -> Optional[StreamDirection]:
+        """The direction of a packet that is not plainly the next one; None: it is none of it."""
+        if flags & TCP_SYN:
+            return self._shake_hands(way, number, acked, flags)
+        if flags & TCP_RST:
+            return way if self._is_near(way, number) else None
+        if way.flow.opening:
+            self._open(way.flow)
+        if way.next < 0 and (length or flags & TCP_FIN):
+            way.next = number  # joined mid-stream
+        if not self._is_near(way, number):
+            way.flow.out_of_window += 1
+            if way.flow.out_of_window < self.OUT_OF_WINDOW_MAX:
+                return None
+            way = self._renew(way, way is way.flow.client)  # its SYN was missed
+            way.next = number
+        return way
 
-    def _shake_hands(self, half: Half, number: int, acked: int, bits: int) -> None:
+    @staticmethod
+    def _is_near(way: StreamDirection, number: int) -> bool:
+        """Can it be of this connection?"""
+        ahead, behind = (number - way.next) & WRAP, (way.next - number) & WRAP
+        return way.next < 0 or min(ahead, behind) < WINDOW_MAX
+
+    def _shake_hands(
+        self, way: StreamDirection, number: int, acked: int, flags: int
+    ) -> Optional[StreamDirection]:
         """SYN or SYN-ACK. That of another connection ends this one: the port is used again."""
-        flow = half.flow
-        answer = bool(bits & TCP_ACK)
+        flow = way.flow
+        answer = bool(flags & TCP_ACK)
         client_isn = (acked - 1) & WRAP if answer else number
         if flow.client_isn not in (client_isn, -1) or (
             flow.client_isn == -1 and (flow.client.next >= 0 or flow.server.next >= 0)
         ):
-            half = self._renew(half, not answer)
-            flow = half.flow
-        elif half is not (flow.server if answer else flow.client):
-            self.ignored += 1  # two servers that connect to each other at once
-            return
+            way = self._renew(way, not answer)
+            flow = way.flow
+        elif way is not (flow.server if answer else flow.client):
+            return None  # two servers that connect to each other at once
         flow.client_isn = client_isn
         if answer and flow.client.next < 0 and flow.server.next < 0:
             flow.opening = (acked, (number + 1) & WRAP)
+        return way
 
-    def _take(self, half: Half, number: int, length: int, data: bytes) -> None:
+    def _take(self, way: StreamDirection, number: int, length: int, data: bytes) -> None:
         """Payload that may be old, new, early, or some of each."""
-        behind = (half.next - number) & WRAP
-        if 0 < behind < WINDOW_MAX:
-            if behind >= length:
-                return
-            number, length, data = half.next, length - behind, data[behind:]
-        if number == half.next and not half.held:
-            half.next = (number + length) & WRAP
-            self._emit(half.kind, half.flow, number, length, data)
-            return
-        self._held_total -= half.held_bytes
-        half.hold(number, length, data)
-        self._held_total += half.held_bytes
-        self._deliver_held(half)
-        if (
-            half.held_bytes > self.HELD_MAX
-            or len(half.held) > self.HELD_PIECES_MAX
-            or self._held_total > self.HELD_TOTAL_MAX
-        ):
-            self._flush(half)
+        behind = way.next - WINDOW_MAX  # so that what is before the next byte comes first
+        way.early.append((number, length, data))
+        way.early.sort(key=lambda piece: (piece[0] - behind) & WRAP)
+        self._early_bytes += len(data)
+        self._deliver_early(way)
+        if len(way.early) > self.EARLY_MAX or self._early_bytes > self.EARLY_BYTES_MAX:
+            self._flush(way)
 
-    def _deliver_held(self, half: Half) -> None:
-        """All that is held and follows without a hole."""
-        held = half.held
+    def _deliver(self, way: StreamDirection, length: int, data: bytes = b"") -> None:
+        """The next bytes of this direction; what is not in data is a gap."""
+        number, kind = way.next, way.kind
+        way.next = (number + length) & WRAP
+        self.moved_bytes[kind] += length
+        self.segments.append((kind, self._time_ns, way.flow.sock, number, length, data, -1))
+
+    def _deliver_early(self, way: StreamDirection) -> None:
+        """All that waits and follows without a hole."""
         count = 0
-        for number, length, data in held:
-            if number != half.next:
+        for number, length, data in way.early:
+            behind = (way.next - number) & WRAP
+            if behind >= WINDOW_MAX:
                 break
-            half.next = (number + length) & WRAP
-            self._emit(half.kind, half.flow, number, length, data)
-            half.held_bytes -= len(data)
-            self._held_total -= len(data)
+            if behind < length:
+                self._deliver(way, length - behind, data[behind:])
+            self._early_bytes -= len(data)
             count += 1
-        del held[:count]
+        del way.early[:count]
 
-    def _cover(self, half: Half, acked: int) -> None:
+    def _cover(self, way: StreamDirection, acked: int) -> None:
         """The receiver has all bytes before `acked`: what we do not have is a gap."""
-        if half.next < 0:
-            half.next = acked
-        if half.fin >= 0 and acked == (half.fin + 1) & WRAP:
-            acked = half.fin
-        while 0 < (acked - half.next) & WRAP < WINDOW_MAX:
-            missing = (acked - half.next) & WRAP
-            if half.held:
-                missing = min(missing, (half.held[0][0] - half.next) & WRAP)
-            self._report_gap(half, missing)
-            self._deliver_held(half)
-        self._finish_half(half)
+        if way.next < 0:
+            way.next = acked
+        if way.fin >= 0 and acked == (way.fin + 1) & WRAP:
+            acked = way.fin
+        while 0 < (acked - way.next) & WRAP < WINDOW_MAX:
+            missing = (acked - way.next) & WRAP
+            if way.early:
+                missing = min(missing, (way.early[0][0] - way.next) & WRAP)
+            self._report_gap(way, missing)
+        self._finish(way)
 
-    def _flush(self, half: Half) -> None:
-        """Deliver all that is held, with a gap for each hole."""
-        while half.held:
-            self._report_gap(half, (half.held[0][0] - half.next) & WRAP)
-            self._deliver_held(half)
+    def _flush(self, way: StreamDirection) -> None:
+        """Deliver all that waits, with a gap for each hole."""
+        while way.early:
+            self._report_gap(way, (way.early[0][0] - way.next) & WRAP)
 
-    def _report_gap(self, half: Half, length: int) -> None:
-        if length:
-            self.gaps += 1
-            self.gap_bytes += length
-            number = half.next
-            half.next = (number + length) & WRAP
-            self._emit(half.kind, half.flow, number, length)
+    def _report_gap(self, way: StreamDirection, length: int) -> None:
+        """The next bytes are missing; then comes what waited for them."""
+        self.gaps += 1
+        self.gap_bytes += length
+        self._deliver(way, length)
+        self._deliver_early(way)
 
-    def _finish_half(self, half: Half) -> None:
+    def _finish(self, way: StreamDirection) -> None:
         """Is this direction at its FIN? And the other one too?"""
-        if half.fin >= 0 and half.next == half.fin:
-            half.next = (half.fin + 1) & WRAP
-            other = half.other
+        if way.fin >= 0 and way.next == way.fin:
+            way.next = (way.fin + 1) & WRAP
+            other = way.other
             if other.fin >= 0 and other.next == (other.fin + 1) & WRAP:
-                self._end(half.flow)
+                self._end(way.flow)
 
     # -- for whoever reads --
 
     def take(self) -> List[Segment]:
         """The segments since the last call."""
-        segments, self.segments = self.segments, []
-        if self.time_ns - self._swept_ns > self.SWEEP_NS:
-            self._swept_ns = self.time_ns
+        if self._time_ns - self._swept_ns > self.SWEEP_NS:
+            self._swept_ns = self._time_ns
             self._sweep()
+        segments, self.segments = self.segments, []
         return segments
 
     def _sweep(self) -> None:
-        """Forget connections that ended, and end those of which one side did long ago."""
-        too_old = self.time_ns - self.FORGET_NS
-        for flow in {id(half): half.flow for half in self._halves.values()}.values():
-            if flow.time_ns < too_old:
-                if flow.ended:
-                    self._forget(flow)
-                elif flow.client.fin >= 0 or flow.server.fin >= 0:
-                    self._end(flow)
+        """Forget connections that ended long ago, or of which one side did."""
+        too_old = self._time_ns - self.FORGET_NS
+        for flow in self._flows():
+            leaving = flow.ended or flow.client.fin >= 0 or flow.server.fin >= 0
+            if leaving and flow.time_ns < too_old:
+                self._forget(flow)
 
     def finish(self) -> None:
         """No more packets will come: what waits is delivered, holes are gaps."""
-        for half in self._halves.values():
-            self._flush(half)
+        for way in self._directions.values():
+            self._flush(way)
 
 
-def skip_extensions(data: bytes, at: int, end: int, protocol: int) -> Tuple[int, int, int]:
-    """IPv6 extension headers: (what follows them, its protocol, IPv4's fragment field)."""
-    fragment = 0
-    for _ in range(IP6_EXTENSIONS_MAX):
-        if at + 8 > end:
-            break
-        if protocol == IP6_FRAGMENT:
-            word = int.from_bytes(data[at + 2 : at + 4], "big")
-            fragment = word >> 3 | (word & 1) << 13
-            protocol, at = data[at], at + 8
-        elif protocol == 51:  # authentication, which counts in fours
-            protocol, at = data[at], at + (data[at + 1] + 2) * 4
-        elif protocol in IP6_EXTENSIONS:
-            protocol, at = data[at], at + (data[at + 1] + 1) * 8
-        else:
-            break
-        if fragment & 0x1FFF:
-            break  # what follows is in the middle of something
-    return at, protocol, fragment
+class PacketStreams:
+    """What live packets and capture files have in common; see Source."""
 
+    reads = False
 
-# ---- Link layers: where does the IP packet begin? ----
+    def __init__(self, name: str, ports: Sequence[int]) -> None:
+        self.name = name
+        self.remarks: List[str] = []
+        self._streams = Reassembler(ports)
+        self._reader: Optional[PacketReader] = None
+        self._parser = PacketParser(DLT_ETHERNET)
+        self._stack = contextlib.ExitStack()
 
-_IP_TYPES = (b"\x08\x00", b"\x86\xdd")
-_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
+    def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
 
+    def server(self, port: int, _pid: int, _peer: int, ends: bytes) -> Optional[ServerName]:
+        """See Source.server; packets tell the address alone, if they told of the opening."""
+        if not ends:
+            return None
+        _, family, server, _ = ENDPOINTS.unpack_from(ends)
+        address = address_text(server[: 4 if family == socket.AF_INET else 16])
+        return ServerName(with_port(address, port), "", 0)
 
-def after_type(data: bytes, at: int, end: int) -> int:
-    """Where IP begins, given that an Ethernet type stands at data[at]; -1: no IP."""
-    kind = data[at : at + 2]
-    while kind in _VLAN_TYPES and at < end:
-        at += 4
-        kind = data[at : at + 2]
-    return at + 2 if kind in _IP_TYPES else -1
+    def counters(self) -> Dict[str, int]:
+        """See Source.counters."""
+        streams, parser = self._streams, self._parser
+        return {
+            "recv_bytes": streams.moved_bytes[RECV],
+            "send_bytes": streams.moved_bytes[SEND],
+            "events": streams.packets,
+            "gaps": streams.gaps,
+            "gap_bytes": streams.gap_bytes,
+            "fragments": parser.fragments,
+            "ignored_packets": streams.ignored + parser.ignored,
+        }
 
-
-def ip_in_ethernet(data: bytes, start: int, end: int) -> int:
-    """Link type 1, with VLAN tags or without."""
-    if data[start + 12 : start + 14] == b"\x08\x00":
-        return start + 14
-    return after_type(data, start + 12, end)
-
-
-def ip_in_sll(data: bytes, start: int, end: int) -> int:
-    """Link type 113, tcpdump's "any"."""
-    return after_type(data, start + 14, end)
-
-
-def ip_in_sll2(data: bytes, start: int, end: int) -> int:
-    """Link type 276, the newer "any": the type comes first, and tags after the header."""
-    kind = data[start : start + 2]
-    if kind in _VLAN_TYPES:
-        return after_type(data, start + 22, end)
-    return start + 20 if kind in _IP_TYPES else -1
-
-
-def ip_at_once(_data: bytes, start: int, _end: int) -> int:
-    """Link types 12, 14, 101, 228, 229: there is no link layer."""
-    return start
-
-
-def ip_in_loop(_data: bytes, start: int, _end: int) -> int:
-    """Link types 0 and 108: four bytes of address family, of any byte order."""
-    return start + 4
-
-
-FindIp = Callable[[bytes, int, int], int]
-
-
-class LinkLayer(NamedTuple):
-    """A link layer. find_ip does for any of its packets; the rest for nearly all of them."""
-
-    find_ip: FindIp
-    ip_at: int  # where IP begins, without VLAN tags
-    type_at: int  # where its Ethernet type stands; -1: it tells none, all is IP
-
-    def layout(self, order: str, header: str) -> Tuple[struct.Struct, Sequence[int]]:
-        """The header of a capture's record and the type behind it; what that is for IP."""
-        kinds: Sequence[int] = struct.unpack(order + "HH", b"".join(_IP_TYPES))
-        if self.type_at < 0:
-            kinds = range(1 << 16)
-        return struct.Struct(f"{order}{header}{max(self.type_at, 0)}xH"), kinds
-
-
-LINKS = {
-    0: LinkLayer(ip_in_loop, 4, -1),
-    1: LinkLayer(ip_in_ethernet, 14, 12),
-    12: LinkLayer(ip_at_once, 0, -1),
-    14: LinkLayer(ip_at_once, 0, -1),
-    101: LinkLayer(ip_at_once, 0, -1),
-    108: LinkLayer(ip_in_loop, 4, -1),
-    113: LinkLayer(ip_in_sll, 16, 14),
-    228: LinkLayer(ip_at_once, 0, -1),
-    229: LinkLayer(ip_at_once, 0, -1),
-    276: LinkLayer(ip_in_sll2, 20, 0),
-}
+    def _use(self, reader: PacketReader, expression: str) -> None:
+        """Read from this one, with the user's filter. Raises SourceError."""
+        self._reader = self._stack.enter_context(reader)
+        self._parser = PacketParser(reader.link)
+        try:
+            if expression:
+                reader.set_filter(expression)
+        except LibpcapError as error:
+            raise SourceError(
+                f"--filter: {printable(str(error))}", "its language is tcpdump's: man pcap-filter"
+            ) from None
 
 
 # ---- Capture files ----
@@ -2256,274 +2326,40 @@ class CaptureError(SourceError):
     """A file is no capture, or none that can be read."""
 
 
-CAPTURE_HINT = "SOURCE can be a .pcap or .pcapng file, as tcpdump -w writes it, or - for a pipe"
-CAPTURE_PACKET_MAX = 16 << 20  # bytes; more than any packet has, so the file is damaged
-
-# magic -> (byte order, nanoseconds of a unit of the times' second half)
-PCAP_MAGICS = {
-    b"\xd4\xc3\xb2\xa1": ("<", 1000),
-    b"\xa1\xb2\xc3\xd4": (">", 1000),
-    b"\x4d\x3c\xb2\xa1": ("<", 1),
-    b"\xa1\xb2\x3c\x4d": (">", 1),
-}
-PCAPNG_MAGIC = b"\n\r\r\n"
-PCAPNG_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
-OTHER_MAGICS = {
-    b"\x1f\x8b": "is compressed with gzip; use: zcat FILE | membench.py record - OUTPUT",
-    b"\x28\xb5\x2f\xfd": "is compressed; use: zstdcat FILE | membench.py record - OUTPUT",
-    b"\x34\xcd\xb2\xa1": "is a capture of a kind that was given up; convert it with editcap",
-    b"membench": "is a profile already; use: membench.py analyze FILE",
-}
+CAPTURE_HINT = (
+    "SOURCE can be a .pcap or .pcapng file, as tcpdump -w writes it, or - for a pipe: "
+    "zcat FILE.gz | membench.py record - OUTPUT"
+)
 
 
-class CutError(Exception):
-    """What follows in a capture cannot be a packet."""
-
-
-class PcapParser:
-    """Packets of a pcap file. Raises CaptureError for a link type that is not known."""
-
-    HEADER_BYTES = 24
-    hook = "pcap"
-
-    def __init__(self, header: bytes) -> None:
-        order, self._unit_ns = PCAP_MAGICS[header[:4]]
-        self._record = struct.Struct(order + "IIII")
-        link = struct.unpack_from(order + "I", header, 20)[0] & 0xFFFF
-        if link not in LINKS:
-            raise CaptureError(
-                f"the capture's link type {link} is not supported",
-                "capture with tcpdump on an Ethernet interface, or with -i any",
-            )
-        self._link = LINKS[link]
-        self._plain, self._kinds = self._link.layout(order, "IIII")
-
-    def parse(self, data: bytes, packets: List[Packet]) -> int:
-        """Append all whole packets; where the rest begins. Raises CutError behind the last."""
-        at = self._parse_plain(data, packets)
-        return self._parse_any(data, at, packets)
-
-    def _parse_plain(self, data: bytes, packets: List[Packet]) -> int:
-        """As parse(), but for the last packets, and with no more than nearly all of them need."""
-        find_ip, ip_at, _ = self._link
-        kinds, unit_ns, append = self._kinds, self._unit_ns, packets.append
-        unpack = self._plain.unpack_from
-        last = len(data) - self._plain.size
-        second, second_ns = 0, 0
-        at = 0
-        while at <= last:
-            seconds, fraction, captured, length, kind = unpack(data, at)
-            start = at + 16
-            end = start + captured
-            if end > last:
-                break
-            at = end
-            if seconds != second:
-                second, second_ns = seconds, seconds * NS_PER_SECOND
-            ip = start + ip_at
-            if kind not in kinds:
-                ip = find_ip(data, start, end)
-                if ip < 0:
-                    continue
-            append((second_ns + fraction * unit_ns, ip, end, start + length))
-        return at
-
-    def _parse_any(self, data: bytes, at: int, packets: List[Packet]) -> int:
-        """The same for any link layer, and up to the very end, from data[at] on."""
-        unpack, size = self._record.unpack_from, len(data)
-        while at + 16 <= size:
-            seconds, fraction, captured, length = unpack(data, at)
-            start = at + 16
-            if captured > CAPTURE_PACKET_MAX:
-                raise CutError
-            if start + captured > size:
-                break
-            at = start + captured
-            ip = self._link.find_ip(data, start, at)
-            if ip >= 0:
-                time_ns = seconds * NS_PER_SECOND + fraction * self._unit_ns
-                packets.append((time_ns, ip, at, start + length))
-        return at
-
-
-class PcapngParser:
-    """Packets of a pcapng file: sections, each with interfaces of its own."""
-
-    HEADER_BYTES = 0  # all is in blocks
-    hook = "pcapng"
-    SECTION, INTERFACE, OLD_PACKET, SIMPLE_PACKET, PACKET = 0x0A0D0D0A, 1, 2, 3, 6
-    IF_TSRESOL, IF_TSOFFSET = 9, 14
-
-    def __init__(self, _header: bytes) -> None:
-        self._order = "<"
-        self._time_ns = 0
-        # (link layer or None, times' units a second, offset in ns, longest capture)
-        self._interfaces: List[Tuple[Optional[LinkLayer], int, int, int]] = []
-        # The first one for _parse_plain, if that can read it: (layout, IP's types, where IP
-        # begins, ns of a unit)
-        self._plain: Optional[Tuple[struct.Struct, Sequence[int], int, int]] = None
-
-    def parse(self, data: bytes, packets: List[Packet]) -> int:
-        """See PcapParser.parse."""
-        at = 0
-        blocks = struct.Struct(self._order + "II")
-        bodies = struct.Struct(self._order + "IIIII")
-        while at + 12 <= len(data):
-            if data[at : at + 4] == PCAPNG_MAGIC:
-                self._begin_section(data[at + 8 : at + 12])
-                blocks = struct.Struct(self._order + "II")
-                bodies = struct.Struct(self._order + "IIIII")
-            kind, length = blocks.unpack_from(data, at)
-            if self._plain and kind == self.PACKET:
-                plain_end = self._parse_plain(data, at, packets)
-                if plain_end > at:
-                    at = plain_end
-                    continue
-            if length < 12 or length > CAPTURE_PACKET_MAX:
-                raise CutError
-            end = at + (length + 3 & ~3)
-            if end > len(data):
-                break
-            body, end_body = at + 8, at + length - 4
-            if kind == self.PACKET and length >= 32:
-                number, high, low, captured, wire = bodies.unpack_from(data, body)
-                if captured <= end_body - body - 20:
-                    self._add(number, high << 32 | low, data, body + 20, captured, wire, packets)
-            elif kind == self.INTERFACE and length >= 20:
-                self._add_interface(data[body:end_body])
-            elif kind == self.SIMPLE_PACKET and length >= 16 and self._interfaces:
-                (wire,) = struct.unpack_from(self._order + "I", data, body)
-                captured = min(wire, end_body - body - 4, self._interfaces[0][3] or wire)
-                self._add(0, None, data, body + 4, captured, wire, packets)
-            elif kind == self.OLD_PACKET and length >= 32:
-                number, high, low, captured, wire = bodies.unpack_from(data, body)
-                if captured <= end_body - body - 20:
-                    number = struct.unpack_from(self._order + "H", data, body)[0]
-                    self._add(number, high << 32 | low, data, body + 20, captured, wire, packets)
-            at = end
-        return at
-
-    def _parse_plain(self, data: bytes, at: int, packets: List[Packet]) -> int:
-        """Packets from data[at] on that need no more than this: where another block begins."""
-        assert self._plain
-        layout, kinds, ip_at, unit_ns = self._plain
-        unpack, append = layout.unpack_from, packets.append
-        size, last, ordinary = len(data), len(data) - layout.size, self.PACKET
-        last_ns = self._time_ns
-        while at <= last:
-            block, length, number, high, low, captured, wire, kind = unpack(data, at)
-            after = at + (length + 3 & ~3)
-            time_ns = (high << 32 | low) * unit_ns
-            if (
-                block != ordinary
-                or number
-                or kind not in kinds
-                or captured + 32 > length
-                or length > CAPTURE_PACKET_MAX
-                or after > size
-                or time_ns > CAPTURE_TIME_MAX_NS
-            ):
-                break
-            last_ns = time_ns
-            start = at + 28
-            append((time_ns, start + ip_at, start + captured, start + wire))
-            at = after
-        self._time_ns = last_ns
-        return at
-
-    def _begin_section(self, magic: bytes) -> None:
-        if magic not in PCAPNG_ORDERS:
-            raise CutError
-        self._order = PCAPNG_ORDERS[magic]
-        self._interfaces = []
-        self._plain = None
-
-    def _add_interface(self, body: bytes) -> None:
-        link, _, longest = struct.unpack_from(self._order + "HHI", body)
-        units, offset_ns, at = 1_000_000, 0, 8
-        while at + 4 <= len(body):
-            code, length = struct.unpack_from(self._order + "HH", body, at)
-            value = body[at + 4 : at + 4 + length]
-            if code == self.IF_TSRESOL and length == 1 and value:
-                power = value[0] & 0x7F
-                units = 2**power if value[0] & 0x80 else 10 ** min(power, 30)
-            elif code == self.IF_TSOFFSET and len(value) == 8:
-                offset_ns = struct.unpack(self._order + "q", value)[0] * NS_PER_SECOND
-            elif not code:
-                break
-            at += 4 + (length + 3 & ~3)
-        found = LINKS.get(link)
-        self._interfaces.append((found, units, offset_ns, longest))
-        unit_ns, fraction = divmod(NS_PER_SECOND, units)
-        if len(self._interfaces) == 1 and found and not fraction and not offset_ns:
-            self._plain = (*found.layout(self._order, "7I"), found.ip_at, unit_ns)
-
-    def _add(
-        self,
-        number: int,
-        stamp: Optional[int],
-        data: bytes,
-        start: int,
-        captured: int,
-        wire: int,
-        packets: List[Packet],
-    ) -> None:
-        """One packet of the interface of this number; no stamp: at the time of the last."""
-        if number >= len(self._interfaces):
-            return
-        link, units, offset_ns, _ = self._interfaces[number]
-        if stamp is not None:
-            time_ns = stamp * NS_PER_SECOND // units + offset_ns
-            self._time_ns = min(max(time_ns, 0), CAPTURE_TIME_MAX_NS)
-        ip = link.find_ip(data, start, start + captured) if link else -1
-        if ip >= 0:
-            packets.append((self._time_ns, ip, start + captured, start + wire))
-
-
-CAPTURE_TIME_MAX_NS = 1 << 62  # whatever a damaged file says
-
-
-class CaptureSource:
+class CaptureSource(PacketStreams):
     """Packets of a pcap or pcapng file, or of a pipe. Times are the packets' own.
 
-    Raises CaptureError for what is no capture. One that ends within a packet, or goes on
-    with what is none, is read up to there; `remarks` says so.
+    Raises CaptureError for what is no capture. One that is truncated or damaged is read up to
+    there; `remarks` says so.
     """
 
-    reads = False
-    CHUNK_BYTES = 1 << 17  # so that it is still in the processor's cache when it is parsed
-
-    def __init__(self, path: str, ports: Sequence[int]) -> None:
-        self.name = "-" if path == "-" else os.path.basename(path)
+    def __init__(self, path: str, ports: Sequence[int], expression: str = "") -> None:
+        super().__init__("-" if path == "-" else os.path.basename(path), ports)
         self.hook = "capture"
-        self.remarks: List[str] = []
         self._title = "the capture on stdin" if path == "-" else printable(path)
-        self._reassembler = Reassembler(ports)
-        self._parser: Any = None  # PcapParser or PcapngParser, when its first bytes are there
-        self._rest = b""
+        self._expression = expression
         self._over = False
-        self._first: Optional[List[Segment]] = None
         self._start_ns = -1
         try:
-            self._file: BinaryIO = (
-                open(0, "rb", buffering=0, closefd=False)
-                if path == "-"
-                else open(path, "rb", buffering=0)
+            self._file = self._stack.enter_context(
+                open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-")
             )
-            mode = os.fstat(self._file.fileno()).st_mode
+            self._waits = not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         except OSError as error:
             raise CaptureError(
                 f"cannot read {printable(path)}: {error.strerror}", CAPTURE_HINT
             ) from None
-        self._waits = not stat.S_ISREG(mode)
         if path == "-" and os.isatty(0):
             raise CaptureError("a capture does not come from a terminal", CAPTURE_HINT)
 
     def __enter__(self) -> "CaptureSource":
         return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._file.close()
 
     def started(self, timeout_ms: int) -> Optional[Tuple[int, float]]:
         """See Source.started: the time of the first packet."""
@@ -2535,348 +2371,137 @@ class CaptureSource:
 
     def now(self) -> int:
         """See Source.now: the time of the last packet."""
-        return max(self._reassembler.time_ns, 0)
+        return self._parser.time_ns
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
         """See Source.read; None at the end of the file."""
-        if not self._over and not self._reassembler.segments:
+        if not self._over and not self._streams.segments:
             self._fill(timeout_ms)
-        segments = self._reassembler.take()
+        segments = self._streams.take()
         return segments if segments or not self._over else None
 
     def stop(self) -> None:
         """See Source.stop."""
         if not self._over:
             self._over = True
-            self._reassembler.finish()
-
-    def server(self, port: int, _pid: int, _peer: int, ends: bytes) -> Optional[ServerName]:
-        """See Source.server; packets tell the address alone."""
-        return server_of_packets(port, ends)
-
-    def counters(self) -> Dict[str, int]:
-        """See Source.counters."""
-        return packet_counters(self._reassembler)
+            self._streams.finish()
 
     def _fill(self, timeout_ms: int) -> None:
-        """Read and parse some more."""
+        """Read and parse some more.
+
+        libpcap waits for whole packets. So from a pipe nothing is taken before something is
+        there, and then one packet. A signal ends the wait for the rest of it.
+        """
         if self._waits and not select.select([self._file], [], [], timeout_ms / 1000)[0]:
             return
         try:
-            chunk = self._file.read(self.CHUNK_BYTES)
-        except OSError as error:
-            raise CaptureError(
-                f"cannot read {self._title}: {error.strerror}", CAPTURE_HINT
-            ) from None
-        if chunk:
-            self._rest += chunk
-            self._parse()
-        elif self._parser is None:
-            raise self._no_capture("is too short for a capture" if self._rest else "is empty")
-        else:
-            self._finish("was cut; what is whole was read" if self._rest else "")
-
-    def _parse(self) -> None:
-        if self._parser is None:
-            self._parser = self._choose_parser()
-            if self._parser is None:
+            if self._reader is None:
+                reader = PacketReader.open_file(self._file.fileno(), not self._waits)
+                self.hook = "pcapng" if reader.is_pcapng else "pcap"
+                self._use(reader, self._expression)
                 return
-            self._rest = self._rest[self._parser.HEADER_BYTES :]
-        data, packets, damaged = self._rest, [], False  # type: bytes, List[Packet], bool
-        try:
-            self._rest = data[self._parser.parse(data, packets) :]
-        except CutError:
-            damaged = True
-        if packets and self._start_ns < 0:
-            self._start_ns = packets[0][0]
-        self._reassembler.add(data, packets)
-        if damaged:
-            self._finish("is damaged; what comes before was read")
+            records, error = self._reader.read(1 if self._waits else PACKETS_AT_ONCE)
+        except LibpcapError as no_capture:
+            records, error = b"", no_capture
+        packets = self._parser.parse(records)
+        if records and self._start_ns < 0:
+            self._start_ns = packets[0][0] if packets else self._parser.time_ns
+        self._streams.add(packets)
+        if error:
+            self._explain(printable(str(error)))
+        if error or not records:
+            self.stop()
 
-    def _choose_parser(self) -> Any:
-        """The parser for these first bytes; None: there are too few. Raises CaptureError."""
-        head = self._rest
-        for magic, why in OTHER_MAGICS.items():
-            if head.startswith(magic):
-                raise CaptureError(f"{self._title} is no capture", f"it {why}")
-        if len(head) < PcapParser.HEADER_BYTES:
-            known = (PCAPNG_MAGIC, *PCAP_MAGICS)
-            if not any(magic.startswith(head[:4]) or head.startswith(magic) for magic in known):
-                raise self._no_capture("is no capture")
-            return None
-        if head[:4] in PCAP_MAGICS:
-            self.hook = PcapParser.hook
-            return PcapParser(head)
-        if head[:4] == PCAPNG_MAGIC and head[8:12] in PCAPNG_ORDERS:
-            self.hook = PcapngParser.hook
-            return PcapngParser(head)
-        raise self._no_capture("is no capture")
-
-    def _no_capture(self, why: str) -> CaptureError:
-        return CaptureError(f"{self._title} {why}", CAPTURE_HINT)
-
-    def _finish(self, remark: str) -> None:
-        if remark:
-            self.remarks.append(f"{self._title} {remark}")
-        self._over = True
-        self._rest = b""
-        self._reassembler.finish()
-
-
-def server_of_packets(port: int, ends: bytes) -> Optional[ServerName]:
-    """The server's address, if the Endpoints of its connection are known."""
-    if not ends:
-        return None
-    _, family, server, _ = ENDPOINTS.unpack_from(ends)
-    address = address_text(server[: 4 if family == socket.AF_INET else 16])
-    return ServerName(with_port(address, port), "", 0)
-
-
-def packet_counters(reassembler: Reassembler) -> Dict[str, int]:
-    """What a source of packets counts."""
-    return {
-        "recv_bytes": reassembler.moved_bytes[RECV],
-        "send_bytes": reassembler.moved_bytes[SEND],
-        "events": reassembler.packets,
-        "gaps": reassembler.gaps,
-        "gap_bytes": reassembler.gap_bytes,
-        "fragments": reassembler.fragments,
-        "ignored_packets": reassembler.ignored,
-    }
+    def _explain(self, error: str) -> None:
+        """Why there is no more to read. Raises CaptureError if there was nothing at all."""
+        if os.strerror(errno.EINTR) in error:  # by whoever ends the recording
+            return
+        if self._reader is None:
+            raise CaptureError(f"{self._title} is no capture: {error}", CAPTURE_HINT)
+        what = "truncated" if "truncated" in error else f"damaged ({error})"
+        self.remarks.append(f"{self._title} is {what}; all packets before that were read")
 
 
 # ---- Live packets ----
 
-# From the kernel's if_packet.h, if_ether.h, socket.h and filter.h.
-ETH_P_ALL = 3
-SOL_PACKET = 263
-PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_IGNORE_OUTGOING = 5, 6, 10, 23
-TPACKET_V3 = 2
-TP_STATUS_USER = 1
-SO_ATTACH_FILTER = 26
-ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
-PACKET_OUTGOING = 4
+SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23  # from the kernel's if_packet.h
 CAP_NET_RAW = 13
-
-_RING_REQUEST = struct.Struct("=7I")  # struct tpacket_req3
-_BLOCK = struct.Struct("=8x4I")  # status, packets, offset of the first, bytes
-_BLOCK_TIMES = struct.Struct("=32x4I")  # when it was begun, and of its last packet: s, ns
-# struct tpacket3_hdr: next, seconds, nanoseconds, captured, length, status, offsets of the
-# link layer and of the network layer; then, of struct sockaddr_ll, the hardware type.
-_FRAME = struct.Struct("=IIIIIIHH28xH")
-_FRAME_HATYPE_AT = 56
-assert _FRAME.size == _FRAME_HATYPE_AT + 2
-# The same of nearly all packets, with the Ethernet type: both offsets are one field then.
-_PLAIN_FRAME = struct.Struct("=IIIII4xI66xH")
-_PLAIN_IP_AT = 96
-_PLAIN_OFFSETS = struct.unpack("=I", struct.pack("=HH", _PLAIN_IP_AT - 14, _PLAIN_IP_AT))[0]
-_PLAIN_TYPES = struct.unpack("=HH", b"".join(_IP_TYPES))
-assert _PLAIN_FRAME.size == _PLAIN_IP_AT
-
-# Classic BPF: (code, constant, label if true, label if false).
-Instruction = Tuple[int, int, str, str]
-LD_HALF, LD_BYTE, LD_X_HALF, LDX_HEADER = 0x28, 0x30, 0x48, 0xB1
-LD_WORD, ST, LD_MEM, AND, RET = 0x20, 0x02, 0x60, 0x54, 0x06
-JUMP, JEQ, JSET = 0x05, 0x15, 0x45
-SKF_AD_PROTOCOL, SKF_AD_PKTTYPE, SKF_AD_HATYPE = 0xFFFFF000, 0xFFFFF004, 0xFFFFF000 + 28
-SKF_NET = 0xFFF00000  # loads from the network layer on
+FILTER_PORTS_MAX = 64  # libpcap takes a second for 200
 
 
-class FilterProgram:
-    """A classic BPF program in the making; labels stand for places further down.
+def port_filter(ports: Sequence[int], link: int) -> str:
+    """TCP packets from or to the ports, in tcpdump's language.
 
-    Conditional jumps reach 255 instructions far, so each branches around an unconditional one
-    where a label is given.
+    IPv4 and IPv6, and all of IPv6 that has extension headers; with up to two VLAN tags. Of
+    fragments the first, which alone has ports. Of too many ports, all of TCP.
     """
-
-    def __init__(self) -> None:
-        self._code: List[Tuple[int, int, int, int]] = []
-        self._jumps: List[Tuple[int, str]] = []
-        self._labels: Dict[str, int] = {}
-
-    def do(self, code: int, constant: int = 0) -> None:
-        """Any instruction that does not jump."""
-        self._code.append((code, 0, 0, constant))
-
-    def mark(self, label: str) -> None:
-        """The next instruction is what the label stands for."""
-        self._labels[label] = len(self._code)
-
-    def jump(self, label: str) -> None:
-        """Go on at the label."""
-        self._jumps.append((len(self._code), label))
-        self.do(JUMP)
-
-    def jump_if(self, label: str, *constants: int, test: int = JEQ) -> None:
-        """Go on at the label if the accumulator equals one of these, or has these bits."""
-        for constant in constants:
-            self._code.append((test, 0, 1, constant))
-            self.jump(label)
-
-    def jump_unless(self, label: str, constant: int, test: int = JEQ) -> None:
-        """Go on at the label if the accumulator does not equal this."""
-        self._code.append((test, 1, 0, constant))
-        self.jump(label)
-
-    def assemble(self) -> bytes:
-        """As an array of struct sock_filter."""
-        code = list(self._code)
-        for place, label in self._jumps:
-            code[place] = (JUMP, 0, 0, self._labels[label] - place - 1)
-        return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+    tcp = "tcp"
+    if len(ports) <= FILTER_PORTS_MAX:
+        tcp = f"tcp port ({' or '.join(map(str, ports))})"
+    headers = " or ".join(f"ip6[6] = {kind}" for kind in IP6_EXTENSIONS)
+    wanted = f"({tcp} or (ip6 and ({headers})))"  # "or" binds as tightly as "and"
+    if link == DLT_ETHERNET:
+        return f"({wanted} or (vlan and ({wanted} or (vlan and {wanted}))))"
+    return f"({wanted} or ether proto 0x8100 or ether proto 0x88a8)"
 
 
-FILTER_PORTS_MAX = 900  # a program has 4,096 instructions at most
-_ACCEPT_BYTES = 0x7FFFFFFF
-
-
-def port_filter(ports: Sequence[int]) -> bytes:
-    """A filter for TCP packets from or to the ports, as an array of struct sock_filter.
-
-    Takes IPv4, with options; IPv6, and all of IPv6 that has extension headers; up to two VLAN
-    tags. Of fragments it takes the first, which alone has ports. Loopback shows each packet
-    as it leaves and as it comes; the second is taken.
-    """
-    program = FilterProgram()
-    program.do(LD_WORD, SKF_AD_HATYPE)
-    program.jump_if("ethernet", ARPHRD_ETHER)
-    program.jump_if("loopback", ARPHRD_LOOPBACK)
-    program.do(LD_HALF, SKF_AD_PROTOCOL)
-    _filter_ip(program, "bare", SKF_NET)
-    program.mark("loopback")
-    program.do(LD_WORD, SKF_AD_PKTTYPE)
-    program.jump_if("drop", PACKET_OUTGOING)
-    program.mark("ethernet")
-    for tags in range(3):
-        type_at = 12 + 4 * tags
-        program.do(LD_HALF, type_at)
-        if tags < 2:
-            program.jump_if(f"tag {tags}", 0x8100, 0x88A8, 0x9100)
-        _filter_ip(program, f"{tags} tags", type_at + 2)
-        program.mark(f"tag {tags}")
-    # The kernel's check of what is in memory goes on behind a return, so here is none.
-    program.jump("drop")
-    program.mark("ports")  # one in the accumulator, one in memory
-    for step in range(2):
-        if len(ports) > FILTER_PORTS_MAX:
-            program.jump("accept")
-        else:
-            program.jump_if("accept", *ports)
-        if not step:
-            program.do(LD_MEM, 0)
-    program.mark("drop")
-    program.do(RET, 0)
-    program.mark("accept")
-    program.do(RET, _ACCEPT_BYTES)
-    return program.assemble()
-
-
-def _filter_ip(program: FilterProgram, name: str, base: int) -> None:
-    """The Ethernet type is in the accumulator; IP, if it is IP, begins at base."""
-    program.jump_if(f"{name} IPv4", 0x0800)
-    program.jump_unless("drop", 0x86DD)
-    program.do(LD_BYTE, base + 6)
-    program.jump_if("accept", *sorted(IP6_EXTENSIONS), IP6_FRAGMENT)
-    program.jump_unless("drop", IPPROTO_TCP)
-    program.do(LD_HALF, base + 40)
-    program.do(ST, 0)
-    program.do(LD_HALF, base + 42)
-    program.jump("ports")
-    program.mark(f"{name} IPv4")
-    program.do(LD_BYTE, base + 9)
-    program.jump_unless("drop", IPPROTO_TCP)
-    program.do(LD_HALF, base + 6)
-    program.jump_if("drop", 0x1FFF, test=JSET)
-    program.do(LDX_HEADER, base)
-    program.do(LD_X_HALF, base)
-    program.do(ST, 0)
-    program.do(LD_X_HALF, base + 2)
-    program.jump("ports")
-
-
-class PacketSource:
+class PacketSource(PacketStreams):
     """Packets of this machine's network interfaces. interface None means any.
 
-    An AF_PACKET socket with a filter for the ports and a ring in shared memory (TPACKET_V3).
     Raises SourceError with the reason where this machine cannot do it.
     """
 
-    reads = False
-    # A packet that does not fit into a block is cut. A block that is not full is handed over
-    # all the same after RETIRE_MS, so however little comes, the ring lasts for no longer than
-    # that times its blocks while nobody reads it: 512 blocks of 128 KiB, ten seconds.
-    BLOCK_BYTES = 1 << 17
+    # libpcap's ring has blocks of 256 KiB. One that is not full is handed over all the same
+    # after TIMEOUT_MS, so however little comes, the ring lasts for no longer than that times
+    # its blocks while nobody reads it: 256 blocks, twelve seconds.
+    TIMEOUT_MS = 50
     WAITING_RINGS = 3  # how much may wait outside of the ring, in sizes of the ring
-    FRAME_BYTES = 2048
-    RETIRE_MS = 20
     CLOCK_STEP_NS = NS_PER_SECOND // 10  # the two clocks cannot be read at once
+    hook = "libpcap"
 
     def __init__(
-        self, ports: Sequence[int], interface: Optional[str] = None, ring_mib: int = 64
+        self,
+        ports: Sequence[int],
+        interface: Optional[str] = None,
+        ring_mib: int = 64,
+        expression: str = "",
     ) -> None:
-        self.name = f"packet:{interface or 'any'}"
-        self.hook = "tpacket_v3"
-        self.remarks: List[str] = []
-        self._reassembler = Reassembler(ports)
-        self._dropped = 0
-        self._block = 0
-        # (data, packets in it, where the first is, to add to their times)
-        self._waiting: Deque[Tuple[bytes, int, int, int]] = deque()
-        self._stopped = False
+        super().__init__(f"packet:{interface or 'any'}", ports)
+        self._ring_bytes = max(ring_mib, 2) << 20
+        self._waiting: Deque[Tuple[bytes, int]] = deque()  # (records, to add to their times)
+        self._waiting_bytes = 0
+        self._over = False
+        self._stopped_ns = 0
         require_packets()
         if interface:
             interface_index(interface)
-        with contextlib.ExitStack() as stack:
+        with self._stack:
             try:
-                self._open(stack, interface, port_filter(ports), max(ring_mib, 2) << 20)
-            except OSError as error:
+                reader = PacketReader.open_live(
+                    interface or "any", self._ring_bytes, self.TIMEOUT_MS
+                )
+                self._use(reader, expression)
+                own = port_filter(ports, reader.link)
+                reader.set_filter(f"({expression}) and {own}" if expression else own)
+            except LibpcapError as error:
                 raise SourceError(
-                    f"cannot capture packets on {printable(interface or 'any')}: {error.strerror}",
+                    f"cannot capture on {self.name}: {printable(str(error))}",
                     "membench.py check says what works here",
                 ) from None
-            self._stack = stack.pop_all()
+            self._live = reader
+            # Loopback shows each packet as it leaves and as it comes; libpcap drops the first.
+            # The kernel, since Linux 4.20, does it at a lower cost for the sender.
+            if interface == "lo":
+                with socket.socket(fileno=os.dup(reader.fileno())) as packets:
+                    with contextlib.suppress(OSError):
+                        packets.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+            self._stack = self._stack.pop_all()
         # The kernel's times are the calendar's, the profile's those of a clock that runs on.
         # Between the two there may be several differences, when the calendar's was set.
         self._differences_ns = [time.monotonic_ns() - time.time_ns()]
 
-    def _open(
-        self, stack: contextlib.ExitStack, interface: Optional[str], program: bytes, ring: int
-    ) -> None:
-        # A socket that is for all packets from its birth is on all interfaces. What comes
-        # before the filter is there never gets into the ring.
-        protocol = 0 if interface else socket.htons(ETH_P_ALL)
-        opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        self._socket = stack.enter_context(opened)
-        self._attach(program)
-        opened.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
-        self._blocks = ring // self.BLOCK_BYTES
-        frames = ring // self.FRAME_BYTES
-        opened.setsockopt(
-            SOL_PACKET,
-            PACKET_RX_RING,
-            _RING_REQUEST.pack(
-                self.BLOCK_BYTES, self._blocks, self.FRAME_BYTES, frames, self.RETIRE_MS, 0, 0
-            ),
-        )
-        self._ring = stack.enter_context(contextlib.closing(mmap.mmap(opened.fileno(), ring)))
-        if interface:
-            opened.bind((interface, ETH_P_ALL))
-            if opened.getsockname()[3] == ARPHRD_LOOPBACK:
-                # The filter drops these, but to show them to it costs the sender more.
-                with contextlib.suppress(OSError):  # before Linux 4.20
-                    opened.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-
-    def _attach(self, program: bytes) -> None:
-        """Let only those packets in that the program accepts."""
-        code = ctypes.create_string_buffer(program, len(program))
-        header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))  # sock_fprog
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, header)
-
     def __enter__(self) -> "PacketSource":
         return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._stack.close()
 
     def started(self, _timeout_ms: int) -> Optional[Tuple[int, float]]:
         """See Source.started."""
@@ -2887,115 +2512,75 @@ class PacketSource:
         return time.monotonic_ns()
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
-        """See Source.read."""
-        if not self._waiting and not self._is_ready() and timeout_ms:
+        """See Source.read; None if the interface is gone."""
+        if timeout_ms and not self._waiting and not self._fetch():
             # A poll that a signal interrupts goes on, so this one is short; see Stop.
             poll = select.poll()
-            poll.register(self._socket, select.POLLIN | select.POLLERR)
-            if any(event & select.POLLERR for _, event in poll.poll(timeout_ms)):
-                # The interface went down. Reading the error clears it, or each poll would
-                # return at once; when the interface is up again, packets come again.
-                self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        # What there is leaves the ring at once, so that the kernel finds room in it while a
-        # block is parsed. One at a time, so that it is still in the processor's cache then.
-        while self._is_ready() and len(self._waiting) < self.WAITING_RINGS * self._blocks:
-            self._waiting.append(self._take_block())
-        while self._waiting and not self._reassembler.segments:
-            data, packets, at, difference_ns = self._waiting.popleft()
-            self._reassembler.add(data, parse_block(data, packets, at, difference_ns))
-        if self._stopped and not self._waiting and not self._is_ready():
-            self._reassembler.finish()
-        return self._reassembler.take()
+            poll.register(self._live, select.POLLIN)
+            poll.poll(timeout_ms)
+        # What there is leaves the ring at once, so that the kernel finds room in it while
+        # some of it is parsed.
+        while self._waiting_bytes < self.WAITING_RINGS * self._ring_bytes and self._fetch():
+            pass
+        while self._waiting and not self._streams.segments:
+            records, difference_ns = self._waiting.popleft()
+            self._waiting_bytes -= len(records)
+            packets = self._parser.parse(records, difference_ns)
+            if self._stopped_ns:
+                packets = [packet for packet in packets if packet[0] <= self._stopped_ns]
+            self._streams.add(packets)
+        if (self._stopped_ns or self._over) and not self._waiting:
+            self._streams.finish()
+        segments = self._streams.take()
+        return segments if segments or not self._over else None
 
-    def _is_ready(self) -> bool:
-        """Has the kernel handed over the next block?"""
-        status = _BLOCK.unpack_from(self._ring, self._block * self.BLOCK_BYTES)[0]
-        return bool(status & TP_STATUS_USER)
+    def _fetch(self) -> bool:
+        """Take some packets off the ring; were there any?"""
+        if self._over:
+            return False
+        records, error = self._live.read(PACKETS_AT_ONCE)
+        if error:
+            self._over = True
+            self.remarks.append(f"{self.name}: {printable(str(error))}")
+        if records:
+            self._waiting.append((records, self._choose_difference(records)))
+            self._waiting_bytes += len(records)
+        return bool(records)
 
-    def _take_block(self) -> Tuple[bytes, int, int, int]:
-        begin = self._block * self.BLOCK_BYTES
-        _, packets, at, size = _BLOCK.unpack_from(self._ring, begin)
-        data = self._ring[begin : begin + min(size, self.BLOCK_BYTES)]
-        struct.pack_into("=I", self._ring, begin + 8, 0)  # the kernel's again
-        self._block = (self._block + 1) % self._blocks
-        return data, packets, at, self._choose_difference(data)
-
-    def _choose_difference(self, block: bytes) -> int:
-        """What to add to a block's times. Call it for each block, soon after it came."""
+    def _choose_difference(self, records: bytes) -> int:
+        """What to add to the times of these. Call it soon after they came."""
         now_ns = time.monotonic_ns()
         current_ns = now_ns - time.time_ns()
         if abs(current_ns - self._differences_ns[-1]) > self.CLOCK_STEP_NS:
             self._differences_ns = [*self._differences_ns[-3:], current_ns]
-        begun_s, begun_ns, last_s, last_ns = _BLOCK_TIMES.unpack_from(block)
-        latest_ns = max(begun_s * NS_PER_SECOND + begun_ns, last_s * NS_PER_SECOND + last_ns)
-        return choose_difference(self._differences_ns, latest_ns, now_ns + self.CLOCK_STEP_NS)
+        seconds, nanoseconds, _, _ = RECORD.unpack_from(records)
+        stamp_ns = seconds * NS_PER_SECOND + nanoseconds
+        return choose_difference(self._differences_ns, stamp_ns, now_ns + self.CLOCK_STEP_NS)
 
     def stop(self) -> None:
         """See Source.stop. Waits until the kernel has handed over what it holds."""
-        if not self._stopped:
-            self._stopped = True
-            self._attach(struct.pack("=HBBI", RET, 0, 0, 0))
-            time.sleep(4 * self.RETIRE_MS / 1000)
-
-    def server(self, port: int, _pid: int, _peer: int, ends: bytes) -> Optional[ServerName]:
-        """See Source.server; packets tell the address alone."""
-        return server_of_packets(port, ends)
+        if not self._stopped_ns:
+            self._stopped_ns = time.monotonic_ns()
+            time.sleep(4 * self.TIMEOUT_MS / 1000)
 
     def counters(self) -> Dict[str, int]:
         """See Source.counters; dropped_events are packets that the ring had no room for."""
-        # Reading them sets them to zero.
-        counts = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)
-        self._dropped += struct.unpack("=III", counts)[1]
-        counted = packet_counters(self._reassembler)
+        counted, dropped = super().counters(), self._live.dropped()
         # How much was in them nobody knows; that they were as large as the others is a guess,
         # but that they held nothing beyond the gaps that were noticed would be a worse one.
-        mean = sum(self._reassembler.moved_bytes) / max(counted["events"], 1)
-        missed = max(int(self._dropped * mean) - counted["gap_bytes"], 0)
-        return {**counted, "dropped_events": self._dropped, "missed_bytes": missed}
+        mean = sum(self._streams.moved_bytes) / max(counted["events"], 1)
+        missed = max(int(dropped * mean) - counted["gap_bytes"], 0)
+        return {**counted, "dropped_events": dropped, "missed_bytes": missed}
 
 
-def choose_difference(differences_ns: Sequence[int], latest_ns: int, now_ns: int) -> int:
+def choose_difference(differences_ns: Sequence[int], stamp_ns: int, now_ns: int) -> int:
     """Which of these, added to that time of the past, comes closest to now.
 
     What was stamped before the calendar's clock was set back would, with the difference of
     today, be in the future; what was stamped after, with the one of before, long ago.
     """
-    past = [ns for ns in differences_ns if latest_ns + ns <= now_ns]
+    past = [ns for ns in differences_ns if stamp_ns + ns <= now_ns]
     return max(past, default=min(differences_ns))
-
-
-def parse_block(data: bytes, count: int, at: int, clock_ns: int) -> List[Packet]:
-    """The packets of a block of the ring.
-
-    at: where the first one is; clock_ns is added to their times.
-    """
-    packets: List[Packet] = []
-    append, unpack = packets.append, _PLAIN_FRAME.unpack_from
-    offsets, types = _PLAIN_OFFSETS, _PLAIN_TYPES
-    last = len(data) - _PLAIN_FRAME.size
-    second, second_ns = -1, 0
-    for _ in range(count):
-        if at <= last:
-            after, seconds, ns, captured, length, both, kind = unpack(data, at)
-            if both == offsets and kind in types:
-                if seconds != second:
-                    second, second_ns = seconds, seconds * NS_PER_SECOND + clock_ns
-                ip = at + _PLAIN_IP_AT
-                start = ip - 14
-                append((second_ns + ns, ip, start + captured, start + length))
-                at += after
-                continue
-        after, seconds, ns, captured, length, _, mac, net, hatype = _FRAME.unpack_from(data, at)
-        start = at + mac
-        end = start + captured
-        ip = at + net
-        if hatype in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
-            # A tag that the kernel has taken out is not missed: it is beside the packet.
-            ip = ip_in_ethernet(data, start, end)
-        if ip >= 0:
-            append((seconds * NS_PER_SECOND + ns + clock_ns, ip, end, start + length))
-        at += after
-    return packets
 
 
 def require_packets() -> None:
@@ -8939,9 +8524,9 @@ def open_source(options: argparse.Namespace, watched: Watched) -> Source:
     interface = None if place == "any" or watched.unix_path else place
     ring_mib = options.ring_size or 64
     if kind == "file":
-        return CaptureSource(place, watched.ports)
+        return CaptureSource(place, watched.ports, options.filter)
     if kind == "packet":
-        return PacketSource(watched.ports, interface, ring_mib)
+        return PacketSource(watched.ports, interface, ring_mib, options.filter)
     try:
         return open_ebpf(options, watched, interface, ring_mib)
     except SourceError as error:
@@ -9155,6 +8740,10 @@ def check(options: argparse.Namespace) -> int:
         with PacketSource([DEFAULT_PORT], ring_mib=2):
             return f"packet:any, or one of: {printable(', '.join(interface_names()))}"
 
+    def probe_libpcap() -> str:
+        load_libpcap()
+        return "FILE.pcap, FILE.pcapng, or - for a pipe"
+
     def probe_machine() -> str:
         require_bpf()
         return f"Linux {platform.release()}, BTF, privileges"
@@ -9163,7 +8752,7 @@ def check(options: argparse.Namespace) -> int:
     probe("libbpf", lambda: Libbpf().version)
     works = [probe(f"hook {hook}", functools.partial(probe_hook, hook)) for hook in HOOKS]
     works.append(probe("packets", probe_packets))
-    probe("capture files", lambda: "FILE.pcap, FILE.pcapng, or - for a pipe")
+    probe("capture files", probe_libpcap)
     for server in find_servers():
         places = [ports_text(server.ports)] if server.ports else []
         places += map(printable, server.unix_paths)
@@ -9623,6 +9212,12 @@ def add_traffic_options(add: Callable[..., Any]) -> None:
         help="stop after this time, such as 90, 90s, 1.5m or 2h; default: until Ctrl-C or SIGTERM",
     )
     add(
+        "--filter",
+        metavar="EXPRESSION",
+        default="",
+        help="packets and capture files: only what this accepts, in tcpdump's language",
+    )
+    add(
         "--no-responses",
         action="store_true",
         help="record only requests: cheaper, but no outcomes and no latency",
@@ -9929,12 +9524,14 @@ def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
     if source is None:  # to choose among kernel hooks is to want eBPF
         chosen = options.hook != "auto" or options.bpf_object or options.pid
         chosen = chosen or options.side == "client"
-        options.source = ("ebpf" if chosen else "auto", "any")
+        options.source = ("ebpf" if chosen else "packet" if options.filter else "auto", "any")
     else:
         options.source = parse_source(source) or parser.error(explain_source(source))
     kind, place = options.source
     if kind in ("packet", "file") and (options.pid or options.side == "client"):
         parser.error("--side client and --pid need an ebpf source")
+    if options.filter and kind == "ebpf":
+        parser.error("--filter needs packets: packet:any, packet:INTERFACE or a capture file")
     if place.startswith("unix:") and (options.port or options.hook == "syscalls"):
         parser.error("a Unix socket has no --port, and needs the sock hook")
     if options.salt and options.salt_file:

@@ -8,13 +8,16 @@ import os
 import pwd
 import random
 import re
+import select
 import signal
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
+from collections import Counter
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import pytest
 from captures import (
@@ -121,7 +124,7 @@ def test_pcapng(clean: Clean, order: str, resolution: int, tmp_path: Path) -> No
 def test_pcapng_simple_packets_and_sections(clean: Clean, tmp_path: Path) -> None:
     half = len(clean.packets) // 2
     data = to_pcapng(clean.packets[:half], simple=True)
-    data += to_pcapng(clean.packets[half:], ">", simple=True)
+    data += to_pcapng(clean.packets[half:], simple=True)
     result = read_capture(tmp_path / "a", data, clean.port)
     # Without times, nobody knows what came at once: the place in the batch differs.
     untimed = sorted(row[3:5] + row[6:] for row in clean.result.rows)
@@ -132,7 +135,6 @@ LINKS = {
     **{name: (ETHERNET, head) for name, head in LINKS_ETHERNET.items()},
     "raw 101": (RAW, b""),
     "raw 12": (12, b""),
-    "raw 14": (14, b""),
     "IPv4 or IPv6": (228, b""),
     "null": (0, b"\2\0\0\0"),
     "loop": (108, b"\0\0\0\2"),
@@ -159,16 +161,24 @@ def test_link_types(clean: Clean, clean6: Clean, name: str, version: int, tmp_pa
 
 
 def test_pcapng_of_several_interfaces(clean: Clean, tmp_path: Path) -> None:
-    """Every packet on three interfaces, one of them of a link type that nobody knows."""
-    packets: List[Packet] = []
-    for packet in clean.packets:
-        packets += [packet, *with_head([packet], LINKS["sll2"][1].replace(b"%s", b"\x08\0"))]
-        packets.append(packet)
-    links = (ETHERNET, SLL2, 147)
+    """Every packet on three interfaces."""
+    packets = [packet for packet in clean.packets for _ in range(3)]
+    links = (ETHERNET, ETHERNET, ETHERNET)
     data = to_pcapng(packets, links=links, choose=lambda number: number % 3)
     result = read_capture(tmp_path / "a", data, clean.port)
     assert result.identities == clean.result.identities
     assert result.opened == clean.result.opened
+
+
+@pytest.mark.parametrize("other", ["link type", "byte order"])
+def test_pcapng_that_changes(clean: Clean, other: str, tmp_path: Path) -> None:
+    """What comes before is read, and the user is told why not the rest."""
+    order, link = ("<", RAW) if other == "link type" else (">", ETHERNET)
+    data = to_pcapng(clean.packets) + to_pcapng(clean.packets[:1], order, (link,))
+    result = read_capture(tmp_path / "a", data, clean.port)
+    assert result.identities == clean.result.identities
+    (remark,) = result.source.remarks
+    assert remark.endswith("; all packets before that were read")
 
 
 def test_ip_options_and_extension_headers(clean: Clean, clean6: Clean, tmp_path: Path) -> None:
@@ -328,56 +338,7 @@ def test_sequence_numbers_wrap(clean: Clean, tmp_path: Path) -> None:
     assert result.identities == clean.result.identities
 
 
-# ---- The fast path and the plain one ----
-
-
-class PlainReassembler(membench.Reassembler):
-    """Nothing is expected, so nothing is plain."""
-
-    def _expect(self, *_arguments: Any) -> None:
-        pass
-
-
-class PlainPcap(membench.PcapParser):
-    def _parse_plain(self, _data: bytes, _packets: List[Any]) -> int:
-        return 0
-
-
-class PlainPcapng(membench.PcapngParser):
-    def _parse_plain(self, _data: bytes, at: int, _packets: List[Any]) -> int:
-        return at
-
-
-class Read(NamedTuple):
-    """All that a source tells."""
-
-    segments: List[Any]
-    counters: Any
-    remarks: List[str]
-    packets: int  # that were not taken by the fast path
-
-
-def read_segments(path: Path, port: int, plain: bool, patch: pytest.MonkeyPatch) -> Read:
-    names = {"Reassembler": PlainReassembler, "PcapParser": PlainPcap, "PcapngParser": PlainPcapng}
-    slow = 0
-    with patch.context() as context:
-        for name in names if plain else ():
-            context.setattr(membench, name, names[name])
-        add = membench.Reassembler._add
-
-        def count(*arguments: Any) -> None:
-            nonlocal slow
-            slow += 1
-            add(*arguments)
-
-        context.setattr(membench.Reassembler, "_add", count)
-        segments: List[Any] = []
-        with membench.CaptureSource(str(path), [port]) as source:
-            while True:
-                found = source.read(0)
-                if found is None:
-                    return Read(segments, source.counters(), source.remarks, slow)
-                segments += found
+# ---- The same packets, whatever the file's format ----
 
 
 def spoil(chance: random.Random, packets: List[Packet], rate: float) -> List[Packet]:
@@ -401,49 +362,44 @@ def spoil(chance: random.Random, packets: List[Packet], rate: float) -> List[Pac
             spoiled.append(packet._replace(data=bytes(data) + bytes(chance.randrange(9))))
         else:
             for _ in range(chance.choice((1, 1, 3))):
-                at = chance.randrange(min(len(data), 90))
+                at = chance.randrange(14, min(len(data), 90))  # behind the link layer
                 data[at] = chance.choice((0, 255, data[at] ^ 1 << chance.randrange(8)))
             spoiled.append(packet._replace(data=bytes(data)))
     return spoiled
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_the_fast_path_and_the_plain_one_agree(
-    short: Clean, clean6: Clean, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def read_segments(path: Path, data: bytes, port: int) -> Tuple[List[Any], Dict[str, int]]:
+    """All that a source tells of a file."""
+    path.write_bytes(data)
+    segments: List[Any] = []
+    with membench.CaptureSource(str(path), [port]) as source:
+        while True:
+            found = source.read(0)
+            if found is None:
+                assert not source.remarks
+                return segments, source.counters()
+            segments += found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_format_tells_the_same(
+    short: Clean, clean6: Clean, seed: int, tmp_path: Path
 ) -> None:
     chance = random.Random(seed)
     which, kind = chance.choice(((short, b"\x08\0"), (clean6, b"\x86\xdd")))
-    link, head = chance.choice([(ETHERNET, b""), *LINKS.values()])
-    rate = chance.choice((0.0, 0.01, 0.1, 0.5))
     packets = which.packets
     if which is short and chance.random() < 0.3:
         packets = wrapped(packets)
-    packets = spoil(chance, packets, rate)
-    if head or link != ETHERNET:
-        packets = with_head(packets, head.replace(b"%s", kind))
-    order, ns = chance.choice("<>"), chance.choice((False, True))
-    if chance.random() < 0.5:
-        data = to_pcap(packets, order, ns, link)
-    else:
-        resolution = chance.choice((None, 7, 9, 0x80 | 30))
-        number = chance.choice((lambda _: 0, lambda number: number % 7 // 6))
-        links = (link, chance.choice((link, 147)))
-        data = to_pcapng(packets, order, links, resolution, choose=number)
-    if rate and chance.random() < 0.3:
-        spoiled = bytearray(data[: -chance.randrange(1, 200)])
-        for _ in range(chance.randrange(5)):  # few, since behind some of them nothing is read
-            spoiled[chance.randrange(200, len(spoiled))] = chance.randrange(256)
-        length = chance.choice(packets).length
-        more = struct.pack(order + "II", length + chance.randrange(1, 30), length)
-        spoiled = spoiled.replace(struct.pack(order + "II", length, length), more)
-        data = bytes(spoiled)
-    path = tmp_path / "a.capture"
-    path.write_bytes(data)
-    monkeypatch.setattr(membench.CaptureSource, "CHUNK_BYTES", chance.choice((999, 1 << 17)))
-    fast = read_segments(path, which.port, False, monkeypatch)
-    plain = read_segments(path, which.port, True, monkeypatch)
-    assert fast[:3] == plain[:3], "segments, counters or remarks"
-    assert rate or fast.packets < plain.packets * 0.3
+    packets = spoil(chance, packets, chance.choice((0.0, 0.01, 0.1, 0.5)))
+    expected = read_segments(tmp_path / "a", to_pcap(packets), which.port)
+    for link, head in LINKS.values():
+        moved = with_head(packets, head.replace(b"%s", kind))
+        if link in (228, 229):
+            link = 228 if which is short else 229
+        for order in "<>":
+            for data in (to_pcap(moved, order, True, link), to_pcapng(moved, order, (link,), 9)):
+                segments, _ = read_segments(tmp_path / "a", data, which.port)
+                assert segments == expected[0]
 
 
 def make_up(chance: random.Random) -> Iterator[Packet]:
@@ -474,18 +430,26 @@ def make_up(chance: random.Random) -> Iterator[Packet]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_fast_path_and_the_plain_one_agree_on_anything(
-    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packets_of_any_kind(seed: int, tmp_path: Path) -> None:
+    """A direction is told in order, each byte once, and time does not go back."""
     chance = random.Random(seed)
-    path = tmp_path / "a.pcap"
-    monkeypatch.setattr(membench.CaptureSource, "CHUNK_BYTES", 1000)
     for _ in range(10):
-        path.write_bytes(to_pcap(make_up(chance), link=RAW))
-        fast = read_segments(path, 11211, False, monkeypatch)
-        plain = read_segments(path, 11211, True, monkeypatch)
-        assert fast[:3] == plain[:3]
-        assert fast.packets < plain.packets
+        data = to_pcap(make_up(chance), link=RAW)
+        segments, counted = read_segments(tmp_path / "a", data, 11211)
+        places: Dict[Tuple[bytes, int], int] = {}
+        moved, time_ns = [0, 0], 0
+        for kind, at_ns, sock, offset, length, carried, _ in segments:
+            assert at_ns >= time_ns
+            time_ns = at_ns
+            if kind == membench.OPEN:
+                places[sock, membench.RECV], places[sock, membench.SEND] = offset, length
+            elif kind in (membench.RECV, membench.SEND):
+                assert len(carried) in (0, length)
+                passed = (offset - places.get((sock, kind), offset)) % 2**32
+                assert passed <= 1  # a FIN takes a number
+                places[sock, kind] = offset + length
+                moved[kind] += length
+        assert moved == [counted["recv_bytes"], counted["send_bytes"]]
 
 
 # ---- Bytes cut and mutated ----
@@ -505,7 +469,9 @@ def test_a_cut_file_says_so(short: Clean, tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
     done = run("record", str(source), str(output), "--port", str(short.port))
     assert done.returncode == 0
-    assert done.stderr.splitlines()[-2].endswith("cut.pcap was cut; what is whole was read")
+    assert done.stderr.splitlines()[-2].endswith(
+        "cut.pcap is truncated; all packets before that were read"
+    )
 
 
 @pytest.mark.parametrize("form", ["pcap", "pcapng"])
@@ -527,7 +493,7 @@ def test_mutations_never_raise(short: Clean, form: str, tmp_path: Path) -> None:
                 data[at:at] = bytes(data[at : at + chance.randrange(1, 100)])
         try:
             result = read_capture(tmp_path / "a", bytes(data), short.port)
-        except membench.CaptureError as error:
+        except membench.SourceError as error:
             assert error.hint
             continue
         assert result.ledger.understood_bytes >= 0
@@ -554,28 +520,66 @@ def test_mutated_files_make_whole_profiles(
         assert membench.analyze([str(output)])["operations"] > 0
 
 
-def test_memory_is_bounded(clean: Clean) -> None:
+def tcp_packet(time_ns: int, port: int, to_server: bool, *header: int, data: bytes = b"") -> Any:
+    """A membench.TcpPacket; header: sequence number, acknowledged, flags."""
+    ports = (port, 11211) if to_server else (11211, port)
+    return (time_ns, bytes(8) + struct.pack(">HH", *ports), *header, len(data), data)
+
+
+def test_memory_is_bounded() -> None:
     """Holes that are never filled, and connections that never end."""
-    reassembler = membench.Reassembler([11211])
-
-    def packet(source: int, number: int, payload: bytes) -> bytes:
-        tcp = struct.pack(">HHIIHHI", source, 11211, number, 1, 0x5010, 0, 0) + payload
-        return struct.pack(">BBHIBBH8s", 0x45, 0, 20 + len(tcp), 0, 64, 6, 0, bytes(8)) + tcp
-
     tracemalloc.start()
-    reassembler.HELD_TOTAL_MAX = 8 << 20
+    reassembler = membench.Reassembler([11211])
+    reassembler.EARLY_BYTES_MAX = 8 << 20
     reassembler.FLOWS_MAX = 2000
     for connections in (1500, 3000):
-        for turn in range(15):
-            for source in range(connections):
-                data = packet(source, turn * 3000, b"x" * 1400)
-                reassembler.add(data, [(turn, 0, len(data), len(data))])
+        for turn in range(6):
+            for port in range(connections):
+                data = bytes([turn]) * 1400
+                reassembler.add([tcp_packet(turn, port, True, turn * 3000, 1, 0x10, data=data)])
             reassembler.take()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert reassembler.gaps
     assert peak < 64 << 20
-    assert len(reassembler._halves) <= 2 * reassembler.FLOWS_MAX
+    assert len(reassembler) <= reassembler.FLOWS_MAX
+
+
+def converse(time_ns: int, port: int) -> List[Any]:
+    """A whole connection: a request and its reply."""
+    syn, ack, fin = membench.TCP_SYN, membench.TCP_ACK, membench.TCP_FIN | membench.TCP_ACK
+    return [
+        tcp_packet(time_ns, port, True, 99, 0, syn),
+        tcp_packet(time_ns, port, False, 499, 100, syn | ack),
+        tcp_packet(time_ns, port, True, 100, 500, ack, data=b"get a\r\n"),
+        tcp_packet(time_ns, port, False, 500, 107, ack, data=b"END\r\n"),
+        tcp_packet(time_ns, port, True, 107, 505, fin),
+        tcp_packet(time_ns, port, False, 505, 108, fin),
+    ]
+
+
+@pytest.mark.parametrize("ending", ["FIN", "never"])
+def test_short_connections_beside_one_that_stays(ending: str) -> None:
+    """Those that have ended are forgotten first, then those that are silent."""
+    reassembler = membench.Reassembler([11211])
+    reassembler.FLOWS_MAX = 1000
+    ms = 10**6
+    reassembler.add(converse(1, 1)[:4])
+    number, acked = 107, 505
+    for turn in range(5000):
+        connection = converse(turn * ms, 1000 + turn)
+        reassembler.add(connection if ending == "FIN" else connection[:4])
+        request = tcp_packet(turn * ms, 1, True, number, acked, 0x10, data=b"get b\r\n")
+        number += 7
+        reply = tcp_packet(turn * ms, 1, False, acked, number, 0x10, data=b"END\r\n")
+        acked += 5
+        reassembler.add([request, reply])
+        assert len(reassembler) <= reassembler.FLOWS_MAX
+    segments = reassembler.take()
+    stays = next(segment[2] for segment in segments if segment[0] == membench.OPEN)
+    kinds = Counter(segment[0] for segment in segments if segment[2] == stays)
+    assert kinds == {membench.OPEN: 1, membench.RECV: 5001, membench.SEND: 5001}
+    assert reassembler.gaps == 0
 
 
 # ---- The command line ----
@@ -640,6 +644,90 @@ def test_a_pipe_that_says_nothing_can_be_left(tmp_path: Path) -> None:
         assert process.wait(PATIENCE_SECONDS) == 4  # nothing was recorded
     os.close(reader)
     os.close(writer)
+
+
+def test_a_pipe_that_stops_within_a_packet_can_be_left(short: Clean, tmp_path: Path) -> None:
+    """What came before is kept, and the user is not told of damage."""
+    output = tmp_path / "a.profile"
+    data = to_pcap(short.packets)
+    reader, writer = os.pipe()
+    os.write(writer, data[:-50])
+    with subprocess.Popen(
+        [sys.executable, str(MODULE), "record", "-", "-o", str(output), "--port", str(short.port)],
+        stdin=reader,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until("it to have read the pipe", lambda: not select.select([reader], [], [], 0)[0])
+        time.sleep(0.5)
+        process.terminate()
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0 and "truncated" not in errors and "damaged" not in errors
+    os.close(reader)
+    os.close(writer)
+    assert analyze(output)["operations"] > 0.9 * len(short.result.rows)
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+def test_filter(clean: Clean, stdin: bool, tmp_path: Path) -> None:
+    """In tcpdump's language; one connection of many here."""
+    output = tmp_path / "a.profile"
+    client_port = struct.unpack_from(">H", clean.packets[-1].data, 34)[0]
+    if client_port == clean.port:
+        client_port = struct.unpack_from(">H", clean.packets[-1].data, 36)[0]
+    options = ("--port", str(clean.port), "--filter", f"tcp port {client_port} and ip")
+    source = "-" if stdin else str(clean.path)
+    command = [sys.executable, str(MODULE), "record", source, "-o", str(output), *options]
+    pipe = subprocess.Popen(["cat", str(clean.path)], stdout=subprocess.PIPE)
+    with pipe:
+        subprocess.run(command, stdin=pipe.stdout if stdin else None, check=True)
+        if not stdin:
+            pipe.kill()
+    report = analyze(output)
+    assert report["connections"] == 1 and 0 < report["operations"] < len(clean.result.rows)
+
+
+def test_filters_that_are_none(clean: Clean, tmp_path: Path) -> None:
+    output = tmp_path / "a.profile"
+    for expression in ("no such", "tcp port", "(" * 50):
+        done = run("record", str(clean.path), "-o", str(output), "--filter", expression)
+        lines = done.stderr.splitlines()
+        assert done.returncode == 1 and len(lines) == 2, done.stderr
+        assert lines[0].startswith("membench: error: --filter: ")
+        assert not output.exists()
+    done = run("record", "ebpf:any", "-o", str(output), "--filter", "tcp")
+    assert done.returncode == 2 and "--filter needs packets" in done.stderr
+
+
+WITHOUT_LIBPCAP = """
+import ctypes, os, sys
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+import membench
+real = ctypes.CDLL
+def load(name, *arguments, **options):
+    if name and "pcap" in name:
+        raise OSError(name)
+    return real(name, *arguments, **options)
+ctypes.CDLL = load
+sys.exit(membench.main(sys.argv[2:]))
+"""
+
+
+def test_without_libpcap(clean: Clean, tmp_path: Path) -> None:
+    def run_without(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", WITHOUT_LIBPCAP, str(MODULE), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    output = tmp_path / "a.profile"
+    for source in (str(clean.path), *(["packet:lo"] if os.geteuid() == 0 else [])):
+        done = run_without("record", source, "-o", str(output))
+        assert done.returncode == 1 and "need libpcap" in done.stderr
+        assert "libpcap0.8t64" in done.stderr and len(done.stderr.splitlines()) == 2
+        assert not output.exists()
+    done = run_without("check")
+    assert re.search("^NO +capture files .*libpcap", done.stdout, re.M)
+    if os.geteuid() == 0:
+        assert done.returncode == 0 and "record would work here" in done.stdout
 
 
 def test_without_root(short: Clean, open_folder: Path) -> None:

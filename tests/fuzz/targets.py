@@ -141,7 +141,7 @@ def build_segments(data: bytes, opened: bool) -> Tuple[List[Segment], int]:
 
 
 def captures(data: bytes) -> None:
-    """CaptureSource on any file: CaptureError, or segments that a Matcher takes."""
+    """CaptureSource on any file: SourceError, or segments that a Matcher takes."""
     read_capture(data)
 
 
@@ -199,7 +199,7 @@ def read_capture(data: bytes) -> None:
                     before = source.now()
                     matcher.process(segments)
                 counters = source.counters()
-        except membench.CaptureError as error:
+        except membench.SourceError as error:
             assert str(error) and error.hint
             return
     matcher.process(())

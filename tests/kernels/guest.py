@@ -147,7 +147,7 @@ def run_clients(server: Memcached, old_meta: bool) -> None:
 RECORDINGS: Dict[str, Tuple[str, str, Tuple[str, ...]]] = {
     "sock": ("ebpf:any", "sock", ("--hook", "sock")),
     "syscalls": ("ebpf:any", "syscalls", ("--hook", "syscalls")),
-    "packet": ("packet:lo", "tpacket_v3", ("--ring-size", "128", "--nice", "0")),
+    "packet": ("packet:lo", "libpcap", ("--ring-size", "128", "--nice", "0")),
 }
 
 

@@ -95,7 +95,7 @@ MACHINES = (
     Machine("Debian 13", "trixie", "amd64", "6.12", "libbpf1", set_clock=True),  # sock
     Machine("Debian 13", "trixie", "arm64", "6.12", "libbpf1"),
 )
-PACKAGES = ("python3-minimal", "libpython3-stdlib", "memcached")
+PACKAGES = ("python3-minimal", "libpython3-stdlib", "memcached", "tcpdump")  # for its libpcap
 
 # Written down here a second time, so that membench cannot excuse itself.
 HOOKS_SINCE = {"sock": (6, 3), "syscalls": (5, 8), "packet": (3, 2)}
