@@ -388,6 +388,7 @@ class Request:
     # A plain class, since reading the fields of a NamedTuple takes ten times as long.
     __slots__ = (
         *("form", "reply", "outcomes", "keys", "value_size", "exptime", "quiet", "opaque"),
+        "codes",
     )
 
     def __init__(
@@ -411,6 +412,7 @@ class Request:
         self.exptime = exptime  # as sent
         self.quiet = quiet  # meta q flag, quiet opcodes: the usual reply is left out
         self.opaque = opaque  # meta: with its O; binary: behind the opcode
+        self.codes: Tuple[int, ...] = ()  # of the keys, once a Matcher has found them
 
     @property
     def command(self) -> bytes:
@@ -3367,18 +3369,16 @@ class PendingRequests:
         self.done(queue.popleft(), outcome, sizes, time_ns)
         return True
 
-    def answer_first(
-        self, data: bytes, length: int, mark: int, lines: Dict[bytes, Any], time_ns: int
-    ) -> bool:
+    def answer_first(self, segment: Segment, lines: Dict[bytes, ParsedLine[Response]]) -> bool:
         """The common case: one write that is the whole reply to the first request.
 
-        data, length, mark: see Segment; lines: as ResponseParser reads them. False if it is
-        anything else; then nothing was done.
+        lines: as ResponseParser reads them. False if it is anything else; nothing was done then.
         """
         pending = self.queue[0]
         request = pending[0]
         if request.quiet or request.reply > REPLY_META or self._sizes:
             return False
+        _, time_ns, _, _, length, data, mark = segment
         sizes = _NO_SIZES
         outcome = request.outcomes.get(data)
         if outcome is None:
@@ -3386,14 +3386,11 @@ class PendingRequests:
             (word, words, size), body_bytes, _ = lines[data[:head]]
             end = head + body_bytes
             if request.reply == REPLY_VALUES:
-                keys = request.keys
-                if word != b"VALUE" or keys != (words[1],) or data[-5:] != _END:
+                if word != b"VALUE" or request.keys != (words[1],) or data[-5:] != _END:
                     return False
-                end += len(_END)
-                outcome = HIT
+                outcome, end = HIT, end + 5
             else:
-                outcome = request.outcomes.get(word)
-                mark = head
+                outcome, mark = request.outcomes.get(word), head
             if outcome is None or end != length:
                 return False
             if len(data) != length and (length - len(data) != body_bytes or mark != head):
@@ -3699,15 +3696,16 @@ class Connection:
 
     # -- bytes in --
 
-    def receive(self, time_ns: int, offset: int, length: int, data: bytes, sent: int = -1) -> None:
-        """Bytes that the server read, having sent all before the byte `sent`; see Segment."""
+    def receive(self, segment: Segment) -> None:
+        """What the server read."""
+        _, time_ns, _, offset, length, data, sent = segment
         expected, self.recv_next = self.recv_next, (offset + length) & 0xFFFFFFFF
         new_read = time_ns != self._read_ns
         if new_read:
             self._read_ns = time_ns
             self._read_count = 0
         if offset != expected or self.state != SYNCED or self._fresh:
-            if not self._may_read(time_ns, offset, expected, length, data, sent, new_read):
+            if not self._may_read(segment, expected, new_read):
                 return
         self._sent_ns = 0
         queue, requests = self.pending.queue, self.requests
@@ -3740,17 +3738,9 @@ class Connection:
         if requests.partial or self.held or len(queue) > self.QUEUE_SMALL:
             self._keep_within_budget()
 
-    def _may_read(
-        self,
-        time_ns: int,
-        offset: int,
-        expected: Optional[int],
-        length: int,
-        data: bytes,
-        sent: int,
-        new_read: bool,
-    ) -> bool:
-        """Are these bytes, which are not simply the next read, to be parsed?"""
+    def _may_read(self, segment: Segment, expected: Optional[int], new_read: bool) -> bool:
+        """Is this segment, which is not simply the next read, to be parsed?"""
+        _, time_ns, _, offset, length, data, sent = segment
         sent_ns, self._sent_ns = self._sent_ns, 0
         behind_gap = offset != expected and expected is not None
         if behind_gap:
@@ -3770,13 +3760,15 @@ class Connection:
             request, _, place, _ = queue[-1]
             queue[-1] = (request, time_ns, place, exact)
 
-    def send(self, time_ns: int, offset: int, length: int, data: bytes, mark: int = -1) -> None:
-        """Bytes that the server wrote. mark: see Segment."""
+    def send(self, segment: Segment) -> None:
+        """What the server wrote."""
+        _, time_ns, _, offset, length, data, mark = segment
         expected, self.send_next = self.send_next, (offset + length) & 0xFFFFFFFF
         self._sent_ns = time_ns
         if offset != expected and expected is not None:
             self._miss(self.responses, offset - expected, 0)
         pending, responses = self.pending, self.responses
+        unread = 0
         if self.state != SYNCED:
             if self.state == TENTATIVE and self._matcher.reads and not pending.queue:
                 self._change(BREAKS)  # nothing that could be answered was read
@@ -3784,14 +3776,14 @@ class Connection:
                 return
         elif not self._answers:
             return
-        unread = 0
         try:
-            if self._trial or not pending.queue or responses.skip or responses.partial:
-                pass
-            elif pending.answer_first(data, length, mark, self._matcher.response_lines, time_ns):
-                if self.held or (pending.queue and pending.queue[0][0].reply == REPLY_NONE):
-                    self._match([], time_ns)
-                return
+            if pending.queue and self.state == SYNCED and not responses.unfinished_bytes():
+                if pending.answer_first(segment, self._matcher.response_lines):
+                    if pending.queue:
+                        self._match([], time_ns)
+                    if self.held:
+                        self._keep_within_budget()
+                    return
             if len(data) == length:
                 found = responses.feed(data)
             else:
@@ -4059,9 +4051,7 @@ class Matcher:
         self.open_count = 0
         self.total_count = 0
         self.opened_count = 0
-        self.operations = 0
-        self.hits = 0
-        self.misses = 0
+        self._counts = [0] * len(OUTCOMES)  # operations by outcome
         self._sink = sink
         self._on_connection = on_connection  # (time_ns, number, port, kind, server)
         self._server = server  # see Source.server
@@ -4070,31 +4060,46 @@ class Matcher:
         self.reads = reads  # are segments reads and writes? Else packets; see Trial
         self.request_lines = RecentCache(RequestParser.parse_line)
         self.response_lines = RecentCache(ResponseParser.parse_line)
-        self._key_codes = RecentCache(self._encode_key)
+        self._code_of = RecentCache(self._encode_key).__getitem__
         self.held_bytes = 0  # see hold()
         self._ended: Deque[Connection] = deque()
         self._closed_now: List[Tuple[Connection, int]] = []
         self._closed_before: List[Tuple[Connection, int]] = []
 
+    @property
+    def operations(self) -> int:
+        """All so far."""
+        return sum(self._counts)
+
+    @property
+    def hits(self) -> int:
+        """Of gets, so far."""
+        return self._counts[HIT]
+
+    @property
+    def misses(self) -> int:
+        """Of gets, so far."""
+        return self._counts[MISS]
+
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
         by_sock, seen_bytes = self._by_sock, 0
-        for kind, time_ns, sock, offset, length, data, mark in segments:
-            connection = by_sock.get(sock) or self._find(sock, time_ns)
-            if kind <= SEND:
-                seen_bytes += length
-                connection = connection or self._add(sock, time_ns, False)
-                if kind == RECV:
-                    connection.receive(time_ns, offset, length, data, mark)
-                else:
-                    connection.send(time_ns, offset, length, data, mark)
+        for segment in segments:
+            kind, sock = segment[0], segment[2]
+            connection = by_sock.get(sock) or self._find(segment)
+            if kind == RECV:
+                seen_bytes += segment[4]
+                (connection or self._add(segment)).receive(segment)
+            elif kind == SEND:
+                seen_bytes += segment[4]
+                (connection or self._add(segment)).send(segment)
             elif kind == OPEN:
-                connection = self._add(sock, time_ns, True, data)
-                connection.recv_next = offset
-                connection.send_next = length
+                connection = self._add(segment)
+                connection.recv_next, connection.send_next = segment[3:5]
             elif connection is not None and not connection.ended:
-                connection.final = (offset, length) if offset >= 0 else None
-                self._closed_now.append((connection, time_ns))
+                offset = segment[3]
+                connection.final = (offset, segment[4]) if offset >= 0 else None
+                self._closed_now.append((connection, segment[1]))
         self.ledger.seen_bytes += seen_bytes
         # A reset closes a connection while another CPU is still at work on it, so its
         # last events may come after. A batch later they are here.
@@ -4102,8 +4107,9 @@ class Matcher:
             self._close(*closed)
         self._closed_before, self._closed_now = self._closed_now, []
 
-    def _find(self, sock: bytes, time_ns: int) -> Optional[Connection]:
+    def _find(self, segment: Segment) -> Optional[Connection]:
         """The connection whose sock has changed since it was seen last, if it is that one."""
+        sock = segment[2]
         connection = self.connections.get(sock[:SOCK_ID_BYTES])
         if connection is None:
             return None
@@ -4118,10 +4124,12 @@ class Matcher:
                 connection.named = True
                 server = self._server(port, pid, peer, b"")
                 if server:
-                    self._on_connection(time_ns, connection.number, port, SERVED, server)
+                    self._on_connection(segment[1], connection.number, port, SERVED, server)
         return connection
 
-    def _add(self, sock: bytes, time_ns: int, opened: bool, ends: bytes = b"") -> Connection:
+    def _add(self, segment: Segment) -> Connection:
+        kind, time_ns, sock, _, _, data, _ = segment
+        opened = kind == OPEN
         _, pid, peer, port = SOCK.unpack(sock)
         old = self.connections.get(sock[:SOCK_ID_BYTES])
         if old:
@@ -4132,10 +4140,9 @@ class Matcher:
         self.open_count += 1
         connection = Connection(self, self.total_count, opened, sock)
         self.connections[sock[:SOCK_ID_BYTES]] = self._by_sock[sock] = connection
-        server = self._server(port, pid, peer, ends)
+        server = self._server(port, pid, peer, data if opened else b"")
         connection.named = server is not None
-        kind = OPEN if opened else RECV
-        self._on_connection(time_ns, connection.number, port, kind, server)
+        self._on_connection(time_ns, connection.number, port, OPEN if opened else RECV, server)
         return connection
 
     def _remove(self, connection: Connection) -> None:
@@ -4187,25 +4194,21 @@ class Matcher:
         sizes: see PendingRequests. time_ns: when it was answered, or 0.
         """
         request, asked_ns, place, exact = pending
-        asked_ns = asked_ns or time_ns
-        # Two threads of a server can get here in a different order than that of their times.
-        latency_ns = time_ns - asked_ns if time_ns > asked_ns and exact else 0
-        form, keys, code, result = request.form, request.keys, 0, outcome
-        for position, key in enumerate(keys or _NO_KEY):
-            if key:
-                code = self._key_codes[key]
-            size = sizes.get(position, request.value_size)
-            if outcome == HIT:
-                if size != NO_SIZE or request.reply != REPLY_VALUES:
-                    result = HIT
-                    self.hits += 1
-                elif key:
-                    result = MISS
-                    self.misses += 1
-                else:  # `gat 10` alone gets nothing
-                    result = OK
-            elif outcome == MISS:
-                self.misses += 1
+        latency_ns = 0
+        if time_ns > asked_ns:  # two threads of a server can get here in a different order
+            if not asked_ns:
+                asked_ns = time_ns
+            elif exact:
+                latency_ns = time_ns - asked_ns
+        form, counts = request.form, self._counts
+        codes = request.codes
+        if not codes:
+            codes = request.codes = tuple(map(self._code_of, request.keys)) or _NO_KEY
+        for position, code in enumerate(codes):
+            size, result = sizes.get(position, request.value_size), outcome
+            if outcome == HIT and size == NO_SIZE and request.reply == REPLY_VALUES:
+                result = MISS if code else OK  # `gat 10` alone gets nothing
+            counts[result] += 1
             self._sink(
                 (
                     asked_ns,
@@ -4221,7 +4224,6 @@ class Matcher:
                 )
             )
             latency_ns = 0
-        self.operations += len(keys) or 1
 
     def hold(self, connection: Connection, held_bytes: int) -> bool:
         """Note how many bytes wait on the connection. False if all together are too many."""
@@ -4238,7 +4240,7 @@ class Matcher:
         return int.from_bytes(keyed.digest(), "little") << 16 | min(len(key), 0xFFFF)
 
 
-_NO_KEY = (b"",)
+_NO_KEY = (0,)
 
 
 # ==== Profile =========================================================================
