@@ -9072,7 +9072,7 @@ CAP_NET_RAW for packets.
 
 cost: a few hundred nanoseconds of the server's time for each read and each
 write, and a few microseconds of another CPU for each operation. --no-responses
-takes about three quarters of that, but records no outcome, hit ratio, latency.
+takes about 60 % of that CPU, but records no outcome, hit ratio or latency.
 
 exit status: 0 if something was recorded; 1 on an error; 2 for wrong usage; 4 if
 nothing was recorded.
