@@ -5739,10 +5739,12 @@ def paint(line: str) -> str:
 #
 # Requests come in bursts and are not independent; equal periods of a recording nearly are. So
 # a recording is cut into PERIODS of them, and how much a number varies from period to period
-# gives its standard error (the ratio estimator of cluster sampling, with periods as clusters).
+# gives its standard error (the ratio estimator of cluster sampling, with periods as clusters,
+# and Newey and West's correction for periods that are near each other).
 # A percentile's is how far it moves when its share moves by the standard error of that share.
 
 PERIODS = 20
+LAG_MAX = 3  # periods that are so near are not taken to be independent
 OPERATIONS_MIN = 100  # below a share or a mean
 BEYOND_MIN = 10  # above a percentile
 STANDARD_ERRORS = 4  # a change must exceed as many; by chance, fewer than 1 in 1,000 do
@@ -5880,8 +5882,14 @@ class PeriodSums:
         if not total:
             return Estimate(None)
         value = sum(above) / total
-        squares = sum((a - value * b) ** 2 for a, b in zip(above, below))
-        error = math.sqrt(squares * PERIODS / (PERIODS - 1)) / total
+        residuals = [a - value * b for a, b in zip(above, below)]
+        squares = sum(map(operator.mul, residuals, residuals))
+        # What lasts for longer than a period: covariances of periods that are near (Newey-West).
+        near = sum(
+            2 * (1 - lag / (LAG_MAX + 1)) * sum(map(operator.mul, residuals, residuals[lag:]))
+            for lag in range(1, LAG_MAX + 1)
+        )
+        error = math.sqrt((squares + max(near, 0.0)) * PERIODS / (PERIODS - 1)) / total
         enough = total >= OPERATIONS_MIN or measure.below == ("seconds",)
         # In how many equal periods it would be as certain (Kish's effective sample size).
         enough = enough and total**2 / sum(b * b for b in below) >= PERIODS / 2
@@ -6112,6 +6120,8 @@ def render_comparison(result: Dict[str, Any], width: int = WIDTH) -> str:
             texts = [unit(line["first"]), unit(line["second"])]
             if line["noise"] is not None:
                 texts += [f"{line['change']:+.1%}", f"{line['noise']:.1%}"]
+            elif not result["exact"] and not line["first"]:
+                texts.append("new")
             name = f" {printable(line['name'])}{', us' if line['unit'] == 'us' else ''}"
             row = f"{name:<{width - 4 * column}}"
             lines.append(row + "".join(f"{text:>{column}}" for text in texts))

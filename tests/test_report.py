@@ -110,7 +110,7 @@ def test_in_a_pipe_it_has_80_columns_and_no_color(busy: Path) -> None:
 
 def test_colors_on_a_terminal(tmp_path: Path) -> None:
     ledger = membench.Ledger()
-    ledger.understood_bytes, ledger.lost_bytes = 90, 10
+    ledger.seen_bytes, ledger.lost_bytes = 100, 10
     good = write_traffic(tmp_path / "a", 1, hit=0.95, seconds=10)
     bad = write_traffic(tmp_path / "b", 1, hit=0.3, seconds=10, ledger=ledger)
     green, red = (on_terminal(80, "analyze", str(path)) for path in (good, bad))
