@@ -4280,27 +4280,28 @@ BLOCK_BYTES_MAX = 1 << 28
 BLOCK_ROWS_MAX = 1 << 16
 SERVERS_MAX = 0xFFFF
 
-# name, array type
-COLUMNS = (
-    ("time", "q"),
-    ("latency", "I"),  # ticks; 0: none, or not the first row of its request
-    ("connection", "I"),
-    ("form", "H"),
-    ("outcome", "B"),
-    ("batch", "H"),  # requests before it in the same read
-    ("key_position", "I"),  # keys before it in the same request
-    ("key", "I"),
-    ("value_size", "I"),
-    ("exptime", "i"),
-)
-KEY_COLUMNS = (("key_hash", "Q"), ("key_size", "H"))
-CONNECTION_COLUMNS = (
-    ("time", "q"),
-    ("number", "I"),
-    ("port", "H"),
-    ("kind", "B"),
-    ("server", "H"),
-)
+
+class Operations(NamedTuple):
+    """A block of operations as columns. The fields before key_hash have a row an operation."""
+
+    time: Sequence[int]  # ticks since the start
+    latency: Sequence[int]  # ticks; 0: none, or not the first row of its request
+    connection: Sequence[int]
+    form: Sequence[int]
+    outcome: Sequence[int]
+    batch: Sequence[int]  # requests before it in the same read
+    key_position: Sequence[int]  # keys before it in the same request
+    key: Sequence[int]  # its place in key_hash and key_size
+    value_size: Sequence[int]
+    exptime: Sequence[int]
+    key_hash: Sequence[int]
+    key_size: Sequence[int]
+
+
+# Name and array type of each column, in the order in which they are stored.
+COLUMNS = tuple(zip(Operations._fields, "qIIHBHIIIi"))
+KEY_COLUMNS = tuple(zip(Operations._fields[len(COLUMNS) :], "QH"))
+CONNECTION_COLUMNS = tuple(zip(("time", "number", "port", "kind", "server"), "qIHBH"))
 
 
 def pack_columns(layout: Sequence[Tuple[str, str]], columns: Iterable[Iterable[int]]) -> bytes:
@@ -4548,11 +4549,11 @@ class ProfileWriter:
     def _number_form(self, form: bytes) -> int:
         # Numbers begin with 1, so that `or` finds the unknown ones.
         if len(self._forms) >= 0xF000:  # somebody counts in ever different steps
-            words = [word if word.isalpha() else word[:1] for word in form.split(b" ")[1:]]
+            command, *words = form.split(b" ")
+            words = [word if word.isalpha() else word[:1] for word in words]
             words = [word if word.isalpha() else b"?" for word in words]
-            form = b" ".join([form.split(b" ", 1)[0], *words])
-            if len(self._forms) >= 0xFF00:  # and even the flags come in too many orders
-                form = form.split(b" ", 1)[0]
+            # And if even the flags come in too many orders, the command must do.
+            form = b" ".join([command, *words]) if len(self._forms) < 0xFF00 else command
             if form in self._forms:
                 return self._forms[form]
         self._forms[form] = len(self._forms) + 1
@@ -4592,26 +4593,6 @@ class ProfileWriter:
 def clamp(values: Sequence[int], most: int) -> Sequence[int]:
     """The values, larger ones as `most`."""
     return values if max(values) <= most else [min(value, most) for value in values]
-
-
-class Operations(NamedTuple):
-    """A block of operations as columns of the same length; see COLUMNS.
-
-    time is in ticks since the start; key is an index into key_hash and key_size.
-    """
-
-    time: Sequence[int]
-    latency: Sequence[int]
-    connection: Sequence[int]
-    form: Sequence[int]
-    outcome: Sequence[int]
-    batch: Sequence[int]
-    key_position: Sequence[int]
-    key: Sequence[int]
-    value_size: Sequence[int]
-    exptime: Sequence[int]
-    key_hash: Sequence[int]
-    key_size: Sequence[int]
 
 
 DAMAGED_HINT = "checksum valid, contents invalid; use another copy of the file"

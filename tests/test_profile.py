@@ -126,7 +126,7 @@ def write(path: Path, batches: Sequence[List[Operation]], finish: bool = True) -
             profile.add_connection(START_NS, number, 11211, OPEN)
             for row in rows:
                 profile.add(row)
-            ledger.understood_bytes += 100
+            ledger.seen_bytes += 100
             profile.flush(ledger)
         if finish:
             profile.finish(ledger, {"duration_seconds": 1.5})
@@ -1134,7 +1134,7 @@ def test_loss_line_tells_of_all_that_went_wrong() -> None:
 
 def test_bytes_that_only_the_kernel_counted_are_lost() -> None:
     ledger = Ledger()
-    ledger.understood_bytes = 600
+    ledger.seen_bytes = 600
     ledger.kernel = {"recv_bytes": 500, "send_bytes": 500}
     report = ledger.report()
     assert (report["bytes_seen"], report["bytes_lost"], report["coverage"]) == (1000, 400, 0.6)
