@@ -970,7 +970,7 @@ class Counters(ctypes.Structure):
 
 # Struct.unpack_from is twice as fast as the ctypes structures. This is the first half of the
 # ring's own header, then the event, whose four names of a socket are one SOCK.
-RECORD = struct.Struct("<I4xQ16sIIq4xB3x")
+EVENT = struct.Struct("<I4xQ16sIIq4xB3x")
 ENDPOINTS = struct.Struct("<IH2x16s16s")
 
 
@@ -978,8 +978,8 @@ def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
     """Ring records, each a SocketDataEvent, as segments; and how many bytes they were."""
     segments: List[Segment] = []
     append = segments.append
-    unpack, data_at, behind = RECORD.unpack_from, RECORD.size, len(batch)
-    position, last = 0, len(batch) - RECORD.size
+    unpack, data_at, behind = EVENT.unpack_from, EVENT.size, len(batch)
+    position, last = 0, len(batch) - EVENT.size
     while position <= last:
         size, time_ns, sock, offset, length, mark, kind = unpack(batch, position)
         end = position + RECORD_HEADER_BYTES + size
@@ -1676,7 +1676,7 @@ class EbpfSource:
 # Python runs for a packet before many are there (0.6 us a packet instead of 2.2), and whatever
 # a file's format and byte order are, what comes out is the same: RECORD, then captured bytes.
 
-RECORD = struct.Struct("=IIII")  # seconds and nanoseconds (Unix time), captured and wire length
+CAPTURED = struct.Struct("=IIII")  # seconds and nanoseconds (Unix time), captured and wire length
 PACKETS_AT_ONCE = 256  # that are read and parsed while they are in the processor's cache
 PCAP_ERRBUF_SIZE = 256
 PCAP_TSTAMP_PRECISION_NANO = 1
@@ -1871,11 +1871,11 @@ class PacketParser:
         """The TCP packets among whole records. clock_ns is added to their times."""
         packets: List[TcpPacket] = []
         append, now, ip_at, type_at = packets.append, self.time_ns, self._ip_at, self._type_at
-        unpack, unpack_ip4, unpack_tcp = RECORD.unpack_from, _IP4.unpack_from, _TCP.unpack_from
+        unpack, unpack_ip4, unpack_tcp = CAPTURED.unpack_from, _IP4.unpack_from, _TCP.unpack_from
         end, size = 0, len(records)
         while end < size:
             seconds, nanoseconds, captured, length = unpack(records, end)
-            start = end + RECORD.size
+            start = end + CAPTURED.size
             end = start + captured
             time_ns = seconds * NS_PER_SECOND + nanoseconds + clock_ns
             if time_ns > now:
@@ -2555,7 +2555,7 @@ class PacketSource(PacketStreams):
         current_ns = now_ns - time.time_ns()
         if abs(current_ns - self._differences_ns[-1]) > self.CLOCK_STEP_NS:
             self._differences_ns = [*self._differences_ns[-3:], current_ns]
-        seconds, nanoseconds, _, _ = RECORD.unpack_from(records)
+        seconds, nanoseconds, _, _ = CAPTURED.unpack_from(records)
         stamp_ns = seconds * NS_PER_SECOND + nanoseconds
         return choose_difference(self._differences_ns, stamp_ns, now_ns + self.CLOCK_STEP_NS)
 

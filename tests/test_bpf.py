@@ -59,7 +59,7 @@ def test_the_fast_unpackers_agree_with_the_layout() -> None:
     event.offset, event.data_len, event.captured_len, event.direction = range(6, 10)
     event.mark = -1
     header = (99).to_bytes(4, "little") + bytes(4)
-    unpacked = membench.RECORD.unpack(header + bytes(event))
+    unpacked = membench.EVENT.unpack(header + bytes(event))
     assert unpacked == (99, 1, membench.SOCK.pack(2, 3, 4, 5), 6, 7, -1, 9)
     assert len(header) == membench.RECORD_HEADER_BYTES
     ends = membench.Endpoints(1, 2)
