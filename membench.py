@@ -69,6 +69,7 @@ import signal
 import socket
 import stat
 import struct
+import textwrap
 import time
 import zlib
 from array import array
@@ -215,8 +216,6 @@ def say(text: str) -> None:
     text = f"membench: {printable(text)}".replace("membench.py ", PROGRAM + " ")
     columns = columns_of(sys.stderr)
     if len(text) >= columns > 0:
-        import textwrap
-
         text = textwrap.fill(
             text,
             columns - 1,
@@ -5431,8 +5430,6 @@ def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) 
 
 def fit(lines: Iterable[str], width: int) -> str:
     """The lines as text; those that are too long are broken between words."""
-    import textwrap
-
     pieces: List[str] = []
     for line in lines:
         indent = " " * (len(line) - len(line.lstrip()) + 2)
@@ -5501,8 +5498,6 @@ def render_summary(report: Dict[str, Any]) -> List[str]:
 
 
 def render_commands(report: Dict[str, Any], width: int) -> List[str]:
-    import textwrap
-
     if not report["commands"]:
         return []
     bar_width = min(width // 4 - 10, 20) if width >= WIDTH else 0
@@ -8251,9 +8246,8 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
     paths = sorted({path for server in watched.servers for path in server.unix_paths})
     served = sorted({port for server in watched.servers for port in server.ports})
     if watched.unix_path and not is_unix_socket(watched.unix_path):
-        if paths:
-            return f"memcached listens on {printable(', '.join(paths))} here, not on {where}"
-        return f"there is no Unix socket {printable(watched.unix_path)}"
+        elsewhere = f"; memcached listens on {printable(', '.join(paths))}" if paths else ""
+        return f"there is no Unix socket {printable(watched.unix_path)}{elsewhere}"
     if watched.unix_path:
         return f"no traffic was seen on {where}"
     if served and not set(served) & set(watched.ports):
@@ -8292,7 +8286,8 @@ def explain_silent_ports(watched: Watched, served: bool, paths: List[str]) -> st
 # Privileges are needed to create the file, to load and attach the kernel programs, and to
 # open a packet socket. Ring, counters, socket and file are open by then, and need none to be
 # used and closed. So all privileges are dropped, irrevocably, before anything that a client
-# sent is parsed.
+# sent is parsed. Nothing may be imported for the first time after that: Python may be installed
+# where only root can read.
 
 CAP_SETGID, CAP_SETUID = 6, 7
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
