@@ -5,7 +5,7 @@
 Records live memcached traffic at the sockets with eBPF, or as packets where eBPF does not
 work, keeps no key and no value, writes a small profile, and analyzes, compares and replays
 it. One file: copy it to a server and run it there. It needs Python 3.9; eBPF needs Linux 5.8
-with BTF and the system's libbpf.
+with BTF and the system's libbpf; packets and capture files need the system's libpcap.
 
     sudo python3 membench.py record            # until Ctrl-C
     python3 membench.py analyze FILE.profile
@@ -19,7 +19,7 @@ How the data flows, which is also the order of this file:
     terminal              messages, the live line
     system calls          thin wrappers, under the kernel's names
     records               the vocabulary: segments, requests, operations
-    libbpf                the C library, through ctypes
+    libbpf, libpcap       the C libraries, through ctypes
     sources               eBPF, live packets, capture files
     protocol              sans-IO parsers of requests and responses
     matching              pairs responses with requests on one connection
@@ -99,7 +99,7 @@ from typing import (
 try:
     import pwd
     import resource
-except ImportError:  # on Windows, where capture files and profiles can still be read
+except ImportError:  # on Windows, where profiles can still be read
     pwd = resource = None  # type: ignore[assignment]
 
 VERSION = "0.2.0"
@@ -858,6 +858,153 @@ class RingBuffer:
             # ECANCELED is our own callback's; EINTR is a signal, which Python handles.
             if error.errno not in (errno.ECANCELED, errno.EINTR) and not self._error:
                 raise
+
+
+# ==== libpcap =========================================================================
+#
+# Live packets and capture files, as records of one format.
+#
+# libpcap's own pcap_dump() is the callback of pcap_dispatch(), and writes into memory. So no
+# Python runs for a packet before many are there (0.6 us a packet instead of 2.2), and whatever
+# a file's format and byte order are, what comes out is CAPTURED, then the bytes.
+
+CAPTURED = struct.Struct("=IIII")  # seconds and nanoseconds (Unix time), captured and wire length
+PACKETS_AT_ONCE = 256  # that are read and parsed while they are in the processor's cache
+PCAP_ERRBUF_SIZE = 256
+PCAP_TSTAMP_PRECISION_NANO = 1
+PCAP_NETMASK_UNKNOWN = -1
+IONBF = 2  # of setvbuf()
+
+
+_PcapP, _FileP = map(_handle, ("_Pcap", "_File"))  # pcap_dumper_t is a FILE
+
+
+class LibpcapError(Exception):
+    """A libpcap call failed, and this is what libpcap says about it."""
+
+
+def load_libpcap() -> Tuple[ctypes.CDLL, ctypes.CDLL]:
+    """libpcap, 1.5 or later, and the C library. Raises SourceError."""
+    for name in ("libpcap.so.0.8", "libpcap.so.1", "libpcap.so", "libpcap.dylib"):
+        with contextlib.suppress(OSError):
+            pcap, libc = ctypes.CDLL(name), ctypes.CDLL(None)
+            pcap.pcap_create.restype = _PcapP  # all that is not here returns an int, or nothing
+            pcap.pcap_fopen_offline_with_tstamp_precision.restype = _PcapP
+            pcap.pcap_geterr.restype = pcap.pcap_statustostr.restype = ctypes.c_char_p
+            pcap.pcap_dump_fopen.restype = _FileP
+            libc.fdopen.restype = libc.open_memstream.restype = _FileP
+            return pcap, libc
+    raise SourceError(
+        "packets and capture files need libpcap, which is not installed",
+        "apt-get install libpcap0.8 (Debian 13: libpcap0.8t64), or dnf install libpcap",
+    )
+
+
+class PacketReader:
+    """A live capture or a capture file that libpcap has open. A context manager.
+
+    Raises LibpcapError.
+    """
+
+    def __init__(self, pcap: ctypes.CDLL, libc: ctypes.CDLL, handle: Any) -> None:
+        """Takes the handle over; it is activated."""
+        self._pcap, self._libc, self._handle = pcap, libc, handle
+        self._records, self._size = ctypes.c_void_p(), ctypes.c_size_t()
+        self.link: int = pcap.pcap_datalink(handle)
+        self.is_pcapng: bool = pcap.pcap_major_version(handle) == 1  # that of pcap is 2
+        with contextlib.ExitStack() as stack:
+            stack.callback(pcap.pcap_close, handle)
+            self._memory = libc.open_memstream(
+                ctypes.byref(self._records), ctypes.byref(self._size)
+            )
+            self._dumper = pcap.pcap_dump_fopen(handle, self._memory)
+            if not self._dumper:
+                raise self._error()
+            stack.callback(libc.free, self._records)
+            stack.callback(pcap.pcap_dump_close, self._dumper)
+            self._stack = stack.pop_all()
+
+    @classmethod
+    def open_live(cls, interface: str, buffer_bytes: int, timeout_ms: int) -> "PacketReader":
+        """Packets of an interface, or of any, from now on; read() does not wait for them.
+
+        They are handed over when much of the buffer is full, or after the timeout.
+        """
+        pcap, libc = load_libpcap()
+        message = ctypes.create_string_buffer(PCAP_ERRBUF_SIZE)
+        handle = pcap.pcap_create(os.fsencode(interface), message)
+        if not handle:
+            raise LibpcapError(message.value.decode(errors="replace"))
+        pcap.pcap_set_buffer_size(handle, buffer_bytes)
+        pcap.pcap_set_timeout(handle, timeout_ms)
+        pcap.pcap_set_tstamp_precision(handle, PCAP_TSTAMP_PRECISION_NANO)
+        status = pcap.pcap_activate(handle)
+        if status < 0:
+            said = pcap.pcap_geterr(handle) or pcap.pcap_statustostr(status)
+            pcap.pcap_close(handle)
+            raise LibpcapError(said.decode(errors="replace"))
+        pcap.pcap_setnonblock(handle, 1, message)
+        return cls(pcap, libc, handle)
+
+    @classmethod
+    def open_file(cls, fd: int, buffered: bool) -> "PacketReader":
+        """A capture file, from where it is now. Waits until its header is there.
+
+        Unless it is buffered, nothing is read from it before it is needed.
+        """
+        pcap, libc = load_libpcap()
+        message = ctypes.create_string_buffer(PCAP_ERRBUF_SIZE)
+        file = libc.fdopen(os.dup(fd), b"rb")
+        if not buffered:
+            libc.setvbuf(file, None, IONBF, ctypes.c_size_t(0))
+        handle = pcap.pcap_fopen_offline_with_tstamp_precision(
+            file, PCAP_TSTAMP_PRECISION_NANO, message
+        )
+        if not handle:
+            libc.fclose(file)
+            raise LibpcapError(message.value.decode(errors="replace"))
+        return cls(pcap, libc, handle)
+
+    def __enter__(self) -> "PacketReader":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
+
+    def _error(self) -> LibpcapError:
+        return LibpcapError(self._pcap.pcap_geterr(self._handle).decode(errors="replace"))
+
+    def set_filter(self, expression: str) -> None:
+        """Let only those packets in that the expression, in tcpdump's language, accepts."""
+        program, pcap = (ctypes.c_void_p * 2)(), self._pcap  # struct bpf_program
+        text = os.fsencode(expression)
+        if pcap.pcap_compile(self._handle, program, text, 1, PCAP_NETMASK_UNKNOWN):
+            raise self._error()
+        status = pcap.pcap_setfilter(self._handle, program)
+        pcap.pcap_freecode(program)
+        if status:
+            raise self._error()
+
+    def read(self, count: int) -> Tuple[bytes, Optional[LibpcapError]]:
+        """Up to `count` packets, as records; and why there can be no more after them."""
+        pcap, dumper = self._pcap, self._dumper
+        pcap.pcap_dump_flush(dumper)  # for the first time, a header that nobody needs
+        self._libc.rewind(self._memory)
+        status = pcap.pcap_dispatch(self._handle, count, pcap.pcap_dump, dumper)
+        error = self._error() if status < 0 else None
+        pcap.pcap_dump_flush(dumper)
+        return ctypes.string_at(self._records, self._size.value), error
+
+    def fileno(self) -> int:
+        """Of a live capture: readable when there are packets."""
+        fd: int = self._pcap.pcap_get_selectable_fd(self._handle)
+        return fd
+
+    def dropped(self) -> int:
+        """Of a live capture: packets that the buffer had no room for."""
+        counts = (ctypes.c_uint * 3)()  # struct pcap_stat: received, dropped, by the interface
+        self._pcap.pcap_stats(self._handle, counts)
+        return counts[1]
 
 
 # ==== Sources: eBPF ===================================================================
@@ -1669,151 +1816,6 @@ class EbpfSource:
 
 # ==== Sources: packets ================================================================
 
-# ---- libpcap: live packets and capture files, as records of one format ----
-#
-# libpcap's own pcap_dump() is the callback of pcap_dispatch(), and writes into memory. So no
-# Python runs for a packet before many are there (0.6 us a packet instead of 2.2), and whatever
-# a file's format and byte order are, what comes out is the same: RECORD, then captured bytes.
-
-CAPTURED = struct.Struct("=IIII")  # seconds and nanoseconds (Unix time), captured and wire length
-PACKETS_AT_ONCE = 256  # that are read and parsed while they are in the processor's cache
-PCAP_ERRBUF_SIZE = 256
-PCAP_TSTAMP_PRECISION_NANO = 1
-PCAP_NETMASK_UNKNOWN = -1
-IONBF = 2  # of setvbuf()
-
-
-_PcapP, _FileP = map(_handle, ("_Pcap", "_File"))  # pcap_dumper_t is a FILE
-
-
-class LibpcapError(Exception):
-    """A libpcap call failed, and this is what libpcap says about it."""
-
-
-def load_libpcap() -> Tuple[ctypes.CDLL, ctypes.CDLL]:
-    """libpcap, 1.5 or later, and the C library. Raises SourceError."""
-    for name in ("libpcap.so.0.8", "libpcap.so.1", "libpcap.so", "libpcap.dylib"):
-        with contextlib.suppress(OSError):
-            pcap, libc = ctypes.CDLL(name), ctypes.CDLL(None)
-            pcap.pcap_create.restype = _PcapP  # all that is not here returns an int, or nothing
-            pcap.pcap_fopen_offline_with_tstamp_precision.restype = _PcapP
-            pcap.pcap_geterr.restype = pcap.pcap_statustostr.restype = ctypes.c_char_p
-            pcap.pcap_dump_fopen.restype = _FileP
-            libc.fdopen.restype = libc.open_memstream.restype = _FileP
-            return pcap, libc
-    raise SourceError(
-        "packets and capture files need libpcap, which is not installed",
-        "apt-get install libpcap0.8 (Debian 13: libpcap0.8t64), or dnf install libpcap",
-    )
-
-
-class PacketReader:
-    """A live capture or a capture file that libpcap has open. A context manager.
-
-    Raises LibpcapError.
-    """
-
-    def __init__(self, pcap: ctypes.CDLL, libc: ctypes.CDLL, handle: Any) -> None:
-        """Takes the handle over; it is activated."""
-        self._pcap, self._libc, self._handle = pcap, libc, handle
-        self._records, self._size = ctypes.c_void_p(), ctypes.c_size_t()
-        self.link: int = pcap.pcap_datalink(handle)
-        self.is_pcapng: bool = pcap.pcap_major_version(handle) == 1  # that of pcap is 2
-        with contextlib.ExitStack() as stack:
-            stack.callback(pcap.pcap_close, handle)
-            self._memory = libc.open_memstream(
-                ctypes.byref(self._records), ctypes.byref(self._size)
-            )
-            self._dumper = pcap.pcap_dump_fopen(handle, self._memory)
-            if not self._dumper:
-                raise self._error()
-            stack.callback(libc.free, self._records)
-            stack.callback(pcap.pcap_dump_close, self._dumper)
-            self._stack = stack.pop_all()
-
-    @classmethod
-    def open_live(cls, interface: str, buffer_bytes: int, timeout_ms: int) -> "PacketReader":
-        """Packets of an interface, or of any, from now on; read() does not wait for them.
-
-        They are handed over when much of the buffer is full, or after the timeout.
-        """
-        pcap, libc = load_libpcap()
-        message = ctypes.create_string_buffer(PCAP_ERRBUF_SIZE)
-        handle = pcap.pcap_create(os.fsencode(interface), message)
-        if not handle:
-            raise LibpcapError(message.value.decode(errors="replace"))
-        pcap.pcap_set_buffer_size(handle, buffer_bytes)
-        pcap.pcap_set_timeout(handle, timeout_ms)
-        pcap.pcap_set_tstamp_precision(handle, PCAP_TSTAMP_PRECISION_NANO)
-        status = pcap.pcap_activate(handle)
-        if status < 0:
-            said = pcap.pcap_geterr(handle) or pcap.pcap_statustostr(status)
-            pcap.pcap_close(handle)
-            raise LibpcapError(said.decode(errors="replace"))
-        pcap.pcap_setnonblock(handle, 1, message)
-        return cls(pcap, libc, handle)
-
-    @classmethod
-    def open_file(cls, fd: int, buffered: bool) -> "PacketReader":
-        """A capture file, from where it is now. Waits until its header is there.
-
-        Unless it is buffered, nothing is read from it before it is needed.
-        """
-        pcap, libc = load_libpcap()
-        message = ctypes.create_string_buffer(PCAP_ERRBUF_SIZE)
-        file = libc.fdopen(os.dup(fd), b"rb")
-        if not buffered:
-            libc.setvbuf(file, None, IONBF, ctypes.c_size_t(0))
-        handle = pcap.pcap_fopen_offline_with_tstamp_precision(
-            file, PCAP_TSTAMP_PRECISION_NANO, message
-        )
-        if not handle:
-            libc.fclose(file)
-            raise LibpcapError(message.value.decode(errors="replace"))
-        return cls(pcap, libc, handle)
-
-    def __enter__(self) -> "PacketReader":
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._stack.close()
-
-    def _error(self) -> LibpcapError:
-        return LibpcapError(self._pcap.pcap_geterr(self._handle).decode(errors="replace"))
-
-    def set_filter(self, expression: str) -> None:
-        """Let only those packets in that the expression, in tcpdump's language, accepts."""
-        program, pcap = (ctypes.c_void_p * 2)(), self._pcap  # struct bpf_program
-        text = os.fsencode(expression)
-        if pcap.pcap_compile(self._handle, program, text, 1, PCAP_NETMASK_UNKNOWN):
-            raise self._error()
-        status = pcap.pcap_setfilter(self._handle, program)
-        pcap.pcap_freecode(program)
-        if status:
-            raise self._error()
-
-    def read(self, count: int) -> Tuple[bytes, Optional[LibpcapError]]:
-        """Up to `count` packets, as records; and why there can be no more after them."""
-        pcap, dumper = self._pcap, self._dumper
-        pcap.pcap_dump_flush(dumper)  # for the first time, a header that nobody needs
-        self._libc.rewind(self._memory)
-        status = pcap.pcap_dispatch(self._handle, count, pcap.pcap_dump, dumper)
-        error = self._error() if status < 0 else None
-        pcap.pcap_dump_flush(dumper)
-        return ctypes.string_at(self._records, self._size.value), error
-
-    def fileno(self) -> int:
-        """Of a live capture: readable when there are packets."""
-        fd: int = self._pcap.pcap_get_selectable_fd(self._handle)
-        return fd
-
-    def dropped(self) -> int:
-        """Of a live capture: packets that the buffer had no room for."""
-        counts = (ctypes.c_uint * 3)()  # struct pcap_stat: received, dropped, by the interface
-        self._pcap.pcap_stats(self._handle, counts)
-        return counts[1]
-
-
 # ---- Packets: from the link layer to TCP ----
 
 TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 1, 2, 4, 16
@@ -1864,7 +1866,7 @@ class PacketParser:
         self._type_at, self._ip_at = LINKS[link]
         self.time_ns = 1  # of the last packet; never goes back, and is never 0
         self.ignored = 0  # not TCP, or not to be understood
-        self.fragments = 0  # their data is missed when it is acknowledged
+        self.fragments = 0  # first ones, which alone have ports; the data is missed when acked
 
     def parse(self, records: bytes, clock_ns: int = 0) -> List[TcpPacket]:
         """The TCP packets among whole records. clock_ns is added to their times."""
@@ -1888,7 +1890,8 @@ class PacketParser:
             else:
                 tcp, total, fragment, protocol, addresses = self._parse_ip(records, ip, end)
             if protocol != IPPROTO_TCP or fragment & 0x3FFF or end - tcp < 20:
-                self._ignore(protocol, fragment)
+                self.ignored += 1
+                self.fragments += protocol == IPPROTO_TCP and fragment & 0x3FFF == 0x2000
                 continue
             ports, number, acked, bits = unpack_tcp(records, tcp)
             payload = tcp + (bits >> 10 & 0x3C)
@@ -1900,11 +1903,6 @@ class PacketParser:
                 self.ignored += 1
         self.time_ns = now
         return packets
-
-    def _ignore(self, protocol: int, fragment: int) -> None:
-        self.ignored += 1
-        if protocol == IPPROTO_TCP and fragment & 0x3FFF == 0x2000:
-            self.fragments += 1  # the first one, which alone has ports
 
     def _skip_tags(self, data: bytes, start: int, end: int) -> int:
         """Where IP begins in a packet with VLAN tags; its end, if it holds no IP."""
@@ -1919,8 +1917,8 @@ class PacketParser:
     def _parse_ip(data: bytes, ip: int, end: int) -> Tuple[int, int, int, int, bytes]:
         """Where TCP would begin, length, fragment field, protocol, addresses of any IP packet."""
         version = data[ip] >> 4 if ip < end else 0
-        if version == 4 and end - ip >= 20:
-            return ip + max(data[ip] & 15, 5) * 4, *_IP4.unpack_from(data, ip)
+        if version == 4 and end - ip >= 20 and data[ip] & 15 >= 5:
+            return ip + (data[ip] & 15) * 4, *_IP4.unpack_from(data, ip)
         if version == 6 and end - ip >= 40:
             total, protocol, addresses = _IP6.unpack_from(data, ip)
             tcp, protocol, fragment = skip_extensions(data, ip + 40, end, protocol)

@@ -554,7 +554,7 @@ def test_random_bytes_are_no_packets() -> None:
         data = bytes([chance.choice((0x45, 0x46, 0x60))]) + chance.randbytes(chance.randrange(90))
         if chance.random() < 0.7 and len(data) > 24:
             data = data[:9] + b"\6" + data[10:22] + struct.pack(">H", 11211) + data[24:]
-        record = membench.RECORD.pack(number, 0, len(data), len(data))
+        record = membench.CAPTURED.pack(number, 0, len(data), len(data))
         reassembler.add(parser.parse(record + data))
     reassembler.finish()
     assert reassembler.take() is not None
