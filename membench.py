@@ -22,7 +22,8 @@ How the data flows, which is also the order of this file:
     libbpf, libpcap       the C libraries, through ctypes
     sources               eBPF, live packets, capture files
     protocol              sans-IO parsers of requests and responses
-    matching              pairs responses with requests on one connection
+    matching              which response belongs to which request
+    connections           where messages begin in the bytes of each connection
     profile               the file format, its writer and its reader
     analysis              operations in, report out
     reports               what people read: a profile, two profiles compared
@@ -304,9 +305,9 @@ SERVED = 4  # profile only: the server of a connection became known
 #   offset     TCP sequence number of the first byte (modulo 2**32)
 #   length     bytes of the stream that this segment stands for; length - len(data) of
 #              them are missing
-#   mark       RECV: the next byte to be sent, if the source knows it, or -1; missing bytes
-#              are the last ones. SEND: missing bytes, if any, stand before data[mark], or
-#              at the end if it is -1
+#   mark       RECV: the next byte to be sent (of packets: to be received by the client), if
+#              the source knows it, or -1; missing bytes are the last ones. SEND:
+#              missing bytes, if any, stand before data[mark], or at the end if it is -1
 #   OPEN, CLOSE: offset is the next byte to be received, -1 if the source cannot tell; length
 #   the next byte to be sent; data is a struct Endpoints, or empty. CLOSE comes early if the
 #   peer reset the connection: bytes that had arrived may still be read.
@@ -2051,7 +2052,7 @@ class Reassembler:
                     self._end(way.flow)
                 continue
             if length and number == way.next and not way.early:
-                self._deliver(way, length, data)
+                self._deliver(way, length, data, acked if flags & TCP_ACK else -1)
             elif length:
                 self._take(way, number, length, data)
             if flags & TCP_FIN and way.fin < 0:
@@ -2191,12 +2192,15 @@ class Reassembler:
         if len(way.early) > self.EARLY_MAX or self._early_bytes > self.EARLY_BYTES_MAX:
             self._flush(way)
 
-    def _deliver(self, way: StreamDirection, length: int, data: bytes = b"") -> None:
-        """The next bytes of this direction; what is not in data is a gap."""
+    def _deliver(
+        self, way: StreamDirection, length: int, data: bytes = b"", acked: int = -1
+    ) -> None:
+        """The next bytes of this direction, of which some may be missing. acked: by the sender."""
         number, kind = way.next, way.kind
         way.next = (number + length) & WRAP
         self.moved_bytes[kind] += length
-        self.segments.append((kind, self._time_ns, way.flow.sock, number, length, data, -1))
+        mark = acked if kind == RECV else -1
+        self.segments.append((kind, self._time_ns, way.flow.sock, number, length, data, mark))
 
     def _deliver_early(self, way: StreamDirection) -> None:
         """All that waits and follows without a hole."""
@@ -2994,6 +2998,22 @@ class MessageReader(Generic[Message]):
         self._pass_over(length, done)
         return done
 
+    def feed(self, data: bytes) -> List[Message]:
+        """The messages that begin, or became complete, in this data. Raises ProtocolError."""
+        raise NotImplementedError
+
+    def feed_around(self, data: bytes, hole: int, mark: int) -> Tuple[List[Message], int]:
+        """Data with a hole before data[mark], or at its end if mark is -1. Raises ProtocolError.
+
+        Returns the messages, and how many bytes could not be parsed: the hole was not in a body.
+        """
+        head, tail = (data[:mark], data[mark:]) if mark >= 0 else (data, b"")
+        found = self.feed(head)
+        behind = self.gap(hole)
+        if behind is None:
+            return found, hole + len(tail)
+        return found + behind + self.feed(tail), 0
+
     def _begin_body(self, head_bytes: int, body_bytes: int, waiting: Optional[Message]) -> None:
         self.skip = body_bytes
         self._message_bytes = head_bytes + body_bytes
@@ -3493,6 +3513,26 @@ class PendingRequests:
         return next((index for index, _ in loud + candidates), None)
 
 
+def final_outcomes(
+    queue: Iterable[PendingRequest], answered: bool
+) -> Iterator[Tuple[PendingRequest, int]]:
+    """What became of requests that were read whole, when the connection ended.
+
+    answered: was all that the server sent seen? Nor does silence prove anything behind a request
+    that was not answered: was it run at all?
+    """
+    for pending in queue:
+        request = pending[0]
+        if pending[1]:
+            silent = request.quiet or request.reply == REPLY_NONE
+            silent = silent or request.form.startswith(b"shutdown")
+            outcome = silent_outcome(request) if silent else UNANSWERED
+            if outcome != NONE and not answered:
+                outcome = UNANSWERED
+            answered = answered and outcome != UNANSWERED
+            yield pending, outcome
+
+
 def breaks_silence(request: Request, word: bytes, words: List[bytes]) -> bool:
     """Can this line be the answer to a quiet meta request? Its opaque is checked already."""
     command, *rest = request.form.split(b" ")
@@ -3515,7 +3555,7 @@ def breaks_silence(request: Request, word: bytes, words: List[bytes]) -> bool:
     return True
 
 
-# ---- One connection: is it certain where a message begins? ----
+# ==== Connections =====================================================================
 
 # A connection is synchronized if it is certain where the next request and the next reply begin.
 UNSYNCED, TENTATIVE, SYNCED, WATCHING, ENCRYPTED = range(5)
@@ -3647,18 +3687,8 @@ class Connection:
     __slots__ = (
         *("number", "sock", "named", "ended", "final", "held"),
         *("state", "recv_next", "send_next", "requests", "responses", "pending"),
-        *(
-            "_matcher",
-            "_ledger",
-            "_answers",
-            "_emit",
-            "_binary",
-            "_fresh",
-            "_read_ns",
-            "_read_count",
-            "_sent_ns",
-        ),
-        *("_trial", "_trial_bytes"),
+        *("_matcher", "_ledger", "_answers", "_emit", "_binary", "_fresh"),
+        *("_read_ns", "_read_count", "_sent_ns", "_trial", "_trial_bytes"),
     )
 
     def __init__(self, matcher: "Matcher", number: int, opened: bool, sock: bytes = b"") -> None:
@@ -3683,10 +3713,8 @@ class Connection:
         self._begin_parsing()
 
     def _begin_parsing(self) -> None:
-        self.requests: Union[RequestParser, BinaryRequestParser]
-        self.responses: Union[ResponseParser, BinaryResponseParser]
-        self.requests = RequestParser(self._matcher.request_lines)
-        self.responses = ResponseParser(self._matcher.response_lines)
+        self.requests: MessageReader[Request] = RequestParser(self._matcher.request_lines)
+        self.responses: MessageReader[Response] = ResponseParser(self._matcher.response_lines)
         self.pending = PendingRequests(self._emit)
         self._fresh = True  # nothing was parsed yet
         self._trial: Optional[Trial] = None
@@ -3784,7 +3812,7 @@ class Connection:
             if len(data) == length:
                 found = responses.feed(data)
             else:
-                found, unread = self._feed_around(data, length - len(data), mark)
+                found, unread = responses.feed_around(data, length - len(data), mark)
         except ProtocolError:
             self._break_at(responses, length)
             return
@@ -3795,18 +3823,6 @@ class Connection:
             self._change(BREAKS)
         if self.responses.partial or self.held:
             self._keep_within_budget()
-
-    def _feed_around(self, data: bytes, hole: int, mark: int) -> Tuple[List[Response], int]:
-        """Parse replies with missing bytes: before data[mark], or at the end.
-
-        Returns them, and how many bytes could not be parsed: the hole was not in a value.
-        """
-        head, tail = (data[:mark], data[mark:]) if mark >= 0 else (data, b"")
-        found = self.responses.feed(head)
-        behind = self.responses.gap(hole)
-        if behind is None:
-            return found, hole + len(tail)
-        return found + behind + self.responses.feed(tail), 0
 
     def _choose_protocol(self, data: bytes, length: int) -> bool:
         """Choose as memcached does: by the first byte of a connection, for its whole life.
@@ -3929,7 +3945,10 @@ class Connection:
                 ledger.desyncs += event == BREAKS
                 half_bytes = self.requests.unfinished_bytes() + self.responses.unfinished_bytes()
                 ledger.lost_bytes += half_bytes
-                self._give_up()
+                for pending in self.pending.queue:
+                    if pending[1]:  # it was run; only the answer is not known
+                        told = pending[0].reply != REPLY_NONE and self._answers
+                        self._emit(pending, LOST if told else NONE, _NO_SIZES, 0)
             self._settle(False)
             self._begin_parsing()
             self._matcher.hold(self, 0)
@@ -3939,13 +3958,6 @@ class Connection:
         self._ledger.tentative_bytes -= self._trial_bytes
         self._ledger.lost_bytes += 0 if understood else self._trial_bytes
         self._trial_bytes = 0
-
-    def _give_up(self) -> None:
-        """Complete requests were executed; only their replies are unknown."""
-        for pending in self.pending.queue:
-            if pending[1]:
-                told = pending[0].reply != REPLY_NONE and self._answers
-                self._emit(pending, LOST if told else NONE, _NO_SIZES, 0)
 
     # -- answers --
 
@@ -3982,8 +3994,7 @@ class Connection:
         Unless a request is half read: then not all may be answered yet. A client may write
         before it reads, so on the client's side this tells nothing.
         """
-        half_read = self.requests.skip or self.requests.partial
-        if self._matcher.reads and sent == self.send_next and not half_read:
+        if self._matcher.reads and sent == self.send_next and not self.requests.unfinished_bytes():
             self.pending.end_silence()
 
     def close(self) -> None:
@@ -3992,25 +4003,14 @@ class Connection:
             half_bytes = self.responses.unfinished_bytes()
             self._lose(half_bytes)
             self.responses.forget()
-            # Silence proves nothing unless all that was sent was seen; nor behind a request
-            # that was not answered: was it run at all?
+            # Silence proves nothing unless all that was sent was seen.
             sent = self.final[1] if self.final and self.send_next is not None else -1
             unseen = (sent - (self.send_next or 0)) & 0xFFFFFFFF
-            answered = sent >= 0 and unseen <= 1 and not half_bytes  # a FIN counts for one
-            queue = self.pending.queue
-            while queue:
-                pending = queue.popleft()
-                request = pending[0]
-                if not pending[1]:
-                    self._lose(self.requests.unfinished_bytes())
-                    continue
-                silent = request.quiet or request.reply == REPLY_NONE
-                silent = silent or request.form.startswith(b"shutdown")
-                outcome = silent_outcome(request) if silent else UNANSWERED
-                if outcome != NONE and not answered:
-                    outcome = UNANSWERED
-                answered = answered and outcome != UNANSWERED
+            seen_all = sent >= 0 and unseen <= 1 and not half_bytes  # a FIN counts for one
+            for pending, outcome in final_outcomes(self.pending.queue, seen_all):
                 self._emit(pending, outcome, _NO_SIZES, 0)
+            if self.pending.queue and not self.pending.queue[-1][1]:
+                self._lose(self.requests.unfinished_bytes())
         self.pending.queue.clear()
         self._settle(False)
         self.ended = True
