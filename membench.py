@@ -65,7 +65,6 @@ import os
 import platform
 import re
 import select
-import selectors
 import signal
 import socket
 import stat
@@ -6863,7 +6862,6 @@ STOP_SLACK_NS = (
 STOPPED_NS = NS_PER_SECOND  # how long a stopped replay waits for replies
 TURN_BATCHES = 32  # in a row before replies are looked at again
 UNIQUES_MAX = 1 << 17  # CAS uniques remembered
-READ_AND_WRITE = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 TIMEOUT, CONNECTION, PROTOCOL = "timeout", "connection", "protocol"
 
@@ -7071,6 +7069,8 @@ class ReplayConnection:
         if sent:
             self.last_ns = now_ns
         self.unsent = []
+        if len(parts) == 1 and sent == len(parts[0]):  # nearly always
+            return
         for index, part in enumerate(parts):
             if sent < len(part):
                 self.unsent = [memoryview(part)[sent:], *parts[index + 1 :]]
@@ -7096,7 +7096,7 @@ class ReplayConnection:
 
 
 class Engine:
-    """Sends batches when they are due, reads replies, counts. One process, one selector.
+    """Sends batches when they are due, reads replies, counts. One process, one epoll.
 
     Open loop: no connection waits for another, and one waits for its own replies only where
     its client had waited; latency counts from when a request was due in either case. Or, at
@@ -7121,7 +7121,8 @@ class Engine:
         self._exhausted = False
         self._ready: Deque[Batch] = deque()  # in order of time
         self._queued = 0  # batches in the queues of connections
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()  # selectors takes 1.6 times as long for a poll
+        self._by_fd: Dict[int, ReplayConnection] = {}
         self._sweep_ns = 0  # when to look at all connections again
 
     # -- the loop --
@@ -7227,20 +7228,19 @@ class Engine:
             self._exhausted = True
 
     def _poll(self, seconds: float) -> None:
-        """Wait for sockets, to the microsecond where that is possible, and serve them."""
-        if seconds > 0:
+        """Wait for sockets, to the microsecond, and serve them."""
+        if seconds > 0:  # the timeout of epoll itself is in whole milliseconds
             began_ns = time.monotonic_ns()
-            try:  # the timeout of epoll is in whole milliseconds
-                select.select((self._selector,), (), (), seconds)
-            except TypeError:  # a selector that is no file
-                self._selector.select(seconds)
+            select.select((self._epoll,), (), (), seconds)
             self._idle_ns += time.monotonic_ns() - began_ns
-        for key, events in self._selector.select(0):
-            link = key.data
+        for fd, events in self._epoll.poll(0, 1024):
+            link = self._by_fd.get(fd)
+            if link is None:
+                continue
             try:
-                if events & selectors.EVENT_WRITE:
+                if events & select.EPOLLOUT:
                     self._on_writable(link)
-                if events & selectors.EVENT_READ and link.socket:
+                if events & ~select.EPOLLOUT and link.socket:
                     self._on_readable(link)
             except ProtocolError:
                 self._fail(link, PROTOCOL, time.monotonic_ns())
@@ -7265,7 +7265,8 @@ class Engine:
         except OSError:
             self._fail(link, CONNECTION, now_ns)
         else:
-            self._selector.register(link.socket, READ_AND_WRITE, link)
+            self._by_fd[link.socket.fileno()] = link
+            self._epoll.register(link.socket, select.EPOLLIN | select.EPOLLOUT)
             link.last_ns = now_ns
 
     def _on_writable(self, link: ReplayConnection) -> None:
@@ -7280,7 +7281,7 @@ class Engine:
         if link.unsent:
             link.write(link.unsent, now_ns)
         if not link.unsent:
-            self._selector.modify(link.socket, selectors.EVENT_READ, link)
+            self._epoll.modify(link.socket, select.EPOLLIN)
             self._send_queue(link, now_ns)
 
     def _on_readable(self, link: ReplayConnection) -> None:
@@ -7304,7 +7305,7 @@ class Engine:
 
     def _disconnect(self, link: ReplayConnection) -> None:
         if link.socket:
-            self._selector.unregister(link.socket)
+            self._by_fd.pop(link.socket.fileno(), None)
             link.socket.close()
         link.reset()
 
@@ -7406,7 +7407,7 @@ class Engine:
             self._queued -= 1
             self._send(link, queue.popleft(), now_ns)
         if queue and link.socket:  # go on when others had their turn
-            self._selector.modify(link.socket, READ_AND_WRITE, link)
+            self._epoll.modify(link.socket, select.EPOLLIN | select.EPOLLOUT)
         elif link.closing and link.is_idle():
             self._close(link)
 
@@ -7420,7 +7421,8 @@ class Engine:
                 # The part of the lag in which this process only waited for the target.
                 self.tally.totals["waited_ns"] += self._idle_ns - batch.queued_at_ns
         self._last_ns = now_ns
-        self._last_tick = max(self._last_tick, batch.tick)
+        if batch.tick > self._last_tick:
+            self._last_tick = batch.tick
         if not self._first[0]:
             self._first = (now_ns, batch.tick)
         try:
@@ -7428,7 +7430,7 @@ class Engine:
         except OSError:
             self._fail(link, CONNECTION, now_ns)
         if link.unsent and link.socket:
-            self._selector.modify(link.socket, READ_AND_WRITE, link)
+            self._epoll.modify(link.socket, select.EPOLLIN | select.EPOLLOUT)
 
     def spans(self) -> Tuple[List[float], List[float]]:
         """The span of time in which requests were sent and answered, and that of their recording.
@@ -8816,6 +8818,10 @@ def replay(options: argparse.Namespace) -> int:
     if options.dry_run or target is None:
         print_result(render_plan(options, found, target))
         return 0
+    if not hasattr(select, "epoll"):
+        raise MembenchError(
+            f"replay needs Linux (epoll); this is {platform.system()}", "run it on a Linux machine"
+        )
     write_results(options.stats_json, None)
     if not agreed(options, found, target):
         say("Aborted.")
