@@ -8239,7 +8239,7 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
     if kernel.get("recv_bytes"):
         return (
             f"{kernel['recv_bytes']:,} bytes arrived on {where}, but no memcached command was "
-            "found in them. Is it another service?"
+            "recognized: another service, or connections joined mid-stream and not synchronized"
         )
     if kernel.get("udp_datagrams"):
         return "there was only UDP traffic, which membench does not parse"
@@ -8908,7 +8908,8 @@ def usable_cpus() -> int:
 def agreed(options: argparse.Namespace, found: Survey, target: Target) -> bool:
     """Say what will be done; ask, unless --yes. Raises MembenchError if nobody can be asked."""
     what = (
-        f"replaying {printable(found.path)} over {found.connections:,} connections to "
+        f"replaying {printable(found.path)} over {found.connections:,} "
+        f"connection{'s' * (found.connections != 1)} to "
         f"{printable(target.name)}; this writes, changes and deletes its items"
     )
     if options.yes:  # then the target gets no request but the recorded ones
@@ -9009,7 +9010,7 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
         f"  connections  {found.connections:,}, {found.peak:,} at a time",
         f"  a pass takes {human_seconds(seconds) if seconds else 'as long as the target needs'}"
         f"; replayed {passes}",
-        f"  needs        {options.workers} processes, each with up to "
+        f"  needs        {options.workers} process{'es' * (options.workers != 1)}, each with up to "
         f"{math.ceil(found.peak / options.workers) + SPARE_FILES:,} open files",
     ]
     for name, count in sorted(encoder.skipped.items()):
