@@ -3,9 +3,9 @@
 """What the recorder's Python costs an operation: sudo bench/core.py
 
 A real recording is kept in memory as batches of the ring; its steps are timed apart, with
-the CPU time of the thread: taking the batches, parse_events, Matcher.process with and
-without its fast path, packing and writing the columns. Beside them the floor: draining as
-much of the same traffic with a callback that does nothing.
+the CPU time of the thread: taking the batches, parse_events, Matcher.process, packing and
+writing the columns. Beside them the floor: draining as much of that traffic with a callback
+that does nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,14 @@ from tools import (
     rounds,
 )
 
-DEPTHS = (1, 16, 100)
+# name -> how many keys, are all asked for as often, requests in one write
+CASES: Dict[str, Tuple[int, bool, int]] = {
+    "1,000 keys, depth 1": (1000, True, 1),
+    "1,000 keys, depth 16": (1000, True, 16),
+    "a million keys, Zipf, depth 1": (10**6, False, 1),
+    "a million keys, Zipf, depth 16": (10**6, False, 16),
+    "a million keys, even, depth 1": (10**6, True, 1),
+}
 RING_MIB = 256
 
 FLOOR = "floor: empty callback"
@@ -130,11 +137,13 @@ def record_from(raw: List[bytes], output: Path, operations: int) -> Values:
     }
 
 
-def measure_depth(
-    server: Server, folder: Path, depth: int, count: int, times: int
+def measure_case(
+    server: Server, folder: Path, case: str, count: int, times: int
 ) -> Dict[str, List[float]]:
-    """All steps at one depth: name -> nanoseconds an operation."""
-    profile = make_profile(folder / f"depth{depth}.profile", count, 100_000, depth, keys=1000)
+    """All steps of one case: name -> nanoseconds an operation."""
+    keys, even, depth = CASES[case]
+    path = folder / f"{case}.profile"
+    profile = make_profile(path, count, 100_000, depth, keys=keys, even=even)
     replay(profile, server.port, "--preload", "--speed", "max")
     with filled_ring(server, profile) as source:
         drained, raw = drain_in_turn(source, count, times)
@@ -146,12 +155,12 @@ def measure_depth(
 
 
 def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
-    """CPU of the recorder's steps, in ns an operation, with responses; 1,000 keys."""
+    """CPU of the recorder's steps, in ns an operation, with responses."""
     count = 20_000 if options.quick else 40_000
     figures = []
     with Server("-t", "1") as server:
-        for depth in DEPTHS:
-            found = measure_depth(server, folder, depth, count, rounds(options, 3))
+        for case in CASES:
+            found = measure_case(server, folder, case, count, rounds(options, 3))
             floor = statistics.median(found[FLOOR])
             for name, values in found.items():
                 ratios = (
@@ -161,7 +170,7 @@ def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
                     Figure(
                         "recorder's Python",
                         name,
-                        f"depth {depth}",
+                        case,
                         "1/operation" if name == SEGMENTS else "ns/operation",
                         values,
                         FLOOR if ratios else "",

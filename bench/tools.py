@@ -206,15 +206,17 @@ def make_profile(
     connections: int = 50,
     keys: int = 10_000,
     value_bytes: Sequence[int] = (VALUE_BYTES,),
+    even: bool = False,
 ) -> Path:
     """A profile of 9 gets to 1 set: batches of `depth`, the connections in turn.
 
-    Of the keys the n-th is asked for 1/n as often as the first (Zipf). A key keeps its size
+    Of the keys the n-th is asked for 1/n as often as the first (Zipf), or all of them as often
+    as each other (even). A key keeps its size
     of value, one of value_bytes.
     """
     chance = random.Random(1)
     codes = [chance.getrandbits(64) << 16 | KEY_BYTES for _ in range(keys)]
-    weights = list(itertools.accumulate(1 / rank for rank in range(1, keys + 1)))
+    weights = list(itertools.accumulate(1 if even else 1 / rank for rank in range(1, keys + 1)))
     sizes = {code: chance.choice(value_bytes) for code in codes}
     with membench.ProfileWriter(str(path)) as profile:
         header = {"source": "ebpf:any", "hook": "sock", "host": "bench", "ports": [11211]}
