@@ -7845,12 +7845,12 @@ def survey(path: str, shard: Shard) -> Survey:
 class Worker:
     """One process of a replay: sends its share of the requests, and reports to its parent.
 
-    It sends the parent its result when it is ready, then twice a second, and at the end. The
-    parent sends one number: when to begin, in CLOCK_MONOTONIC; a second number, or the end of
-    the pipe, means stop.
+    It sends the parent its result when it is ready, each second if there is a live line, and at
+    the end. The parent sends one number: when to begin, in CLOCK_MONOTONIC; a second number, or
+    the end of the pipe, means stop.
     """
 
-    REPORT_NS = NS_PER_SECOND // 2
+    REPORT_NS = NS_PER_SECOND
     LISTEN_NS = NS_PER_SECOND // 5
 
     def __init__(
@@ -7868,6 +7868,7 @@ class Worker:
             found.path, shard, self._encoder, passes=options.loop_mode, pass_seconds=found.duration
         )
         self._engine = Engine(target, self._timetable.batches(), pace, options.timeout)
+        self._is_watched = LiveLine(options.quiet).is_on  # else only the end is of interest
         self._report_ns = self._listen_ns = 0  # when to tell, and to listen to, the parent again
 
     def run(self) -> None:
@@ -7908,7 +7909,7 @@ class Worker:
             self._listen_ns = now_ns + self.LISTEN_NS
             if self._pipe.poll(0):
                 return False
-            if now_ns >= self._report_ns:
+            if self._is_watched and now_ns >= self._report_ns:
                 self._report_ns = now_ns + self.REPORT_NS
                 self._pipe.send(self._result())
         passed_ns = now_ns - self._engine.pace.start_ns
