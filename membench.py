@@ -6391,12 +6391,16 @@ class CommandStats:
         self.latency: Counter[int] = Counter()  # ticks -> how often
         self.recorded_latency: Counter[int] = Counter()
 
-    def counts(self) -> Dict[str, Any]:
-        """As numbers that can be added up; histograms are {ticks: how often}."""
+    def fold(self) -> None:
+        """Put what is new into the histograms."""
         self.latency.update(to_histogram(self.latencies))
         self.latencies.clear()
         self.recorded_latency.update(round_to_3_digits(Counter(self.recorded_latencies)))
         self.recorded_latencies.clear()
+
+    def counts(self) -> Dict[str, Any]:
+        """As numbers that can be added up; histograms are {ticks: how often}."""
+        self.fold()
         return {
             "requests": self.requests,
             "operations": self.operations,
@@ -6971,11 +6975,17 @@ class Tally:
         for _, template, *_ in requests:
             template.stats.errors[kind] += 1
 
-    def counts(self, encoder: Encoder) -> Dict[str, Any]:
-        """All that was counted, as numbers that can be added up."""
+    def fold(self, encoder: Encoder) -> None:
+        """Count what is new. Call often: until then, each request takes memory."""
         self._count_sent()
         self._lateness.update(to_histogram(self.lateness))
         self.lateness.clear()
+        for template in filter(None, encoder.templates.values()):
+            template.stats.fold()
+
+    def counts(self, encoder: Encoder) -> Dict[str, Any]:
+        """All that was counted, as numbers that can be added up."""
+        self.fold(encoder)
         commands: Dict[str, Any] = {}
         for template in filter(None, encoder.templates.values()):
             add_counts(commands.setdefault(template.command, {}), template.stats.counts())
@@ -7907,6 +7917,7 @@ class Worker:
         now_ns = time.monotonic_ns()
         if now_ns >= self._listen_ns:
             self._listen_ns = now_ns + self.LISTEN_NS
+            self._engine.tally.fold(self._encoder)
             if self._pipe.poll(0):
                 return False
             if self._is_watched and now_ns >= self._report_ns:
