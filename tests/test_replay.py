@@ -800,8 +800,8 @@ def latencies(output: str) -> List[List[List[str]]]:
 @pytest.mark.parametrize(
     ("header", "title"),
     [
-        ({}, "Recorded in the server, from reading a request to writing its answer (us)"),
-        ({"side": "server"}, "Recorded in the server, from reading a request"),
+        ({}, "Recorded at the server, from reading a request to writing its reply (us)"),
+        ({"side": "server"}, "Recorded at the server, from reading a request"),
         ({"side": "server", "source": "packet:eth0"}, "Recorded between packets, where they"),
     ],
 )
@@ -828,7 +828,7 @@ def test_latencies_of_clients_are_set_side_by_side(tmp_path: Path) -> None:
     (table,) = latencies(done.stdout)
     assert [row[0] for row in table] == ["get", "recorded", "all", "recorded"]
     assert table[1][1] == table[3][1] == "50.0" != table[0][1]
-    assert "\nLatency at this client, and at the recorded ones (us)\n" in done.stdout
+    assert "\nLatency at this client, and at the recorded clients (us)\n" in done.stdout
 
 
 def test_latencies_that_were_not_recorded_are_not_shown(tmp_path: Path) -> None:
@@ -1285,7 +1285,9 @@ def test_wrong_usage(arguments: Sequence[str]) -> None:
     done = run("replay", *arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("usage: membench.py replay PROFILE --target ADDRESS")
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("membench: error: ")
+    assert hint == "membench: try membench.py replay --help"
 
 
 def test_what_cannot_be_replayed(tmp_path: Path) -> None:
