@@ -147,6 +147,17 @@ class SourceError(MembenchError):
     """A source cannot be used on this machine."""
 
 
+def memory_error() -> SourceError:
+    """The error for too little memory, which names the limit if there is one."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else -1
+    if limit < 0 or limit == resource.RLIM_INFINITY:
+        return SourceError("there is not enough memory", "free some, or use a smaller --ring-size")
+    return SourceError(
+        f"the limit of {limit >> 10:,} KiB of memory (RLIMIT_AS) is too low",
+        "raise it: ulimit -v unlimited",
+    )
+
+
 class ProfileError(MembenchError):
     """A file is not a profile, or cannot be written."""
 
@@ -275,9 +286,20 @@ def prctl(option: int, argument: int) -> None:
     call_libc("prctl", option, *map(ctypes.c_ulong, (argument, 0, 0, 0)))
 
 
-def capset(header: bytes, capabilities: bytes) -> None:
-    """Set the capabilities of a thread; see capset(2)."""
-    call_libc("capset", header, capabilities)
+CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)  # version 3, of this process
+
+
+def capget() -> int:
+    """This process's effective capabilities, a bit for each; see capget(2)."""
+    found = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; twice
+    call_libc("capget", CAPABILITY_HEADER, found)
+    low, _, _, high, _, _ = struct.unpack("=6I", found)
+    return int(high << 32 | low)
+
+
+def capset(capabilities: bytes) -> None:
+    """Set this process's capabilities; see capset(2)."""
+    call_libc("capset", CAPABILITY_HEADER, capabilities)
 
 
 def unshare(flags: int) -> None:
@@ -439,6 +461,7 @@ class Ledger:
         self.tentative_bytes = 0  # parsed, but not yet known to be what they seem to be
         self.desyncs = 0  # times that a connection lost its synchronization
         self.unmatched_responses = 0
+        self.refused_connections = 0  # the server had as many as its -c allows
         self.tls_connections = 0
         self.tls_bytes = 0  # a part of lost_bytes
         self.kernel: Dict[str, int] = {}  # counted by the source; see Source.counters
@@ -464,6 +487,7 @@ class Ledger:
             "bytes_lost": lost,
             "events_lost": self.kernel.get("dropped_events", 0),
             "unmatched_responses": self.unmatched_responses,
+            "refused_connections": self.refused_connections,
             "resyncs": self.desyncs,
             "coverage": self.understood_bytes / seen if seen else 1.0,
             "tls_connections": self.tls_connections,
@@ -1209,6 +1233,13 @@ def process_numbers() -> List[str]:
     return []
 
 
+def in_pid_namespace() -> bool:
+    """Are there processes that /proc does not list, under other numbers than here?"""
+    with contextlib.suppress(OSError):
+        return os.stat("/proc/self/ns/pid").st_ino != INITIAL_PID_NAMESPACE
+    return True
+
+
 def socket_inodes(pid: Any) -> Set[str]:
     """The sockets that a process holds. Raises OSError if that is not permitted."""
     inodes = set()
@@ -1256,10 +1287,7 @@ class ServerNames:
         self._client = client
         self._names: Dict[Tuple[int, int], ServerName] = {}
         self._remotes: Dict[int, Tuple[float, Dict[Tuple[int, int], str]]] = {}
-        # Elsewhere the kernel's process numbers are not those in /proc.
-        self._can_look = False
-        with contextlib.suppress(OSError):
-            self._can_look = os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
+        self._can_look = not in_pid_namespace()
 
     def find(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
         """The server of a connection, from what Source.server is told of it."""
@@ -1319,20 +1347,18 @@ def kernel_release() -> Tuple[int, int]:
 
 
 CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
+OPEN_FILES_MIN = 64  # maps, programs and links, and what Python and libbpf open to load them
 
 
-def effective_capabilities() -> int:
-    """This process's capabilities, a bit for each. Raises SourceError without /proc."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            return int(next(line for line in status if line.startswith("CapEff:"))[7:], 16)
-    except OSError:
-        raise SourceError("/proc is not mounted", "mount -t proc proc /proc") from None
+def require_proc() -> None:
+    """Raise SourceError without /proc, which tells where memcached listens."""
+    if not os.path.exists("/proc/self"):
+        raise SourceError("/proc is not mounted", "mount -t proc proc /proc")
 
 
 def missing_capabilities() -> List[str]:
     """What this process lacks to load and attach the programs; [] if nothing."""
-    effective = effective_capabilities()
+    effective = capget()
     if effective >> CAP_SYS_ADMIN & 1:
         return []
     wanted = {"CAP_BPF": CAP_BPF, "CAP_PERFMON": CAP_PERFMON}
@@ -1353,6 +1379,7 @@ def require_bpf() -> None:
             f"eBPF recording needs Linux 5.8 or later; this is {platform.release()}",
             "record on a newer kernel",
         )
+    require_proc()
     missing = missing_capabilities()
     if missing:
         raise SourceError(
@@ -1363,6 +1390,13 @@ def require_bpf() -> None:
         raise SourceError(
             "this kernel has no BTF (/sys/kernel/btf/vmlinux)",
             "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distribution kernels are",
+        )
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < OPEN_FILES_MIN:  # refusals have many other names
+        raise SourceError(
+            f"the limit of {hard} open files (RLIMIT_NOFILE) is too low",
+            f"raise it: ulimit -n {OPEN_FILES_MIN}",
         )
     if kernel_release() < (5, 11):  # BPF memory counts against the limit for locked memory
         with contextlib.suppress(OSError, ValueError):
@@ -1713,6 +1747,8 @@ class EbpfSource:
                 self._try_hook(libbpf, name)
                 break
             except LibbpfError as error:
+                if error.errno == errno.ENOMEM:
+                    raise memory_error() from None
                 messages = libbpf.take_messages()
                 if self._verbose:
                     for message in messages:
@@ -2486,6 +2522,8 @@ class PacketSource(PacketStreams):
                 own = port_filter(ports, reader.link)
                 reader.set_filter(f"({expression}) and {own}" if expression else own)
             except LibpcapError as error:
+                if os.strerror(errno.ENOMEM) in str(error):
+                    raise memory_error() from None
                 raise SourceError(
                     f"cannot capture on {self.name}: {printable(str(error))}",
                     "membench.py check says what works here",
@@ -2592,7 +2630,8 @@ def require_packets() -> None:
             f"live packets need Linux; this is {platform.system()}",
             "record a file there: tcpdump -w FILE.pcap tcp port 11211",
         )
-    if not effective_capabilities() >> CAP_NET_RAW & 1:
+    require_proc()
+    if not capget() >> CAP_NET_RAW & 1:
         raise SourceError(
             "capturing packets needs root (missing: CAP_NET_RAW)", how_to_get_privileges()
         )
@@ -2685,6 +2724,9 @@ REPLY_OUTCOMES: Dict[bytes, Dict[bytes, int]] = {
         (b"invalid", {}),
     )
 }
+
+# This answers no request, but the connection itself.
+TOO_MANY_CONNECTIONS = (b"ERROR", b"Too", b"many", b"open", b"connections")
 
 # These words answer commands for data only.
 DATA_WORDS = frozenset(
@@ -3966,6 +4008,9 @@ class Connection:
             if trial:
                 trial.note(response)
             if not pending.answer(response, time_ns):
+                if not pending.queue and tuple(response[1]) == TOO_MANY_CONNECTIONS:
+                    self._ledger.refused_connections += 1
+                    continue
                 self._ledger.unmatched_responses += self.state == SYNCED
                 if trial or pending.queue:
                     self._change(BREAKS)
@@ -4355,6 +4400,7 @@ class ProfileWriter:
         self, output: str, force: bool = False, owner: Optional[Tuple[int, int]] = None
     ) -> None:
         self.path = output
+        self.is_file = output not in ("-", os.devnull)  # else not ours to change or remove
         self.written_bytes = 0
         self.latency_p99_ns = 0  # of the operations written last
         self._owner = owner  # (uid, gid) that the file is given to; None: the process's own
@@ -4380,6 +4426,8 @@ class ProfileWriter:
                 )
             return os.dup(1)
         try:
+            if output == os.devnull:
+                return os.open(output, os.O_WRONLY | os.O_CLOEXEC)
             if os.path.lexists(output):
                 if not stat.S_ISREG(os.lstat(output).st_mode):
                     raise ProfileError(
@@ -4421,7 +4469,7 @@ class ProfileWriter:
 
     def __exit__(self, *_exception: object) -> None:
         os.close(self._fd)
-        if not self._started and self.path != "-" and self._replaced is None:
+        if not self._started and self.is_file and self._replaced is None:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
 
@@ -4429,7 +4477,7 @@ class ProfileWriter:
         """Write the header. start_ns: CLOCK_MONOTONIC, the zero of the profile's times."""
         self._start_ns = start_ns
         self._flushed_at = time.monotonic()
-        if self.path != "-":
+        if self.is_file:
             try:
                 os.fchown(self._fd, *(self._owner or (os.geteuid(), os.getegid())))
                 os.fchmod(self._fd, 0o600)
@@ -4573,7 +4621,7 @@ class ProfileWriter:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            if self.path != "-":  # stdout may hold the output of others
+            if self.is_file:  # stdout may hold the output of others
                 with contextlib.suppress(OSError):  # back to the last complete block
                     os.ftruncate(self._fd, self.written_bytes)
             kept = "; what was written before can be read" if self._started else ""
@@ -4711,6 +4759,11 @@ class ProfileReader:
     def _read_block(self) -> Optional[Tuple[bytes, memoryview]]:
         """The next complete block, or None."""
         head = self._file.read(_BLOCK_HEADER.size)
+        if head == MAGIC[: _BLOCK_HEADER.size]:
+            raise self._error(
+                "holds several profiles, one after the other",
+                "keep each in a file of its own, and give analyze all of them",
+            )
         if len(head) < _BLOCK_HEADER.size:
             return None
         kind, length, checksum = _BLOCK_HEADER.unpack(head)
@@ -4732,9 +4785,9 @@ class ProfileReader:
 
     def packed_blocks(self) -> Iterator[memoryview]:
         """The payloads of all O blocks; takes note of the others. For who only counts rows."""
-        while not self.complete:
+        while True:
             kind, payload = self._read_block() or (b"", memoryview(b""))
-            if not kind:
+            if self.complete or not kind:  # the next block is read to see that it is none
                 return
             with self._damage_told():
                 if kind == b"O":
@@ -5224,6 +5277,7 @@ def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
     """The ledgers of several profiles as one."""
     names = (
         *("bytes_seen", "bytes_lost", "events_lost", "unmatched_responses", "resyncs"),
+        "refused_connections",
         *("tls_connections", "tls_bytes", "udp_datagrams", "udp_bytes"),
     )
     loss: Dict[str, Any] = {
@@ -5651,8 +5705,14 @@ COVERAGE_MIN = 0.99  # below it, numbers are not to be trusted
 
 
 def unseen_lines(loss: Dict[str, Any]) -> List[str]:
-    """Traffic that membench counts but does not parse."""
+    """Traffic that membench counts but does not parse, and connections that had none."""
     lines = []
+    if loss.get("refused_connections"):
+        count = loss["refused_connections"]
+        lines.append(
+            f"{count:,} connection{'s were' if count > 1 else ' was'} refused by memcached: "
+            "too many open connections (its option -c)"
+        )
     if loss.get("tls_connections"):
         count = loss["tls_connections"]
         lines.append(
@@ -8187,6 +8247,8 @@ def choose_watched(options: argparse.Namespace) -> Watched:
     """What to watch, from the options and from what runs here."""
     kind, place = options.source
     side, pid = options.side, options.pid or 0
+    if kind != "file" and sys.platform == "linux":
+        require_proc()
     servers = find_servers()  # without privileges they could not be found later
     ports: List[int] = []
     path = absent = ""
@@ -8219,6 +8281,9 @@ def choose_ports(
     ports = sorted({port for server in servers for port in server.ports})
     if ports:
         return ports, f"{ports_text(ports)} (where memcached listens)"
+    if in_pid_namespace():
+        why = "processes outside of this PID namespace cannot be seen; the default"
+        return [DEFAULT_PORT], f"port {DEFAULT_PORT} ({why})"
     return [DEFAULT_PORT], f"port {DEFAULT_PORT} (no memcached found here; the default)"
 
 
@@ -8289,7 +8354,11 @@ def explain_silent_ports(watched: Watched, served: bool, paths: List[str]) -> st
     if not served and paths:
         return f"memcached listens on a Unix socket. Try ebpf:unix:{printable(paths[0])}"
     if not any(s.local_port in ports for s in tcp_sockets("self", TCP_LISTEN)):
-        return f"nothing listens on {where} here. Check --port and the machine"
+        unseen = "; outside of this PID namespace, processes cannot be seen, and ports may not be"
+        return (
+            f"nothing listens on {where} here{unseen if in_pid_namespace() else ''}. "
+            "Check --port and the machine"
+        )
     return f"no traffic was seen on {where}, where a server listens"
 
 
@@ -8303,7 +8372,6 @@ def explain_silent_ports(watched: Watched, served: bool, paths: List[str]) -> st
 
 CAP_SETGID, CAP_SETUID = 6, 7
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
-CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)  # version 3, of this process
 NO_CAPABILITIES = bytes(24)  # effective, permitted, inheritable; twice
 OOM_FIRST = "1000"  # oom_score_adj: the first to be killed
 
@@ -8325,7 +8393,7 @@ def choose_user(asked: Optional[str]) -> Optional[User]:
     may_change = False
     if sys.platform == "linux":
         needed = 1 << CAP_SETUID | 1 << CAP_SETGID
-        may_change = effective_capabilities() & needed == needed
+        may_change = capget() & needed == needed
     if asked is not None:
         return find_user(asked, may_change)
     if not may_change or os.geteuid():
@@ -8370,7 +8438,7 @@ def drop_privileges(user: Optional[User]) -> None:
             os.setgroups([])
             os.setresgid(user.gid, user.gid, user.gid)
             os.setresuid(user.uid, user.uid, user.uid)
-        capset(CAPABILITY_HEADER, NO_CAPABILITIES)
+        capset(NO_CAPABILITIES)
     except OSError as error:
         raise MembenchError(
             f"cannot drop root's privileges: {error.strerror}",
@@ -8687,7 +8755,7 @@ class Status:
             f"{matcher.total_count:,} connection{'s' * (matcher.total_count != 1)}, "
             f"{human_bytes(profile.written_bytes)} bytes written"
         )
-        if profile.path != "-":
+        if profile.is_file:
             self._say(f"next: {PROGRAM} analyze {printable(profile.path)}")
         for remark in self._source.remarks:
             say(remark)
@@ -9564,7 +9632,7 @@ def split_places(
 
 def is_output(place: str) -> bool:
     """Is a lone argument certainly the file to write?"""
-    return place == "-" or place.endswith(PROFILE_SUFFIX)
+    return place in ("-", os.devnull) or place.endswith(PROFILE_SUFFIX)
 
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
@@ -9628,7 +9696,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         options = parse_args(sys.argv[1:] if arguments is None else arguments)
         return int(options.run(options))
-    except MembenchError as error:
+    except (MembenchError, MemoryError) as caught:
+        error = caught if isinstance(caught, MembenchError) else memory_error()
         say(f"error: {error}")
         if error.hint:
             say(error.hint)
