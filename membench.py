@@ -1856,6 +1856,9 @@ class EbpfSource:
 
 TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 1, 2, 4, 16
 IPPROTO_TCP = 6
+IPPROTO_UDP = 17
+TUNNEL_PROTOCOLS = {47: "GRE or ERSPAN", 4: "IP in IP", 41: "IPv6 in IP"}
+TUNNEL_PORTS = {4789: "VXLAN (UDP 4789)", 6081: "GENEVE (UDP 6081)"}
 IP6_FRAGMENT, IP6_AUTHENTICATION = 44, 51
 IP6_EXTENSIONS = (0, 43, IP6_FRAGMENT, IP6_AUTHENTICATION, 60, 135, 139, 140)
 IP6_EXTENSIONS_MAX = 8
@@ -1902,6 +1905,7 @@ class PacketParser:
         self._type_at, self._ip_at = LINKS[link]
         self.time_ns = 1  # of the last packet; never goes back, and is never 0
         self.ignored = 0  # not TCP, or not to be understood
+        self.tunnels: Counter[str] = Counter()  # those among the ignored, by name
         self.fragments = 0  # first ones, which alone have ports; the data is missed when acked
 
     def parse(self, records: bytes, clock_ns: int = 0) -> List[TcpPacket]:
@@ -1928,6 +1932,7 @@ class PacketParser:
             if protocol != IPPROTO_TCP or fragment & 0x3FFF or end - tcp < 20:
                 self.ignored += 1
                 self.fragments += protocol == IPPROTO_TCP and fragment & 0x3FFF == 0x2000
+                self._note_tunnel(protocol, records[tcp + 2 : min(tcp + 4, end)])
                 continue
             ports, number, acked, bits = unpack_tcp(records, tcp)
             payload = tcp + (bits >> 10 & 0x3C)
@@ -1939,6 +1944,13 @@ class PacketParser:
                 self.ignored += 1
         self.time_ns = now
         return packets
+
+    def _note_tunnel(self, protocol: int, port: bytes) -> None:
+        tunnel = TUNNEL_PROTOCOLS.get(protocol)
+        if protocol == IPPROTO_UDP:
+            tunnel = TUNNEL_PORTS.get(int.from_bytes(port, "big"))
+        if tunnel:
+            self.tunnels[tunnel] += 1
 
     def _skip_tags(self, data: bytes, start: int, end: int) -> int:
         """Where IP begins in a packet with VLAN tags; its end, if it holds no IP."""
@@ -2342,6 +2354,8 @@ class PacketStreams:
             "gap_bytes": streams.gap_bytes,
             "fragments": parser.fragments,
             "ignored_packets": streams.ignored + parser.ignored,
+            "other_tcp": streams.ignored,
+            **parser.tunnels,
         }
 
     def _use(self, reader: PacketReader, expression: str) -> None:
@@ -5502,7 +5516,8 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
         if not profile["complete"]:
             known = profile["duration_seconds"] > 0
             duration = f"at least {duration}" if known else "duration unknown"
-        lines.append(printable(f"  {profile['host']}, {profile['started_at']}, {duration}"))
+        about = [str(profile["host"] or ""), str(profile["started_at"]), duration]
+        lines.append(printable("  " + ", ".join(filter(None, about))))
         ports = ", ".join(str(port) for port in profile["ports"] or [])
         where = f"port {ports}, " if ports else ""
         side = ", recorded at the clients" if profile["side"] == "client" else ""
@@ -8234,6 +8249,7 @@ class Watched(NamedTuple):
     why: str
     servers: List[Server]  # those that ran when the recording began
     absent: str  # what was not there then, in words
+    captured: bool  # in a file, perhaps on another machine
 
     @property
     def where(self) -> str:
@@ -8264,7 +8280,7 @@ def choose_watched(options: argparse.Namespace) -> Watched:
             unserved = sorted(set(ports) - listened_ports())
             absent = f"nothing listens on {ports_text(unserved)}" if unserved else ""
     why += f", process {pid} alone" if pid else ""
-    return Watched(ports, path, side, pid, why, servers, absent)
+    return Watched(ports, path, side, pid, why, servers, absent, kind == "file")
 
 
 def choose_ports(
@@ -8320,6 +8336,8 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
         )
     if kernel.get("udp_datagrams"):
         return "there was only UDP traffic, which membench does not parse"
+    if watched.captured:  # nothing of this machine explains it
+        return explain_capture(kernel, where)
     paths = sorted({path for server in watched.servers for path in server.unix_paths})
     served = sorted({port for server in watched.servers for port in server.ports})
     if watched.unix_path and not is_unix_socket(watched.unix_path):
@@ -8333,6 +8351,22 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
             f"Try --port {served[0]}"
         )
     return explain_silent_ports(watched, bool(served), paths)
+
+
+def explain_capture(kernel: Dict[str, int], where: str) -> str:
+    """As explain_silence, for a capture: what was in it instead."""
+    packets = kernel["events"] + kernel["ignored_packets"]
+    if kernel["events"]:
+        return (
+            f"of {packets:,} packets {kernel['events']:,} were TCP on {where}, but with no request"
+        )
+    text = f"{packets:,} packets, none TCP on {where}"
+    if kernel["other_tcp"]:
+        text += f"; {kernel['other_tcp']:,} are TCP on other ports"
+    for tunnel in (*TUNNEL_PROTOCOLS.values(), *TUNNEL_PORTS.values()):
+        if kernel.get(tunnel):
+            text += f"; {kernel[tunnel]:,} are {tunnel}, a tunnel that membench does not unpack"
+    return text
 
 
 def explain_silent_ports(watched: Watched, served: bool, paths: List[str]) -> str:

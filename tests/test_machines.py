@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -197,3 +198,30 @@ def test_profiles_in_one_file_are_an_error(tmp_path: Path) -> None:
             done = run(*arguments, str(both))
             status = 3 if "compare" in arguments else 1
             assert_one_line(done, "holds several profiles, one after the other", status)
+
+
+# ---- Captures with nothing in them ----
+
+
+def test_a_capture_is_not_explained_with_this_machine(tmp_path: Path) -> None:
+    """With the number of packets, and what they are instead."""
+    capture, profile = Path(__file__).parent / "vxlan.pcap", tmp_path / "a.profile"
+    with Memcached() as server:  # which a capture has nothing to do with
+        arguments = ("record", str(capture), str(profile), "--port", "57685")
+        done = run(*arguments)
+        assert str(server.port) not in done.stderr
+    assert done.returncode == 4, done.stderr
+    wanted = "20 packets, none TCP on port 57685; 20 are VXLAN (UDP 4789), a tunnel"
+    assert wanted in done.stderr
+
+
+def test_a_capture_of_another_port_says_how_much_there_was(tmp_path: Path) -> None:
+    capture, profile = tmp_path / "a.pcap", tmp_path / "a.profile"
+    with Memcached() as server:
+        with Tcpdump(capture, server.port):
+            converse(server)
+        done = run("record", str(capture), str(profile), "--port", "1")
+        told = re.search(r"(\d+) packets, none TCP on port 1; (\d+) are TCP on other", done.stderr)
+        assert told and told[1] == told[2] and int(told[1]) > 6, done.stderr
+        run("record", str(capture), str(profile), "--port", str(server.port), "--force")
+    assert re.match(r"  20\d\d-", run("analyze", str(profile)).stdout.splitlines()[1])
