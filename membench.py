@@ -2657,7 +2657,8 @@ def require_packets() -> None:
 #   - Values are counted off, never stored, so a gap inside one is no loss.
 #   - A line may be cut anywhere; what is kept of it is bounded by LINE_MAX.
 #   - A line that memcached refuses is a request too (form b"invalid"): it is answered
-#     with an error, and no body follows it, as in memcached.
+#     with an error. The value behind a refused storage command is read as commands by some
+#     versions, and swallowed by others; see VALUE_LINE.
 #   - ProtocolError means that these bytes cannot be followed any further.
 #
 # A new command needs its replies in REPLY_OUTCOMES and how its line is read in _PARSE.
@@ -2818,8 +2819,17 @@ def parse_request(line: bytes) -> Parsed:
     return parse(words[0], words) if parse else _invalid()
 
 
-def _invalid(reply: int = REPLY_LINE) -> Parsed:
-    return Request(b"invalid", reply, REPLY_OUTCOMES[b"invalid"]), 0
+def _invalid(reply: int = REPLY_LINE, size: Optional[int] = None) -> Parsed:
+    """A refused line. size: of the value that may follow it; then minus the bytes are returned."""
+    has_value = size is not None and 0 <= size <= VALUE_MAX
+    value_bytes = size + 2 if size is not None and has_value else 0
+    return Request(b"invalid", reply, REPLY_OUTCOMES[b"invalid"]), -value_bytes
+
+
+# A line of the value behind a refused storage command. The server either answers ERROR, then it
+# was a request, or it has swallowed the value: which of them, the replies tell. Until then the
+# line waits like a quiet request; one that is not answered was none.
+VALUE_LINE = Request(b"invalid", REPLY_LINE, {b"": NONE, b"ERROR": ERROR}, quiet=True)
 
 
 def _number(word: bytes, lowest: int, highest: int) -> Optional[int]:
@@ -2863,9 +2873,9 @@ def _parse_storage(command: bytes, words: List[bytes]) -> Parsed:
     exptime = _number32(words[3])
     size = _number32(words[4])
     if flags is None or exptime is None or size is None or not 0 <= size <= VALUE_MAX:
-        return _invalid(reply)
+        return _invalid(reply, size)
     if len(words[1]) > KEY_MAX or (count == 6 and _number(words[5], 0, 2**64 - 1) is None):
-        return _invalid(reply)
+        return _invalid(reply, size)
     form = command
     if flags:
         form += b" %d" % (flags % 2**32)
@@ -2905,11 +2915,11 @@ def _parse_meta_noop(command: bytes, _words: List[bytes]) -> Parsed:
 
 
 def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
-    if len(words) < 2 or len(words[1]) > KEY_MAX or len(words) > META_WORDS_MAX:
-        return _invalid()
     size, flags = NO_SIZE, words[2:]
+    number = _number32(words[2]) if command == b"ms" and flags else None
+    if len(words) < 2 or len(words[1]) > KEY_MAX or len(words) > META_WORDS_MAX:
+        return _invalid(size=number)
     if command == b"ms":
-        number = _number32(words[2]) if flags else None
         if number is None or not 0 <= number <= VALUE_MAX:
             return _invalid()
         size, flags = number, words[3:]
@@ -3089,24 +3099,35 @@ class MessageReader(Generic[Message]):
         return data
 
 
-# A line read: the message, the bytes of its body, is it complete only with its body?
+# A line read: the message, the bytes of its body (below 0: of a value behind a refused line), is
+# it complete only with its body?
 ParsedLine = Tuple[Message, int, bool]
 
 
 class TextReader(MessageReader[Message]):
     """The messages of one direction in the text protocol, in order."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_lines", "_refused_bytes")
 
     @staticmethod
     def parse_line(line: bytes) -> ParsedLine[Message]:
         """A line with its line end."""
         raise NotImplementedError
 
+    @staticmethod
+    def parse_refused(line: bytes) -> Message:
+        """A line of the value behind a refused line."""
+        raise NotImplementedError
+
     def __init__(self, lines: Optional[Dict[bytes, ParsedLine[Message]]] = None) -> None:
         """lines: a RecentCache(parse_line), shared by connections."""
         super().__init__()
         self._lines = RecentCache(self.parse_line) if lines is None else lines
+        self._refused_bytes = 0  # still to come of a value behind a refused line
+
+    def forget(self) -> None:
+        super().forget()
+        self._refused_bytes = 0
 
     def feed(self, data: bytes) -> List[Message]:
         """The messages that begin, or became complete, in this data. Raises ProtocolError."""
@@ -3127,7 +3148,15 @@ class TextReader(MessageReader[Message]):
                 self._keep(data[position:])
                 break
             message, body_bytes, waits = lines[data[position:newline]]
-            if body_bytes:
+            if self._refused_bytes:
+                self._refused_bytes -= newline - position
+                if self._refused_bytes >= 0:
+                    message, body_bytes = self.parse_refused(data[position:newline]), 0
+                self._refused_bytes = max(self._refused_bytes, 0)
+            if body_bytes < 0:
+                self._refused_bytes = -body_bytes
+                done.append(message)
+            elif body_bytes:
                 self._begin_body(newline - position, body_bytes, message if waits else None)
                 if not waits:
                     done.append(message)
@@ -3152,6 +3181,13 @@ class RequestParser(TextReader[Request]):
     @staticmethod
     def parse_line(line: bytes) -> ParsedLine[Request]:
         return (*parse_request(line), False)
+
+    @staticmethod
+    def parse_refused(line: bytes) -> Request:
+        words = line.partition(b"\0")[0].split()
+        if words and words[0] in _PARSE:  # its answer could be that of a later request
+            raise ProtocolError("a command in the value of a refused command")
+        return VALUE_LINE
 
 
 class ResponseParser(TextReader[Response]):
@@ -3393,7 +3429,7 @@ class PendingRequests:
     reply. VALUE lines go to the keys of a retrieval in their order; keys without one are misses.
     """
 
-    __slots__ = ("queue", "done", "endless", "_sizes", "_next_key")
+    __slots__ = ("queue", "done", "endless", "_sizes", "_next_key", "_refused")
 
     def __init__(self, done: Callable[[Any, int, Sizes, int], None]) -> None:
         self.queue: Deque[Any] = deque()
@@ -3401,11 +3437,15 @@ class PendingRequests:
         self.endless = False  # after `watch` replies are a log without an end
         self._sizes: Sizes = {}  # of the first request, so far
         self._next_key = 0  # its keys before this one are answered
+        self._refused = False  # was a retrieval refused just now?
 
     def answer(self, response: Response, time_ns: int) -> bool:
         """Give the response to the request that it answers. False if there is none."""
         word, words, size = response
         queue = self.queue
+        refused, self._refused = self._refused, False
+        if refused and words == [b""]:  # some versions send an empty line behind the error
+            return True
         if self.endless or not queue:
             return self.endless
         request = queue[0][0]
@@ -3438,6 +3478,7 @@ class PendingRequests:
             sizes, self._sizes, self._next_key = self._sizes, {}, 0
         elif size >= 0 and outcome == HIT:
             sizes = {0: size}
+        self._refused = outcome == CLIENT_ERROR and request.reply == REPLY_VALUES
         self.done(queue.popleft(), outcome, sizes, time_ns)
         return True
 
@@ -3552,7 +3593,10 @@ class PendingRequests:
         """
         candidates: List[Tuple[int, Request]] = []
         for index, (request, *_) in enumerate(self.queue):
-            if request.reply != REPLY_NONE:
+            if request is VALUE_LINE:
+                if words == [b"ERROR"]:
+                    return index
+            elif request.reply != REPLY_NONE:
                 candidates.append((index, request))
                 if not request.quiet:
                     break
@@ -4019,7 +4063,7 @@ class Connection:
     def _match(self, responses: List[Response], time_ns: int) -> None:
         pending, trial = self.pending, self._trial
         for response in responses:
-            if trial:
+            if trial and response[0]:
                 trial.note(response)
             if not pending.answer(response, time_ns):
                 if not pending.queue and tuple(response[1]) == TOO_MANY_CONNECTIONS:
@@ -4249,6 +4293,8 @@ class Matcher:
         sizes: see PendingRequests. time_ns: when it was answered, or 0.
         """
         request, asked_ns, place, exact = pending
+        if request is VALUE_LINE and outcome != ERROR and self.responses:
+            return
         latency_ns = 0
         if time_ns > asked_ns:  # two threads of a server can get here in a different order
             if not asked_ns:

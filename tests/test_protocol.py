@@ -16,12 +16,14 @@ import pytest
 from conversations import (
     CASES,
     CLIENT,
+    DIALECTS,
     GAPS,
     SERVER,
     Case,
     Expected,
     Transcript,
     ask,
+    dialect_rows,
     expect,
     put,
     raw,
@@ -407,6 +409,68 @@ def test_rare_replies(sent: str, replied: str, rows: List[Tuple[Any, ...]]) -> N
     result = match(wire.segments)
     assert readable(result.rows) == expected
     assert_nothing_lost(result.ledger, stream_bytes(wire.segments))
+
+
+@pytest.mark.parametrize("version", ["1.6.18", "1.6.45"])
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_value_that_is_not_answered_was_swallowed(name: str, version: str) -> None:
+    send, _, old, new = DIALECTS[name]
+    reply = old if version == "1.6.18" else new
+    expected = dialect_rows(name, version)
+    rest = [expect("set noreply", "none", "k", 1), expect("get", "miss", "z")]
+    KEY_OF.update({code_of(row.key): row.key for row in expected + rest if row.key})
+    together = Wire().open().recv(send + "get z\n").send(reply + "END\n")
+    apart = Wire().open().recv(send).send(reply).recv("get z\n").send("END\n")
+    pieces = Wire().open()
+    move_pieces(pieces, RECV, pieces_of(1)(RECV, raw(send + "get z\n"), 2))
+    move_pieces(pieces, SEND, pieces_of(1)(SEND, raw(reply + "END\n"), 2))
+    for wire in (together, apart, pieces):
+        wire.recv("set k 0 0 1 noreply\nx\nget z\n").send("END\n").close()
+        result = match(wire.segments)
+        assert readable(result.rows) == expected + rest
+        assert_nothing_lost(result.ledger, stream_bytes(wire.segments))
+
+
+def test_the_last_value_was_swallowed_if_the_server_says_nothing_more() -> None:
+    KEY_OF[code_of(b"z")] = b"z"
+    for last in ("", "get z\n"):
+        wire = Wire().open().recv("set k x 0 5\nhello\n" + last).send(REFUSED_SET)
+        result = match(wire.close().segments)
+        rows = [expect("invalid", "client_error"), *[expect("get", "unanswered", "z")] * bool(last)]
+        assert readable(result.rows) == rows
+        assert_nothing_lost(result.ledger, stream_bytes(wire.segments))
+
+
+def test_swallowed_values_do_not_wait_for_a_reply() -> None:
+    """The server reads on, so all that it had read was answered."""
+    wire = Wire().open()
+    for _ in range(20):
+        wire.recv("set k x 0 5\nhello\n").send(REFUSED_SET).recv("set k x 0 1 noreply\nx\n")
+    result = match(wire.recv("flush_all noreply\n").segments)
+    assert [OUTCOMES[row[4]] for row in result.rows] == [*["client_error", "none"] * 20, "none"]
+    assert_nothing_lost(result.ledger, stream_bytes(wire.segments))
+
+
+@pytest.mark.parametrize("reply", ["END\n", ""], ids=["taken", "swallowed"])
+@pytest.mark.parametrize("value", ["get a", "me   ", "set x"])
+def test_what_looks_like_a_command_in_a_refused_value_is_not_guessed(
+    value: str, reply: str
+) -> None:
+    """Whose answer the first one is cannot be known."""
+    sent = f"set k x 0 5\n{value}\nget z\n"
+    wire = Wire().open().recv(sent).send(REFUSED_SET + reply + "END\n").close()
+    result = match(wire.segments)
+    assert not any(row[3] == b"get" for row in result.rows)
+    assert result.ledger.desyncs == 1
+    assert result.ledger.understood_bytes + result.ledger.lost_bytes == stream_bytes(wire.segments)
+
+
+def test_an_empty_line_answers_nothing_else() -> None:
+    wire = Wire().open().recv("get a\n").send("END\n").send("\n").recv("get a\n").send("END\n")
+    assert match(wire.segments).ledger.unmatched_responses == 1
+
+
+REFUSED_SET = "CLIENT_ERROR bad command line format\n"
 
 
 def test_shutdown_is_not_answered() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Set
 
 import pytest
+from conversations import DIALECTS, dialect_rows, raw
 from live import (
     LOOPBACK,
     MODULE,
@@ -411,6 +412,48 @@ def test_calls_that_cannot_be_read_are_counted(hook: str, tmp_path: Path) -> Non
         assert outcomes == {"miss": 2, "lost": 2}
         assert report["loss"]["bytes_lost"] == hole + len("END\r\n")
     assert report["loss"]["resyncs"] == 1
+
+
+def answer_from_script(listener: socket.socket, script: List[Any]) -> None:
+    """A server that gives these replies, each when it has read what it answers."""
+    connection, _ = listener.accept()
+    with connection:
+        for request, reply in script:
+            received = b""
+            while len(received) < len(request):
+                received += connection.recv(16384)
+            assert received == request
+            connection.sendall(reply)
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("version", ["1.6.18", "1.6.45"])
+def test_values_behind_refused_commands(version: str, hook: str, tmp_path: Path) -> None:
+    """Some versions of memcached take them for commands, and others swallow them."""
+    output = tmp_path / "a.profile"
+    script = []
+    for send, _, old, new in DIALECTS.values():
+        reply = old if version == "1.6.18" else new
+        script.append((raw(send + "get z\n"), raw(reply + "END\n")))
+    expected = [row for name in DIALECTS for row in dialect_rows(name, version)]
+    port = free_port()
+    with socket.create_server((LOOPBACK, port)) as listener:
+        server = threading.Thread(target=answer_from_script, args=(listener, script))
+        with Recorder(output, "--port", str(port), "--hook", hook) as recorder:
+            server.start()
+            with socket.create_connection((LOOPBACK, port), PATIENCE_SECONDS) as connection:
+                for request, reply in script:
+                    connection.sendall(request)
+                    received = b""
+                    while len(received) < len(reply):
+                        received += connection.recv(16384)
+                    assert received == reply
+            server.join(PATIENCE_SECONDS)
+            report = recorder.stop()
+    found = [(form, outcome) for form, outcome, *_ in read_rows(output)]
+    assert sorted(found) == sorted((row.form.decode(), row.outcome) for row in expected)
+    assert_nothing_lost(report)
 
 
 def test_a_copied_file_is_all_it_takes(tmp_path: Path) -> None:
