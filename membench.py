@@ -7127,7 +7127,7 @@ class ReplayConnection:
 
     __slots__ = (
         *("number", "socket", "connected", "queue", "unsent", "pending"),
-        *("last_ns", "retry_ns", "closing", "quitting", "_tally", "_parser"),
+        *("last_ns", "retry_ns", "closing", "quitting", "_tally", "_parser", "_between"),
     )
 
     def __init__(self, number: int, tally: Tally) -> None:
@@ -7147,6 +7147,7 @@ class ReplayConnection:
         self.unsent: List[Part] = []  # the rest of a write that the socket did not take
         self.pending = PendingRequests(self._tally.count_reply)
         self._parser: Any = None  # of replies; which one is known when a request was sent
+        self._between = True  # was the last reply that was read whole, and to all that waited?
 
     def is_idle(self) -> bool:
         """Does nothing wait here?"""
@@ -7215,6 +7216,8 @@ class ReplayConnection:
             queue = self.pending.queue
             binary = queue and queue[0][0].reply == REPLY_BINARY
             self._parser = BinaryResponseParser() if binary else ResponseParser(tally.lines)
+        if self._between and self._take_whole_get(data, now_ns):
+            return
         for response in self._parser.feed(data):
             word, words, _ = response
             if word == b"VALUE" and len(words) > 4:
@@ -7224,6 +7227,35 @@ class ReplayConnection:
             tally.words = words
             if not answer(response, now_ns):
                 raise ProtocolError("this answers nothing that was asked")
+        self._between = not (self.pending.queue or self._parser.partial or self._parser.skip)
+
+    def _take_whole_get(self, data: bytes, now_ns: int) -> bool:
+        """Is this the whole reply to a get of one key, which is all that waits?
+
+        Most replies are. All they hold can be compared at once, in a quarter of the time that
+        the parser and the matching take; at depth 1 that is a quarter of all of replay's time.
+        """
+        queue = self.pending.queue
+        if len(queue) != 1 or not data.endswith(b"END\r\n"):
+            return False
+        request = queue[0][0]
+        if request.reply != REPLY_VALUES or len(request.keys) != 1:
+            return False
+        sizes: Dict[int, int] = {}
+        if len(data) > 5:
+            line = data.find(b"\r\n")
+            words = data[:line].split(b" ")
+            if len(words) != 4 or words[:2] != [b"VALUE", request.keys[0]]:
+                return False
+            if (
+                not words[3].isdigit()
+                or len(words[3]) > 10
+                or line + 9 + int(words[3]) != len(data)
+            ):
+                return False
+            sizes[0] = int(words[3])
+        self._tally.count_reply(queue.popleft(), HIT, sizes, now_ns)
+        return True
 
 
 class Engine:
