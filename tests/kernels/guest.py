@@ -83,13 +83,16 @@ def classic(chance: random.Random, key: bytes, value: bytes, quiet: bytes) -> Li
 
 
 def meta(chance: random.Random, key: bytes, value: bytes, old: bool) -> List[bytes]:
-    """Requests of the meta protocol; old: as memcached 1.6.6 to 1.6.9 have it."""
-    size = (b"S%d" if old else b"%d") % len(value)
+    """Requests of the meta protocol; old: without ms, which memcached 1.6.9 wants in a form of its
+    own, S and the length as a flag."""
+    stores = [
+        b"ms %s %d T30 F3\r\n%s\r\n" % (key, len(value), value),
+        b"ms %s %d q\r\n%s\r\n" % (key, len(value), value),
+    ]
     return [
         b"mg %s v s t k O%d\r\n" % (key, chance.randrange(1000)),
         b"mg %s v q k\r\n" % key,
-        b"ms %s %s T30 F3\r\n%s\r\n" % (key, size, value),
-        b"ms %s %s q\r\n%s\r\n" % (key, size, value),
+        *([] if old else stores),
         b"md %s\r\n" % key,
         b"mn\r\n",
     ]
