@@ -619,9 +619,12 @@ case(
 )
 case(
     "stats sizes_enable",  # the only stats without an END
-    ask("stats sizes_enable\n", like("STAT sizes_.*\n"), ("stats sizes_enable", "ok")),
+    # Newer versions, 1.6.38 for one, do not know it.
+    ask("stats sizes_enable\n", like("(?:STAT sizes_.*|ERROR)\n"),
+        ("stats sizes_enable", {"STAT": "ok", "ERROR": "error"})),
     ask("stats sizes\n", STATS, ("stats sizes", "ok")),
-    ask("stats sizes_disable\n", like("STAT sizes_.*\n"), ("stats sizes_disable", "ok")),
+    ask("stats sizes_disable\n", like("(?:STAT sizes_.*|ERROR)\n"),
+        ("stats sizes_disable", {"STAT": "ok", "ERROR": "error"})),
     ask("get sz\n", "END\n", ("get", "miss", "sz")),
 )
 case(
