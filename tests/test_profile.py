@@ -711,7 +711,7 @@ def test_force_replaces_no_link_and_no_device(tmp_path: Path) -> None:
     link.symlink_to(target)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    for path in (link, fifo, Path("/dev/null"), tmp_path):
+    for path in (link, fifo, Path("/dev/zero"), tmp_path):
         for force in (False, True):
             with pytest.raises(ProfileError, match="not a regular file"):
                 ProfileWriter(str(path), force)
