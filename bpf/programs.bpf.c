@@ -542,7 +542,8 @@ static __always_inline int may_be_inside(__u32 direction)
 }
 
 /*
- * RECV: the next byte that this socket will send. A SEND with nothing passed over: the
+ * RECV: the next byte that this socket will send; of a client, the next byte of the
+ * replies that it has not read yet. A SEND with nothing passed over: the
  * next byte that it will receive, if that is known. Else: before which place in data
  * the bytes stand that were passed over; -1: behind it all.
  */
@@ -996,6 +997,8 @@ static __always_inline int moved_by_inet(struct sock *sk, int ret, int flags, __
 		call.peer_next = tcp->write_seq;
 	} else {
 		call.offset = tcp->write_seq - ret;
+		if (settings.client)
+			call.peer_next = tcp->copied_seq;
 	}
 	find_buffer(&call, sk);
 	if (flags & MSG_TRUNC)
@@ -1236,6 +1239,8 @@ int sys_exit(struct sys_exit *ctx)
 		call.peer_next = BPF_CORE_READ(tcp, write_seq);
 	} else {
 		call.offset = BPF_CORE_READ(tcp, write_seq) - call.moved;
+		if (settings.client)
+			call.peer_next = BPF_CORE_READ(tcp, copied_seq);
 	}
 	return capture(&call);
 }
