@@ -190,7 +190,7 @@ def test_losses_are_said_to_spoil_a_comparison(tmp_path: Path) -> None:
     write_traffic(two, 2, ledger=ledger)
     (warning,) = compare(one, two)["warnings"]
     assert warning == f"{two} has only 82.00% of the traffic: do not trust this"
-    assert "warning: " in run("compare", str(one), str(two)).stdout
+    assert "warning:" in run("compare", str(one), str(two)).stdout
 
 
 @pytest.mark.parametrize("case", ["nothing", "few", "one burst", "no file", "no profile", "a pipe"])
