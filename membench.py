@@ -170,10 +170,6 @@ class ProtocolError(Exception):
     """Bytes that are not memcached's protocol. Its connection is no longer synchronized."""
 
 
-class TlsError(ProtocolError):
-    """Bytes that begin a TLS record."""
-
-
 # ==== Terminal ========================================================================
 
 
