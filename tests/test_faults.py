@@ -23,6 +23,7 @@ from typing import Any, Dict, Iterator, List, Set, Tuple
 
 import pytest
 from live import (
+    COMPILED,
     LOOPBACK,
     MODULE,
     PATIENCE_SECONDS,
@@ -105,7 +106,7 @@ def assert_readable(path: Path) -> int:
 def start(output: Path, *options: str) -> subprocess.Popen[bytes]:
     """A recorder that nobody waits for."""
     return subprocess.Popen(
-        [sys.executable, str(MODULE), "record", "ebpf:any", str(output), *options],
+        [sys.executable, str(COMPILED), "record", "ebpf:any", str(output), *options],
         stderr=subprocess.DEVNULL,
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 import pytest
-from live import MODULE, run
+from live import COMPILED, run
 from test_compare import write_traffic
 
 import membench
@@ -28,7 +28,7 @@ def on_terminal(columns: int, *arguments: str, **environment: str) -> str:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, str(MODULE), *arguments],
+        [sys.executable, str(COMPILED), *arguments],
         stdout=theirs,
         env={**os.environ, "TERM": "xterm", "NO_COLOR": "", "COLUMNS": "", **environment},
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List
 
 import pytest
-from live import MODULE, PATIENCE_SECONDS, Memcached, exchange, membench, wait_until
+from live import COMPILED, PATIENCE_SECONDS, Memcached, exchange, membench, wait_until
 
 
 def screen(shown: bytes, columns: int) -> List[str]:
@@ -52,7 +52,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         self.resize(columns)
         self.process = subprocess.Popen(
-            [sys.executable, str(MODULE), *arguments],
+            [sys.executable, str(COMPILED), *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
