@@ -312,7 +312,7 @@ def mount(source: str, target: str, kind: str, flags: int) -> None:
 # ==== Records =========================================================================
 
 # What a source delivers: a piece of one direction of one connection.
-RECV, SEND, OPEN, CLOSE = range(4)
+RECV, SEND, OPEN, CLOSE, CHAIN_BEGIN, CHAIN_END, EXCHANGE = range(7)
 SERVED = 4  # profile only: the server of a connection became known
 
 # (kind, time_ns, sock, offset, length, data, mark)
@@ -325,6 +325,10 @@ SERVED = 4  # profile only: the server of a connection became known
 #   mark       RECV: the next byte to be sent (of packets: to be received by the client), if
 #              the source knows it, or -1; missing bytes are the last ones. SEND:
 #              missing bytes, if any, stand before data[mark], or at the end if it is -1
+#   CHAIN_BEGIN, CHAIN_END: between them requests and replies come as EXCHANGE, paired by the
+#   kernel. offset and length as in OPEN; mark is the number by which exchanges name the
+#   connection
+#   EXCHANGE: data is a run of struct Exchange, of any connections, each behind a ring header
 #   OPEN, CLOSE: offset is the next byte to be received, -1 if the source cannot tell; length
 #   the next byte to be sent; data is a struct Endpoints, or empty. CLOSE comes early if the
 #   peer reset the connection: bytes that had arrived may still be read.
@@ -482,6 +486,7 @@ class Ledger:
             "bytes_seen": seen,
             "bytes_lost": lost,
             "events_lost": self.kernel.get("dropped_events", 0),
+            "exchanges": self.kernel.get("exchanges", 0),
             "unmatched_responses": self.unmatched_responses,
             "refused_connections": self.refused_connections,
             "resyncs": self.desyncs,
@@ -584,6 +589,9 @@ class Libbpf:
         self.attach_tracepoint = bind(attach_tracepoint, [_ProgramP, text, text], _LinkP)
         self.link_destroy = bind("bpf_link__destroy", [_LinkP], c_int)
         self.map_fd = bind("bpf_map__fd", [_MapP], c_int)
+        self.map_update = bind(
+            "bpf_map_update_elem", [c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64], c_int
+        )
         self.map_set_size = bind("bpf_map__set_max_entries", [_MapP, u32], c_int)
         self.map_set_value = bind("bpf_map__set_initial_value", [_MapP, pointer, size_t], c_int)
         ring_arguments = [c_int, SampleFunction, pointer, pointer]
@@ -686,6 +694,10 @@ class BpfObject:
         for category, event in tracepoints:
             link = self._libbpf.attach_tracepoint(program, category.encode(), event.encode())
             self._links.append(link)
+
+    def update(self, map_name: str, key: bytes, value: bytes) -> None:
+        """Set one element of a map."""
+        self._libbpf.map_update(self.map_fd(map_name), key, value, 0)
 
     def detach(self) -> None:
         """Stop the programs. What is on the ring can still be read."""
@@ -1083,6 +1095,7 @@ class Settings(ctypes.Structure):
         ("wakeup_bytes", ctypes.c_uint32),
         ("pid", ctypes.c_uint32),
         ("client", ctypes.c_uint32),
+        ("pairing", ctypes.c_uint32),
         ("unix_len", ctypes.c_uint32),
         ("unix_path", ctypes.c_uint8 * 112),
     ]
@@ -1122,6 +1135,7 @@ COUNTERS = (
     *("recv_calls", "recv_bytes", "send_calls", "send_bytes", "events"),
     *("dropped_events", "dropped_bytes", "faulted_bytes"),  # what was lost, and why
     *("unreadable_calls", "unreadable_bytes", "udp_datagrams", "udp_bytes"),
+    "exchanges",  # of the events
 )
 
 
@@ -1130,14 +1144,94 @@ class Counters(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_uint64) for name in COUNTERS),
-        ("pad", ctypes.c_uint64 * 4),
+        ("outputs", ctypes.c_uint64),
+        ("woken", ctypes.c_uint64),
+        ("pad", ctypes.c_uint64),
     ]
 
+
+TEXT_BYTES = 136
+SLOTS, SLOT_BUSY = 16384, 0xFFFFFFFF
+
+
+class WaitingRequest(ctypes.Structure):
+    """A request of which the reply has not been written."""
+
+    _fields_ = [
+        ("owner", ctypes.c_uint32),
+        ("chained", ctypes.c_uint32),
+        ("event", SocketDataEvent),
+        ("text", ctypes.c_uint8 * TEXT_BYTES),
+    ]
+
+
+class Exchange(ctypes.Structure):
+    """The other record on the ring: a request and its reply. See bpf/programs.bpf.c."""
+
+    _fields_ = [
+        ("time_ns", ctypes.c_uint64),
+        ("latency_ns", ctypes.c_uint32),
+        ("connection", ctypes.c_uint32),
+        ("recv_len", ctypes.c_uint32),
+        ("send_len", ctypes.c_uint32),
+        ("value_len", ctypes.c_uint32),
+        ("key_len", ctypes.c_uint32),
+        ("command", ctypes.c_uint8 * 8),
+        ("pad", ctypes.c_uint32),
+        ("direction", ctypes.c_uint8),
+        ("pad2", ctypes.c_uint8 * 3),
+        ("arguments", ctypes.c_uint8 * 24),
+        ("reply", ctypes.c_uint8 * 16),
+        ("key", ctypes.c_uint8 * 64),
+    ]
+
+
+EXCHANGE_BYTES = ctypes.sizeof(Exchange)
+EXCHANGE_RECORD = RECORD_HEADER_BYTES + EXCHANGE_BYTES
 
 # Struct.unpack_from is twice as fast as the ctypes structures. This is the first half of the
 # ring's own header, then the event, whose four names of a socket are one SOCK.
 EVENT = struct.Struct("<I4xQ16sIIq4xB3x")
 ENDPOINTS = struct.Struct("<IH2x16s16s")
+
+
+def exchange_run(batch: bytes, position: int) -> int:
+    """How many exchanges stand there, one behind the other; the first is known to be one."""
+    count = (len(batch) - position) // EXCHANGE_RECORD
+    found, step = 1, 32
+    while found < count:
+        step = min(4 * step, count - found)
+        begin = position + found * EXCHANGE_RECORD
+        records = memoryview(batch)[begin : begin + step * EXCHANGE_RECORD]
+        sizes = records.cast("I")[:: EXCHANGE_RECORD // 4].tobytes()
+        kinds = records[RECORD_HEADER_BYTES + Exchange.direction.offset :: EXCHANGE_RECORD]
+        same = min(
+            common_length(sizes, struct.pack("=I", EXCHANGE_BYTES) * step) // 4,
+            common_length(kinds.tobytes(), bytes((EXCHANGE,)) * step),
+        )
+        found += same
+        if same < step:
+            break
+    return found
+
+
+def waiting_requests(slots: mmap.mmap) -> List[Segment]:
+    """What the kernel still had to pair, as it would have handed it over."""
+    size = ctypes.sizeof(WaitingRequest)
+    segments: List[Segment] = []
+    for at in range(0, SLOTS * size, size):
+        owner, chained = struct.unpack_from("=II", slots, at)
+        if owner in (0, SLOT_BUSY):
+            continue
+        one = WaitingRequest.from_buffer_copy(slots, at)
+        event = one.event
+        sock = SOCK.pack(event.sock_id, event.pid, event.dport, event.sport)
+        if chained:
+            send_next = event.mark & 0xFFFFFFFF
+            segments.append((CHAIN_END, event.time_ns, sock, event.offset, send_next, b"", owner))
+        data = bytes(one.text)[: event.captured_len]
+        segments.append((RECV, event.time_ns, sock, event.offset, event.data_len, data, event.mark))
+    return sorted(segments, key=lambda segment: (segment[1], segment[0] == RECV))
 
 
 def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
@@ -1154,6 +1248,11 @@ def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
             if size & RECORD_BUSY or end > behind:
                 break
             position = end + 7 & ~7  # discarded
+            continue
+        if kind == EXCHANGE:
+            end = position + exchange_run(batch, position) * EXCHANGE_RECORD
+            append((EXCHANGE, time_ns, b"", 0, 0, batch[position:end], -1))
+            position = end
             continue
         append((kind, time_ns, sock, offset, length, batch[position + data_at : end], mark))
         position = end + 7 & ~7
@@ -1177,15 +1276,19 @@ class TcpSocket(NamedTuple):
     inode: str
 
 
-def tcp_sockets(pid: Any, state: str = "") -> Iterator[TcpSocket]:
-    """The TCP sockets in a process's network namespace; those of one state, or all."""
-    wanted = f" {state} "  # tens of thousands may be in others
+def tcp_sockets(pid: Any, state: str = "", ports: Iterable[int] = ()) -> Iterator[TcpSocket]:
+    """The TCP sockets in a process's network namespace; those of one state, or all.
+
+    ports: only those with one of these ports at either end; others may come as well.
+    """
+    # Tens of thousands may be in other states, or at other ports.
+    wanted = re.compile("|".join(f":{port:04X} " for port in ports) or f" {state} ").search
     for family in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             with open(f"/proc/{pid}/net/{family}", encoding="ascii") as file:
                 next(file)
                 for line in file:
-                    if state and wanted not in line:
+                    if not wanted(line):
                         continue
                     words = line.split()
                     if state and words[3] != state:
@@ -1267,6 +1370,25 @@ def unix_inodes(pids: Iterable[Any]) -> Set[int]:
             seen.add(namespace)
             inodes.update(int(inode) for inode, _ in unix_sockets(pid))
     return inodes
+
+
+def foreign_inodes(ports: Set[int], client: bool) -> Iterator[int]:
+    """TCP sockets with a watched port number that are not those of its servers, or clients.
+
+    A server's socket has a listener at its port, and at its address or any, in its network
+    namespace. ports are the servers': with client, the peers' ports of the sockets looked for.
+    """
+    namespaces: Dict[Any, str] = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            namespaces.setdefault(os.stat(f"/proc/{pid}/ns/net").st_ino, pid)
+    for pid in namespaces.values():
+        listening = {(s.local, s.local_port) for s in tcp_sockets(pid, TCP_LISTEN)}
+        for found in tcp_sockets(pid, ports=ports):
+            if (found.remote_port if client else found.local_port) in ports:
+                places = {(found.local, found.local_port), ("*", found.local_port)}
+                if bool(places & listening) == client and found.inode != "0":
+                    yield int(found.inode)
 
 
 class ServerNames:
@@ -1624,16 +1746,22 @@ UNIX_PATH_MAX = 108  # bytes of sun_path
 # hook family -> (kernel it needs, programs that see receives, programs that see sends)
 HOOKS: Dict[str, Tuple[Tuple[int, int], List[str], List[str]]] = {
     "sock": ((6, 3), ["sock_recv_length"], ["sock_send_length"]),
+    "sock-events": ((6, 3), ["sock_recv_length"], ["sock_send_length"]),  # pairs no exchanges
     "syscalls": (
         (5, 8),
         ["sys_exit"] + ["sys_enter_" + name for name in SYSCALLS_RECV],
         ["sys_enter_" + name for name in SYSCALLS_SEND],
     ),
 }
-STATE_PROGRAM = "inet_sock_set_state"
-ALL_PROGRAMS = [STATE_PROGRAM] + [
-    program for _, recv, send in HOOKS.values() for program in recv + send
-]
+STATE_PROGRAMS = {
+    "sock": "sock_set_state",
+    "sock-events": "sock_set_state",
+    "syscalls": "inet_sock_set_state",
+}
+ALL_PROGRAMS = {
+    *STATE_PROGRAMS.values(),
+    *(program for _, recv, send in HOOKS.values() for program in recv + send),
+}
 
 
 class EbpfSource:
@@ -1673,6 +1801,7 @@ class EbpfSource:
         self._verbose = verbose
         self._image = embedded_object() if image is None else image
         self._ring_bytes = ring_mib << 20
+        self._ports = set(ports)
         self._settings = Settings(wakeup_bytes=self._ring_bytes // self.POLL_WAKEUP_SHARE)
         for port in ports:
             self._settings.ports[port >> 3] |= 1 << (port & 7)
@@ -1686,6 +1815,8 @@ class EbpfSource:
         if unix_path:
             self._set_unix_path(bound_path or unix_path)
         self._stopped = False
+        self._slots: Optional[mmap.mmap] = None
+        self._waiting: List[Segment] = []
         self._unix: Optional[UnixConnections] = None
         self._order = ClientOrder() if side == "client" else None
         self._openings = HeldOpenings() if pid and not unix_path else None
@@ -1712,7 +1843,7 @@ class EbpfSource:
     def _open(self, hook: str) -> None:
         require_bpf()
         libbpf = Libbpf()
-        hooks = [name for name in HOOKS if hook in ("auto", name)]
+        hooks = [hook] if hook != "auto" else [name for name in HOOKS if name != "sock-events"]
         refusals = self._try_hooks(libbpf, hooks)
         if UNKNOWN_KIND in "".join(refusals):
             try:
@@ -1760,9 +1891,11 @@ class EbpfSource:
         if hook == "syscalls" and "sys_exit" not in programs:
             programs.append("sys_exit")
         if not self._settings.unix_len:
-            programs.append(STATE_PROGRAM)
+            programs.insert(0, STATE_PROGRAMS[hook])
         if hook == "syscalls":
             require_tracefs()
+        pairing = hook == "sock" and self._responses and not self._settings.client
+        self._settings.pairing = pairing and not self._settings.unix_len
         with contextlib.ExitStack() as stack:
             self._object = stack.enter_context(BpfObject(libbpf, self._image))
             self._object.keep_only(programs, ALL_PROGRAMS)
@@ -1775,12 +1908,23 @@ class EbpfSource:
             memory = stack.enter_context(self._object.map_memory("counters", size))
             self._counters = memoryview(memory).cast("Q")
             stack.callback(self._counters.release)
+            if self._settings.pairing:
+                size = SLOTS * ctypes.sizeof(WaitingRequest)
+                self._slots = stack.enter_context(self._object.map_memory("waiting_requests", size))
             ring_fd = self._object.map_fd("events")
             self._ring = stack.enter_context(RingBuffer(libbpf, ring_fd))
             for program in programs:
                 self._attach(program)
+                if program == STATE_PROGRAMS[hook]:
+                    self._note_foreign_sockets()
             self._stack = stack.pop_all()
         self.hook = hook
+
+    def _note_foreign_sockets(self) -> None:
+        """Those that were there before; of later ones the kernel tells."""
+        for inode in foreign_inodes(self._ports, bool(self._settings.client)):
+            self._object.update("foreign_sockets", struct.pack("=Q", inode), bytes(4))
+            self._object.update("membench.data", bytes(4), bytes(4))  # none_foreign
 
     def _attach(self, program: str) -> None:
         tracepoints: List[Tuple[str, str]] = []  # none: its section says where
@@ -1823,6 +1967,9 @@ class EbpfSource:
             if self._unix:
                 segments = self._unix.sort(segments, self.now())
             if not segments and self._stopped:
+                if self._waiting:
+                    segments, self._waiting = self._waiting, []
+                    return segments
                 return self._order.finish() if self._order else segments
             if self._openings:
                 segments = self._openings.sort(segments)
@@ -1835,6 +1982,7 @@ class EbpfSource:
         """Detach the programs. What is on the ring can still be read."""
         self._object.detach()
         self._stopped = True
+        self._waiting = waiting_requests(self._slots) if self._slots else []
 
     def server(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
         """The server, by its process, or of clients by what they are connected to."""
@@ -3780,7 +3928,7 @@ class Connection:
     QUEUE_SMALL = 10  # requests that may wait without a look at how much is held
 
     __slots__ = (
-        *("number", "sock", "named", "ended", "final", "held"),
+        *("number", "chain", "sock", "named", "ended", "final", "held"),
         *("state", "recv_next", "send_next", "requests", "responses", "pending"),
         *("_matcher", "_ledger", "_answers", "_emit", "_binary", "_fresh"),
         *("_read_ns", "_read_count", "_sent_ns", "_trial", "_trial_bytes"),
@@ -3791,6 +3939,7 @@ class Connection:
         self._ledger = matcher.ledger
         self._answers = matcher.responses  # are they recorded?
         self.number = number
+        self.chain = 0  # the number by which exchanges name it
         self.sock = sock  # see Segment
         self.named = False  # is it known which server it belongs to?
         self.ended = False
@@ -4048,6 +4197,26 @@ class Connection:
             self._begin_parsing()
             self._matcher.hold(self, 0)
 
+    def begin_chain(self, number: int, recv_next: int, send_next: int) -> None:
+        """Both streams stand between two messages at these places; the kernel is certain.
+
+        What was seen until now should lead there. If not, it is given up.
+        """
+        idle = not (self.pending.queue or self.requests.skip or self.requests.partial)
+        idle = idle and not (self.responses.skip or self.responses.partial)
+        for expected, now in ((self.recv_next, recv_next), (self.send_next, send_next)):
+            missing = 0 if expected is None else (now - expected) & 0xFFFFFFFF
+            if missing:
+                idle = False
+                self._lose(missing if missing < 1 << 30 else 0)
+        self.chain = number
+        if self.state != SYNCED or not idle:
+            self._change(BREAKS)
+            if self.state == UNSYNCED:
+                self._change(STARTS)
+                self._change(FITS)
+        self.recv_next, self.send_next = recv_next, send_next
+
     def _settle(self, understood: bool) -> None:
         """Count what was read tentatively: as understood, or as lost."""
         self._ledger.tentative_bytes -= self._trial_bytes
@@ -4118,6 +4287,82 @@ class Connection:
 # ---- All connections ----
 
 
+# What stands in an Exchange as text: command, arguments and reply in one piece, and the key.
+_EXCHANGE_TEXTS = struct.Struct("8s8x24s16s")
+_PARTS = f"{RECORD_HEADER_BYTES + Exchange.command.offset}x{_EXCHANGE_TEXTS.size}s64s"
+_ONE_EXCHANGE, _MANY_EXCHANGES = struct.Struct(_PARTS), struct.Struct(64 * _PARTS)
+NO_ANSWER = -1  # what was sent is no reply to that request
+
+
+class Exchanges:
+    """Runs of exchanges as columns of operations; no code of ours runs once for each of them.
+
+    The parser reads what is the same for many of them, the command with its arguments and the
+    first word of the reply, once for each that differs.
+    """
+
+    def __init__(self, encode_key: Callable[[bytes], int]) -> None:
+        self.numbers: Dict[int, int] = {}  # the kernel's number of a connection -> its own
+        self._codes = RecentCache(lambda padded: encode_key(padded.rstrip(b"\0")))
+        self._texts = RecentCache(self._read_texts)
+
+    @staticmethod
+    def _read_texts(texts: bytes) -> Tuple[bytes, int, int]:
+        """(form, outcome, exptime)"""
+        command, arguments, reply = (text.rstrip(b"\0") for text in _EXCHANGE_TEXTS.unpack(texts))
+        request, _ = parse_request(command + b" k" + arguments)
+        if request.reply == REPLY_VALUES:
+            outcome = {b"VALUE": HIT, b"END": MISS}.get(reply)
+        else:
+            outcome = reply_outcome(request, reply)
+        if outcome is None or request.keys != (b"k",) or request.quiet:
+            outcome = NO_ANSWER
+        return request.form, outcome, request.exptime
+
+    def columns(self, run: bytes) -> Tuple[List[Sequence[Any]], int, int]:
+        """The columns of Operation; bytes that could not be understood; bytes of all."""
+        count = len(run) // EXCHANGE_RECORD
+        many = len(run) // _MANY_EXCHANGES.size * _MANY_EXCHANGES.size
+        unpacked = chain(  # to unpack many at a time takes a quarter of the time
+            _MANY_EXCHANGES.iter_unpack(run[:many]), _ONE_EXCHANGE.iter_unpack(run[many:])
+        )
+        parts = list(chain.from_iterable(unpacked))
+        forms, outcomes, exptimes = zip(*map(self._texts.__getitem__, parts[0::2]))
+        words = memoryview(run).cast("I")[RECORD_HEADER_BYTES // 4 :]
+        latencies, connections, received, sent, value_sizes = (
+            words[field.offset // 4 :: EXCHANGE_RECORD // 4].tolist()
+            for field in (
+                Exchange.latency_ns,
+                Exchange.connection,
+                Exchange.recv_len,
+                Exchange.send_len,
+                Exchange.value_len,
+            )
+        )
+        times = memoryview(run).cast("Q")[RECORD_HEADER_BYTES // 8 :: EXCHANGE_RECORD // 8]
+        columns: List[Sequence[Any]] = [
+            times.tolist(),
+            latencies,
+            list(map(self.numbers.get, connections)),
+            forms,
+            outcomes,
+            bytes(count),
+            bytes(count),
+            list(map(self._codes.__getitem__, parts[1::2])),
+            value_sizes,
+            exptimes,
+        ]
+        moved_bytes, lost_bytes = sum(received) + sum(sent), 0
+        if NO_ANSWER in outcomes or None in columns[2]:
+            known = [
+                outcome != NO_ANSWER and number is not None
+                for outcome, number in zip(outcomes, columns[2])
+            ]
+            columns = [list(compress(column, known)) for column in columns]
+            lost_bytes = moved_bytes - sum(compress(received, known)) - sum(compress(sent, known))
+        return columns, lost_bytes, moved_bytes
+
+
 class Matcher:
     """All connections: segments in, operations out to `sink`.
 
@@ -4137,6 +4382,7 @@ class Matcher:
         responses: bool = True,
         reads: bool = True,
         server: Callable[[int, int, int, bytes], Optional[ServerName]] = lambda *_: None,
+        column_sink: Optional[Callable[[Sequence[Sequence[Any]]], None]] = None,
     ) -> None:
         import hashlib
 
@@ -4148,6 +4394,7 @@ class Matcher:
         self.opened_count = 0
         self._counts = [0] * len(OUTCOMES)  # operations by outcome
         self._sink = sink
+        self._column_sink = column_sink  # takes Operations as columns, many at once
         self._on_connection = on_connection  # (time_ns, number, port, kind, server)
         self._server = server  # see Source.server
         self._new_hash = hashlib.blake2b(digest_size=8, key=secret).copy
@@ -4156,6 +4403,7 @@ class Matcher:
         self.request_lines = RecentCache(RequestParser.parse_line)
         self.response_lines = RecentCache(ResponseParser.parse_line)
         self._code_of = RecentCache(self._encode_key).__getitem__
+        self._exchanges = Exchanges(self._encode_key)
         self.held_bytes = 0  # see hold()
         self._ended: Deque[Connection] = deque()
         self._closed_now: List[Tuple[Connection, int]] = []
@@ -4181,6 +4429,9 @@ class Matcher:
         by_sock, seen_bytes = self._by_sock, 0
         for segment in segments:
             kind, sock = segment[0], segment[2]
+            if kind == EXCHANGE:
+                self._take_exchanges(segment[5])
+                continue
             connection = by_sock.get(sock) or self._find(segment)
             if kind == RECV:
                 seen_bytes += segment[4]
@@ -4190,6 +4441,13 @@ class Matcher:
                 (connection or self._add(segment)).send(segment)
             elif kind == OPEN:
                 connection = self._add(segment)
+                connection.recv_next, connection.send_next = segment[3:5]
+            elif kind == CHAIN_BEGIN:
+                connection = connection or self._add(segment)
+                connection.begin_chain(segment[6], *segment[3:5])
+                self._exchanges.numbers[connection.chain] = connection.number
+            elif kind == CHAIN_END:
+                connection = connection or self._add(segment)
                 connection.recv_next, connection.send_next = segment[3:5]
             elif connection is not None and not connection.ended:
                 offset = segment[3]
@@ -4201,6 +4459,19 @@ class Matcher:
         for closed in self._closed_before:
             self._close(*closed)
         self._closed_before, self._closed_now = self._closed_now, []
+
+    def _take_exchanges(self, run: bytes) -> None:
+        columns, lost_bytes, moved_bytes = self._exchanges.columns(run)
+        outcomes = columns[4]
+        for outcome, count in Counter(outcomes).items():
+            self._counts[outcome] += count
+        self.ledger.seen_bytes += moved_bytes
+        self.ledger.lost_bytes += lost_bytes
+        if self._column_sink:
+            self._column_sink(columns)
+        else:
+            for row in zip(*columns):
+                self._sink(row)
 
     def _find(self, segment: Segment) -> Optional[Connection]:
         """The connection whose sock has changed since it was seen last, if it is that one."""
@@ -4246,6 +4517,7 @@ class Matcher:
         for place, name in ((self.connections, sock[:SOCK_ID_BYTES]), (self._by_sock, sock)):
             if place.get(name) is connection:
                 del place[name]
+        self._exchanges.numbers.pop(connection.chain, None)
 
     def _close(self, connection: Connection, time_ns: int) -> None:
         if connection.ended:
@@ -4463,6 +4735,7 @@ class ProfileWriter:
         self._replaced: Optional[bytearray] = None  # see _create
         self._started = False
         self._rows: List[Any] = []  # one Operation after the other, not as tuples
+        self._columns: List[List[Any]] = [[] for _ in range(OPERATION_FIELDS)]  # before _rows
         self._connections: List[Tuple[int, int, int, int, int]] = []
         self._servers: Dict[ServerName, int] = {}
         self._new_servers: List[Dict[str, Any]] = []
@@ -4564,25 +4837,32 @@ class ProfileWriter:
             self._new_servers.append(server._asdict())
         self._connections.append((time_ns, number, port, kind, place))
 
+    def add_columns(self, columns: Iterable[Iterable[Any]]) -> None:
+        """Many Operations at once: a column for each of their fields."""
+        for field, (kept, column) in enumerate(zip(self._columns, columns)):
+            kept += self._rows[field::OPERATION_FIELDS]
+            kept += column
+        self._rows.clear()
+
     def is_due(self) -> bool:
         """Is there enough to write, or is it old enough?"""
-        if len(self._rows) >= BLOCK_ROWS_MAX * OPERATION_FIELDS:
+        count = len(self._rows) // OPERATION_FIELDS + len(self._columns[0])
+        if count >= BLOCK_ROWS_MAX:
             return True
         return time.monotonic() - self._flushed_at >= self.FLUSH_SECONDS
 
     def flush(self, ledger: Ledger) -> None:
         """Write what there is."""
         self._flushed_at = time.monotonic()
-        rows = self._rows[:]
-        self._rows.clear()
+        self.add_columns([()] * OPERATION_FIELDS)
+        columns, self._columns = self._columns, [[] for _ in range(OPERATION_FIELDS)]
         connections, self._connections = self._connections, []
         for first in range(0, len(connections), BLOCK_ROWS_MAX):
             self._write_connections(connections[first : first + BLOCK_ROWS_MAX])
-        step = BLOCK_ROWS_MAX * OPERATION_FIELDS
-        for first in range(0, len(rows), step):
-            block = rows[first : first + step]
-            self._write_operations([block[n::OPERATION_FIELDS] for n in range(OPERATION_FIELDS)])
-        if rows or connections:
+        for first in range(0, len(columns[0]), BLOCK_ROWS_MAX):
+            block = slice(first, first + BLOCK_ROWS_MAX)
+            self._write_operations([column[block] for column in columns])
+        if columns[0] or connections:
             self._write_json(b"L", ledger.report(final=False))
             self._replace()
 
@@ -5333,7 +5613,7 @@ def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
     """The ledgers of several profiles as one."""
     names = (
         *("bytes_seen", "bytes_lost", "events_lost", "unmatched_responses", "resyncs"),
-        "refused_connections",
+        *("refused_connections", "exchanges"),
         *("tls_connections", "tls_bytes", "udp_datagrams", "udp_bytes"),
     )
     loss: Dict[str, Any] = {
@@ -8587,7 +8867,13 @@ def record(options: argparse.Namespace) -> int:
             drop_privileges(user)
             responses = not options.no_responses
             matcher = Matcher(
-                profile.add, profile.add_connection, secret, responses, source.reads, source.server
+                profile.add,
+                profile.add_connection,
+                secret,
+                responses,
+                source.reads,
+                source.server,
+                profile.add_columns,
             )
             status = Status(watched, matcher, profile, source, quiet=options.quiet)
             for segments in live_segments(source, stop, started_ns, options.duration):
@@ -9433,7 +9719,8 @@ def add_machine_options(add: Callable[..., Any]) -> None:
         "--hook",
         choices=("auto", *HOOKS),
         default="auto",
-        help="kernel hooks: sock needs Linux 6.3, syscalls costs more; default: the best available",
+        help="kernel hooks: sock needs Linux 6.3, sock-events is sock without pairing exchanges, "
+        "syscalls costs more; default: the best available",
     )
     add(
         "--ring-size",
@@ -9831,248 +10118,391 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "efe3799c0c03ba7cc36c2894f1ea18e34190f258ded6275c8c9cd10b04c0d2df"
+BPF_SOURCE_SHA256 = "272a5daa03e9564b369387880596f0abcb55c4e9aed5c6cb3c6cd937e8a99f90"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;lsyDH(dZfkwt`PJ&C5;oTlFqSOTURZg~;<MM5z0;SX6PEqK$zbZ4T)PkRZb4+hD|dfZc8
-y`*36`wH6k!k8k-ZTDr&?J)j-M{uA*6|=ZA>%xr>H>d{LppLQT#M+l=JedCgXCEeAJ-+<WnPcNb6Tr$qQ6LI<rq1qNoSHr!<DB#N
-Fg8&pXxp^}Os$Qiid{^|#CA5hv&cnPvFb^0n5sUTSB7|lSH%e_p}OeB#(fSn1YAIb(C^r_=H+j*hZ(HQ^j~HCxj?Iu8+FiP&&+)h
-B<45WIv;tPf&?#;0hqs1OM(ZoxKkk<+S55=@?C}bs$VmZ-xT#t3<A-`jxOgHAW;L9vwPG@bLmiDO*5w4bPOSsR62<AeB8Cr1S|&F
-12L6L`}ebi`)dCB+vLqLFv+|e(m_X#5O{-5ChGf3x%vE2hKRIZ`5gGMi)^1&`q8PIq)X62U;VLiVA|GxMv%OIYv8M6blR8>XN^-Y
-_cF^UH6=-T9hantX4jk>yS~zrhSXt9L5NdPhCvurvVQLTUKKDwZ>O}iuV|kC1wUq|391#!+9X|IswV2+ZJx8_DWoENA6qQoAkzgJ
-Xjm+b5%*g<0VbRT1fn!Ww~p<Ycg5rKILQ!25E%Tu&ob4o2`O?M%182Sw9)vY`;zM{3eOx&RFM0#qmW@FFTLAyad3F7%4zz}b)kCN
-Xfww>^_>t=h_*c^hny;TM^}d|rX+&nJZ*n=WjVrXkE6uaEpJI<YEDmg4^%HUSpk<6Rg#v$nZ)vVd}GNPu=L-p&S~B26Y-mM;h=q`
-lQ4FDf|eRVZfE&_mtI>;qk;C=`d!n970tuvo{Q8+Cwf^u$#wX5z*<o+<$^V7EbzsdBbE4Ujo8=#g|}%?_JZf-BQ+&qi$>P54YoLx
-W$B!<9dI0N{|Dof!_8Cqxk`@xr?BW>CnN*Ty$G#;MUwns8AH%!y4F3Fpp4D&!RcSp<B=Zsa*o&a0jufE{a})qOVM9cK-#R&%)v*M
-Q(d7iuq#ax2VHrD`%i6NaOkzlmh@6E0SvjyWi$w^(Zi`c4iOvYW1fHQ88KMoy9%aC)o1P+i$Q6Hw?N}`_uoMYWTUv1*s3sO9@?FP
-LR@ywk?iZTHs_~=DYPW2r-lXwQ*6nU9m>EloC7zPOfZdqS5n&Vc7xHq7gKizt!i@|Jyyq%`{oAyDE7U|+_O%Z-NzUUjZtzz+^R?m
-WJaR!gSh~%h%0QB{bIT4wC{gb4|zx>Kg;=eRig*@KgSPF6JGtWKRfn0OYR;Z1K2KsyIKOx&fKE&+U~p*LO+}-%Hm;(aj_mktsO_q
-sFQX6YPoU`!mBQ6kav|>ONTP0Cubl(vYchPN&tMj>1M@|7f1qmd#DAYS9hr}0!hNx)d)$K`)I^0_o+%+6Q4%=QFw@i<LKc${N0TA
-Efw|v84udWQ;YFmyVDYywjiNvDX&v0;&IXBBhV9dqmj}FuHzt7J*>PRMxJhcS2CWm{%iG?LjZ*T?;9~!P(Oad4oj<+tt1yGvnc-<
-(MMgFht}bMbQ1xT#0u{16MDY7K8d88LGrhA?0tm&J9p52TnX`S7LpBd$X=99QF#t|wddGk+C{wem~HZf5zz(qmki8XQ;h}p43?zQ
-a*rq@j*0)Vnb@?MR(Fr&*5Vy8(aBR^J-J&Kwj|35(v||nCqU{a8pnO{A5Z<Tl<@>tdt7vA+`w31NRS30+oSx*v8+^>7ASxs8vYId
-P?>3(v$OgY8mtOfUEZAb207UqiAB&<Ra&B+ioHaC`QN#rq)(Tyz-Q+W2IqMaKwd~e?JX=b?=x4b5jM2T%GZDGY43Y?9n@pd@E3a?
-QF)lzE#B<hY(3~^1mymKZTbWRt>pC${<vpUY|B$qs}YV|pLh(3y9GcKqN;8v<wIwQ-W}f7gn~k#JGIB1;%RtGY%-SJDS8oVPQJU_
-*lqVYJz23A^g4ZA<ruw($wP0o02Y0}jaq>}^X%H=3a%)Xis6#JXx~T{TS5;sPWnnr|Iz(`^oI{=1JEqsM{wz4*jGYssN?lx$BY1e
-R{TVZfLbykM%h=eOeAo^&~suumf;3<t9!{v&yWn8Y-cUSBQg7fxGi0~@k=&IW9KWFu%Uo-u9^V10Tr>?Buo=Ao150*|C_$^O$wmZ
-hl^(XXpunDaFN0T%S=03@*&}1TU(m!nEQVyDz>r8DN{55hL6)6I+0Q<V4ydSNtlX;Q3BdRq?;54B%-qd6FDJhGWDuMkdg%Pd17(_
-Rt^OT$gi#PSn|$#iQUHSw|x8M%|V(2wUj!^wcca41vT|n_B0#}tY+cY7vY;TwZJm(vW`ytfW;f^QCC*BznR>2=N^xv<JBKk{3iu4
-xsQ+g2y$+W0SieACCqkla{v{|AGr_5$0dsYJzLeb4Zk62Wy6hj!#&2S9yc#|6^a{2xB=A$)HtFKu2?xm`Jg7%9_;Qm5y!XN`tqN3
-qC%3udxt;<6j1?XJ7Dkep}B}NH>ugWzjECxNVE<ibDDFkKs!x<v;t0M9h-vU1!rYnHl7?`-*KRAI#g`pH*5K>U%oq(;+rYg7>kQo
-xbss!^rIbyQgB`^fXWKwmnop*1`9m7?FTB>@zo@~5Jyr5VbmgSuACM5cIXm2yanpLra}BQdR$@Xm>`Dgn@>}|L#7*!UV*H*;c<-_
-;?jXB1O$!qMVLcY;ts2gVH$hmq``X~4{yejK+|**fZ#cteKpE_fmL0K2LmPj12jl&x3+2Mr#f2S2Hg0?y+glR=W@Kc77lXZb3-b$
-B5_o0Xsk<fGw&I1Y2hUC(?J&Ce+fW~s{ZIA{3e#cB1Jp!kM#lM8x@cyYCG=i8n`D?XtZ+cOf9p%7d>t1?-r{e-r>zUM{00iFhET|
-@Nbc^zb)sTH;tsyDV1U`k`GxB89oFdYvublyoXKo^HVnpoQ1C~0<-1;{Sm(a0|T@H4J%20$js>0KymE^;!a6M%VJO)(?3Q39TD>E
-m#;AxCj19Z6Dj8_4rtt`Q66K`-#6?$Dkj|vQg^JSebdx@$pvv6$Jcs8Xl*XK2a52Tb)DWkL`HH0=&T0IEnq$yT?p*f&G5nw)2?6W
-6)t+&v&fGzc|Slt9s+7Dz9#MVEdiF|!{ysu*$Y*#=^0!FCkx|uL+!ZMLNaYjG=1gFF`8>Dk7Z4bJx$_XI9!ml?e*BlGfI<x?Zpd3
-IGZPhR{<<hwl+tlmp2Za(0&@su|>S0bDqG&?&OJ7)0`*U2x)zz<OIDtjTWErNAiiQ@dXn^3Pmn(%+l;O%TWr*D@TyiXBj54ri)<D
-^Z-hR3>u-iR&IaMs1<$=4Z<Gd_+;Q$DxP)QmnE)R@+6z>R<WblxBr%DO|?gY1aY`}HwOS#Z2;NB$k;e8CK{Dp3jPP=Ro>znV=GNa
-D6<I;2$D;HWy_0UgGF9otz9vl9~&tgKsihW#&1N@0Xz&p9BmkT&7=g~n#rry`QYcI5{YG@T^mMsOnMhbOv3hv@Z)CHbmF5|6{i#r
-z1TACk<+MNUwYlDA&cwgOn57igtP8C(=kWms>TiedhnovSokWX`Bw<&G2y#>rB0x*EBJTrzWB3Cx#>pN56OMi9o_-a@}+TVN1Q#-
-=7KqPE`LOV(JT!WE<$7(YbsCV_Gx5aj4A(5$+f|G{6JE|et#qh+HC-s@HEx|4cMZM*+!ljMfQ0!#QNI#UxhY1X-UGDcb@rz7y!CO
-SlgP~`!=C#M7B#xmuXLNCOT1i)I@M1k1~HOxqDWsYi2~guWRk08b_oNKGP@Hwkw>-e&_Sx8NM1AR_c=o%I}n;NG3O6;9s8+)zpjx
-Njvi-4oaQo4Fc{BsfWS)(fRFkL+_-tp3S1N{7@eQKSP!0O(HaN*2UdX1Uz_@K2M>Kr&2Go%{fnt69V)k2{{YeiUBrM!K1s&6=;M|
-lj8QHlEvS{bjNr{Z1Zp1+-++#cd;a=JVL<W<NU*DQy`_w5HQwdtP!{;d4|)SvBYucM2M`cuW~lNhz9A`UZpfTRzPB)UF%cG-UHzu
-{(o7A5)Mv}UOa&6axW2j`@KwhBJ2(g%NaxObF_IfIdPTNuE=IVeP+(6Th`dLu6a-W7lCi6vsXr?9;M2UA|)>HOa{RYn=Y=weY>E3
-PqJnyhx__M=dUjWTiu-c+~icC8!sm;RGrG+HYT-*K0%o@oMd9qLCpyNsPi{Ek(?kIn>$e(HC?PORGQ-_H&%dP5{E>O2zL{U-7UPI
-#4E`EZ<-?8ygg(aDyE*Zv7-s#)1g4eVPUX>*?>)%rO+7DAhmZX;|XMc@HkuUx<W$5O><Y4-P2b$yuojFY8`D})i(rbQ$PhBszXo+
-PTI8ZXH#OXD-bo=1c_XjDl=sNa*qPD^#T|i_|Gg)*;Wd{uXhQ?lt_r#;5Cb7!<{nTwf4v0W_t3p=k`%9>^;)|HQ}~I9!X5C50fVp
-?rx**l*D0kYZF{)8C)lYX~d|`cOv7GlC)QKwa!F9!n&EZs06mi+72*COA0vJP%Fs!;VJDaWb+zyJcs_O70ehBNo#!Fy$^MO;Bf8$
-{o<l&U@?liRdCA~sIjLn-(5MK8BxSocXC`Ae6kD`8Yya7_r%R*kq7gb1$h+{XDJJ<m+>JQf7DQ4`Y9l2VT9iz<TtC`Ix=)}N_@>f
-fIad%rG|APX|wnHxEP6C)Mud=C9b3`gn32<hp?XYLa$SJ*~2KXO@Y$n>k?&9@k~&+<_P`U#_Sl=zE8(6a@o?Xnk7%HhrpfZB$<y@
-)0qi?7bc2|3TG2M49^R&!h=%#KtW~Ps|hxY6VBX(JdUP+@7T!uWQX?JwCKers<(4_y-y}8Y*#j&yjisXkX*1Wa%5yNE%M&<{a~Nj
-aJ{>DiE2A!=I3p?Jn3okuLr>V(+W`TX3Y3?<D4Hwq8?Hg7uVsI{@+!J1<C@stH~e3`r^sDzk=HdQ+gADp_5oJj5X{|e{lHHfuRt<
-v7WO*H7<(w0Zq%mN)g+J(+b+XW&!SvPdl$^3p+(<NZJg6SJNhl<&Uu<wwF}xKh|ahV|ei|tiFv<FlmO|P>MsqkqC~-9sI*}8V7Vv
-6tWrqNqB>g)klj(!eCI0j76(G^4++7aazz$w0o>dMQ`7JsdG?W>?79=mjE~<4Ohc%Ll(yKi3)-%v&Th)!9wSo)<Iw*%-DDeN;4f-
-IDc?sna3mywMMN(AVQBb=fa4_q+OaS>EnV{+}KMCHo4%FUiwmN8!c3QH^OuvDAcCmqQw*sI)Sd@DDMzE3J>cnUlps&PEWlAcJHGx
-(Q8A3B=P6z4zsiDEs4k{0z5~EAilF=h&qT+0C@*VT&}31iP%F8n1{;G!0G4t`Hw=ZPx#9qh<eWd9Q+)VUge)jvLbHRe|-DIcbbR2
-2#7ZqbNzmM6f|_H@KLQG7UC~GBVmu)?qWfOSMkpWEdWMc%Q2%3d*gG`4J!@6*QN3un-2!RjyL3EYFyNK+)aHhS%N83606-x57ms4
-;+3AQ^B9GPYDHN`@dgnm<Ywja*!xQBRcc=NK&fotWJ0OlpIAgUJAkizt`tn)a=f7za;atCpjB@|Ie)&nXIHj4nCo1nP5Foj5)YpK
-BC+vk;|6LBvzASoqirod;`QBG5A=o3Ca19$BO}}24+aio(uxX^Z1g_`RA%JSwh6e6tfaufCo{yNLA2pL^y{Iuvtr#L_uzV)O-vuG
-xV4(yQs3yl8-~h7*gw%7&1-xL(@*300`C?*YtQ#s%fkidz~(Dw5x)4xp09)V3>5YzIKc^w2@{-+RTwi%EG{GwK2Qt2PJ2;D@J!gm
-Qi{FQUCQv*coNR?^Ao5!Kt@EJM^UnR!5n8)I&|0c&whI0MS75zt=HJA^%9eC_5NDw;R_e()TFNn@c9#m8dz&q&Hn<|^G+xNS~rbc
-Nhka+3`MA(OPHDb1*8bz%ERq-`vYb04fjP#Xa-a7X#c1jaAc<E!bDs&;{6c8>O!+(6cclv8Y-(D_J8@7CDpsHa<de5(fdEm_}PhJ
-dd=|p70fjSZkVoo8X<ugwbiN_J6Jg8d|}$}wjAjR4ib5LcH$fN@f~Kg%-4=bfTJu*FFY#}KlHF48&bpnwmrg;VQ!n{5ekRsZF+6h
-qEEYjY$zD(J+`?uxB5D8jPNYbcV%dWiBkalPG>ShS(-T}fCs!DHQpknC^|&_B)P-}cT<DbZ*zzZnB9e2<$ko@Wj8h3-9iYmS?gwu
-Z=P*Hxp2M8j@15qE2x@0;9__7+e}oHc-nno%p0ZO%*1MYji2t@K6?Vkjr;aik?i_zu5Qm>4#echv;7iq5ZDEP6Ue7HIf9zfHx;H2
-0$2YYhZCu&@#N#`;GPMymvxmOeky2PSn-Wl_)mi~0sM3~w&A>yQMUa5#&1!=@iR=Tu3U17suKs4HW*aAaJ&Y5@sXl&TUZWY9iUE^
-e664b*5#DWr!tH{u9xC>1|mJa*bN)TjI6up?cBtrOS&{@XO%xsi3=ck>Pz9^!<f_vl2uyE_84rjr+IxzD(``_cpN6uKh~^~uwS{J
-hk%UM7Fs$GRN2FdvIQ~0r)}AT2}5SPb>O2_w8owiPlf}uh093hcm!cKhLbq3SZD{piosaUTd1Z7p8nY}b8b#c*fJv<MD0&GX(^7=
-;A3!VlL>P1D8hr~rc>@lf&f))ROCG^;>KTCIid_1tQBYcXq)XdB^#%KC@)_v7X97qVB^UKIQH^s{6y6Kemb(r)j9cIAa=w4h#>nE
-+XKeQ%I&i2&8?lBJM5_n?=~mq!9FYG>;n=E^-sa0-%*z^xn`g5hq<&744u5gEyKyHR#0|qnOu`|vSDZ?1joUatV`LSyN$1b#Z6SX
-^D4RgE5z@>szAvsdmXwW#n^YT-=Pw-Q$yY!oY2k?6v<zh{VAkJpU)Y`q}GO`uy`CQ$5~~e;_zAU$tzPeIZu<}ZQwMkRv8bCFn59~
-V}}|DBGr@=+aRf$W4c!k=kRVw^Mh}o9Htux#e{~uqybj85oZbvjS!hLoY+(;q}C3(wBS=e#WPvW6%GVO55&zSpH_M(z4Z|VQZQ*|
-_NbJcoo`e8V;*yG@3D32QdMJ8Y25rTQFU8IoO{P(d7Iyy#;#|DNH(%@FKWWRw=?M&yf_ENR=3q(C08kR!?4n#6dU})@-d1&sg_Dc
-&RE0b*Mme+N#<>nIBX4AqF`1Clya8?7Vx?J?|@Y8AsZU}{9xvVm%Mh%>q)?1io_de6|~D(tVk0{b$OIov_jUS+X-%th0f%|bQ029
-G=>Ca*7ul&qhz<13aEh`gyl^ZuKcf|P{#%>ibu+^?Pcik(pzc((}SjCkNOA-kFxBib6YAM8~kn|Yln=gtZmM8w6#|#j7Dz>tCV)+
-n&wZ2>=o%A!doy9L?Lam?qr3N`({Uc#{;)Rpc+4cP1^DO;yHtNNPW>Q{G&hK?FH(h3n_e=lTOh2N1bM5?F~}=lJM?UY_0qvKkOBu
-`0XRsR)zyr7*4`uWMJ?Th$~(q_pgWlt2e9hY3TN1I5USRy5#Q^Y4m?Mo&7BObM(&I_J@~p@>4(<>%K~yo0PRy0#v#uer5k#;kZaQ
-b^O*;sin$t4AdsOD_I+7O0UH9+9pNF9|%bGR-|E>4w*afLa51pXBc-Fx-{XbbPu3*z4&`5bT(IfwJuJ;bq*c<Yk8&%i#G;*pLpU0
-d_<|)9|Ol~w^~&v-QtUpd0f`5RzQ-6+3~?8hro*eh&NBQ6Gc8)`x^8Zi{R(AhXRd?<;9G?&0?l$0epayQ(-R2+Mas5u<o}5+iyzQ
-dlluQsM6zCdWIGU=0fPfXQodOi~a2f*NMAF?8kbWxW;k1Ib{pNRgGZa5*rF_yci+)QeUua5o4O0Q!KG`2PfgtT2a`YqQ|vKfgppA
-=^lhyyPcy1;Z9FNwCyN0v<1XImpm%fQKmR)_<96%v$SHI;X-v`=-yMGI+fAE?My;^%mamtdmAWD6!;%~2Lz3%E(l<T+9d)0YqIQu
-m%r#4q>~lgx{zAofS7c+^p)gQR8M)rR@+%A{FWoGSWA07|K(kwRAXM91uflc*`Gy2GW+K{L2t+lJFV-(1gJ3#blXS!9E>|E4N%?C
-n#Bhn;c8plBKc&D@-O)i0?oj&3qI`G<SY)`EHncDdSs`p8V?#6fQzyBFcb{wx1SU&@=stGVc5TA#YxQN&<}1HS1429;feifxa_#?
-coZS&d8O$j0B^d*M7!3IezlmMgZ32D!}h(l4EBgT%C7D^I>iPDxYmdgZU<LL+9BOugF*k2ox#;?K5zBuF$AI+=JdvNg*oyFo4-}P
-g6#wPt8el$Omvp+Hs)Q>;7{8j^*`RdNjNKjfNzlq%~rTg@yC%#Tf8%lWFIF5hH7f>MH}KJQ%>(lAIY_3gnyZoSBUOj!wEdCdB2c?
-mQ6CmyuWd~>mi|^KPX(ZJ9@@NHi7{>96NHy2R<!(dC_hc4V*@%Y_1g2xD<$9c>e+sjzXS_QD1NJvDF?TDw@s9B-;L&u0G7=*lSG1
-(l~I*G~av{XJXcH!$WIE0><bE39|dIo^|nb|FeJqw76&S*)~>IO@l$hK8AO%sq=Stbn+r9LnI;EIwk!^U<Co)##tgq;LvhPFjcp_
-A+I{N8MFz$#w}lTu}8HQ*}sw$1G=#8-&A$Bocx0d255OK9_Mxd%Iz|ZNQ9l!i}f65H|AQL<33-rqs(SLIpHNZOoR7?mlM_W@%koY
-{o29}Xe|I0Iw^gvABg6YY6<WsttZY;X@`3GIDx-AEK$7zk8N!5M-sfsNa=H9XV%+u0v<mSIMYb4Y$r>EeYHK8ddB?|>Vqd&)gApV
-K-ekFrsyW5^Jyur`wrd*qYE0Qf?g!6P<?)k|HKmlC}P-gY?Cohhib7jfA;v}>&Qw{h1<1>C2sT~-2B5Y(f_LiG`id%BfI($w6E*0
-m6{0S;9UX#bV%2yf;heg>pb#)-C)ujrs@L1x7i`YHdWcTx5dzpWk`LlO=oi6j9BAs5#$vLG$C1SKOeLk#FT0Md;IEfN~rG#dZ=~D
-Jd6GTyRSb0Ox-WtNl5Q4B?|gf5u9@AJ6C@pm7jdptD6+GES`gpuwHf@_cOIv&*iRij|UB6Y$It0wRa$wHDBkE#7)Afo?X*b%axuQ
->@vxE(I-Z2UZGK*^zu`ke{e;gwg&hT3z8yuve@K52HDBkjXIVr*Q^0%N6tF;cSpQkNKj{QWGnsMavn4nQsU2jpzFh2Qt9^;1JVq}
-3v>)9<7P66ewqS%@SIb@hse2gB-Wb_o8y8-a@AVq??Lt-y_0fNLb_OogVFl3nS?6HBN{0Q)&&=xov8zW0(lk;@j}$P3zt+0EpK6E
-K3#v4l|uB{rC*xbn)vq>T(Dv~#yf;@ORyd=3^5s+*QBN2UJsQE#x>Fh*(irxbTiHb^I*@x!ty8t9KYXXj9sI(p|6L<D)8-_GTLEp
-DXUl?S`amJ{ckLf#fvLUGAhnF3jiLsP-h>ff_{GNuICOpIUK0W%#vg%x)0;IT}t_~jy90_Ixd008yN$eL07VIGh!x-zwtYWa9UOJ
-+S%~Hg^I3XiYr7pv2QvdrdPn{r`k`##3m}*%r>R5ZueME>?v6Y0GC3Tgbk7C{OMEkZML01%YL-w&c4uj%R3X!EEQ<8j9$Xk=jP+x
-*;XJZ((~e=>NslwfWH`wjIPYflQ>+S`YDZZ@+lEeAckM@<O$b~FvH<MP5lPYhe{({dqlJlzjsm7`aP9FKe!y00>I?Q%bBF2(>E~@
-p++6Y?ZV`BC#K(GM$&T9zKNVvOnc@C8%^%|!&8!W;;|3IGs{U)&76l}M@=ABANu@%A%@2^Rk8OLta&9eXlMM-6}IZ+CiQ1S@lElK
-eqo%9I-R9RxxB$Qd<fS6^B~b+Tj_9jhH}kE0mZA}X)K51oWR(oYxOKF1gWU|oM{^8AUzr6v7sh`+)R%Yr2aVdcS<}5$wwCQMxm^d
-XK!~Af^aK2?srpMFNk6<V0{M>^r<oyMX1mCa*tCCnhhYMr)w>IufC1C*sR%RvEDW|1%%TXAxfeEwB1Z_v#5&^3NSZe`=yL@kD2Zp
-8C?*J$HrxvgFDwy0LAYd)1;N>WZ`%eEdVF&)I;jtQo9V%$G5hQi%0^}thKbsreUfqvuiUkRh`(NtOsR-(yuqa`iJ{=2$DOFC3%mI
-ab?}R(TKAu^T<e-0hf`Zc)!TE#J8OC_u*vUOw;*7Aw(Rw=h4d{gGMiYzyY0qLdI;>!3zM4y@cd(7;BnojqqMYVcc2IRCvaGdMb%M
-Fcow~*m<*3E>w#vx<nC_6n10^%Kvz2AyAunEuteRr=Kkw(aLgg<s3${SryXLT_ZNWi0&IPhLaK4fKVig=tdAoQkFL@Vb<nf`+Hhq
-RU&6dLoJz@+^(YGRxb#+TNED7%(>}D@vLo&GpFi6jHGV>1z^*GrLuzmk%!*wyN2yLE)GZhWPJxq4O>B^SlH0|IRbzMlBdp<l87CT
-s<zo<fij3Ksu~J`$@KSJHc*|aG_%zm;73;D6C~I0fFNZy$6d`KxvGz_PG*fe1%OFSaE=Ia?tErJE>i~`q2vIcN1hkX8`ZLg!0MJf
-lCJ{QiAs>?Dk)B3QAdT1<cBMDJsR8Cp(sp!4$1kqENaHY5DH#|=qdEQBKc}<MPyXgwRVYnSLqb&zlMCHhV?6PZ)8?A^021og23Zl
-8zj;j(}*KC!>KxTe2X8q<}aNrCXZu4aZIj44KriUHowSE+^fY4U~1`02ad~E(_;hN-%CTG{|p=!38&*6gXju!kO6)2mfcG9UWZ#I
-y*%b&J3S7c3THcXnL~;P%7=%pH8$goRW}OW^nlBoV@m|{oB#(9tBCcBfg53CAJ-eCVx({2jSnnS0Dc(UI0LecP+e3iDPnS#o4tN@
-6a^gd3fj4ID{coT1J{Jb6ZtoR@3i6NbX4?fqSDkVx1aXQgXP)ud%F7;el7d?7$2*~9+CP?muYh1&#$csa)N%1h5ouLjdXPpM%doa
-DvyZLK`ACnMkQYI=`dRb7gwMxP1KB<3de<gn=d9XZrwFOXzqcKB#^It4q8x<C8J$3rfVojNSXWKQ>Hgp&YPN&TolA&?1LqVu$}LL
-POL(zmpG-z$W=RorJf0S3+P@z+N8>cBCj2hE*Xa-En7$Et!@ed7aXDPM3byzYli%6R8$h+N+a*Y=Cppn(a6(l8Oa$OUigtMt!pnP
-+zCL7R&mK|b24N3(MlKD8jKdm^w9|O!l;Ycm+OLg>`v5X?X8vXai&x7D1{)yP(bnpcMZs<RV@3^YashVH+>(I_AxG-Zqxk>q@j%E
-G}_+7RSpWE=BI4$vItn(gDl%!BJgm)5-W=Ni;(7I>C!<{;8c=$TN0%!%*=o+D&#4_SlTN@EgkFxiZ}NeO;nj(R@Ot#9pg~DS&2O`
-Ta5QOYZqjT9pgG6Id(M%#4T<tabQT;|McD|%dKTE)y15oE?|rtnabw0!Gf@Ye*UyRKgRZlcgWsbrAb!koP;*S09A}suu}CvH#{V@
-k^*x%JZB!@DibGd<X5;&RgTuK6=1k!!}^Wbx8%L5#e2#&DD)JxAqnrC(Bl`RN=x>i>MP`TIJA0uKl`BAesWVDvmqX7p|LG+68#Ua
-V+=|Gdp@Go!bBwPAw5i6l{q3$PR3S`IbUf;ZXL(ya|DNP7@xi&mfogIZ(6V$Zm+JGER_d(c>ae$Vy%Az=^URpz8`i46;Hb{mnYc{
-ef7T1euIlQwTFu&TV&663)#=HBRoO`U;@x3UoB7g1k8^jaSR;9RIYzAMY`*!dwf7wgPU*D^maV}7*y6NY-uMH<hrs5|3W~KvV_c~
-KipvCyxS38;4l2xi-LG(H6(BGWNkm$iCYq4-LsJJw$!6N*C*@>&F>flVE2hE4}QSV$|nogfEi}2FgVYyJ+hgkCzRN5Md(4<5VuFa
-huCp@)6es02){G{><C-D*z>4yU8z@_W!BaUpPs!}6fRl*8O5|U;bI5@(y~!SSO}^oSi!+Gj990C)g2RWJI=!V>Wey<neWI8aaZIz
-0y8?DLfGccJTUd$R`-c^`r4!d`~?X9gM0o-60(U%Ltt;UUm<rY(J#R<9sn$?0)Pp^$MWgyR35Ozj5@eF4ZgEdkIX>9m4j?EWlh*&
-QJ-Y932MV#4vqCjDx9Gr7WHLbQJ>Hc%KCs_8wo%Ta>kOTqgN1@-P`XP>VGV`Y|u1{2pOcsjXN9CyqS|Du?5%;T(<C54_Npc1$r0S
-N)^#3a61x>gXeFtIuYj!1apLZX(eKueKO`WMvD3Jif|G_><6}AmT|&Rnjqs%7R5`-z|jJZAm5P4`ACgFIch53T(a?$$VCFnT0Sv@
-E}J`qE7fVlD+5@PR@`BoGkatbBm$@0E>9lZAD0<$>P%Z{#tI<@F85<w&m(2GjCC5*!a!M0srMbg1FX6Sb8gmZj|5;?ER+3?cuBd8
-bgYMZF8sYn;pB|B5XNxknde`2-RN;960Gx0cqEG^)y+VEzO{WU>`~v4a)aPRF{R&FO}k3&4bue!egK(pgPH-Gccif6l&{GPm4Z?u
-@QhyM(SffENsm_aBzyV;t1;TQ%zEI>)6e8X7azWd4d)<!2mu1n{~uvRoOSnFI{fFsjs*g`yyQ?n*ER4=1)_bnti7gX6pmvQbu0o-
-#S7c4itSwKXd?aaB1vy;?w7A!3FIQ@dv0~c4TtWD%qq`W*IrFmmQkV`5n8wpz?W$ll=rrx<|-_pfS5p5CGUx>tc<}hGZbSiCA!|j
-I?OK7#4qQD#&=IbFDk9m=%3tu^h5rHg782{WBR#~u+O|95PqN>vrMd<E@c|Kk94HFvuS`FAos!B_FC}ZIQfLjTDj~0l|>6Nb}KGe
-V&G$;I5scL)w!kjAuub=$+~c;gDk@&=MeJCe9(%a<JUYMTpwzJT?ghBTMp<N`ULOr*F!b;U)B6%MM9J#qf-tZcqiy17yA0#9OD8?
-<~&9F<NP0TSrIvOlRo66H(VE+rVY6yC*K(C0yF2|_T-jG)ou4{Bp9de2F`@DUv?NId}+$RbB~Cy?F*<g6pUCBGr4I^F*r4i@RtoR
-Gz+DNIE%{x4hkl0VUY-m-lITfESI9GGmM;A)eq(Gpjk~@FH8U5$mw$qh`Y~8o8THro12L<;Hhfy-kEp1w3B-mw}K$6aNWr`fUPEQ
-c&J3P{mTp9PM!#)%&Ypm?)*YG*r^_h!3=LBB{JCOdB5(!tTt;YRacw|u}_fe#w?(QyB8XM=sN*!$hy&pKu%%9fjC>7HGbEGJ133X
-NSc#>dKaw3V1p#z)^iLzA!`x5ZI>2FP2}08#I1lQLx|?J$6Q)hdQvQdS4W=z!HA03>Wa2m_G=J*Na^4#C5;$x9qEdnvS(!WuzwYA
-j3e27763Eu<iD^>!bGi;iP9aracQj&C7HiWmY3G)5&h4z-lcgc?B@ggg(mlAXyy0)b6!@bSYl0CL24*<Z?3&VyPi^abP+pT;SZV#
-a^o&!-l1Hrfvry3>pdT4zS~nznsk_H&$vYxG3`B~5&H}#2q2&~3w=1zCc|)=ly#shL@xV$co`}H@of?Tfc<aGCl_?qM*(Fp682#W
-M`gySV0<l*@ZslI7K1ge$W^)-y344C_cM5})svQP2;iH3$9pH|ft-=Pi<@A3qQ_9@t4g}i(5ibVMV-+HM%a!8v85tZA3&ANd=Kdy
-?s37Jl8JK3gt`WUGL*H58P?*R3N%63M5c>c&GzIz5`j<T{b@X{FGNHIneTR~xni@yQl!^C{y}GC0cVdeKwjNgJ_E1tp1Q67Y5v94
-CQY+47v`vDe0-<hW)=`X5T1{aqKzwW;sdef@w7fy4O1_?Bw1_mWWY$12m@kSx+J&BA1P<=B+uF=<4c)T@Xf5>4vg!jZ<c7+V<fM+
-%@E5%l3#k-AOcYJ6}`?^>FPCoTL!;AzIG0uZ|3^JHy3=XlzhPi1w$<0vw2~;%m6R93~7?)D_2{M0+Osg%KVmkN~n<vLIXKM2`dZ|
-3e1{-{%gzSvDICq!B(m+xVNtt1iIcM$z2<XFwh*R@9vQ7Zl6>|azuoyozRRXUsfLR8B2K2&S!+F?P{!!iMj?DPiUTHNNXf;LlDo*
-mu<@kX9m9J^f*$7l37OPG+q-syJ^hR5=d!mQGog)skG{X{P0auI)#FzN040jcvD{JgA>We{o((D+jR78{kFloe`(np)Y2&y$gMby
-#MLEC&X05kk@>@2bhXsEw~HU88=+r4SDHRdj<5=CU=KX<{JG^r>&x~|y@-h3A}xE61-IeX`EKkrUTw1>tTHO$V)LIy8iKy#;PEPL
-Cy7ZU02;d1CkXCqcSbwJD)>XVec$;WMu4@Ly=&;h6}OEJ!b_Jw@Kt-Mx3gHpZv>IzhO(%7u}B&%U}!vrQ&G`0v;N8y0k6HIzDK{#
-vNBZFkjG0$iuQMGB80t#URxl&7js)X!IMN<2ykHiH~8)g(VNq_L*PclmYl+rYLY`hOs;U6tI$~khtA=zo;Nh-uxB~dhi$zl2V|q`
-Pkp23qEp&5{$X@<7t0P3|KY5N*6=dco1w*m@2rQb)l#QjcP#B(R()_6LSte+^$({Wv`l|c+y?d0^^Sz8_`$GFH`MB7f?QFEQsdLp
-taBx~V^VJ_t=Rip26D9x?^UQIGcZfJFfxK);ow-g^QF0in_$fDJnF9S#<iHJ9?FA{1`I$xSa3w+^f_N6{I2@5$yj$SLntQ11fHm1
-Oi=idoEkKAZX`fdwC9QmD4rU^Y>Kw%Ksu}=N*3tfWh*OCDTt9F`vNDJkh(TEoYod*(-+HVqt0iK^*S;{b(j};+!E`@^%@t2q%^a1
-*(zoII7THZq7bqo5o1x1VPgr6tT&4%&2L&EecsX>&MS8BflNq!J1gDAYZ}0q{wwjkB21XqO!WeXha@R-oGT$7%vZoy<4UkViSv9+
-G5B=ZAlI2kXOpQ8Jh_f#z5`FcWaLcw2|+n{g|A%)#P){3Aaj%bZtr?TzKBZ&g&J%$A%&Gi??f(PtAz6da=4pt3FNp1*7M|P6PfQS
-*{n>3(=78St-f8l(u_bg=U`v1mt!wbRi@<EG5GC~eVOUEa2*NxkQ;mD9zTKc%xx{;KW@8f<t5m-*LFH7j>$E%mIqi5KCAr`H6GDW
-)W!${S6^i^{tO#NwU6HD1j<Vt%6g<(bKgTZs%CmZI_%kn48Mb2mClN6AfgZToCo8JM;zy<@hE_3b^0-K0bWFx7d>aoU#@Q$l~rX_
-g=PJu<xWz`=7?DMF`;8M26zh#QuuJa*fe4}6^yOL!^$I)=~0V+S|U5KAm_y6bFFMRTxe2)flX3HlwdV1tv4;-P8gmLy<t#<Nw}I)
-F{BmA?*+&U9inAWz);$7-Y;FmW6876>Lre0t_jBt8NEN(2-agzb|gtRS0NeDM_p3to(+d|?n!TY;KLE=Tl^G3NxmcK&?@^t<AoKD
-Z<Y@hHe(wBJLacHsdF%0wNy^A_-aQayFhf-^~8R{xgdD@T9H5gMrIU#-$U7)I1^A44*NEr#D~}$6Uv!~9A6x)BUCa#5vuoBRS%Zr
-<}S#}6<P#9>P-#a;qsW>3$aOpJwnQdn>Od_-s=%xfGSFm+Qj7gbR1DWqo*t$AG|gu-RTm2Hza|aOq3a->3WSn@jQQ6G^k;QAI<1X
-ZK}&KmhIB*<G=TQY<O7+EL9>|BxxNREJ-!7L68*EAPaS&?wz8aP?QCyR4;2<LjQ+=`H4YNm^IUB)czb~6UY0T@g!GxnNpi`M?6iS
-Vu}HboC2G>={O??G!VIazhW{z;2~8|_@~n|w#?leg&{9SQg)MqOQ7z|uG5*PGopFKj(R9$#|Y4dagZyPWG!Ia14&-IgDW?WTYx~E
-aRhWOIUPAKWFedicuuzLc8COa;&J__o_Hk9!0xxX%NH`7h*ZAAW^q!(c>5}t1DBATfJnYS19OhNkZKYe6}*;hZRqpY4VJIe87Jzq
-)cZ5?V#BS0jl4edihcx4$rE{gr@aU2CDn;|<OwGiy?1Y{!dL($LDkA6T>R~j8HVyrWwJZiitNQ!U+c>KwFgw4uVoHdG)hz{&0#W^
-G4L56MUmrW4F#&Ik`KeOs01m)092pY^n!E_KkdME7$q4?gm5{ZLY%{UF(GL+ylfZahz;Qh=GJ{Mlq`cxG;!lmn<^b3{%_-h_KBN?
-eAUbyv1d@ibu0@>tZclQkyN`8Wq6XGeLGddZfWr7zlPUCupBGY%AVHm{B&Ea2LnM=><ab$WHNtvzR>*wTRT)eo=;aHKT+s`hheT8
-a(6#w%FC2HJ;C7Wnu1r*AQKYfvaviRcWTqx0HYHM08qJsI=I+OW0NCOLHB<iAL%(8Lb7x+bZst)L1E~`h8Hp^8@=c2JvTgN+387(
-X?AVC#wQmJ(0t@Dzea_x6sU?g1WP}e_`VqXzBu8Ry|#t^Kd^jlp%ydQBJet6guX0VmD!Ms*G7=~I?cKpMuRQi@a0QCG`R+1A4#n>
-ZYO^x-9;UQ#{A6+LKE)Xf39ZmA5bDeee6nH*2hNki`5m=V~ZQm^C@B8k1MVqKmWrHCZ}^uhr6Ko?&sqdv3{c+FE<ZW%!oyv*R!H?
-yWZUwYzCGNZsaFo8HG8dTGbOdSBYG}_8-NWFhO#sBR+2^hSrM0$|vU&Uo7;_-g#4U3YW80-Xw$VoJcvgng7-?bK9ZF_uy$rpcmBK
-0rYS(vhZC$8+4I1vfPEdrH@~!^L*NUS>rhftfRJpjVmO+6EZaEDD89o=TY>EF3p5&<s=8E(R{xflR0CKYf}nnG`~Pk)NsY-5P4V!
-|Eg>aSYD%%061YwcSBwSAr3DB$*2llLWk-0F16h?C$Z@mb5y$YxSS)Ugom6&OJv@YZj$HG6fi*8-CMYO?t?b$y11M$lEqkG2}hFG
-%T9tQ2@)GXfU@)m(FeGgZePl04kzE3daoZ4P$|%3Tjf05Jiya<4C+yYg=QM5B>Am5iEE}|#@}x|lQ8JKRn$T*gm%p|ZR{8Fih~`I
-S$X~%e+*<IARe05gIc1DRnDkv!RZ8t-fk(wrF9Ta&Z$(qn;5scw*)c=mBc<K;;jezsuOaxF1%^OF83H!m-$Jl-i>trs<wx@pP@ua
-AWJ_RT5V8sx$i_IkpS!h&g&>60zGZ@VLjAV+Oekas0;2pR_mzXqWVfWAIjG<;iKsTD9X})XD*Hk!)j^^8xA#!FWk~=_IK_i-In$O
-&Z~SO(PjyESx>&F0r6hHG#rvd89|(%MlH10Q?8}~6DQgb;~A^|Y|>b}=x$G4CN{_>_s$~Z##1lM%f6Z>ZNV#}qhaI~KoOvCv7Wwj
-xOq0|Jo6$+gDO4szpILY*VCp;3L8g02yj4|(e_5BjBvbXthH7laO9}n%mOjqz{tH88h06qIjVUBkKp}}@09nqG*aq$7e2iqDwc?2
-x~`fqu;y$?i2QCR(g3qXUjMY=6mxfal+5#Y&k^pSTDbBnt9DA_?i9Fbh7eBa0|cF=vrf{ci|uqoaRV_yy&{}GVUK%da&=#xglZUm
-7!^vqwvMw*D#rEi%q(K<_%zIWpiRO@P)g`z*7;v14XUZXSfP}r%B@)gy_fR8XtSGg29jf^SXc9_Y45wYpb25->%TT<w`lnVE?sF5
-aqR3@s!@z7yQU`y#&^Kh{ju#nIG5YdVJ;W3J5VXD_k_Q*e^8Ca=a6P;y<<W(P)um3yk)I>*C9c}QE;h-hpd`r`?prhP7R-l1Ry;f
-WFu6%q(-s|s`~*k)E&7cKukf~HKs+zzVWS{bOWo+jR-zCTww@Pu$Bf7>r^iB0q?N+tfME~!rxWp5P@~A_t@c>mcFoQz2<Ahg6-o+
-dli6pRbWn7c@G(hbW1KRd9hP8ul`mYl@?1}j8ci4Qvl>kU0BpNfsXzx!I*AjW^J-X#7b^9TNlmAUyNQo-W{<WGj}XK8lbL=j!`fU
-GG$pDenHSoF97MWXtG{~%wt<LSCaof7V~U=gC^6TD;jqe1pYw$H~g$T5wtyH++|?Iq3bi*DtXI|Fb;+e%ch7J3(c@lL=GPd#0IFl
-kq1z{-1TEh9WhOy5T$eNmuDmtb@^;?^&{ZHgE#sE*;~hMoKBpQTz$z~59xk*pcStGx&}<X1cPlv{Zyh2f={gSGa`OyJ~LCI-z6tA
-())%9oC76Kr#Kp6%BOp?U+bi`i6|ORPt4x-g^@^;uH=7WrcF4qk@4cX?%7qG`_F3HrECNj3(_%4{0n1}wXpWW7W0xS0vGqm+38Ng
-WK9&JDkhx#Df)50*>;&13D<{G7X#4Ap?f;}C?utX{<TIPA+92SZ<#AQ!P7}_1+&_y&<1OWu4vEBxTA#jLeCLu=0t|u`b-<7V}<lh
-qKuy6<|g!8wxInRkHWMJEPh@6kW(as(Mus(BO2sk`n^C&+-zwsM0fqQFd=diQ73F!zj7K6>;b<(Hep0A(S}P9)D0m%eCBBJ1}6_%
-edru9U$eT{N)h7HEuHo)^j&wJFONF~{lPeJMhx3X5|#ZpZBF74vvj-2iNZ%rI#Hyw7O@Q=hlEkwOJ@P?LhyO@Zo%3oBpkk#(cnIF
-VUnpqF5N|HC8jkie2wTfLj7F20m|k=T|vUo@<3Q|Gt@g$K;yr~!9iE2uRH1olgCD!)LJ61&HRQyzeOW@VXQBnb(ae6&mWoKk@fs<
-c2YiL;W9We`i4F+tQPtZL9v9S2&nYP`Zq&R4YAEf^l+Mnr*lT}+yz0r-+h{Fwn_P+VN4590Z_LWGJTKYmQ-=CRu#Tuf13Tw@4O+o
-8=u^l0DrC9aDY37(ix(lA~pqCwv;VG-mR`w)GMc1gDY-Y2{LjjFd}a*Nt_N5WP%dE^CBjEw-NJ3aFaterY3nR+o^lXEGGft?iFjB
-7sGn+WCz#CMpMy2e^uw7!<Z(<9@jKjC`|5KrvQ4pR~#;3x60G5i^VvOYiU2JrUws46S;;%n)$;TH{H|@7loUaH*;Zc2|g}g>1JFs
-tA4)mrnvixNq=8mkC!`)oJ#7n<Tzu+HxF%%Cb=l|Tc#|Zmd}SOwuv0UI@|2-bJhyU$2@$E`19!>7Mh`Ml)fbvjD9iiW9zt7efb7t
-x#8f`S&waVFDzaar6E)8SUzo>@6v$FpN+53g%Hh*p-2?9(+$W(QEI_y@;$MH$j@KKIw+kbr{?Sb0*HQPiC5*|T->rYnet-TZZ|C^
-=*P>oSk_a;pcu${;M|F=;Cw53Be(ES5yvtxrx`)|)rKvZE^_t{1++h0su0$OOY6q|`v8&iO;KD%G8$~W{2p^v9Qoo2Clm7kv@UP}
-GV$=pi9K^5E8Q*Ufe+9QD?Pi6qxE7;U;%UMD?I@abZk6K`2F5BZ@WrNO*2u7U_{JV7x%rVLrZPda=;-_TPgj%w_y!}u9@~-dNbsI
-Z*b%eeVGftdcy4e)lL)Zaku%ukJNyw0LF~!c2N=4X*Zw(lE65@k{rg<i%<%CpQlGR;+dQTjk=Q-ddU?NG?RhjdMGyvz^fXq>Mxzg
-#b@45D9x-wua9n>u=PiXZexTSZOH`_9NCU%k~)xC{9})fwx;_m1DwVVQtHkthVj*3cy#FER1`?sXFHvO689?I0>jz=yCd}dIJ*Fk
-8c@oA0t*AJC0^g^?b27fgBa1$8Ukt`$&(#?Pm_anJECu6v*`C1*rO%3Nk83vaVC=7HCTJmX_gw87JGXv54Fp8u?usyL3BJ~fOH1&
-6`oj}>Yd3LRJM)GvLv*)<IOwycG^NXQUamm4P;_?2_0Z1mR2C?Qs7^BT<6HL?4lt#@>=d@FgTNaz#S6?!c#2jpT$|D<5OI+M-I8{
-qw@sB-!lFZsfiL!NYhA@Vw7SowEuQvzCJ$=M~wQw6`$M?MV~!6+5^8bx9a`0BL8aQ8@9<hhWlY*Qi~Y*3Nqo3B<Fpo#hms1lB$=c
-Jn26#M(I>LKLE;*b1;ReWxym@=|0>;_pU;;_fy@4=CnVbUO5-|e|21-mIBEUA8#Ui77kWTdWR-3aThw|dx)sB9$M+T%r{7f6WL$I
-83fLhqCSHOQ!%?8sNd%|1?c?0*x52y3s6alX5~-7F{1b4E;Gi3CU?NUjXt)YJFo#@l;wY#01f<U*+hyq@bf;5>sjd@M&nfXw?-(o
-C+$EVf!1!br6YhBjBA^D1-ewE=V;n~KApuDO56>SU)}<WKZ;Zv^#aX*(Vb70Ze!g6Wd>f;_;@LPG2}Z0nz*&-u>aCP^CO(TL@cCE
-pm?;LAS@g{CM1sXg}{+ccE>n?x4qkkqDTqen>?2y>h>z*r6GwF7USedb>3J(G4H;X#<)|h6^YIf7o*-HW#T&>KjYxrkk^{FaN6so
-80D!zanHoBuoqH0qymaeY9p7F$jd>bgOt~c2PkW|7&xWU)dptulKU5r=C>y{(!Sa<Dmr%F@pFGn2Cty#;`j3z-?G81@M%y!()*^j
-3(H9+MbE_Up^pJ^d7^Pwqi7;#y&k1o=b~wVZHf)YuxY;s$ZaGJi(k7hgA#?%%BvXHcKf`SPxiePv-|6P9)uw+fB{74KCgYWXd$j=
-Ih&JY8DYR-Eo1Q2zQTY#nuD);t4ONw?92=2R_bGpEZ3RBt{g)K$8l^kvdKh0MND2tTzWZzy0F9b5*vl>^pP-evwm<<r9dW&#TomG
-l&G{~d9`w5%wwV1#h*9Fk1!(4GDupJOKmM(SnWufe>-EIoZA_|b(`xkX*uOy`S$lpu<?<FNA5D{g+7;(KrZMR|H{6}Pm?nuLNBxg
-hP+%g`#g4tLmuJS`Z~fmQVEYdz^SrD6A5X=Wx;|IpnXSJjZ}w4@BkJXeEcCcAm(*vOooxTV_ooE&B_Mx@8G(^gVqr$3)TX=EFE74
-RBJ&VUYT(G#iS>d1wfGcyrSWhH{!1vI7N6zY#%*=$~%J>gxm&6E9S8qDYgtlL@Q<HWb<A<%3;qKzvI%IkT=Py)N}Vr0Y`+(v?vp0
-O=T|dGrdToh<NK7zf1UuISe#+tuRR4MDvyo+_LHk9-(0(WYCs}qob3JARla#<HtYa(U|Tj&Pm)<!h=1w%wgfiWaU6+f#n&H396^4
-2awJ^zdiZb{+&QT0X&<{wQ>;Trw*BS%TyU7@DZB7$VY*VG(*4Br(kj>jWOd**uU>?Fa*f?>0}9y3I$<>e;c}Qr<ugZHrC=?H__&|
--a&5eUA@a-4Sc4N@Dxm4TK|n3!Dn?TrBVEawE%U@q8=r`_HTiR&U2C#v*V4-*JK4#K^#>d79Hkz`Ss*iw}K^71x7u`Wh<)Q-i|>`
-ACPyd{p4J`MCHH_@IFM-(JJsf=ceK(q!Mt%0i;?)QP^&`w~XV=fbj)Oq3X_D72kVLM@F}JXThSEtTWd-2c&Q-KLnfCpdss0q-I#5
-*}lbd#k?<|d?``Y0}HC7U##&SA#nvG9iTU|-&0fLwbg&~c-r63;&Q6ML?i`@lA7U-T|x*RS@Bjjt?}5v+2Gxz|L)dBW}Er9&MJoL
-L`cMUrtcqJIGMyfc9FivQy6DRio)`?&)C(<>=!00L-xc<!IN2Fu#`K<czWhG*d-H~-Hj*?mM40Hm4x%~=ubW25W%^a6mbzAUSMjp
-N#bM~+v=J4b=YfPneL4VHjOvwLj0^43^vR^#^JTm!hC|btq4<>C;ES-=G!W_1-fk*h38}`NE%xRnE~D`9@DPu?rMo`9h?op{3~hl
-91MbPaXQ_LI}6v953+5m+FDzCV61C$bzVkimA3wr!W9f?6b*}@K>7wQZpVTLtUHbpvvl5cjkaKAw>r`jY8pxjZ2>$q!sWZzw_+SF
-no3q%Xc!?blJBX@PzS(K-c!J8upL>%5r~wIX!H<}W)cXrh$m@W;f`bi7BN9W=|TlqD-xh@$3TOg(Kaj239Af7x<rYd*#JP7=DNF-
--#*}?{z$EGgo<2o6t+mdWb1<ve|kR%J%mK1Pd9;5+ZjJEc%t8&V`Yf0OcWbjR`qQSTN3p>RAxg$%u{+r@(U%0M=-QQhciUhbR%4<
-j@e1WArmcjAKf=XH=0##ZQ7R3J01{!H;@<lN`C5Z0*?}I6ICFxlE9hR8RrU!C*=>Ct>f7e=?FcEf9v@~1!@V!v+-UUZ=)*fW?<EB
-=nL7b+@(1yi*j|rJNp8RHG|OfDWuh}F!b`#GFS|kib|jb6a`CrQ!VSTu-Cr#Vto5o5;Gt6;o8KgaGDoW-F7?w4Md_X7|gV#fwYS!
-r&h#9;X!TKoCGqEPa(<cJmxdXVUXrY(spqwd+<#?A8&AKsp?rMrD3->JKBTV3q9;FsVnR)MV*->%E1>Io1-J*vC%D%QGqUY49c&^
-KZ7EyW2fF%XPOvFhWlyH$MKEK77qNgSyjS!WgNpcvVkwEEz@qa8vtgCyF&@4E89x^_Gz;e$lj@hH19;y6X(S~w!8bTa-|zBdFCC=
-$BKxp@VI)^qN!3EmtItCr7_Ht3H|piR|&oG<+=l!pE$!Lqnf`B!@(;8z=m^k*wm(Ou_{TP^vK5|cfmkGH=|)iGEo<v@}66p$IZlI
-piI@<ByXxB4gh|}u|!mRc}9)eJBWMJfwrqBH*7#wS90^0<mfy>=c&-<bZYpCOU#!pi0WaFT03wLPGBQCA0<(0{`CO6WcF6x<6s9@
-adqRgJQlq5^w}Xl><0s!&PP(eAwAz60M<;)WP!{4IUb!=KtjSX9{zfwdekfKVa#u^x@9|tVnRMZ%Sw%EAc+<Hyc(q|nbtg-9V2um
-t9Kg5>A+kaKknRJo%wRm?dy?$&9J6qKm6*#>z6P{=L3Vlj05JRS7?%zOxbg{ZLmKP55OzADmvDzXg|j)C5*u6H(O`jD9!Kb%J^*D
-4}QBn@n1I{hQzAU^^dgo5)r-l{f3r_TMc}ZSY3<w`O&!l%U=1IWkbH^$i>xjD^(@1uFVn$Eg%?!^i9yhfpeA(_QiSQ5P(RkMYIbT
-qM6!)D4Ub&&Z?Y*%pv!GzN0<MD&*M8mDPiCjZ_B+)N;`hn173K7<uw%k1cgkTf?g!Sj+64*fIC&j^zAbZT;_{FXnF&cA8qE^thbl
-f=6NmeISh%sAl_<mGE-<5Ci!RHPX2=O}+|;;T99CpGjV8k#O!&&Qab23Mn_|Cv_acYl{rhq$VH#XJfDrywG;#RN9L)V-M%jVdf5~
-qzH4bbNf=*x|Z%4Rm4?c6v?8gmZ3GUYg_<nI~X9bo87rOc&51`q<V}X`nXUDCZ{mMz%kM^nsx#i1P?T!J&Xx?K?T5!WUd`TTxAh)
--68i2W(2gxO*%y5dctvmLMC&^moEnIbANYEIuc}@38Y|5#C{dE5l!oQjn;mNi!@{cLte<#7)tuACZo{$DgP!wa6b>HA}egbZ_3Gz
-T@7PN&pN_Ra4P!yA#81yL3N^R9N40#e5I0UiKm<h%C|KMDw%@yLo}Im0+WKC`-tqz7GU1&dvrh~CzqN3%{i^t-aBo$w0VqEBZX-`
-(+krK(P7v)WNAcv72!V+H#C!XBN0kb8r5C7DD({Z*LV#cjDw;`PZy<%XIQHLcVT!{LPb|O<QD8^eE#GB9)+0IuPa6gfpa@iwg%-f
-G8Mdiqy$Y=MQ_VHh2L<aqbaQ&1$}G`b>T|}K5s1O^}&SuT3ng*9-C91Mb!DUJm&8;SihV*J{oP=WjvDsM7Ck7D-f_?@IA^D+kMqG
-?2&sgHCXYnMX$w>ESX0c?~Xr$-3EU=Vv88c4G_&FIz0TG-3jzCYATX~tPp+@PhGXgrv;E8^r1Hdl`Zgs>_?CjU1c%xGp=r$K;NK;
-*+Dt;^bC3AlCH%-sa_DWV{Y_$`?~6unu?z4UJn-m(B#!T^N$JT%#6>Ce!y)(ee-%*%xCV0gKMY)IRyq}S(+404U)^O0zqoORGTU8
-d0z<IED??4yyXTNtIj%_gyGe|dv?Po0_B;9O@;cmbcOb&=B?+LKg7N?cxco66RoHTq2}I-Fg^=Xp9xuK?G<TrF`KcGLe;ZK)JB$t
-HOSNW>EapHGp7f!e7U~%>sA`PsAw6iu&wJ9e2>2dx91DO(9u<TItyBky>bkp#MKHRYj$hyOV?qPP)df@F3LL81pgj}l8Hu@Fg<(i
-@6QS~Fo-X&CW*V->5%2_p!Qv}E>QMYAVLaGMg2o&Q=)A*O}XkRo+2t28V}mX+L;?GEQkl`d7(;`&-0(>J)o^Y?7NzuMZL?)zT|oi
-8dNQ}+dhDuzx5PluHQGxhxthh00g=-`m$&V4CFwgiaLwCRFh2~H`s!0@gQks8&?8JpyW;MPD_!#!qb7U1+L)J7_h}WtF!pnaQ2L(
-e0&##?d{0zMfDHE<9I*+^4`wP`=Q0tBp<5!+rb!LXJ=w8`C-oF?ff)--3|IlCPmmJ{%hu&W`ocHh}hGd-Surbr|4kWr!9C8uB-H}
-o8S^F^QfwG4`}Vg!f-;`pTsnoRiZvr+1%q(>3pt>LS<^#5yz;j4uL!SC4k4V#hsuh9Kc(3WD(42LVQ6-3#XM4!r?~M(JL9nvKEDF
-9#97OYg09dD-fWX{1V)r{;vO7n}AYqiFY?9I1bnZeLnw=7)vOEMj(8~e?`Z7p__O6bswXFA_PYyaC4eFI5@=jr&NV>7-5)Ka}A`M
-S7Zzy$$$%><v*_YhVqT9rQybiR+b?bW@1@I^Qfb)H_|*vP`h0LmtvBJ`!<#~cYZ6o;LZ!$j{qW*y6rZ$Nl#hulUe`(=mi}Kso|0f
-00GmK0mz33J^<govBYQl0ssI200dcD
+{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;{w-r2wea_kwt`PJ&C5;oTlFqSOTJ8UM;cbfqY4^+|+giJNzNk!pP3<oo;ue7HEp&t5sja
+9Ys<zmPVBtnQ~~c&M>oPj@=%lzMU6hlvPL?-^!M%mr4w>wyins8WVR+aHG;Eqv(NE()|NnBq&~yb#NSAjM?z5A#;H`0-gnQH2B)h
+(Mle)|D=)*q}?%?YB+;UdP3;c2R$GnGbE4Xf4ZSw9BQQRGOnfRmtnq~;<d=6CRa=wkY7u`ty*e}@>LE?auAGn1s!zJR;$$0vjA~P
+Wk3|a4^EzxLrCxCbfHLRW!zGMQM0&)2D~mpAu{+9TQfPpkt&Kk!IP%`0sQfRjTm<8Ue>WFUenvY`v|p#N9L%@@9y|zC`=0NPO0SB
+B#(~ii{{aX1aC|{!&gE<4UO&dk-tC{BAPZUI5(ld#4V<$K%WJ(eABTjr7k{YJi<fc_&5grhDqbPK=z-dGI7^X6>0O51(t({q6Wf1
+EtMd8m(ZJO7WfQRf7^yG1iWVzo@w9@%hd1$o5_2UQ+EH}kGDD1DYP$ymv$C7JN?`EBu|ph230#~>3uVgsG1~+WYA{PLGO_Vh@y8h
+Hkm-e45fULm2QJJExu^@ez(yI+Wj>nv~P>}hr6_!R&>gTL*^DRW9nD;-0b4P$Ps19i<ai}zV~}JQqq1*D#2=9RZG+u1hnCliIBTd
+T2G((+gG9LV>V60C8$=sye?`0qG%DyjjqGg%`RhO2MY0f9r$wv(z#K&yMMf8#VAc~<i{HZ#g}Z3OSp+^qu%TBJ^0>*u}VU1p71~R
+*)8_!$Y}07|2i#?K`#|1v(rVvqvouAz2xD@5K*$KDZ4M_EQ>Kdn7~jPuJQ~VGXu8pEg<@mtUVP(-oil2_RX<_)j`F!3=Z?LVr1+Q
+BFDctt<fFAzE-krnv8tOg-SJd;{Gh)>6W(CyuLa3SZ*@?D|gS$Xp}F6t{0x?q`S#v9LLf4!L=uR$u`pl(f!wYF6E+QExGdyeZvJr
+RSNs`O-Bvg-^su30b~<VIm>?!<UKe&*~&vwWmilgb94C)ZIzn!;m(|B?)`$b#G|=wKq7m#hRtfsUtJ{$U$ozE<JFN)Uqs$d%nH?r
+qc3}7Pp5usX>_YBZpbJ1S}tRN$jvJR8DEKsHco0Kx`a5rI>=}8X<b&WF|7stE`k76B}L^>&U+%fu_k|hM+tPi1qtlyLt5FwN)xhV
+_ogaPg-HLKoXJqmRut!aAyjFiERbH!QZ@<0b-e%WulS<(P0jGA=1{?D21sI#%#6u#x!(wr3wr3(rXq;aQEs{1U#yG!S=T8KM<q70
+r)~agk0bl+5ReCaw5>{nMb-xR_VFQ`^!>>QQ79KO6-vu~IWT$Y^i<-3pDzM^Pvo{9Q{E1~yY&s=UW2*t$HZZ*NL`IsP5m-7k)3Fj
+*z?1FJO?{=#~^a$ncJx-;~)sjyKEokkNPs02ddk>JQQJdf6j2Qv&>~YWg}%4BKFmBtd}-K)bW~T2z^shi#14tte0nnE`{G-+qNO3
+creU9V1(?K;u75(troQTFE1&C@)x})ey24s!p^aw`_gub&l(mES=gzbihs@*sHS^rI;RZyQHP^xf}kF^kd~7!?4iWjXa~{XBg7Ht
+Lb%|-&!#p-g4Z?I!J4VJShd3Sfnaspr}7FjDPJ_(i?C=aW_PJNX&gOSBK5roTe@cPhWK$t4P1!v2j>>-xj#ugBf*^QMU1czksgZ9
+3Y|gG2$HCSi`!OXc$t-q=CRVf9%V`y3*w543DGnwF;O=y?Qe#m)XO{(*ce36>y$?-G<gKCXuYLUVbDWghrW?$mK6#o)L?A|pZt{J
+HK*Ba{soAmBsANKc^VGy^6u|Mr779H1D!Mb^2B5iw-IjqowmDHs4U>)Kq2{Nw5OQsILKbIPk)35^;&6GsAT$EQM+v9=<6ATTC}&#
+t1BUf1$q5C_;bU&Jo*^R^S>B<AY_}6DsYntB4dU@NFU&K1%?1p*-+p*u!CzThQz)4r1P(9>oFc0XvrDox-m#z`RH5>^e2gm`S=4U
+s|t0l{9RqrLby~d8D(@1z$nstwouw1D4i0qypjk>A-KTbv2OfbK(7#@!~o%vCc<EGl&adSW{?%xgP4@F74pqh?B^QB!0j4rIVi43
+yw3`DQm)2Sg@VANLI9(>XBH`O+Mh?g<dMpL+BbXqn{r@JQ$CryRTS2R2X*a2@DPA<iC;}Tok5q1L#bp2x9M+KN=iMZfINXo^gtYd
+ku?#?`bq+cTVM8h_-K*PIJ&cXKQR>NKi!+CT6{LOt=Zv83{exVLKs^e-}oJ{vC#^mR9VY1c6inbQ+~w{pgl~1Am4gcVghU!Cs$@S
+;@zs^o4(*E?#*;qu~7lT3y?5I#~8BEGfzep)Gk719p`Mi8%Ty>r#_bu_<47^A+0ru$fte#>wwkmD~ruAu@JsM9-GzY;iV|GVG<0;
+R>(96M#dD}QYe`f1o5x#udw>^q{UpsfQwru5WB5p-cGWAdb~L2c>vOg@qV&wjuosty1irC)zzmT{ta@{qRH<g1H8lJOkCZYf!iP2
+Z7w+fisDLEqA=uBsGi7Zy)x+M7oR01+3wYSvPX-P8=CJZIAE5u3AEzscnd7_{Uz;BYi`|X1{n0s+%O9dWBw>hFq<tJ4W~bXx=ux_
+W3K73fBZFlBqKYP)9oqw4Nbefw(>04m_UWbWw_gp-(bwXkX!G7#rnyxH1MJ9;mbH3`y}9Y=qv*hK`f|K8%DjBJD3AzRX6ZK4z5&}
+hBsk*BFE9<Z86J}UmML^6~vS!ySUQ&7X4+!JO5{2hfiUxrUzM8i{}F1j3qtit4r-GoILR%eDBW)?tFs<YXqRVlxqKYrL<DsY?Q3=
+b56f^*o_lAk9fjj10N*UkuA9XO9Y&_dYd?11FBpuHLu>7l+*{Ys}nULpcE{}Q<Zm;Q{NkK{*6SMhU^8}7uZ06K05tNS1G%pdSxKt
+42XjlyM;s3Bc@+qVx{LxNVh4Q*}MSh@~|iP9tb)WQ%}M)fgbbVx`)zq`wkkzyGaHcII8W$^lWu+Fpjca(9~+>Sz~J|!!eG$k}1f;
+S>Sh;e8ZwkMu-5X^h|_GANZoA?7A7$G4CbU9<ay?heYjhq(sktIBH1Dtfbs?z`Y0RdspfZVi`qH+on4Bef$AOL?<;6&8i)RNmc>w
+)ysDZ4~ejlOCw%QVZ}cML^tgP`8B6cz=N8Uqumtxjdk{DeVWyPcy2jY6BZoc{((yRHWdqm5cSnWx9X93+z)A1;vPT)$2<a}nX~#f
+Sv-mNKKN7xC>MnZ|J9l5t=9-}>r7@bY=Q^)X1mp07}LEg1>TpfX@2i=1%)>sft%A5Cd>BU3LWAqncnmVC--JGnv}AS+$jH%xY6Ci
+a5^-4xL~y^C*#xF-6#ftAL5wfrngp7L-r(~UylCxirjE*qFHegUVD1auR$iWmZH&cO_r~FN1=~U?}Ek7Xw_%iPtgZdp{xzcW7|}c
+lmP>N;%+a|A6XQn=fs=Ht4p4%(x2b`LXWOftD3h<P}|v5S7ntAw!>QY33?UMPu3_Fd*bqO(!{{@mMBp03Y5czcj<V&eYkpFFDvo3
+#|dw<!wYv<CVAzU4WI#tn!jDd$Hhg+KyRv5QEK;2s^!q;?VoCVVO>5?v9_wHw<PiJ<HDQ>s!t9XD?<MOMlhKVlFB*G;a~EMtW(={
+)>&a8X+;6GsoFK|RnV4F4<oVkCW_(LXa3E~R~Ic1o6Y@$VVJJ;{pSI2=*3pb7|6f7&puu6ol5|bSp2a60*9@@7W8b$mdZa_d^D-I
+-PmL&r!$3??+d6jLg!J|nB`5>J&*d)8~EAwCozmX_hr-_WiD|B@GmPvX&;+#PA)MnFIE{L`iD{zE3hR;Yb06ZF2{cWM8%TO2;Tp`
+mfPJ9oEsBDLC94b01DZ*`kh<gXX&euY+uO~r1%s*>A7I)_j7;y2<V5<zMoB0igzIzyG2t>QEd}t8BwAeFV#hMp{o`hZKUf<h;%z1
+9<`*PW2p|P^xQsg@DjpvNSgVnK{TORIu*WM(`H&odzERV&0DkZZM0*{>Gud_&p^4q&MPkol_*Wn6Q%?}SrwrAbt<;|4L5QN<e4r(
+zaK%mapB3(1RMtQt)w<NYFvC5C{oE5)o0As3e$o`-av0EUo9yRCx^IPi9xcDh_#HcAx%>_WYGiUQd6OFa>lR*SE1yWM4hVZ3$lW&
+NopJYUn%EEW8(i|a>Z|%o8!r}D434o|I6fpp_#>_>211Yzmu-zDz>KQh5+9cIGS~?h3yu@_>m-iC8+61u+>4dg=Y65`?kj)OF*uP
+vsI2p#UuRrewORj!e!$THy)=>oZ5OZn%0@`_wy1~=Qa6Y-aFSS-;nuMv@M_!!}D^gn}j0rr0_kZ)exyDJpydXoQyA3bboY|Lhg`6
+c>;GDpXWk*@n=#>te@#U8;A3FTR?+`nx$}<X%y`$a)#fCtt-5}-b~R@RuN{0)iaacNW9pbX%ZUZk$OKW+er?15|y!rJhi2;3sqJ_
+VNE2Pe?&y9CeolZo7ON*LCXG+5vfrPS_-oiqCy9W%2>oDJw>MS&x6^bmsgxs&>!EpQ~X(aeE92a!pygahzMJZrfe~B{ucUv*E6y)
+jMIkHgR5;mfQm-<2wJgYJEm<z`asS&rRn=uwO+9GzYM23RU?l8u@@h2j8fj-o$@;>R!~Gsh4@)c#UI}}LS^CR^6p6iFWul+ZG0DY
+ZS~6<^$UDl^`(pu_sxVFm$EHf)9~7gfUhk8d<Y=MZ(_(QpK(9RV|PCSrqUUWg}k)tlkZw0x>4NeP~x>#-X3cg3W!b(2y9F9Vz@Is
+UfY}kx>mi{%6g$mt@0q*3ln-x?iIPY7ap#X3oR&QnHiUw+cW7T97)f&!`F=d@Aj#bR{%<yD>z}2K}OEOg1@rd4&-FT<uefxA20?L
+hmBg#izZ>@1S~&;vF%2hp4KGD0G%Y9IEi;DsRXKn!e?me3|M(K*VQ>stX`CM88D5x6qXGOj8jo47j4Yn7n6({^upke($&(_rO)80
+_M!?jT_A7efu&6B7BhB&ov?g`joPC5VH3~28JYLVHw`$oRk^fZ&>!?ky|`{=hIS->2fJbhS^)fZC`WJgjoPz`KM4`oZcmY8NN<XW
+P`!Sej$AD6MnLLcGt*0(V=<qKZK=5VE{e^|nH~?+9?NJt7m?p3ASpofIsW}#^<sbkU>=vc!R(Q@D>rsVe0q*}dCE~J$AWmf%>1En
+q=4)C-(MRi>Z);gV{*U41Hd`T?_^Pe6zqt`rkfpdOEu#s1lz7QSe731Q0QGvrerGi^(I+KO85G6Ms~!DnDPXqlTBxFJ)3?`>qbUb
+IgS}qum3<IsiC1phzKeHim}@8#wSCC1XlJ)j{uNqi%S*I9)MUizpWAH-O<&8u4lmLta><k`w&~{x3;)31>RQW4!CvpFf}4H_^S$Z
+0;?{+h!Z4NaBL0{)aQ-uqh68(>~!7J_sj{{GwN$Hth6=KW^ixQoUc9(RP0dwH2xz02aeYYvvrsjI+C)Gy@F87*rsu(7l4`*Ve6Yj
+tO%474Cyj%a4)Vc%hZbOi+tWwE@XPNt=drKy+~RVuyZSx%^_<9bhfSRI?1bc@}_2HcUR>Mv@G%~7^jh<yO)nV#SA?P9JHNi#=Nj~
+(>L4LzsIIQnoQ&IjuBrSGKyoI*0f~DCyF6^he8p)%sCf3SL{5c$=^xs)tBA~SYpivUV?+$#Dl0yjY5IUG{;P5xyyOSWzO=T{&`k=
+)R7k!`LSx4yyd6(L#uIhHX(^=rAfH)cG~~{d92#83U*c9sCo@)JQBMhk8QkBELGD`6nx)n;4~`<O|K{*Mo_3+2?fWobMiOs3p)qL
+jk2D#yo8`A+470Z+zKWAoV*c(&Py3ksd!$A*>!5wd9oU@Qo_i09zJbg(af~8u891~;*+@jVd7X`nc&ko5M()r@xL$QvFyRi*U<6i
+ubsWm1cb~-KWTwV4U0KdyagE``&baQb!tnPw#Y7`w#yHt&bC|r%-@><cv;{n&(my9dn&wBY<1J{b{|e|N;#I6#k}xJ2bQJ5mEG~2
+S6JpEWebpEcBaE2+Pm9hi?AtVkVMH1NFVYtTO-$!2wxrbh)iOEu!Dkz2%6bB*aWv2+ACl*syM{ByP9@jkNWrZu5NMcBTQ#zs#wBo
+856w7YF`}t8O7RHVfP?urPJ>4Hdojm&T1F8Yb;b4(7KqTbpDh&4}UJTMpIUx7A9fP>?hXl0nkJOL%&e4-=1SIKp!TIJOTrFzE@Y_
+TGp#jj&q1HYhSaegkD%-YD+`UQ=9}<mcpnI>u{7x6E}(&M(jsp`{JL;E?+)los~z?WI4vdIt?|g7-n7LIYRfDe;!x97O6GmP9Yj|
+%SG=XB4<^}=f<Xw@u~u7yYn_{<TC`FC5@<7O-eI){5p%R$*i=12rNA#fJbPDqiMKP%LHdEQ&QYrUX3m#Ft&jli6sS|?PzcaiuN_h
+8#Bf<lTW$tpxwXDvmH6owm|nNUKi^au5wI=&tY3?#;up_QIHQgAWgo;%q`YyL~|5=dx$>G{}VaT-~`&&?iqfk@7{Y#$cFiDIoxh9
+p!W6W|D7^O#R(yq5B**8>miazJvW7De2T;GWXcA!LI17QeahkiSOGR;wD8FRQ|T%kUuRqPG0bD1i=Los5P0AF$J!LI$&mB}nR5i$
+wVX>^F2Z*5O)DrtvkaW(>RguK!eeQ{wq(mWQAB>iYD@=g2o(7EWk0!|g)bnU54GMyWczt&JHk+{eNHs3oDiA$fw+Vs6U9i27G`Vn
+9RW`7cpesdxDgw>1c<S~iFrclZK&&+(_&KeN@v);mb5@{Z4e5}8nJC8IN6ndCM;Rrn%*@FgQe6_EN})jfr||q!d|7W63$(#O@I$y
+zwLxYsH(ExN$JP%8Az|A+FUD~bdw(wby<{?kT!uWyvj?D9g-JYHb5=me@9edb2R~hq;qDiz;dElAvbU=V%L%4SukNw5W5;PX5M6g
+Lhb^dTKD7vs-fYi)3hl5Zh{pP=_uy|lIq9?ztH5Ra1J)amH;ROU?PG|Y;xVNlp&BVk^6~f3Fn0Wf-+(t)7X=|z1p!6pO#$a{MYnx
+`9t=I5m|lr;{a>1fug@-2s{bZhunme4=`u}-+{uqxp3UA-pUmsYenKl8aC*-XP;b3RI5<0bT^xHx~&t~*&BZQO^p&&RSg=$Z&<&C
+_MGd=-U5FFstQ3Dz6ZuB&9M#{E%E}ZOf5tE5&yBUFr-dg-2&60MqYV_PvtR+()9{3K9J#1q$jUO9wQ%4X?nc@3sHXq!h^X4ITFe9
+tLoEsM9_@Mr%WkSBX<OVz0Wm{@#9XxrXq@+o2m|dP9Na#>1#coD6Pt@>^pdnX924qI>6G6q&-J;RLv-5b3%dw^L4Y~>bQjOf-lpg
+@$hNbDIJZL!$U5n97B)L4Tw0qT<rX=9<sg3Ap^3+C2MbRB?rdbm++A(vsM{bN&}%Gw8M9j-+E1k#<4vw4O41Zqq}q6isZyaHFnJK
+hWFzri6lvzA;ll}K%YaNkXhpJPaTM#n@d18Ey*3oHEmBnwQU+ni@=@%cznq)wPEMZ2bH%|SAt;rehThn5S8bXufSU$=B0E{_3A$}
+qp}tt;sE2+II$gG_)_zPp1qJcSZiDKu8`byMC7{HTdZ_yqqla06zCSqI@^TM;SnmFtOKZ<xoxA*PVMd|`-=m+w#h)5x~NMG>$e@}
+Zpd86pTkW4t&@oNcE2>;3`1=KIQu3)AWKhm2_yGNQQz4|Cuk+evbWT8CSPN}4bj1L-2NbEU6>o`1<S`W7<zI;fl3SCScptOIeN3^
++<Vq*YJ-b)Vm>z_%3K$THmvT;Fo)|d?t+#yug)$HNYE+A1$SV0k~Nz5ldojd&In26w>1#u!s^OVQ!^@tyJ3vFY4Y6>rY~Knmr;Zp
+BU!+&N@uMW!5X0b+*QQb&o<lP!pN~!EN0t8_ax*&Zoy5PRJ#x3&^%QKz?VYV(z1D+nCVX_78SYIeB~~c+Wozd6mCmZ9f=>fA->&h
+`Z|E}x?5Y-wt<U2DngpTUH_3nI;w%>)D@0@M{h?Q=t`K$)%DxzUz-@2_0RgaGFy&GCfp5RTm>l%D1>_v!FiNPl3{775#QGnjV|S>
+64&dDOk#hUESS-}gTwKun^w%Yvl=Dqn=RlbP|f=>bR3$gB?MSDpf0srsY$Dc-BICq?aF|Kk2#<9>n~b>_0Ak1fx7_V;S<unO@Aq%
+M{+ZuH_s8g=a&dBBq9@R_2J(8laa$iQGYsqai$Z;cRByuO&28TVp^TJNWo5>*oQ<kwAZp%`1H0|N4o$vN39HX9M}<3BG3jTFVvu!
+Y&3DDwT57b3e5=lyyE?HuV|Xxg@uz<=fp?D7@I;i*&PxEJkDB{vT6Yw9$12=<Z-$zYnB%AiDM6A29BrAE!pFEA*vg{v2fj#P>9N^
+mqyq*bZ$0T+g;!J<DuKOi%(+48#iO1;#U<{=3{tA7)$9An@-pn_hdy^d=}JRSrI8Z`m+e-`qy5^qMAF{eQmRv1@zCOebI#`?s%#=
+8TNW*U<4%`5zL@AuRe~i2MuHF)B;!M3T7f&bqiq=Y&?`m<(vW51Veh|F3gL5a}`(FtyB}eyBk$e@R_X|Y<Z84dDR^;D+k6L5?9k-
+82C0I-@!I=S4c;dhQy7$cUDE#omFgim^v5=t`Hv;2U^EPw*|G^gO)eT<fqzqYCMeY!KRy`P8c?B{N~AW313S-5TfI>jTnptT6e`5
+vf4=-<IV#2WHPC>QcdKCKOhXW_37by198v^oi|2--zD6uJ#9YL)xf$N#5U?c!%qF}Q^pT}ufG#|7N?49=;UTkHh-E@{AExBzgIj)
+0=Sh%&iS<FUe{cvs=f&5D(-V{T<|F!d<tQ`y0Hn(Ov@uM`1X}IBLKw#iqsjEbL{7rN(HPeSHhO@cJSH!3r3-@enIv^5fwbaZYjLv
+S<61}b4}P;zW9E^TzEc7%ECHO0N7s6HD%%=OKL!kd?jQ*y{3Y1S&fhsI&I_v6$VhlNViyuSApjMxrA?$zL@gf8d>4i(@Px;S4fRK
+%Y?bP{r6BO002TgI+HI-*!CZE$uVObj5M~d3U-GgRc#!QQRUI+vXbZgg!EPkkrJ0$7?b~?ogtM%u@sFb;>ddxuE>%a)d`B>pPf=K
+qZS1Nah9B@fevd(*IE3GZA7m#enLp6EJVP0F@q0PGGyEhy&^>cBUMF6@?FqWLvvGhdq5D+@q^?X$`tEl@o_qB!_a=vG9!Ur<lic|
+pX!3fgbD^)*Jd{@Rwh+mj6&TjDJR>Q$wG)KdctBEv((;H_vxO-6^vf6v@N?Y<D}Q)^#N$GRQr3AN7Vm_flTxVd`I$!^DzT7N$f4X
+h%MRl0h0?zMASSW5v?yPUWt$stY^gT8u!yEGhv0w70@TA7%qVXpkpcha?YUnh(vFJN|~S2SC+nXC^Dj?ozOf#g@YvpNxhAIRDNw*
+=teCNt6~~k+hsn9iv74<_j%WvxN*_g#`hl&EEBTV?<KM7Rao!_YyG8Yzfxe)gf9FjvtgNZTntB>*2^~D41?#c<{BtGOfGbp9*tU+
+|G`o{43nmy3v~R0|2ZIZIt%-TPciY`ySL1_6d-v_kA|~v^4UcYWeikfoUf#QxEebRu<>VGGNX2)lMMe5Q`}gHCd4I|ISwyN<Ul};
+gUKUQCxSJ<Aimk?2T5`ytkp2C(Q1j+xGZK$Mr7cmZjt)4QQQgD8XkiuV9z2XH*>y^bTWo6h(M13f8{?xQ7pUy);J{<+EAL&gv5^s
+iprDXK}-IXP_Ul!Waw4%CoaNmMi-|vTz>$Q&_-eAoVsc9Ck(ozhOdS(sv|Ct*Y!4~j7O3%{JhFY-f+Y+NuZ)+D7zg7$^D=_lr-lR
+=f+m-7-I;_&V1a{y2)PD*fcY-(lE#XhxO*IEU`-0wzi`_a%Td+()KYpk}hEX{L-9?4`~b9xOG?b7WTtj#e4r<c0mYAmf_WAXCoT<
+zU`H~adfm6w6>?z9dyh;<vP+=Hr(pfIwD3=-#1AiTEk(GWOVBPMhzy5sJy`!BVEpR5xnXUh471eT)6PKVUa8~2yEwM^;c44+B#cb
+07#*;(5fKUjdsqZcD=-0QLrM|xqgYxLu`6_D<_!5;x?rJg$m$-l|Dzf5%1W)*&{#1Yq3SP0twG)G>s7{etoJlE<&@Hh5eLJ7}QH;
+Vf@6r#-5x67>uyDbGtsxPU_^S(mP>QC<4_-*yw33DMk~x>Wk6kL85yMV}=i^G5#y&t$eYH_c;@)wK=hvsm}h?N;nx(`}_6=drWjW
+`wp!?bM=ODX@`ig!`(XcvB?h&_{9302KbM}>5Fl(*5fHFwfn$<YR#h86R^yJdtlM;a#1*5%H>lNb;a`B8?r?OjF7myj>Da!OA~+N
+PSa-LJIkJ_x%a8a9kjP{n{nLqjcb-k&%|<HDKOEgZ19S$+xK(=59Lq=lKgb3;Ez+Coq{g&foXmTJTIHPf=iW|BkF2uf&U7kE303Z
+;t+-T^gND|Bd``nsH`N^+)jURj?$yBoO#C2z%TOjA{FR8;#S!LAB9|tFbnnMYza(^{3Ki4^Y_tS8yTDKE7Mo20pZWbKHN|aTSaEU
+q2m&6iYiEk|CTK+w2GEp3DRoGNPEAMmhf=hW4F{j>^cYw9lNC64OCC?y>C!QM=+iX(d{>vPqNyPJ*`=VQ-&L#*f<PBS?*uXMv4h!
+`fs5Jt}K(Pq^i$o4A1}6D|_a&v!Y&e)ujUW*Bl19JNmzjQPMEQul$#6@l5Qi;bKW=2rRj3*4$3#7y|T<-)q_F>yOhFGTp@r<ZpW2
+-X(xcrBmSDg(|<O<(e{l$p%f}@_Xa^yWn=^6UJh*OJhh69vYlPyJZPvy18(Dd(D36P+D?E1kMLN3Dk!#3$yT^eoU)pEf@v<rw5!J
+yed~Na(U${6G@=~D(pq4K}3|k%MHS?%Ub364uNx*v+#CN?V5Zq6s>IKhw-d5_B>~l^c6r2=0*8Ejlpa|UH~7d@N=2p%LV2@imUu2
+L2{GW<~N|{>thm<xe;A*F;I1S#CsD&c$Ae7GV<6i1=O1+>(kc;nAS%M!{Z|A!6D1a0TlL0MoWG0G4`BWfC+a527xzS_fb6S=DTqD
+MAM4@Ecu!a@44V=2XRR(;q8`k;^n8aD8KN*P-`l}|KRd3!&>Qfj@^}@2byXld2b*sbnpzjOKw|0TQ2_{f}S|F5|{fi_6;Z$XKVws
+Kksv2f%{Yxx<UhXoHONeG${mU?uTynjBTm?!`_c5$WHYvn5YVi(dt7q3WFe_j2hy9JlgGWoDS%gTZ(~DM?kD7K^I)<6U>?O;CNPP
+3-<Hn6>DaLQE2{k-?)@)7v-($L!J3MSd__eiuP1#Z><Tr8-e*I1~j7F`1_I90*)VhK9Lj-sp+}}1P+i`Q|-k}sMxYVI>euzm*OG4
+71xsJ(9Zc_Eq28Tr6_3yiU>s~&0-mUG=ql%<y_4OBukW&I+=0A>vW3DOE3c0OCJVfDgF^sAY8oi5{JO`En2y!A#^K4^&!jiC<M;k
+5b|zyu9St4c1v}s2%xURYL%%NX=G3;VlkkSlm)=yzyg4;fbaEi8l2Dpb_I&i@k+{W9ZB?C__6hvH$y%V9tC{%7ul`r%*vzlUcuf7
+O8&1D4Geh-bS`4O(69|R%Zi1mT=a#slcJQn9MlSCHsvJ1))s9wcKPf@QbL~RnvZ`YYOj`C42*%{T+0n<RM%#?exUNxI?E3IS%A~{
+iE<w2iqa4D6~3snTsy%t?}VVYhD_Ih)&#j=!L$~-kOEd7O0Su%$p_DOTP7PcibI6#!@Qd&J7B|aLxyjViEmmtN7`IB<mZUhwqlF)
+m%=6b(s2d39<AUs5t#AWP0Fp~4HKy4#<J5x#iAh*XMjl>ksAy0&6V}ay~J3o@DND5>9y%^@V}CQSq>aD_`|sO&0R2NZ9$$uBp*S9
+>EjzD^@@&r2==k5EdaL|N>msVvcdK->+~g)C-K)4Iua>BNT2j#T*N1ebnR=6J|&lU93UEGN5>y&wXQrYL&DS8fRQ5_=@NTF>w#Mx
+a+cyi>=_W)9*B{+BU)}J%Q6}xH&*^^LMaE{T8a7p=bxDac{#5YQJg^MFfUWsYEnk$Z86~@oaAMQ{=Ixz9eu`;LtJRXQyNHyM$KCG
+OibURRpnGE&+E}3uTY=*$5}3}%PJZGl;8(?d^!sf%~ts@(o)shO8P*1wQ+u(x7UeN*;gBV3>toNCNRb9#08OwBmGsht(E<wLs!Z7
+BKDOIF+B0#_cZXV^S$l>l@<T~wavG}iKNfcc)0j3Ng<A^u|!JRHct?oOH_Kuan~}%ikaEb&LG0BsH0ITo$JZ{YRaof)nD&=a8|aM
+XAhD)-5Vk{V$TlZkb_CO5E=Oks?BFiMWSXNe3DiFkN%F!x=qy_g%~_ka7iVPX}e5#`s2yCa}DJRyh@srY<;OilwQPmHXfzZ{x_dz
+*A8}8_=R>UJo6aH>y<G)U!ff+=HvcCSlG_A<Y~WZ$?<g)`jEPi4@v$?cBoPs>UD)vUROPc4%5J*pJX0ZVoZtM|MLFqyigJ#nGj#o
+`_zm!DC|B|jCclZXZIpE{`h`-c&<3h{6_(0_1_KB_s)zj!L2vj=6V|j#O_7-6<U=y<GGPD_?*{}bLiR744g@3FuR!X7?~}^ZTSQ<
+=G)`-VrE_dA1fQ`n$<D}1SJ3?AQ8NWuAR~xBHi(Purd7b_0A~BW%lr3svl6rbwhWa2UFDO^2*%fkky#o`VHGrh1!=z<ZIGgIDB#e
+*US4<*NnSsNuq>Q^_MBJ8eLxYM+pAB+OX>lJ@J$}$?rca?i-U5RRQK6<al@_BAO1bnm*ifoOsFg7C*Oo&@r^cWLrF7M1VUQ-At5k
+**>X_mLBO;%cU?3U3~Iv=fS_+gp3%U)G!tl@<9chzw!=6-*><Jb=Pn^!zEr{a@uFNzss5_Cay1MQ4g%3z<XBVK%6*fDn+52A`4%3
+zrBDMmn;fz=R;$5o=^Da;E4r)p+>PDtLMD-GK^Ntgdk%AubqPD=(3BZo`IBPF!NC+nASU^RGi|9K{|CJJttK1J@0n=J+H<3xw@gc
+4%7p)f;qKVhuy?bZyihWThzNM(N6qKI=@)XK$dMHXwP!eEjb||$%y7E-&IG=sl+^gbffKI+>$euaKz|(qwNyrSzm4hxs5*qT7+lT
+Kdfs-|2_i2aLP<;zn0lVraAAJ<KT!E_$q@6d1xJmD%_Md5;yk)u?yx!$uA}3=gXFjXTk}DtRVexcw)=wWTb4M?^NdhzfK$i2ACC{
+0jf$t+*i2Mtm?gMqo2|I`XT)tWFD3^o`L9c^835wEah68Wu~%*?h2+<!3+xN-yy@uxc+Rh7j{$w3Q!42iRuwzwmvPhG^oYKsQt|j
+umZ>>6<L~2?LU0R*GmP*aBn~xD))ZLNhLFr0<QoIC1U%Ran^k-S3;tq5m>qBfmv5ckd#5#<618cPgiB_b~@=%OCUBmA`@GjDI9On
+T_b*2Q?-J>K59~AmCLhXWE_j(YBo;1LybvRW>F0jTu|}e=0I#<Vo-_^U&NB;N5(><mzQeQ1$Mz<J6eLcYu=wD_~a_f!kcbaaXRxB
+n<7?5AZAaKMq5LdpF5jY+I^02i0YUY6vWmW{iffWG#WHgaIBT<03y|DL*cAIgB1O#I6&EHv-afB?k?pnke!1t|5v~-IIas3xp~Sz
+*UCwFf0h4_vhzL!$qi<>W;xs-?foFr<o0lmSXnlaWv)HU<5R)@)BECKQtH?BV^3<Wuv%&2@QOO$q?4P%PNYqh-8a|u6kK<U{usez
+U9~H!_=4tt43DrksT}KTXb6$Z**XVXFlD-zYGs`lh>4SO+{Of-2tfGB@_EpQj`@U1aeR>JSh=Be2>qS0qC`~iO|%N0!s8)~gTQar
+ySSY1tjXBhd`SK;8-^F}?wV#0q;*l@2DZ>^5OL!IrzUiiF^TLO<0AvYZgF!|p9Zux(5hGG)46tF%Qvkk`Eq(y+?$oy$AV9NjpG9o
+e%ieP2j<Tf5QXP&7(Z74+S9{D=40mMiRQglB}mBsj*U-}DgZ?facmK<E5kO(^R)&t=uUma>;w~Xs80k?^!rxb_NT64&Y1PI)04oN
+sV8~>xjzmky53wWkN#-dG$s=>t<0;P&y24PwXcwz9C##Bj5h-b_LtsrclhzLgtQg*ERixT`dAklyY+UGLEHUmGO2$~F+ReSm!jSL
+{CB|5;}j{$rax2~W2<#)9)Mv>bzK$V<9COtMFQ28ioOzK+fYwYa}K0lFY@XG4Th=?%hDLe82QeR&*z-0vEs*<*Q*r$zij8FzVd}k
+*6D$}BSMZMTfmfzdn`!m^mCBJ^xcFX3cbL2NFXTB9TjfOUIg8MM_?J+xlACuh!;nmTa^f+b4wP-fd)X<Ti6$zeG`37;2e>7|DASx
+_kcK)vNQr6#tw46eeKM>PtEi_e*F?MfuJEnBrhbfTS?S}Q+#2^3;wU4MyrdL>lXnyYK^I}3Kk6y`r5a;UmGr-Ac<VzL(An;^Hkd6
+K!fP=D`!>(Um4j^&x3_z^e67>$h!5zWkW%|N}CZ-)FwSAKf%7f`j+>Zl@5Hf=vE=cNNo{QpUjSixh}nBe=;2HLFlLb#9s};s@5^e
+YnOye);R|CWA*D$M-dD2|Be6v6DT5?rkA{vtW-q&kK-@aKznELH>$kpSMfTrlV@UP!u2e}-Wgk4uC;d{a@l##&c(P*!COdUNZ-_x
+AW>u^@`3i~HIlO&Is50ra7fNhyjro|0^eQ}Em4BYR-LPXS|n(KN4Go;CT;_@YUsOhL%|;raAleHh&tMzi*p{!l}7LSIzsJNfKU7C
++XN@v8+h?aoZED_@$x0{y5CR12wV5sQe{^3$CTlNBCb9<iC|TdA|{sZ_VE_<FvIA5J9b5fK*|D<hL2g|L&<-l-o7-wq6P&=Rotbj
+XSbi8TXhP*6UPPb9k*l9VWGpZEka|1JncVhnhaVWs=R$>iE8dS$BM=zc@Z8$M3LF;At`BGVdshK30s`lx_Z!p@?AChFTa$cka~Zw
+zx-+Rb@1dDLLQ*<e#-!aJ5`eO5|LwP!NLT*VjY~si-hy0dD3TByoT-#u6-JDHZ*ViNJx~tVAx&)nq$@$=KBXCjAsuhwSxYJQw1-|
+t-BZRZn-O2nSKPnm6VedGt&?Fwcnsf$@~y3)zlt&s|av%JFa`X(Xt=+yFS;I``1wNVS~=_dQ+bi@*bD|e^?@EM4o|jbcNM^xuABf
+nCSsIV%;O-Fj>sRH}}2yy)2+V%eMORSJ&#o{-&&nVmQ&qvy6B3nW0SFlx6m};sQB#@L|D_b`u@NLP^ruEK>#_H6OS;9_t;SGonV>
+TE5_88z9O>PHnJOK2_F(Z^ON%qffhIL7U!TlNZY3>@g&=nm#tkUj2R4^B7RqE4Vy^GIHlZ4WQZ77=92zYrU)bFFpu0hFn|U?-wmI
+KyqSklg<AO@8H1*w~lwQ4kY$2RS43}>_;7A)%_Zwf^-!7JeWGJKoe!;$_tI@Z%2x-5ZE;b_&fK>3yR5S8^@0%h6D6dZ%nal#k+^x
+Sr(5gg0-a?kkqYUz|_YG^9)M`UAarCkUR-jefa1+VY<`S_zLjaPma*I^Y+LR$nTWM`B(+SZ@2DZ(K6>|hjo&!`}7e?MzGoQpKjEU
+E0AF!h7%^=C;L&xGg%Qmnv`G1es_G!*W2A)JI&<%v0#qGPaM`z8u>yb@Ajzv!tz3wEtH4rd$l}cG0m#=>&(ZkIey6o<#=S`YZYI~
+Zh+tJ$}0;$Ltva_dx~-FP!Eb*-PS6M^<K;9ls#-)6S>xH`R{~6k=F`)ULzysG2cA`yuzK+NTlISmU>+a=Of}i>?;Vqzto?AP(`4!
++X0&IY#;3gz3Q?o8p;oJHN3%6Vz^Wx&IasCR+QavD8#Dc5at?y$4Km&sK#!tU)I1Niab`*(Z#s$aV)uf_7&FUTu4ym8hs9^j-Bk*
+&iWloLfoS7TV=*n{DXfUD3E4%B7kut#qAM1Q91ftm<d>C88PRt3=^qZIF}*J?qZkG>Z6VL2V>yUWK@;dI-esKDKCqaWX@~<6Y(!8
+Jt}i{@l`2Z^StDDD_3Q5t%_l!vlB@}?JVI(QM3oN)lV7}icy?fOpHCDwQK<g{^;W_h%9nQo#U*Lw6OJB#hM%;%|t(9CYeqVD4aJ(
+zey3r=2pfA#tK{iAkKtP{;{L5i#O3Zp=4wbsBG^i-fW~rnOf1c+|Xo%Fb!sFP!(2eJKJ^ATJ46pIxhRW8sTib_6?@2f!Yu&-)yrK
+K6DM<Q#SvE07wbqHslIl9>!(JH?*$9k;GJ$5eju9LPw<{IVIrlVza(kZHUuwbV&+?O6wmaNvyU@)o}dXDQliK)a^oIATlXIloCNf
+ySac~2Lb_+Jx9)&6uc)}y+b{i{#)NBtm7H30T2}Oxdcu9=)#;>tzLOF+Sk{gZso3#6wo(;;Aa1O#2iV|gWJm?M0B|d!|?=oe`B&3
+$3;quQZJ0RE#zL*-$ao;Fvu~=5ea+)ooz>7d1V$xcZ&vZ+t@|8cf$}>QFti9pEs%KL8<JM=#k@vSfvI6lW6c?d!2BZhd;_FtW$^t
+%E-Khk-=+MpTy6+Vo9|3NvL5S0iAXGp_^Qd(}e^I8nIKE;bU-p-Mr_dO(1AUCiHP*r@(i-^|;ZX)>S~PSc0JJ-31JDl^@Q~M0G$7
+FR!IW#@^cU6qDY<0xFrpMXWe1Xz1W)q#Uw<U_VllD$z+Ozj=9-f9bC=%@<*?D0k;r&L|OXeaiX~Zc=eBSEd0O&QIS+zH3HWz|AaB
+)`8isB{4!?8UJO8S5)?{$QV=_CJ!ktAyZ~$AbRkL<)M8BOMQlTR?J2j!zb68o8)*O)V~lIt*0#c`su6It?qej^!<l9oLhP^$+7pc
+&`Wu;nZ0b%=t|{mXo<2SN!<L(u<(t?GEN!%%9XQdH1p@lB&s+r^h7=i%!sR>YH=Ch(N`s(Gv*MemQp;!03wU*+|C6MJ#1X7Wvpg2
+yM-aGcBleCx(K>Ywud#>f!v11TbnZhb?7IYSe>O9`2Kaj;vrMh393=9+Kx_iz+dr3MS^ooofv*9pfby#`VE<DP4R2p4MHuIQr?f4
+3kKFtHrW_;pN-E{DhjLi{OrAkNh}(Hhac1F@k=_S)|YtUC64zCl=taJ%!O{TiOkdWi<2^MT{m>YJXqFFP6l=Jqqqi@Y&C2+`GsiR
+ft=O02=u9lTcD1=7N<B0a0Pq-3zKSb8l^S^vfIsUqI7e9d|V>mQv5EZ(@Ofg-(k)rTtfvNL9s0#vu`7m2NfZB>SYre?Df18;Xzm(
+6mvsi@L<`$Lxo%;E1cQ8<K!!9^PHQyjqd^4*rh)D21NElvsHVW28p>5WTmYIldO8Wrj~H8l=>U*J_~&s8FH^wsUok8>?`zsGuc4)
+r69-6*O`(p`PSIMO?^~PEWhssk$q=FW!kK#9FsrrQlUY$gjxfPc7cyDX8t!C_?*(|F`k$IC@6nxGr~;&kM^Dc2GKD>(p};@`*?k=
+<O_HNPCEsgtu9raN-p#-6)@xqRX0i9qidwJNjV|jz*$EMYE<fVO`hylXs2Yeq&?FDv16Oq#I218*A>!YzJ!p%EG!bW%GS?}NAzb=
+Lou9XM6~vm$?fc^!_;8+88juFGh7D*3_uW8_WAS}G&~sI`0KEyE}YiG6oy%0gx5^yX6R?SC?5~Ph=JcJBX=pT)Z8N4rX)0tgUSj;
+mvi{ka2EQ{@iDXtl*W?c(ea6(9e32Mcz0fK#)_`&wSVZ9egFl%VrTzMm~O5VNcR^ICWD*xdmOS=RI}DL+z{2_&jG`2A5QJLehrD;
+`o>h+5PbL8?S%iBlyPkt>}|@Fp{s@3d~mEjuUJYDU$xg)0fU-6e-jD%U$@fE%B~SG&9twIiP>@+#0RIHA<1uhz03DsoHu-b^kI`5
+^d$?e&X+D<lNS$U*Kx+La9`Cn{o?YMK)W&LfT{8oEPeh-r&Tm*tG^H>RUnRDbnWL2%Z}OPL!Xop`sJUCN&nL^4mU2gZj8$T6v)1f
+bRL*?@HOP~NxlzncC^=u!T|=mTxCdzs}tryT~oO$;^pwAHhhC*JT)LMI&f%E=pmPK(M79s=9kF=sihhk9C(k>bt_f(fI26;vT50j
+LFkXShdVKotP65L+7A4zB5{_tU9lEV&#!1Z#xm6YFJCO8s9vAdW-nK#{xL+>;Pgi+B%#rOi8|3b1;k%H^nRzmT6MPBF^155$o&Py
+h27jrS|QnH{-UlNPWr{Fp_%ArL1=Valec)!?oe8zl%lMoBY0AkL#XRlZo_vnt!H4{M-c|#&ylc9Rsw?7iU>rcT|K%tB~!LPSb+%a
+zx&RufoB3Pcpvs3pcM4l76%>BNzSKd#MuR%#>%dk0gUufjd9BBE%F0sLi1_{XW3)3I~i^8ZZuNt@j^{Mr!4ip0vgl1hN-+wro=F1
+h;{(4NMy46kAaaiq0lT$+x(<&gir>mW^rPr#G8O0$j2(AnMiQ<(|~S1#ojYCM!_mOu(ec5JPL064q_35q){n8t-MC|0z7QdTc2ES
+6j*>Lv7#iADq3$PK1DNFXX*dnH%~>{6&~|!!7}DB72k*<_t+RKEZGn(cI~`Uc8~a~hN~-0T2${J(+P8m6t<#cvQ!N<cOi{#<}ywb
+rm6Dj(7~sRGLKpv7p=|Xe4F(<J#v#xYE0-+88Ml}ldEQeN6@m(Eueydsk6jo81Gyft{#Q^CAoYTac<WI79vp~*-Ug;z=%2YgRZ!9
+DG>_&Ja+B$p}c>qpPUi;Ln&lf*|jeyAWnCoy!#7$SP(uxywR*BtqnK=NlW3UoDh3FQ+c!P{J!41K2r{KBzh^BK7P}&4TFS02Ff~m
+#2$1v&$D(Xq#}ubVZs8tOlxazzZV;t-R?r3d!hA%PYH%Aa&x^tKb-v24qR6}J|MfHbI<<(DHKxIzLUDd={IGLJEWBNW6;#z2B#Pi
+lgevkaVxB0E(Zh-j*`O-9KK9$19_Q{!S07RJ)cjEYwDeheoM%cq6PT^j+}1i%DQl{M|wPom>!&AG&)?)bAW1nuoD`33Ln~SqxhLT
+%KL)_SED3^u%>5*RW=n9jJ3v$VrerBEe9FdVE!^v4)>*ER<Sl1qLX4Iny^Zz<Xi3}(9nV=tin!$rdX8Omg2&%9rzfwGBoqh+5kuR
+f)>E(yW?h~Oa~3A()r=<EXOAuWAW(NerJCBhj1l-0}T^PSz3{@Hjq@*J%jwsnA|jCOh98sD|HHFf!muPc%(2Irhh@wrv7=@y+X@9
+x2Ql4cD=+4e>XUHS1*SB6*!*JyR+Qg96GYIKG2&1bdOrWg$IufEB=6ANg?vW;Q`PX7K)NywExq3ix>X4#}oYa66~?z=nw3!aDE$+
+I-tRY-ej^xyw~j~HQim|%sHXf@p|@1S(j<{22#_r6yP@6BH_+2$V>Pdz|LL*cDonJE5OaP*gaQgfZDemBQ-I|edQt<OUi{13cMgG
+A$%Emg-VKVtdHtQey+zIVoEZR?CA=8oTOYS4zVVqW$<LJiK^b=9$kG1R{yQOz!rag<HzBJOOWiCPIh!o6kat7VR+kkm=CD4;*BQH
+<gn(nFAii$dd^z~q;$AWOB(#0K6P`R4S?+~ga0ay<-`xQH{8ELap0}*%=IoN@=d_WSO(gXX1&4*hQ!#*Utokl!ephq4rdqqa3;DZ
+Z^C@lsFN1V`a7_OL!~d`mQ@9ZRDQJn-*Xi(MR)chP$;)>p_=O5-);<J>yI>7!7a;?SZ1`BSVmVg*9ntVrvoJVyA}H^%KF*TZx04|
+_0I>CAF+WI>4`)U{$$i@A+pS;?=K$-RVQ^N22Jq9!o57+4P<KhXA$VHbyj7gK)w0Do4K)`ST2V`gl~q5yV!VW8**335`vy?i5xxI
+@F+yPWI6^#)&BVb*I4<!Ibr$V&7o)s1dndgC$0K1Mn&Up5#J6-AAX?Xv3cm&e312g$z4a9L*>DDGD(+Poo_BC%um*p#EB|l=LIO4
+`6}J|vxR&}GLhsi@m#2FTq{Uj?Co5W*@@%_3ZfY8iH6pq?Yd7R57{mP-ZjKMq3+V1OR=4r)Ks%3bQF9E!h41I4nj#eCtedb<n$ar
+MRiXdRUKtjd2SqrQI~-pb!~$*;M<E?4C#})VbhCWSmCzla4+XM@YS^p-U!{*8ak=N!M=2;&Zrmw70P$uD$_c3YG60I4ZA4xf7N%E
+`G6}JYyVI1Wo(I(mErhTB4;9!#qITd6(6+2bf->_DI+XS4H<A{Up%6Ky!F5)8Gl>Q%LctCALgY4>6@q^)=Od;8W~eJ`HTm)%A2~X
+I%5fKzvJU7MC1a~N~$<AX3@lr3gun~7rXo0v>o4R&(1}-0w?D%#YD>$f~z{G-3-$u_=L61BFz-Y*!twbIo4+sPxvy5NX@>qrFF>j
+@~lYS*|zdw{{{{QZki1k>9pz^9b4E3x?oHdR=%&aoy$OXf+hk%7E;kdA-k}3MaMv+Lf|v)`~4TR+tTo%yGeQ%_39{c8S(w67+5zI
+5oRd`!Z{Ha+N!>XHshg+-BzhV=>)QhgZ$kju@HcKIcWYphP!~le=9v9t*uJu1^BU+u7C4o$P=98x_*#_6kiv*IvGX&3A7)T98Y(t
+;Vb|U1!HamW?IeiV<UqeY;)&2&@#utF*i^0YG>gn?lEuXj=aZKLbQ?t^E1fja$BfCtW}@u3--#JlCuhKO)my~FE_@0_9(TqQ6wgn
+c&i+(Gk}l+6Kw2h$KcACgRYPQ(-urHM$xgH-#<(46d^L-ru=O*!UfIY_G(1w(Dh3<MtS5|p{1@Q+L$zPdy$u)r}6yjS<%f2(Yw#;
+*Ii-t<@vm+EKi!3p*0d7BN~iR7lldM&3Ky!S>iqjV+6@L1?M=Z1zJfFmU1a0y9;d(>&a!^oE)Iiu*+p>Ve>1;2oRm#i78qjy!0$9
+*e}j;_FR05EDd-D;1Gz6Id9>Xt#no6#?^sPZNHie&QCJ`ZCSt+93aSY-QmO_>bD%eDk~b8pRB$yS9?C2-1qB+)r7MJiw$>$bd<h9
+Hec$r%)aati#c@Bx~CK>9@8dJXHtjZzZo^EJ)K?b<hx87&q9yh5Pp(}7t&!9?SOb<wnz$E^{lRSU$UB1VN8qTj}0ER=)k6+G$<-J
+1?N@h|8Gnv`{L#gAWVlzRzcUOtj#D`1pIoPDq^ZVi7Z9`P$(eq%~!RV4j280xX<41g27d`=u)}Q4k`E>Q1r>yjEuVxT90fJlxLJy
+H>=i%R4X#K)w+eMz}Pwd4Ud?!O$hEI9PI+#c-H0hJK4mUew<t$0OJqzC}HM@65Iz22K(2%b5rFr$>?)sOaHz9au-3(Uld>f(_Y4d
+HK$(=D}O9LOEFoJ(Pb~wJO0T@5jpSA`H!KXl+QvLmliy4|8%U;8)of_9f|f^z@Gb5b?EZgs^JJR2fiYU@miy+*D-IxZk2VRET<_J
+si&^2RKL4<%OwRH!2@ygv9f-%ZbApj?WmWta`dv|fE7)(Y8{=3hlf_V>Y_!A4{JIRJz@U0Zv;sUIY$V>dNVYhodc>FZL2kOZlpCM
+g5{CrXV6_FfH^Vru$o4yo&hit(b0RdqoxyBgeH$&Y1CJcIXtWP>1G5AeEh!#gTvsCs1SQ~v;n?aPgVfvCmL$@i*o$ozCR_MXBSS&
+)dzW=c-f_NckE<@A_0o_7#<54qnurrr`NfGje~)ltk3hc3Cg<@t-={9wnHeZM*>6d93BLva$)#ePpL#x0bRKd(p<ff;!}ClRAr5r
+o=!}6Z-HrD@_WpQ0h+(I-(Nu>YLghsPD?YAyMxn&HU+HuIs}CV>MuNS0+esHtZC_Ypo~u|_2NwfZ4@kyerXkp&43}B5a{E$ixNF%
+c7Bn_ju+#aO=>+}b(#bfu<lxL+U?iTmCjSlRV}J!^Am+>@v;ieajDqPb85?i7HiK9mrd{9Tn`VHVr|ie=8h-o{Sm<x9Oqq7%{IRU
+DUiG25eWfJX%uF|84+cY`_0ep4r!J!M{`n33Fe8CR4e;S)%NLWn>Z#yri0Et;*JHQ!*&}!Z^B`tn`ahmCDk~oA|SA&^{c=2>p5vz
+^85fZG-&^>i3V|UCeA|enm?QTDMzQJ`!t1gV!r6+A3ZzydG_|n0^hSD*$%3kLIh<=O<QVXyiv6!T;=ah$o6ec$w^kL6}Gr-nygbE
+sg;QJ58jY7#hA1A$>Q=3wp9?PE_}`c8V@v_w}|tKZ_3CVPz5#ti^JPtb~x#Dt(Y;J&>ninyq9JG1Xh>*L;rw9jJ*Yc4<@N=`^l(m
+<X4zOE+g*)8#syK???Ho4o_68=6PNKt4L6na!he^vgkY*Y?Tv#2Z^tld)$TBbE^-uTM@k1xP|oo<x_ynV4+R`2@U0=ko^LVfA&{D
+|5<nxm{H()-kA{h`XkT|@RsrgQ#;m{y##Qb3{qXHTbzQV=1+Tc0eJox`jG^K5bkZDEcmyWyKfQ`2c~4sa@7^KPP^SFA^ED-%u8&!
+(U1JUz4aE%v-n&Ba;ET$syjuF&sJM2jB#6nL2d5U%vfo&!rd3+WAW!OtQ)>S)%kkrSI>erZvC7nZj~Zd*H*p8xVXtV*MdXwlVVt{
+x)g)bhfnT4!U1`MZ)>_PWoYpz2&aER#^9XyTp}RYOlHq`L(q}3?-l`G#F>O}BN@syq$^dUbos{u`z1^hxWJy~97<TtKghRq6iM)O
+DhZovIY+pb^vE12Lc6Y4wfasPSDdj&PX27vtLLLUVNdnGA@8dG2|kf1RwMwLBK%!PxxuK0d7lLppM-sQySDZAcCUNg8m69>B%#YS
+)BI?NQGnbcRkNB>*3PEyki(5?-D?=hyAXd1Z-=GS57O7AAS4yrRxzHg!(qA|AmO4~FInN(kvpz%+yfSg$kcWKg~};x-YXBk$8^-U
+5R0c8^A>!sZ`U0W-)AL#h?*qU!A3?)z_~8LgMWyGBBvoZawjCfDGZbbKLWJxsP(^8%P^-1B+v2syrhmy@-`d`4TEJ=wblW+#3xkK
+dhOvxDUiAsa{1L}o4(Yts#E%dL4n!eHpv^rj>>|m?A5x=j0B`}I1HP^^@`C9@GUqPD^KnEmw3ok&)O^;NPFrjW0;Vm0ll1nF1i(7
+?60$6+f?K^xIAJ+CVJoY5VUx-gVw><?v`hIXQU5laXnxSxlSb2Mhak77Tu7-&=NsO-oTi=jqf762v_L(?auGmUR|#WyRFccLw;4@
+lvCl4hJLP8Vf~kC0wz|QwzAoTB%yP5Qf+GU%Iz#i#jSfglQoOoUxWL}p;*|&B#z6={&w~N0%OK-A|gY;cxbAA^lcCPaC>lGcf5CN
+L?}DL3xcQfg!9h-=+$bH+c@Mc{ukpV0uY_f<uG)n-(k~^uf57)1@$+}X9b>yAFcaj;S-C~r6S-w6hxIS_G-=jU3Shi@m9+$goj^{
+nScw`p9NO(T&aj?>^rIrC;YIVV!)dF!Agj);@uP10-=r$s=b?PgNRQeKDW71TbQYg?X$AjVy75baL=5YiR4rA0A~8}X3O40`=l)?
+IBblkG`sMTj&W%USW$fYrb>_{X=exyF@>BXa2_o9VkvY8M$RR)UQ<K;=Ptgx3_Y?IUck_bYi5)N1lK|VAtUFREMs5id?^eY3%;{+
+)Nb1f+mim4p#$Gi^%((|{!i(B@*>R-?V<^Zw7$k-=%znAXw1%+CPsC@u^W=r&@uImAfc>>oX&x$&^d?oIhzDV7UEj}bykV5BNmNV
+1}aePgbBy+I>B<Pv85%{1Cu?KJv^wK21@QTBe2;*Cz-kB=v%pfUF5FuPOB5(GZVi4Ji0lpJ!J-0McZDUK!ZMVhZ&Ceb%?;Z7AzTX
+^IM@xkc!prugcx!T9D%$EJaczgwv~8`od4#{ZkK`rZIDe^J|yH?&cIlb5w*lZ&Gy;-Y-E%mE_e|gqRSXJ||nSK<Zl`@w<zFy6{m!
+`0rKoMc==S`oUy_E=qE=^Mmzs9afG1C$2Fe5X@<DhdLGb?K6+8`dJDWRkDWWj&=9qrE@}-4BgWMk)5>mo%+OpEY(i*FX)$6QQh#d
+^a{Sk$A6H+;*CK}FoMrX-me-)Drh4IuU=m@6iKfAuc;KW{f*B0d4%%)`H6NzTR8sI6I=HlKmF$o7*mjD=EV+~n=-pH?Ws6UYQN2+
+oRo6QKyQjE*51)L;emRH?=!aKC<d0P^&!Hi<X%PA(ZVl8Pcqff;l@_0L)YLN(P9?i6cC_eb{c!^lP(-0sy?qD)%s~#26tk|(`S*k
+ES?CuM%7Wo6ogThFX>z^ZN~d4bfCGPv&1sSH7Y&y^FWRfgD`dnT>*oefE|WvKGI!HKy|sJcOQ-ARFab0oNbr=ExDPFnjZ+JOjH+u
+vLXmzZgs>DJNcU2QfAALX^)5YT`Pj}JW2Q=P0;tS-lfK8KeR`;N~rvl>#`6}E#gryGWCr+H`4c7|GWE`Q9;miiz|Cyd?UG4<3PHz
+gPJh-m!;U3=da895v2Xn#qr$8!>eUs7W_TlaA{lj1lJQ=YTg^sSq9*Dm>t!5{Uo-Rj{4>%k!VS;PdrxX=nn#m)ca(EEI9eh29>v&
+8074iKM{DvAf1B~)2zu{r{f)!jmcYI2zLl?ZQ=%7S04X(L&f~go*dj21~!}WTJA#mO7#2K-du^S>;y{>ub!>e3Mse-752z^qMgub
+SQB;Qc?kA6RattWr~RQOg^HlJ4IS8U!A7qqjB7?wUI4VX5rU;>^ZPM(L^I4t)EA%?o`^&6hq@_G&2ro-2R|R((s1I{C8((ZvcTO^
+GCspg7*CW(Bh*(LbKMMW69wisapN!~v*B@4Sbs|cP)aZ0hw$cSL}v_B<AZKW>=muS66#=iA8cdk<E$gDaBMLQ?iNr??J2iSw)`4x
+nL#-kq1(NUyBc3>B_AnVzGbZN4%OJ9KGl;1Am%8U?7#<V`G$qHXX^5Y^aVsN&6^eNeN(C}cr;B5|Fxg~x+7*-2w2YuB8it~s;gPl
+5jqF~WJg)?^_)a2eqd7K57|arc(AzAsuY5G+3ZDs#y^sWt8kixTbb;ZP>|h%f1nm4UcSO4A+&uK|9~!mtD$cyNv5)es5HEhU;@I|
+Es8jh<|7@Sy0XjD)}aV3%QSP<QL$@v*Cs+ba5&x{>5$11J`1tG>G-mBImx(3NO-3tjgcmLMr{urUZX#vovN%@xy>va`bEuLm9b16
+=61VYu&8^d`LO*?7S`U38C#N*E&V+=jGO)&?~Jk7YUwjnTnb;f`@{KY8cv3m+dcj#ml835!&S=$HNL?CUAr;`*?@kp(b0>4rR(u{
+=x{*v6g_);-n=L!;Dhm)_`U_GO+CP+FVW+jj}$d0>+qu)Groe)1Gqc{R))g2*MNa-3);-h6m(fs=<C8+*|5WMKr(6NOfW?8f*@G-
+>8m`7!;Z$Dk29C1Pkbcq_M@>2aP(cieX*l?+P@&2N_xE?q8W1*qj!e@<Fb-+ukdYX1-n=?npq^}_+F0OmZVwqsx1~uq2ntQh|c>=
+?ao(V4J*=U+}Fz8lU$VJrwB9J*bx$?N$-9E{}%IWF!=Kso#r8YRWEb|226tKMtHa-VJmB>)NhwARZ+<pI~x}c$z{z#K@j)4`&gzT
+IPR0U(Lq_$(Wn<RmW~y<WB-{*qw$JN)Qo@5kr${CYmpS7I^cpw<ZH8EtK0^8&N8U7xqHqyV{|L4R<X)KO3A~TFR-I9@S6YA)(Hlz
+WfW0&JW9n~oNyB^V@*7fo1g{(2djx7v}k6$d3M>QI}i1)ubAfd+>J6mtF~nSO8&%vyI|rF&uQ<HJ?4xOF+{#?8(H*6eo^Id%u2m(
+``Pb+ns8w|qNJYysGk+yBFj!gM2Z6Ljdtz<lw;X^@6|4UmIScD-4VA!`S<4?@iGlc_r+gC=5iF6B8kF)Ao}T{N>|u_R&8+pY|?~u
+Rd#Sqw(cGHNdR1tlWMD7Vn4%eKF~t;aA#cZ7q?KQF_ouiF}P@6_-f`Fv)<(f1A4S5V0fsI*a^AmdJs`$xU-|lQuy-dQvqj+Q(W`}
+7TD{eCW=^@Ia9L1`6)p!q3O34+ql&$yo?UEG0JUvArM$)6HptRP?3Kpp1=8~e9)0wb2J;1%fT5gz7xL1d8BMKamC<Q&oMMA9E0K!
+-9_3v<nLIF_M!<;pgZrw7vS1X{6?zX$F&09Z4+6{W0tws005bU#eaD>?0|}4&&eOA4NYFAX5fW-`oO>gw^6rz45+#PtIfv0$Q;T!
+#CnEkn2QfoclEm2W5#<C^Y^(pgJDVd%mv!2Sxr(KQyphVW9d|>4_4&NcKcSw#-*Eh?iQIYYW!h#w{F%F`67rH<V7njx>2|>udtzt
+x%nPB_35C`0WHjT(ef-3Nd*bf=|sVMa}3r#j1X9{bGgUuBw41fj@K3h`ZsozK(0f*!@eaSX%tb&{=a1KHi5PMp^-xgAKPO#@1COf
+HJ~(!9l6?p22IWyPWkl5uk=|7jxZg6!)$62gpk}!@Xd!Z(9Ug`_Hi0H0;2U#bh(>J=?|C6wZ<n#B5CU}-Cor687Ldbhir$AWW)cV
+6_tj`HP=)#O+Vg;91-15qqf$zAqAwWwGJ$}2cX?q15OqKPakn+p9h51B_KLnY}uJW=iVmV&2Q$miVh48WO4;c*F>~8TM)JFPd_)^
+kfzV`Uq*pyN7}Vb<3xDxTbmceN)*Pn_>}LZfMUHG?@DP}Woun9o>-)+a7b-iB~bcP{^p)3A~15#F%18k>ItuIZA&daB=HA}o_)1Z
+*}fdk`R)^mj4eYWDJG2mkFhMj*H`#%Gm7{PWKjYNRMjgef=wadMBBZ04=A5#8Nr#EQE;cRZ7`HfS;OrJoT$9IGBeK&SvZY8NVvKU
+li~kjfFg}$MQfx;e_c&!(ga2Utm0H|)y9(*A^@1<-X8D)DB>FTG3+#b5J^f*6Yi@U)`&#@qft7)<-Tism`H`Gr%_0xty3Tl#9o{S
+w3$s)qi|O9Ior#sk&1{7DGQL8bC|dPx;7iWaUGJCqYO~#B<27)$S`$;>smg6jwb7kPv^-n9bNp(wqR&KNe|=qL>SPuDJ2%b*%kYr
+tt(`Y^Hb`h=y@=*4ds}yCa>^_zT3%9Q1Z;?(YLYN=T-Ynd0aQuE{}@IZcm${G0YuEZSxndBfZH|wVBW*6Q+lQ?5=#rtGy_Wfu^Rv
+o1$og>gG6351uJAwAea3%C4Prv7r%6Wm`hQ1arE%n+v#Y_KL2Jw_Oq<d<o0X=Z?|9r{s%0#WVq#@oBjeTqhVFI3!33gC=uHMl77w
+1$N`eb0Quya>)4aK|s8O%m6FbA!D3-&}U5jr#;0uZr&~K`#KY0gCy&$#5~hRC&k*=*EYs0#i83tosNeFtBSKrT#qQ2U7_czRG)&_
+Q65HKJow=OlGlp;Gkfyr?M)Yw??@;RKo=SfrE~LKF%6*IJk&KDz-}_MsNA||RJlm#b+9(6c2nh|7w37KLX_>IeZdAONfykM*ZZrg
+zY3O-y#HQbz#>#mVMqt&yiWEEEE&I`Fw7Y^)jI~1U5p|C$T4%_O#L}GLV-f?+$N;HaHYFFVk|5=Sc()SpdVKbH#O}nFLh;ysy0I)
+>mRzAO|eM?pAda{8WGx@M2<vW=^2xH1N8rJaY<v-8MHQk6|>9Xu_**UI&u`Wdq__&9{Vm(_Jc2@{xLmJgm-zkI92j<chmtEzIsOt
+b?&Au2Y3fR1A&2_i^|EuoJ*kNJ<xhQ@^^TV-nXhVjA{5~ES34iV2Z|X|7OSZC8*vqRLLg@PYTzU#{;`O8w@o^Cm`6H?y0~2lV3ar
+*DZHp%iuML34^rhP1j0NU?1vW->Uh037NZEwjM;69CBRUDO-r(HWZk$s(~8kmu8D?E7mMFla@T;P1sck1Rb1i#xz2-K?l#II!R$&
+7WUA=xVYP|8MFt{RP-3iD-^VG$cdUa>%wQ5{oh1ym51h&&$4mcvxx=ye#v=9@+A^8pel_sg-&}XuaL<Z{k-W;S7yZax!T{V2)P1M
+=vZJ@WGHL(#8s6~jrZNU#<aYQhF${C;?PzA;9U_!*?okTL;Ivb8<N>aM2~M&1q7b)hrUe6;}65z-aH94#H>Ro5p&vcPYT9h8<n#<
+iVx20i8>u_Z7pp!|BIoG^%hC8HRv7nbb=!pc$@j<d`Xn7MlMmv@Wu90Hb;W{Xmgk9FinK$ax$hyx-m-*#&qa_-3s8ty4S`{z>YOj
+q?PkoaJ?UQ!!Ty#y!SHNKubXu`RZtFkN*V^^JgQOGubqamudywCzS^+*7k_r&Z7HuHfzM09C_E5aP85P19Eq=8Yf=5jb@8rEda~j
+@BYO<e>U8Ah!asNU*Ba;I+UEIMi^17GVlDIj$U?Rg~y*#;6gEq{q@!Q%uCF4GJKSg{NdEct(y@0kk4vp1tAI5t9`O5D3OU6;fvjN
+p*GilJP^iDC21)BgR`CoQ<wfVB&ZsZ5I!!)K7c`Y3Z5Q3wik{;w7iLoqc~nB#xtC7t@bxlTy1{xw+bd+Z{fGq1V`s+YzG92jw8XT
+ACQLV^MbYG``vq8)5-r>26eYngi9LuOkisYk<}i%#;w`wpX`*#`GApodBI!Vc?<e?{iDj|f7zQ6TOT{b!Q=4f2y1M*Z)0R{8+tI<
+#lXvFib_LmrqVv4e)h33#F#B}HBDVvQI7H1&G6ukH~;7FWegMM=3PLLuKt>xYJ)6+0aS|;i2#6&PF3+AHT81<xV)ttNW~5E6KHVk
+SYu~%{v~uJ(}JOIwk{(eo;e$0HlcfP9H25p(i);DD->a<pBk=IN5XW|`I)eI&;%h5Bik_t4NWwKvymsELRbsr<11V?KcR{p_d%0<
+9JK=SK|hsz$|C&MM4MQeJ%~)W@K+Wc>70#w)!W2=LtV=$_k?v}WaB!i2h=1E@CB~}h#O2&UN7hgfRe=;im=R~pu@UnK|5G*M9q&>
+X>OvWvmt1awNh~Fg#4f4DMx3a&i^=HB~U{3f!wh)8Rs&mnR0?;cPLCgDoG$)JR-%zF7Y(l0{N%zEIB;%$}ibk%dOge=;NL<?x3}=
+p}PU&Q;h^d(%>xl5l*_e9E5a+sCIEIaTi9d%X0p0KiE@<j7>@h{66PrSB~r0y$x?bw@a76HV4-fhe0u#>)CxJv+Gr~p81az{*ZoR
+BPFiTl<Or0_-qSlb8mCp|B{j1x+L2946byEM&GFTE@asM1@XTQJ0I{76rzI}m}+;C=R;<k+B2-a(Pm3GeafBO?O8^N9i`6M@9P*6
+d&L9>Q`!UeM4OpsC77q_Kc0>IY1Sx$gU`p`f=^Jx|7h6t<6-D|QD_GIMUiAgM2;sS!fw@k>YsqPQP;Bc*u5f2sOHq=1O6nVA*)4N
+DOJt8u1S%)OhfmY@6Y~t8IIGpTI<YJG2M{yC!KmPHOz2p)I{gq`>JS)fzZVg91^BGX(@<PwA&)*MY<E-^^PKp>v0H@L15B35TotE
+(@N|V2Ip`%<dlh5writ>RYn^gndvNkyuj;{>9MNp$~NBa`L6TmrEFtHc$~X6Tc4nl?sv~S?pOcTRT}7kk(HLONYKQI03TcYcHOEc
+;h%+)I>#iSTP^G^b46yD;z&hBpock3^1vLTX@v0Mr&$im5Ikf`TBPIwiPIY?rp=2v@i~dG^hlN#@703(sq9m}$^f9C&f1;Z&qiSR
+ywR)rKdnnaRibMC{qirDAS-e<Z{Ki@+(LTT%7oW065>%7)F`fq>T{_9c&#mgLGmjOEYOwP)%P@C>7|b=@nK*^OU6D-y$X2b?-fAc
+xTp;}Tc%YZyR4t$L@>YW>?AaTW+#mOQhH~@m5L4oAb{9p;6e^Y=`~c5yH+JfjW$>3SeyNXp|o|3W!V#^y26dIDi`Bp>yZ8<itoNk
+(|uWmbYZ?;<J|9yC2CFiwJi8LHmQLbmy@v-h21<5`KB#HRsGBZ-o@B{HvOs4llcSiT5|=)h#=~gTA6^n<y(mpxHAR0%QXw(`_Q`Y
+fv|AtL0|C~R+685cgio=`A=;17JlnRbigf(^S1?5!(pH6i_w&S(U+DkWDc@|GKjZ_2*27}NT1^*kza(-d_=0=b>|z*@m+T?*EKlr
+`Ef=q-5;Bk&1zDyEns3*RKy4x4(*l3G<p@+s=%N(uFtX#*6*THEBSIk@le9*834dBmv2dF_m7-zi#^E(JR`&io}L^?p)Rsc`V%ZJ
+T1wmb)KI5=WQa}IIgB(jH=Fr6Gu2bhk3YDPq5;|YB$xgWV0RK%pG80RW+#I#$KH-bcVD%F9!$KjJN`)g<r3Wt!e+vU2s1V>NbW3{
+!e>WXlz4Qrbn`RX{zSXv^r49@-S?dJV9h^hAMVv63ufm;zL^tS*iRK@X6}TfbY<V-Z{<lgM&Gcc4S_#Swe)BLnAp`sDqPJ}RESr>
+JOxjc0`c25UOHv4`Hd71hO^s=fN+HANPgr)FU@Q-C`Zutq2`#g4k@id5)I*|1gK=jGO~7Bgsy)RlbD6z7HdLSB#7&-Iex6tM%rr-
+0hq$7gHv~>&Ms)+Q2Bt5_8$`9T`p~ZWy%bFA4EkZjV$`J2!&HXV==63Jh8LT??#V0vu1+nOVnSV;;vHrnE0XzqE77WxY80)3mXJq
+KWH&J&Z$AmD&G`^LIYjsPuNz8Obv_o#lYd6!`L5R-nQD(cgq1o%=peaF7HGYYGZt_U-ReElYnva=9Wh0=FEq9(kk8a!-COP1abeR
+XxYuLT1T-KzOs&z1!(ji=?yHemK`CjO26Wgi{By;M-F(}=XWrP6*DE~0n^@3B&i*{4mKIi-YPrCGdscSBWM-*iScRTu`{8;2+4VO
+A-2ngEC%uExYaP-PxxjmQ~D1^Tuzu1w%S1JroBCGheVyzbbGLOz<f328s6nYy9{n(U|~WPgq(P~*J!96w~X*pA;d%ATke__e$GxJ
+6ZVi2h!!KsndZOHt=Ij@O1Fk-r3l8RkJHK{!2~KS97EJ@dX7x<ts&On2A($WoEY*SQp0})>11h8Bso3}UYxBWrY5A<RkBn27FL*9
+W0_lG3K-BOEK=38oKNn|LE00FJj}UmT}k1tpUGoZaH)?2UfgqWE=U)z)TkV-GnaFtG^r4h0Vwv1_}U*VuNp|XC?1@E*d`U?N~Ue1
+Xf-k&uo%SQ%N!J&_-`_<rEUSY(l(yqupf*M>@Hc<Tr@FDIRCx|c5JWf)d<C)wasFMKyXRX<UJ?uG=vwM!WRJ{e?ZA;o2r3fvS1dZ
+j%VSnM|+2&j;xvKIY2rVStb4(xGc#yNBJ>r!-Sqem9ajGTFm01@$V#N7@CqU(ODF7#-#9|!12u1r&|^o?YCndM&k8(xG6-pEdQX5
+?}_KcjkHWHGo|<!4{9s+YTiowvqTd>4Lxw67eOu~!$|(T!!(P1t>&-V5BFgDDbt75w6mKUAV2Mf7ddJKoY^%+zRMrYzkqT-Fh@=e
+Ftr1Qi^b`?$wAQ?AJ5e0wj=Fy@#<(-dT8YTJxyCxA$kjdZ_!?>kP%RB>y-;jj#}mqZovHs$1RH7s_9Z|fpltH{RR1OB|}hset()b
+ssaJrZ}4qWIfj;euq+vi{27N;8;<R!bS*7qzO(q&*tMI0UN4Ia5$emtPW1?P9MECT;%9I2c1u&*)rN7m;|QVtbYB3bfIsV{8W}ul
+g6&3kwFrB{9Xp)Hw4GY%-G&W6Z+!9pTA*zpgl19JU0v~T8*Ld7O-Nit0{9Jp>h6_kIV%(9|F~5<w__orN@b$=o3!j4J42=JsJsNV
+CrOQl`esM-#kwzjD~pZ{Q;Tw?3f&#)J^A*Y?90qUAj<(f9aLI5BS;R3zcM%1nK$eW`2?Ea&^FMJue>lBxB(l>D!yhU2<u>~5FT4@
+H)uLrF;@n|+|K!*Vk&Mcj|Hl7U<edX*iITo8XSU*fJcc!Jxj2-$rlbX5W;<!qqsryd7S>i>sdbA<Z-UTp#2i_n&&a*q@adU)4K>W
++_WKb9;0Q;kS9uE4ETLO^5Fjg5qW%BgRNi%awyrpoi5bskL<U{!BxG_q=;4#?`@D1X?Q5zMdK(LTUz7Z1y#ttRDVil5kR*D;?!Yq
+r$ze`qe$BzAO2jXfw~~bf>OD=)f5U~);EPlGS4jN%}htF(8@P)3d%no<<kTC%s*`#X|gG(SwzT*YeqIXNQ4-l`?mvu?WL@ZDEy5(
+{vf`&wOKky6?yA!K8aNChuz$45^@L2O|a~&|IwTD&34Y<U**#I{pbQ1ZnqYgoq5~8a>HELb7l5y6x!v*?6=f2`lUn~2~3Uf{1;Zg
+$lTM_GdKu+tghIIfmxlQk4n|~pI{l>Kr9O#4U%!7XlOl|`y>&Llf<wFtmv7>uG=mm;zwL9s%6P{ZW>dA`5)p;xrq*8<7nqg(Wtt4
+Jq}^A1|+dq0x=b?B_?f(jj0D(736-Rl>9|05dV(9aeEs%hZuz<_6GS@z3c9)OUDO7SUC0+PgBJif6pw0ipY)XJNItQGvK}V>5aM<
+dIBV`v;yFh$P>_o#pr*8(a5R}ALbK+n!RJ?ftC3x6LL7v2}FJ#rGA7r_f)XTO-u;};ykU<M%_7KN^WPsnZAQoTlUn!q!vjK`V7gC
+A3g#<%pYz4%E7OPy8U>R{G2`iB=zo#E9x}4lN{{_sXLs?tmhd0l$o|zF_{N2EgiC~^!hO4d6kzt=3wnAJ#77=xWd^f1eXZ7Nfk!n
+;EJJt(7~C}68tZqr=2vH-M)CZ3(R%znJ~MqBwLHYUBY*o!ErL%TQYh4VgYR7V<_HA`yxzjX<+^~nZ8YOqXzXV5G*CAKQZOzScT~^
+J5%)$>Szn+iz-`gs^D_BM0)g%KEMF?v)=6eq*AKbq>Mr~DJ=ja*Y+nd4Cu#7*7N(6D<se;pK0br@1jsO79GA4)WZ;L39p0MiYW|J
+I*~&AoL509>LqGx7t(yyzqv_w@whGD3r1(KqGX>F$IUwpC_65Q>;>%}=-51al=$0mz)^djw648}agOlm<*iIN0Jp+D`FTF(?=%9<
+lLlNU?Yw^IbfH|)O)@4&m}zq+H9CezpBdh3Kj`)ixxjh}s8sSRqGTxVCIgzce91UFl<m)Fo3qvDYj66F{~_KZ5@<B#IaYtonl8zk
+D&;0Rw7$e=GkhneWv_ly<7$siOHB{_DJY05-0si4N#{Za*Wt5D{L2uk>V`Rra=y#iG<n)GlmdEQoN%s#wCfHysi3kPQpVB`QpF1|
+0UlyWwD!}pSE!)P+kQ<cd1W4ve{$u#J1<!33`z{8OMy)E^!EgwoJg52yrXS>b7s-5T#^A1tj9zeqV+bAiLki-6G@JNpz1g?E0ou#
+$!6ZQbWtAMQT7U7lPzF<4TVNC64v@_RE_LKY|RW|)$@TqGj81*_}z2W#mQ>%vhaELOR&F6U(bbozqYQb>IF{3m{U7!IKwsEUdo~f
+sj!m2S8N$Vy{GY^$Lp$7Qqr3YqOwI-xsB0>dsu2rc#j`Se%YOA)MW_y^h0z`^9@%XMJRXD*SL>xOTf7&_kKr|^{KsB%9Uw&G4AGP
+tMH!;sNvi5aNI477H3tyi+SYr_G~upHE^Lo&~@-!KzZp@9u@RrGmGJAs&^gMD-W5bf3v&r5+L{-7Y~&Wj{yVpqKGel=ITEk1%Geo
+6iTI~GR1&Z>RPO+Xj&?t)*8g3!Do{ollL8KTzBa!mhDVoYqE*m+oHYzF>-JqfNKJ%0}hrUeSlYDU8I=zSB|aPute^%yN${P?@D3V
+r{ok#*6(I{n5nk82Jy&)21tiv9%CcO=BF5m2vAfkvD<xRh?J>lVTAzG9;RI8WLE%oNIj(5^gg*At`-pK|6W0$9=EXI4d3S%I)<Cc
+dHCkbu+!NJQ0B}Rx)AnayCshbyNG}w`#+U8HNZKcfLX{fGe7!N)6!Eax}kdgGA^4~<sGqUY?Ql-^A=l}>6daJpH!-0z+1H0;IpFU
+Llj=h?-S~8=bbkv=4#tyd12*J>f3jF+<Wgf=0I0?4%!miX=k2-K5w(|-<k4C$lkL!pkZs#_*xj{S&S{>nkPc;w;{K})P!T#xS(Ok
+fr!&o2RB@7+Gs<Ekri8|rrxcYWF;|0ER_-Fl!RzeB04Mx^e#sv)S%-}CDMKJ0M$p-YH)_qGOpg4wE`>Xh@dtL{Z}<=ihMFp4J>E+
+oDV%va!AebcK&A}?fdUqfKi7S3=MeBIo-6Mq3Ki+hl>XCkN~I-vQX%)m>XM{msjUjZV}9>H6>gG9r29Yo^ur$6p<d%$dbIp%q!4!
+FB0=z-gk#UeFN)ZNUDg^=+kczuyB6(n-zZ16xm~Ge=*PXMeYEk_BO}PEUR*0F8F?+8mi;|U`E*LwQ$aGE*~J8d(9`>H>NHtk2@Si
+n7}9z%3=k9ZHWcLjW?M%u+TlckH#lLV|t5YT<qSoj*?3Qs+COQ!!j%<xMb1whSAVmQs=oNMR2kuMC+ynQ*%k5JKGmwFU(#57r!90
+TyUmr?Uaw4gd#`4aKReF|LPsZ_2Xj+LmYoZe202OTc=<yJM^p^Uo7{{4pKIYG~fiOn_vz|5DW%Rr4KZIvcp&e`kclAb7|KPb@zGv
+w|ye(HCet1qtU`G{*!{biDSIfRg;(uSpt0oPs3BeLogO|@Eu=4t;bcP@=k!-c3I;8YX0<Z%V&bAC5|M#tfIAMlB_>_92*w4QqA^H
+YC(^HOZmQHO&vs{k-)!JR{GfBPdtB3w*KGXx>O|T=SmCsXduN|;EZH14HLK)y>H7eR7v)bZTHdy4}~5lq2lL};xPW}TDbKsO%+CQ
+=X|2f5$xKWNdenQqeyXgK>5K!zdt&ZQl5Z6?O+w^>?!XM(Mrn*Y3nF%hUL~LfH?Ow6!wZaJR-`bhc<U0R4eS<TZY8P7__R}T`o0q
+`jJWF*OS3NX^Qg-JiSIx<Y6hFh4Ep|4{cs7DS0P~S{~a6lkqVwJm`_WwnC`~TO$eTp^kEUE^Mew4vG~q7!-tAq#0;fnC-!wYiCdM
+bo=)J10dK;8`j^%3|t(%6i2sy_j5?#($f@Pv(_vE1z-jx|D)yu^7Wk0-JjJ%#Jsn<kZwQgf!!#FC0erhF13{f?b|E3F#wh>@SzbT
+J(UWcSQ<l(ZC)u8|Gv$)4MD<MqxPY1VQ*cQn?HRlmoZ0*6Dx8kAqzLdE(nK|!N&Qdii%Vh(4cJ-|I^|m6P@s#x}rwaoHeZw%HSeQ
+c1~`{_cg*O>>_1?2q)^S5<F7;!=a1GQF}!{I_6>28fl_yV<M}kfb#;gv*I18l*T^dKd9nrz%`@)^>qybjD~=2pBwb8uh&clQFDn4
+5B{43^C3Dq^926f>9BBkj+xy08J6-tt4ZM!?EyQ+?X^Cb+OzWM2d<+1s#nho9~V=_+dxGDUS>(OpvVgNW9&u~XD+a!ut09I9&u2&
+VEfIm)#{G7-mU^eeTQc7-j@hzvjL6G5FhN*$u^q1O2`G*nTv^WBHfD#f>2j|4ODgL86Z*&4-9jhLuvzJ^yDH7LId$gUtv<sq^ZI3
+^#tO+3nEwr0|QmzJ+p5$jPx2&rxb>U;Dx4*4ixF1C2w3%KYtG<AaQ4P9{gW2G?4u`7#SHPp|xYhL>rh{;n2?>gQ!Lk$tF3oOGqB4
+{q@a|A*Kl77;hZPvN`2s;5C<lSH=R%o@R^121GvX&<=@H^EIIOfPP^9_=H1WZZsmgxJw?aF6Y)I@?uJ`^7U6S36Qq|f$vSAWk4>K
+si`7krIx0CI@(8XDPA*a)+7Ul&v#LnkRzWe#N|0vlB6PS8F0`k(>S#y-FKxamSHB@dNM(vO;!1^Zi6NEX-sq8oFAge`|qI7Hm@Rd
+W+X+z!*~m$%}jQT;Wkg~Gw7Fd7I<qa=9`X+kiOtcRDP3hM6*Cg>361*GA-nGLOtQue_F#8FPQVrM>W{N$aKeg9gkDC_#+qXKRak_
+N~u<k#IGkZB-{OOE#O%*v6&4(0X@M2!~E@8D`|$9Wi#vOXyLIzCBze08w_Xd{i=2MFQBptFa_eXlZ0(1sM_UiJ@d5uaPGx5Kxl9~
+(bhdhExnWCKJjme%MMhRsm$cCHt~R?qSFX5DM+2_I^*BFb!b8bdm2utf-cCv(<bx$-fnu-9c&V^=uXJ<?yYIjY`7hnT<@@l^@^{G
+79i`JGk6({=y-_2PG7;W5_F(!4hlaq!)^sMw+FJ!&UC$D<8SZu3tv}&oL6;V0iQ$Fci|9BoIYF@(v-oH1);Lhcx!X6pcq_DVah!t
+EAR$0!oAQqWzP;~jH0ZA%S{gC^l2qIPHw6`uIE?bR8%Y;QT>1`st`;=SYhMa5-U;79&Ylm`59hr0lMvSKw@BhfkMU6eo%3>CoOm=
+u6W+K6|%*E4(E-M_<T@GuH<6qhv<N7wjT&YeC&HUQNgeCEn)8@1lF{O88^D|#H6g+z|w91YUT_;kqvyYnRhdpqX?2FWHx9B0nIR<
+1yZ}1U2?@^A7i(a<tg{7XK8P-z|Gxdhcp~o?|@dbc2#(9J8wUCH$UK06W5Eyo5GE6<}>c)qr=0pfXk52KFWhprwMG!7`(kzwpk%d
+5Is~OE5=$Q3FmR<(Zpilrjs>wgJD)TqOOm18vl`lv4r0W6NW7PxuyUqn>_joz+RK>_Iu9R4eWY{?i@$>S-$p%)4HWFS9prthVqG^
+K|1VDmXu3jA(IRP&7seU&aQj{_QE6cN|0W-a5X2?g~V4<xZdIh^6ySr?;DW^|1(UuC4(Q=$x|>NmrA*L|0}y4V|-VGtr@h@r3)4|
+U58c}1;2^VmTo*wHv$N?o*7zr{PzXcrnDAQVDw{z@L`3#eBvyADf9#Jq7nSY4?fSZkIW*MZ@`*FO+@=YRBwCr-P%OMGD-z;RlNC0
+9bEPy#~cC(Z_ZUGY)Dm}b(A1fW8F;zgWzYPb()Y{n2;k~uUCHV^uuxlUar!H<S6Z)eTypmu1Om6aZ4+m!`65K7)yI5An!OTI~8s+
+HNMEXloCXezF?S;*yrtkvY&6a!a{5D-K!Lv20qku)qw#}6j&2*<_B%0)j~qc?_OdQ%ve}kU0F+Z@LH(bE5faK6f~S~9ypY;Qfc5&
+^!6-Fj|{MRSr$xsE<LwVHaUTWiltN%r=m|XSN#=<q7zvc5IVH^?d1Eb^nt|@qDk6C=YwuXxY0cHNr%2?aQdt0&liR~=_QK=$o3tz
+4XoDJq7FvzVh-|@NsFBV2+287<fFs@qVBNAIP_mlygSKbUI`|BTFaWkBbt51A}k1^Syt=X#l53la<JXW?s5TsS8(HI9*{J|5gL|P
+eO=S20O|Gf5134$tv8ib$#yx^q^jTAirJirCJLG#owBw_kM798=wL+bZZ<CUItGXUMb|c@dt^XaJ{t9+D6&`YP)jwc=|*-^5CEi{
+^s@^9P$1#8z__}I+$_51^}`oo_26_K;jZu2;&!~&w7)aSt05sNsXolwG@qtbY{fn%OlNo*X*|L7V=uRvU!}kEp9SE2D9zWc6&-Z{
+7$O2H3jupPTJ^3CfZZEfD)n|b$j@s18^)?0vV~q<_&1T4YQqql@?HtGX<DIHHh=WVuIcWHJ1Azp4fE=w93Jg|yNoNDJiE?l<_No9
+nh5prLm&(U=d90ngb3ws!rx!AwvO->YCGtv_t;IRf2uQ*2$qwWN%5<rM2{uj73c45DA{E%%(z1;zwG~SBlIc@_5YGOw=du{9#gCB
+c)>Oq_xtiiaS4U2wwu3PYi*r3#8!muK(M{^hveuBX_;z2YL|nY<Y{X98A!Prnl0M2PrI3irJYJH+OXD|#Hq=voujFp>+XF@G<nMP
+KXDkluD9$fX#5Y?_EumYLR^zl`Te2_cx(-n3b9|;2wf%O*KEwLPGW!AdJ&qYhA@QGLHi9Dtd!7E3r>6Q$v-Z8mZPG|#k3&r8~%5g
+rMqu;kN6}%S?QJu(AYr{a=LJmlP*(&ErXoz3aR`eB<2x)B*S)TT_K#-5R8(pdVKS8cIULNV@mw${7qp07N>CrWQW5VAP6d3Zul3;
+wqdyfQ|Eze;f~lPJ7wG5bdW^850}ws6-5su<_9KOj!?Y7I||5@CE^bM<%NeM7n?Y>^6!qpHF4ganR%ET^KuNrusT4I_OIDNYBqer
+{$X0DG+`38$}PS4A!ZF+$WcX_+5k|Jpy~v>!KA2iEDSSlji?G%rGTHTw^XTLu^Lb%#Rw}NOHNae5M#HF>r3NhuhRG6Xe{e|UpBkP
+?&YhlyxZHF&~T?&5h2prdB9+VYh`|E<lja*O(fhC>gU+5BVt(3B?kLMdUsS^f@qYNZ-_c8s3j$eQbKGft~2)X(amhVGt*)>>m*w$
+(9)WWC(J@!O+0_|28B&s`^6pdlq;(VPX48U48i5#+Dg**rOw$l(hBw(RUkHnwf&_7zNj<WjnM##`XtvaA*P>av&h>!ztQ|<TsMf{
+PN)B!2PczIw^LH^Zud8*0x0mE14%=P#yKPe=QZqcoqRdWOaEdVHu<0Z|J-JU`ZS-o(!r3S9P`O_T_l~p&_F9b8L39co=AC&@1Af4
+->F!8lW~KoYz(?DEiju6_-<5d<=QC?uzB_jv65yRZU>myqBWGk-o;k#iRoEj?u30Uv&b`aCRx7dB(SOTYQA-_S!4ueIM^}@eM1`|
+=L6Yf4&rp=t>1$sXy0VYvuTNaavL$&uPd;d^!WDS9B@+VtT-)(i^!VuN@DX9r}HkL3_d}yEnWw;Kw+zE)aj+oPLuE3l{|d<rgQU_
+H3jQ)EkNN@tH5MQR0xuJov8)x4{)991o>B;O=XCP!Kok>%{P#wAS0O7u&kpIQU?h<U$mdQ)C7`ht|~+1e?u4paEw~sv%F{e4S@>8
+oid^uXkqYc@3(xQg;?D1FpG8X*6@o<$5N1$M6dnu)r`#K+<aZ$@SLlkg~c^*7M8gjq@nB`;fCI*C@RjEH~~2<S(=x23JOT!Dp@GX
+tj_QMFA_yP7tii&ltSS$sPM)Ja_?&{Fj%_I#>5))_03w#xml1FM8(L#%-4-{`W~;`MmCSw|2hfCjPobLo}<`XEcF1jTtr9FPcjX%
+H{N`E!QdcPc5Hn?)XMeyO@S;X&UuOAaE8QgB3aAK)XV-H`3cf0u#g`x;XHUS5NYPoIW29iZxC~)v(c*FggTx068E&#{3|B~-@=+O
+(NXP?EecYpRU@OPDnxmCNQgdWW#eG+=o5AA5?1U?>7$&4X-D|p?m3Rt(ZB@L;yEVZ>V)`jfy*ovnT64Xa`YGqzE%XtDwsLWJ!kEj
+N?*ub7$^aRt@s7q)r*Vw<l91$z(l5W7`<!HE$h6Aqb_SXct8u}mD3sYU3(*gDrPhU?LO(cGMr|KDYdOu@WUv}3bQ^1Ghphq-@|?=
+zV?S*Bnb-rjyFes9Cpk*x(rK}2tSrM(55+#vOrDjkfJj^AfcgGq6i&vnIUdbF8G6vT@gzUs74&>xFowZw`z!qPurk;=6T{|GE@I#
+%bNqGxS<Z}gP&&vX7h5j^h`H<LD$LvuXk)++WH5i00E@#0oa8MQ{7mivBYQl0ssI200dcD
 """
 # END GENERATED
 

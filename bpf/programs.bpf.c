@@ -21,7 +21,7 @@
  *     tracepoint/syscalls/sys_exit_{the same}
  *       one program for the eight: now the bytes moved are known, and in memory
  *
- *   both
+ *   each, in a version of its own
  *     tp_btf/inet_sock_set_state  TCP connections that open and close
  *
  * All that follows speaks of a server: it receives requests and sends responses.
@@ -31,6 +31,10 @@
  * Each hook ends in capture(), which turns one finished call into events on the
  * ring. Whatever a call moved is in an event, or counted in `counters`. TCP
  * sequence numbers let the reader see a missing range, whatever its cause.
+ *
+ * The sock family has a shorter way for the common case, one request that is
+ * answered at once: pair() makes one record of fixed size of the two calls (see
+ * "Exchanges"). Whatever it is not certain of goes the long way.
  *
  * Values are left out where the kernel can tell them from the rest for certain
  * or by their own header (see "Values"); the event says how many bytes it
@@ -130,6 +134,16 @@ struct sys_exit { __u64 common; __u32 syscall, pad; __s64 ret; };
 struct user_iovec { __u64 base; __u64 len; };
 struct user_msghdr { __u64 name; __u32 namelen; __u32 pad; __u64 iov; __u64 iovlen; };
 
+/* Each copy from user memory has its price, whatever its size. In memcached the first iovecs
+ * stand right behind the msghdr (56 bytes, aligned to 16), so one copy takes both. */
+#define VECTORS_FIRST 4 /* iovecs that are read at once; most calls have no more */
+struct Message {
+	struct user_msghdr header;
+	__u64 control[3];
+	__u64 pad;
+	struct user_iovec behind[VECTORS_FIRST];
+};
+
 /* ---- Settings, written by the loader before the programs load ---- */
 
 const volatile struct Settings {
@@ -139,30 +153,36 @@ const volatile struct Settings {
 	__u32 wakeup_bytes;    /* wake the reader when this much is waiting */
 	__u32 pid;             /* 0: any process; else that alone */
 	__u32 client;          /* 1: the ports, and the path, are those of the peer */
+	__u32 pairing;         /* 1: pair exchanges; sock family, its server's side, TCP */
 	__u32 unix_len;        /* 0: TCP; else Unix sockets: the length of their address ... */
 	__u8 unix_path[112];   /* ... and its path, then zeros; abstract ones begin with one */
 } settings = {};
 
-/* ---- Events: the one record on the ring ---- */
+/* ---- Events: what a call moved, or that a connection opened or closed ---- */
 
 enum {
 	DIRECTION_RECV = 0,
 	DIRECTION_SEND = 1,
 	DIRECTION_OPEN = 2,  /* data: struct Endpoints; offset: the next byte to be ... */
 	DIRECTION_CLOSE = 3, /* ... received; data_len: the next byte to be sent */
+	DIRECTION_CHAIN_BEGIN = 4, /* see "Exchanges". offset, data_len: as in OPEN */
+	DIRECTION_CHAIN_END = 5,
+	DIRECTION_EXCHANGE = 6,
 };
 
 /* What the reader calls a Segment, field by field. */
 struct SocketDataEvent {
 	__u64 time_ns;      /* CLOCK_MONOTONIC, when the call had moved its bytes */
 	/* The reader takes these four as one, to find the connection by: */
-	__u64 sock_id;      /* the same for one connection as long as it lives */
+	__u64 sock_id;      /* one connection's, as long as it lives: the socket's cookie, which
+			     * nobody gets again; syscalls family: the address of its struct sock */
 	__u32 pid;          /* the process that moved the bytes; TCP's OPEN, CLOSE: 0 */
 	__u16 dport;        /* the client's port */
 	__u16 sport;        /* the server's port */
 	__u32 offset;       /* TCP sequence number of the first byte */
 	__u32 data_len;     /* bytes of the stream that this event stands for */
-	__s64 mark;         /* where data lacks something, and more: see set_mark() */
+	__s64 mark;         /* RECV, SEND: where data lacks something, and more: see set_mark();
+			     * CHAIN_BEGIN: the number that exchanges name; OPEN, CLOSE: -1 */
 	__u32 captured_len; /* how many of them are in data */
 	__u8 direction;
 	__u8 pad[3];
@@ -175,6 +195,30 @@ struct Endpoints {
 	__u8 pad[2];
 	__u8 server[16];    /* TCP: address; IPv4 in the first 4 bytes */
 	__u8 client[16];
+};
+
+/* One request and its reply. `direction` is where an event has it. Texts end with zeros; they
+ * are what the reader's parser needs, and so alike that it has to see each of them once. */
+#define NO_SIZE 0xffffffff
+#define ARGUMENTS_MAX 24
+#define REPLY_MAX 16
+#define KEY_MAX 64 /* a longer key goes the long way */
+
+struct Exchange {
+	__u64 time_ns;       /* CLOCK_MONOTONIC, when the request had been read */
+	__u32 latency_ns;    /* from then until its reply had been written */
+	__u32 connection;    /* its number */
+	__u32 recv_len;      /* bytes of the request */
+	__u32 send_len;      /* bytes of the reply */
+	__u32 value_len;     /* bytes of the value in the request or the reply, or NO_SIZE */
+	__u32 key_len;
+	__u8 command[8];     /* its word */
+	__u32 pad;
+	__u8 direction;      /* DIRECTION_EXCHANGE */
+	__u8 pad2[3];
+	__u8 arguments[ARGUMENTS_MAX]; /* all between key and line end */
+	__u8 reply[REPLY_MAX]; /* the first word of its line; of a number its first digit */
+	__u8 key[KEY_MAX];
 };
 
 /* ---- Maps ---- */
@@ -197,7 +241,10 @@ struct Counters {
 	__u64 unreadable_bytes;
 	__u64 udp_datagrams;    /* to or from a watched port; in none of the above */
 	__u64 udp_bytes;
-	__u64 pad[4];           /* no two CPUs write to one cache line, nor to its neighbour */
+	__u64 exchanges;        /* of the events */
+	__u64 outputs;          /* tries to put something on the ring */
+	__u64 woken;            /* the reader was woken, and has not caught up since */
+	__u64 pad;              /* no two CPUs write to one cache line, nor to its neighbour */
 };
 
 /* One a CPU, but no per-CPU map: this one can be mapped into the reader's memory,
@@ -221,7 +268,6 @@ struct {
  * position and length; a per-CPU value may have 32 KiB at most.
  */
 #define EVENT_ROOM 8192
-#define VECTORS_FIRST 4 /* iovecs that are read at once; most calls have no more */
 #define HEADER_MAX 512 /* a command line with a key of 250 bytes fits */
 
 struct Scratch {
@@ -230,8 +276,7 @@ struct Scratch {
 	__u64 table;      /* the iovec array */
 	__u64 vector;     /* the next entry */
 	__u64 vectors;    /* entries; 0 for a plain buffer */
-	__u64 known;      /* the first of them, as many as stand in `first` */
-	struct user_iovec first[VECTORS_FIRST];
+	__u64 known;      /* the first of them, as many as stand in message.behind */
 	__u32 left;       /* bytes that the call moved and that are still to be seen */
 	__u32 value_left; /* bytes of a value that are still to be passed over */
 	__u32 peek;       /* this read may start with a storage command */
@@ -243,6 +288,7 @@ struct Scratch {
 	__u32 skipped_at; /* ... and stand before this place in event.data */
 	__u32 peer_next;  /* see set_mark() */
 	__u32 found;      /* see find() */
+	struct Message message;
 	struct SocketDataEvent event;
 	union { /* event.data; what it may begin with is named here to be in the BTF */
 		struct Endpoints ends;
@@ -310,6 +356,21 @@ struct {
 	__type(value, struct UnixStream);
 } unix_streams SEC(".maps");
 
+/*
+ * A client may get the watched number as its own port, elsewhere in the network. Such sockets
+ * are foreign: opened from there, while a server's are opened by others (on the client side,
+ * the other way round). The state hook finds those that open; the loader adds, by inode,
+ * those that were there before. `none_foreign` saves everybody else the search.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64); /* address of the struct sock, or inode */
+	__type(value, __u32);
+} foreign_sockets SEC(".maps");
+
+__u32 none_foreign = 1; /* in .data, alone, since the loader writes it, too */
+
 /* ---- Filter ---- */
 
 static __always_inline __u32 current_pid(void)
@@ -363,6 +424,20 @@ static __always_inline int interface_watched(const struct sock *sk)
 	return ifindex == settings.ifindex;
 }
 
+static __always_inline int is_foreign(const struct sock *sk)
+{
+	struct socket_alloc *file;
+	__u64 key = (__u64)sk;
+
+	if (none_foreign)
+		return 0;
+	if (bpf_map_lookup_elem(&foreign_sockets, &key))
+		return 1;
+	file = (void *)BPF_CORE_READ(sk, sk_socket);
+	key = BPF_CORE_READ(file, vfs_inode.i_ino);
+	return key && bpf_map_lookup_elem(&foreign_sockets, &key);
+}
+
 /* ---- Ring ---- */
 
 static __always_inline struct Counters *get_counters(void)
@@ -372,27 +447,39 @@ static __always_inline struct Counters *get_counters(void)
 }
 
 /*
- * A wake-up costs the server more than the event itself, so the reader is woken
- * once, when the bytes that wait pass settings.wakeup_bytes; for the rest it
- * looks by itself a few times a second.
+ * Put a record on the ring that stands for so many bytes. Returns 0 if it found no room.
+ *
+ * A wake-up costs the server more than the record itself, so the reader is woken once, when
+ * the bytes that wait pass settings.wakeup_bytes; for the rest it looks by itself a few
+ * times a second. To ask how many wait costs something too: each 16th record does.
  */
+static __always_inline int output(struct Counters *count, void *record, __u32 len, __u32 bytes)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (!(++count->outputs & 15)) {
+		int full = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= settings.wakeup_bytes;
+
+		if (full && !count->woken)
+			flags = BPF_RB_FORCE_WAKEUP;
+		count->woken = full;
+	}
+	if (bpf_ringbuf_output(&events, record, len, flags)) {
+		count->dropped_events++;
+		count->dropped_bytes += bytes;
+		return 0;
+	}
+	count->events++;
+	return 1;
+}
+
 static __always_inline void submit(struct Scratch *scratch, struct Counters *count)
 {
-	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
-	__u64 flags = BPF_RB_NO_WAKEUP;
 	__u32 len = scratch->at;
 
 	asm volatile("" : "+r"(len));
 	len &= 2 * EVENT_ROOM - 1;
-	len += sizeof(scratch->event);
-	if (waiting < settings.wakeup_bytes && waiting + len + 8 >= settings.wakeup_bytes)
-		flags = BPF_RB_FORCE_WAKEUP;
-	if (bpf_ringbuf_output(&events, &scratch->event, len, flags)) {
-		count->dropped_events++;
-		count->dropped_bytes += scratch->event.data_len;
-	} else {
-		count->events++;
-	}
+	output(count, &scratch->event, sizeof(scratch->event) + len, scratch->event.data_len);
 }
 
 /* ---- Values ---- */
@@ -619,7 +706,7 @@ static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 	if (scratch->vector >= scratch->vectors)
 		return 0;
 	if (scratch->vector < scratch->known)
-		iov = scratch->first[scratch->vector & (VECTORS_FIRST - 1)];
+		iov = scratch->message.behind[scratch->vector & (VECTORS_FIRST - 1)];
 	else if (bpf_probe_read_user(&iov, sizeof(iov),
 				     (void *)(scratch->table + scratch->vector * sizeof(iov))))
 		return 0;
@@ -711,6 +798,17 @@ taken:
 	return 1;
 }
 
+static __always_inline void count_call(struct Counters *count, const struct Call *call)
+{
+	if (call->direction == DIRECTION_RECV) {
+		count->recv_calls++;
+		count->recv_bytes += call->moved;
+	} else {
+		count->send_calls++;
+		count->send_bytes += call->moved;
+	}
+}
+
 /* The usual call, of less than VALUE_MIN bytes in the first few buffers, without taking
  * steps. Returns 0 if there are more buffers, or their memory could not be read. */
 static __always_inline int capture_small(struct Scratch *scratch, struct Counters *count,
@@ -720,7 +818,7 @@ static __always_inline int capture_small(struct Scratch *scratch, struct Counter
 
 #pragma clang loop unroll(full)
 	for (int i = 0; i < VECTORS_FIRST; i++) {
-		__u64 len = scratch->first[i].len;
+		__u64 len = scratch->message.behind[i].len;
 
 		if (at >= moved || i >= scratch->known)
 			break;
@@ -729,7 +827,7 @@ static __always_inline int capture_small(struct Scratch *scratch, struct Counter
 		asm volatile("" : "+r"(len));
 		len &= VALUE_MIN - 1;
 		if (bpf_probe_read_user(scratch->event.data + (at & (VALUE_MIN - 1)), len,
-					(void *)scratch->first[i].base))
+					(void *)scratch->message.behind[i].base))
 			return 0;
 		at += len;
 	}
@@ -742,6 +840,36 @@ static __always_inline int capture_small(struct Scratch *scratch, struct Counter
 	return 1;
 }
 
+/* The first iovecs of an array, and how many; 0: they could not be read. */
+static __always_inline __u32 read_vectors(struct Message *message, __u64 table, __u64 vectors)
+{
+	__u32 known = vectors < VECTORS_FIRST ? vectors : VECTORS_FIRST;
+	__u32 size = known * sizeof(message->behind[0]);
+
+	asm volatile("" : "+r"(size));
+	if (size > sizeof(message->behind) ||
+	    bpf_probe_read_user(message->behind, size, (void *)table))
+		return 0;
+	return known;
+}
+
+/* A msghdr and its first iovecs; how many. */
+static __always_inline __u32 read_message(struct Message *message, __u64 address)
+{
+	struct user_msghdr *header = &message->header;
+	__u64 behind = 0;
+
+	if (!bpf_probe_read_user(message, sizeof(*message), (void *)address)) {
+		behind = address + __builtin_offsetof(struct Message, behind);
+	} else if (bpf_probe_read_user(header, sizeof(*header), (void *)address)) {
+		header->iov = header->iovlen = 0;
+		return 0;
+	}
+	if (header->iov == behind)
+		return header->iovlen < VECTORS_FIRST ? header->iovlen : VECTORS_FIRST;
+	return read_vectors(message, header->iov, header->iovlen);
+}
+
 /* 1,024 iovecs are the most that a call can have; a plain buffer of 8 MiB needs as
  * many steps. */
 #define STEPS_MAX 1088
@@ -752,7 +880,6 @@ static __noinline int capture(struct Call *call)
 	struct ValueKey key = {.sock_id = call->sock_id, .direction = call->direction};
 	struct ValueRest *rest = NULL;
 	struct Counters *count = get_counters();
-	struct user_msghdr message;
 	__u32 moved = call->moved;
 
 	if (!scratch || !count)
@@ -779,28 +906,22 @@ static __noinline int capture(struct Call *call)
 	scratch->skipped = 0;
 	scratch->at = 0;
 
-	if (call->direction == DIRECTION_RECV) {
-		count->recv_calls++;
-		count->recv_bytes += moved;
-	} else {
-		count->send_calls++;
-		count->send_bytes += moved;
-	}
+	count_call(count, call);
 	switch (call->shape) {
 	case BUFFER_PLAIN:
 		scratch->room = moved;
-		scratch->first[0].base = call->address;
-		scratch->first[0].len = moved;
+		scratch->message.behind[0].base = call->address;
+		scratch->message.behind[0].len = moved;
 		scratch->known = 1;
 		break;
 	case BUFFER_VECTOR:
 		scratch->vectors = call->count;
+		scratch->known = read_vectors(&scratch->message, call->address, call->count);
 		break;
 	case BUFFER_MESSAGE:
-		if (!bpf_probe_read_user(&message, sizeof(message), (void *)call->address)) {
-			scratch->table = message.iov;
-			scratch->vectors = message.iovlen;
-		}
+		scratch->known = read_message(&scratch->message, call->address);
+		scratch->table = scratch->message.header.iov;
+		scratch->vectors = scratch->message.header.iovlen;
 		break;
 	default:
 		count->unreadable_calls++;
@@ -809,15 +930,6 @@ static __noinline int capture(struct Call *call)
 		skip(scratch, call->direction, moved);
 	}
 
-	if (scratch->vectors) {
-		__u32 known = scratch->vectors < VECTORS_FIRST ? scratch->vectors : VECTORS_FIRST;
-		__u32 size = known * sizeof(scratch->first[0]);
-
-		asm volatile("" : "+r"(size));
-		if (size <= sizeof(scratch->first) &&
-		    !bpf_probe_read_user(scratch->first, size, (void *)scratch->table))
-			scratch->known = known;
-	}
 	if (moved < VALUE_MIN && scratch->known && capture_small(scratch, count, moved))
 		return 0;
 	if (!settings.client && moved >= VALUE_MIN) {
@@ -845,6 +957,534 @@ static __noinline int capture(struct Call *call)
 		bpf_map_update_elem(&values, &key, &next, BPF_ANY);
 	} else if (rest) {
 		bpf_map_delete_elem(&values, &key);
+	}
+	return 0;
+}
+
+/* ---- Exchanges ---- */
+
+/*
+ * Most traffic is one read that holds exactly one request of one key, and then one write
+ * that holds exactly its reply. Of such a pair the ring gets an Exchange: one record of
+ * fixed size, with no text left to parse but what is the same for many of them. All else
+ * goes as events: pipelines, requests of several keys, noreply, quiet ones, long keys,
+ * a request that comes in two reads, a reply that is not exactly one of those expected.
+ *
+ * It must never say what the reader's parser would not have said, so it is told only within
+ * a chain, in which each exchange begins, in both directions, where the last one ended.
+ * A chain begins where the parser stands between two requests:
+ *   - where the connection opened, or
+ *   - behind an exchange that was seen here and handed over as two events. memcached reads
+ *     commands into an empty buffer of COMMAND_READ bytes (see "Values"). A read that asks
+ *     for as many and gets fewer can only be within a value if that goes on behind it; then
+ *     no reply can follow. The parser has to agree, or it gives up what it had.
+ * A chain ends with the first call that is no part of an exchange. The request that waits
+ * is then handed over as the event that it would have been, in its place. CHAIN_BEGIN and
+ * CHAIN_END tell the reader where in both streams that was, so it knows each missing byte.
+ * What still waits when the recording ends is left in `waiting_requests`, for the reader.
+ */
+#define TEXT_MAX 128
+
+struct Text { __u8 bytes[TEXT_MAX + 8]; }; /* what is read behind its end does no harm */
+
+/* A request that waits for its reply, in the slot that its connection's number names. */
+#define SLOTS 16384
+#define SLOT_BUSY 0xffffffff
+
+struct WaitingRequest {
+	__u32 owner;                  /* number of the connection; 0: free; or SLOT_BUSY */
+	__u32 chained;                /* it continues a chain of which the end was not told */
+	struct SocketDataEvent event; /* as it is handed over; its data is ... */
+	struct Text text;             /* ... the request without its value */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__type(value, struct WaitingRequest);
+} waiting_requests SEC(".maps");
+
+/* What is known of a connection; it goes with its socket. */
+struct Conversation {
+	struct Exchange exchange;
+	struct Text reply; /* the beginning of what may be one */
+	__u64 thread;      /* the one that serves the connection ... */
+	__u32 shared;      /* ... or it was not the only one: nothing is paired */
+	__u32 number;
+	__u32 chained;     /* the next exchange continues the chain if it begins at ... */
+	__u32 recv_next;   /* ... these two */
+	__u32 send_next;
+	__u32 unfinished;  /* the reader has to be told where the chain ended */
+	__u32 recv_offset; /* of the request that waits */
+	__u32 answer;      /* ANSWER_*: how that request is answered */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct Conversation);
+} conversations SEC(".maps");
+
+__u32 conversation_count = 0;
+
+/* A command: the length of its word and the space behind it, how many numbers follow the key,
+ * which of them is the length of a value (from 1; 0: none), and how it is answered. */
+enum { ANSWER_LINE, ANSWER_VALUE, ANSWER_VALUE_CAS, ANSWER_META };
+#define COMMAND(len, numbers, size_at, answer) \
+	((len) | (numbers) << 8 | (size_at) << 16 | (answer) << 24)
+
+static __always_inline __u32 known_command(const __u8 *text)
+{
+	if (STARTS_WITH(text, "get "))
+		return COMMAND(4, 0, 0, ANSWER_VALUE);
+	if (STARTS_WITH(text, "set ") || STARTS_WITH(text, "add "))
+		return COMMAND(4, 3, 3, ANSWER_LINE);
+	if (STARTS_WITH(text, "mg ") || STARTS_WITH(text, "md "))
+		return COMMAND(3, 0, 0, ANSWER_META);
+	if (STARTS_WITH(text, "ms "))
+		return COMMAND(3, 1, 1, ANSWER_META);
+	if (STARTS_WITH(text, "gets "))
+		return COMMAND(5, 0, 0, ANSWER_VALUE_CAS);
+	if (STARTS_WITH(text, "delete "))
+		return COMMAND(7, 0, 0, ANSWER_LINE);
+	if (STARTS_WITH(text, "incr ") || STARTS_WITH(text, "decr "))
+		return COMMAND(5, 1, 0, ANSWER_LINE);
+	if (STARTS_WITH(text, "touch "))
+		return COMMAND(6, 1, 0, ANSWER_LINE);
+	if (STARTS_WITH(text, "cas "))
+		return COMMAND(4, 4, 3, ANSWER_LINE);
+	if (STARTS_WITH(text, "append "))
+		return COMMAND(7, 3, 3, ANSWER_LINE);
+	if (STARTS_WITH(text, "replace ") || STARTS_WITH(text, "prepend "))
+		return COMMAND(8, 3, 3, ANSWER_LINE);
+	return 0;
+}
+
+/* text[i], in forms that the verifier believes to be within bounds. */
+static __always_inline __u8 byte_at(const struct Text *text, __u32 i)
+{
+	asm volatile("" : "+r"(i));
+	return text->bytes[i & (TEXT_MAX - 1)];
+}
+
+static __always_inline __u64 word_at(const struct Text *text, __u32 i)
+{
+	asm volatile("" : "+r"(i));
+	return *(const __u64 *)(text->bytes + (i & (TEXT_MAX - 1)));
+}
+
+/* Eight bytes at a time: a word with the high bit set of the first byte that is `byte`;
+ * bytes behind that may be wrong. 0: it has none. */
+#define EACH_BYTE 0x0101010101010101ULL
+
+static __always_inline __u64 find_in_word(__u64 word, __u8 byte)
+{
+	word ^= EACH_BYTE * byte;
+	return (word - EACH_BYTE) & ~word & EACH_BYTE << 7;
+}
+
+/* Copy text[at..] up to `stop` or the line's end into so many words, and zeros behind it.
+ * Returns its length; if it is not ended then, it is longer. */
+struct Words { __u64 words[KEY_MAX / 8]; };
+
+__noinline __u32 take_text(const struct Text *text, __u32 at, __u8 stop, struct Words *to,
+			   __u32 words)
+{
+	__u64 below, found = 0;
+	__u32 len = 0;
+
+	if (!text || !to)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (__u32 n = 0; n < KEY_MAX / 8; n++) {
+		__u64 word = 0;
+
+		if (n >= words)
+			break;
+		if (!found) {
+			word = word_at(text, at + 8 * n);
+			found = find_in_word(word, stop) | find_in_word(word, '\r') |
+				find_in_word(word, '\n') | find_in_word(word, 0);
+			len = 8 * n + 8;
+			if (found) {
+				below = ((found & -found) >> 7) - 1;
+				word &= below;
+				len = 8 * n + ((below & EACH_BYTE) * EACH_BYTE >> 56);
+			}
+		}
+		to->words[n] = word;
+	}
+	return len;
+}
+
+/* The digits at text[at..]: behind them in the upper half, their number in the lower. 0: none. */
+__noinline __u64 read_number(const struct Text *text, __u32 at)
+{
+	__u64 number = 0;
+	__u32 i = at;
+
+	if (!text)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < 20; n++) {
+		__u8 digit = byte_at(text, i) - '0';
+
+		if (digit > 9)
+			break;
+		number = number < VALUE_MAX ? number * 10 + digit : number;
+		i++;
+	}
+	if (number > 0xffffffff)
+		number = 0xffffffff;
+	return i == at ? 0 : (__u64)i << 32 | number;
+}
+
+/* Numbers behind text[at], each after one space. Where they end, and the one at size_at. */
+static __always_inline __u64 read_numbers(const struct Text *text, __u32 at, __u32 numbers,
+					  __u32 size_at)
+{
+	__u32 size = 0;
+
+#pragma clang loop unroll(disable)
+	for (__u32 n = 1; n <= 4; n++) {
+		__u64 number;
+
+		if (n > numbers)
+			break;
+		if (byte_at(text, at) != ' ')
+			return 0;
+		number = read_number(text, at + 1);
+		if (!number)
+			return 0;
+		at = number >> 32;
+		if (n == size_at)
+			size = number;
+	}
+	return (__u64)at << 32 | size;
+}
+
+/* Are there flags by which a meta command is quiet, or its key is not as it stands there? */
+static __always_inline int has_special_flags(const struct Text *text, __u32 at, __u32 end)
+{
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < ARGUMENTS_MAX; n++) {
+		if (at >= end)
+			break;
+		if (byte_at(text, at++) == ' ') {
+			__u8 flag = byte_at(text, at);
+
+			if (flag == 'q' || flag == 'O' || flag == 'k' || flag == 'b')
+				return 1;
+		}
+	}
+	return 0;
+}
+
+/* Is text the whole request that was read? Then it is in c->exchange, and this is the length
+ * of its line. */
+__noinline __u32 take_request(struct Conversation *c, const struct Text *text, __u32 moved)
+{
+	__u32 command, at, end, size_at, key_len;
+	__u64 numbers;
+
+	if (!c || !text)
+		return 0;
+	command = known_command(text->bytes);
+	if (!command)
+		return 0;
+	at = command & 0xff;
+	*(__u64 *)c->exchange.command = word_at(text, 0) & ((1ULL << 8 * ((at - 1) & 7)) - 1);
+	key_len = take_text(text, at, ' ', (struct Words *)c->exchange.key, KEY_MAX / 8);
+	at += key_len;
+	end = at + take_text(text, at, '\r', (struct Words *)c->exchange.arguments,
+			     ARGUMENTS_MAX / 8);
+	if (!key_len || (end > at && byte_at(text, at) != ' ') || /* or the key is longer */
+	    byte_at(text, end) != '\r' || byte_at(text, end + 1) != '\n')
+		return 0;
+	size_at = command >> 16 & 0xff;
+	numbers = read_numbers(text, at, command >> 8 & 0xff, size_at);
+	if (!numbers || (__u32)numbers >= COMMAND_READ)
+		return 0;
+	at = numbers >> 32;
+	c->answer = command >> 24;
+	if (c->answer == ANSWER_META ? has_special_flags(text, at, end) : at != end)
+		return 0;
+	c->exchange.key_len = key_len;
+	c->exchange.value_len = size_at ? (__u32)numbers : NO_SIZE;
+	end += 2;
+	return end + (size_at ? (__u32)numbers + 2 : 0) == moved ? end : 0;
+}
+
+#define END_LINE 0x0a0d444e45ULL /* END\r\n, 5 bytes */
+
+/* VALUE, the key that was asked for, a value, and END: 1, and its size is in the exchange. */
+static __always_inline int is_value(struct Conversation *c, __u32 moved, __u32 copied)
+{
+	const struct Text *text = &c->reply;
+	struct Words key;
+	__u64 numbers;
+	__u32 end = 6 + take_text(text, 6, ' ', &key, KEY_MAX / 8);
+
+	for (int n = 0; n < KEY_MAX / 8; n++)
+		if (key.words[n] != ((struct Words *)c->exchange.key)->words[n])
+			return 0;
+	numbers = read_numbers(text, end, c->answer == ANSWER_VALUE_CAS ? 3 : 2, 2);
+	end = numbers >> 32;
+	if (!numbers || byte_at(text, end) != '\r' || byte_at(text, end + 1) != '\n')
+		return 0;
+	end += 2;
+	c->exchange.value_len = numbers;
+	if (end + c->exchange.value_len + 2 + 5 != moved)
+		return 0;
+	/* memcached gives the line, the value and END in a buffer each. No line but END has 5
+	 * bytes and can stand here, so it need not be read; if it was copied, it is compared. */
+	return copied == end ||
+	       (copied == moved && word_at(text, moved - 5) << 24 == END_LINE << 24);
+}
+
+/* Is c->reply, of which so many bytes were copied, one whole reply? Its first word goes into
+ * the exchange; whether it answers the command is for the reader to say. Errors are not
+ * paired: the parser has to find out what the server did with the value. */
+__noinline int take_reply(struct Conversation *c, __u32 moved, __u32 copied)
+{
+	const struct Text *text;
+	__u64 number;
+	__u32 end;
+
+	if (!c)
+		return 0;
+	text = &c->reply;
+	end = take_text(text, 0, ' ', (struct Words *)c->exchange.reply, REPLY_MAX / 8);
+	if (STARTS_WITH(text->bytes, "VALUE "))
+		return c->answer <= ANSWER_VALUE_CAS && c->answer && is_value(c, moved, copied);
+	if (STARTS_WITH(text->bytes, "ERROR") || STARTS_WITH(text->bytes, "CLIENT_") ||
+	    STARTS_WITH(text->bytes, "SERVER_"))
+		return 0;
+	if (STARTS_WITH(text->bytes, "VA ") && c->answer == ANSWER_META) {
+		number = read_number(text, 3);
+		c->exchange.value_len = number;
+		if (!number || c->exchange.value_len + 2 > moved)
+			return 0;
+		moved -= c->exchange.value_len + 2;
+	} else if ((__u8)(text->bytes[0] - '0') <= 9) {
+		*(__u64 *)c->exchange.reply = text->bytes[0];
+		*(__u64 *)(c->exchange.reply + 8) = 0;
+	}
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < TEXT_MAX; n++) {
+		if (end >= copied || end >= TEXT_MAX)
+			return 0;
+		if (byte_at(text, end++) == '\n')
+			break;
+	}
+	return end == moved; /* one line, and all of it */
+}
+
+/* From 1, and never SLOT_BUSY. */
+static __always_inline __u32 next_number(void)
+{
+	return (__sync_fetch_and_add(&conversation_count, 1) & 0x7fffffff) + 1;
+}
+
+static __always_inline struct WaitingRequest *slot_of(const struct Conversation *c)
+{
+	__u32 slot = c->number % SLOTS;
+
+	return bpf_map_lookup_elem(&waiting_requests, &slot);
+}
+
+/* The slot, if it is of `owner`; it is busy then, until `owner` is written again. */
+static __always_inline int take_slot(struct WaitingRequest *slot, __u32 owner)
+{
+	return __sync_val_compare_and_swap(&slot->owner, owner, SLOT_BUSY) == owner;
+}
+
+/* Tell the reader where a chain begins or ends. */
+static __always_inline int tell_chain(struct Conversation *c, struct Counters *count,
+				      const struct SocketDataEvent *whose, __u8 direction)
+{
+	struct SocketDataEvent event = *whose;
+
+	event.time_ns = bpf_ktime_get_ns();
+	event.direction = direction;
+	event.offset = c->recv_next;
+	event.data_len = c->send_next;
+	event.mark = c->number;
+	event.captured_len = 0;
+	return output(count, &event, sizeof(event), 0);
+}
+
+/* What follows goes as events: first the end of the chain, then the request that waits.
+ * Returns 0 if the reader could not be told of the end. */
+__noinline int hand_over(struct Conversation *c, const struct SocketDataEvent *whose)
+{
+	struct Counters *count = get_counters();
+	struct WaitingRequest *slot;
+	__u32 len;
+
+	if (!c || !whose || !count)
+		return 0;
+	c->chained = 0;
+	if (c->unfinished) {
+		if (!tell_chain(c, count, whose, DIRECTION_CHAIN_END))
+			return 0;
+		c->unfinished = 0;
+	}
+	slot = slot_of(c);
+	if (!slot || !take_slot(slot, c->number))
+		return 1;
+	len = slot->event.captured_len;
+	asm volatile("" : "+r"(len));
+	len &= TEXT_MAX - 1;
+	output(count, &slot->event, sizeof(slot->event) + len, slot->event.data_len);
+	slot->owner = 0;
+	return 1;
+}
+
+/* A read of one whole request? Then it waits for its reply. */
+static __always_inline int take_read(struct Conversation *c, const struct Call *call,
+				     const struct SocketDataEvent *whose)
+{
+	__u32 len = call->moved < TEXT_MAX ? call->moved : TEXT_MAX;
+	struct WaitingRequest *slot = slot_of(c);
+	__u32 line;
+
+	if (call->shape != BUFFER_PLAIN || call->count != COMMAND_READ ||
+	    call->moved >= COMMAND_READ || !slot || !take_slot(slot, 0))
+		return 0;
+	asm volatile("" : "+r"(len));
+	if (len > TEXT_MAX || bpf_probe_read_user(slot->text.bytes, len, (void *)call->address))
+		line = 0;
+	else
+		line = take_request(c, &slot->text, call->moved);
+	if (!line) {
+		slot->owner = 0;
+		return 0;
+	}
+	slot->event = *whose;
+	slot->event.time_ns = c->exchange.time_ns = bpf_ktime_get_ns();
+	slot->event.offset = c->recv_offset = call->offset;
+	slot->event.data_len = c->exchange.recv_len = call->moved;
+	slot->event.mark = call->peer_next;
+	slot->event.captured_len = line;
+	slot->event.direction = DIRECTION_RECV;
+	slot->chained = c->unfinished && call->offset == c->recv_next;
+	slot->owner = c->number;
+	return 1;
+}
+
+/* The beginning of what was sent, and how much; 0: it cannot be read at once. */
+static __always_inline __u32 read_reply(struct Conversation *c, const struct Call *call)
+{
+	struct Scratch *scratch = get_scratch(DIRECTION_SEND);
+	__u64 base = call->address, len = call->moved;
+
+	if (!scratch)
+		return 0;
+	if (call->shape == BUFFER_MESSAGE) {
+		if (!read_message(&scratch->message, base))
+			return 0;
+		base = scratch->message.behind[0].base;
+		if (scratch->message.behind[0].len < len)
+			len = scratch->message.behind[0].len;
+	} else if (call->shape != BUFFER_PLAIN) {
+		return 0;
+	}
+	if (len > TEXT_MAX)
+		len = TEXT_MAX;
+	asm volatile("" : "+r"(len));
+	if (len > TEXT_MAX || bpf_probe_read_user(c->reply.bytes, len, (void *)base))
+		return 0;
+	return len;
+}
+
+enum { PAIR_NO, PAIR_DONE, PAIR_BEGIN };
+
+/* A write of the reply to the request that waits? PAIR_BEGIN: yes, but it has to be told of
+ * by events, before a chain can begin. */
+static __always_inline int take_write(struct Conversation *c, struct Counters *count,
+				      const struct Call *call)
+{
+	struct WaitingRequest *slot = slot_of(c);
+	struct Exchange *exchange = &c->exchange;
+	__u64 latency_ns;
+	__u32 copied;
+
+	if (!slot || slot->owner != c->number)
+		return PAIR_NO;
+	copied = read_reply(c, call);
+	if (!copied || !take_reply(c, call->moved, copied))
+		return PAIR_NO;
+	latency_ns = bpf_ktime_get_ns() - exchange->time_ns;
+	if (latency_ns >> 32)
+		return PAIR_NO;
+	if (!c->chained || c->recv_offset != c->recv_next || call->offset != c->send_next)
+		return PAIR_BEGIN;
+	if (!take_slot(slot, c->number))
+		return PAIR_NO;
+	exchange->latency_ns = latency_ns;
+	exchange->connection = c->number;
+	exchange->send_len = call->moved;
+	exchange->direction = DIRECTION_EXCHANGE;
+	if (output(count, exchange, sizeof(*exchange), exchange->recv_len + call->moved)) {
+		count->exchanges++;
+		c->recv_next += exchange->recv_len;
+		c->send_next += call->moved;
+		c->unfinished = 1;
+	} else {
+		c->chained = 0;
+	}
+	slot->owner = 0;
+	return PAIR_DONE;
+}
+
+static __always_inline int pair_or_capture(struct sock *sk, struct Call *call)
+{
+	__u64 flags = call->direction == DIRECTION_RECV && call->count == COMMAND_READ
+		? BPF_SK_STORAGE_GET_F_CREATE : 0;
+	struct Conversation *c = bpf_sk_storage_get(&conversations, sk, 0, flags);
+	struct Counters *count = get_counters();
+	__u64 dropped, thread = bpf_get_current_pid_tgid();
+	int taken = PAIR_NO;
+	struct SocketDataEvent whose = {
+		.sock_id = call->sock_id, .pid = thread >> 32,
+		.dport = call->dport, .sport = call->sport,
+	};
+
+	if (!c || !count)
+		return capture(call);
+	if (!c->thread) {
+		c->thread = thread;
+		if (!c->number)
+			c->number = next_number();
+		else if (call->direction == DIRECTION_RECV && call->offset == c->recv_next)
+			c->chained = tell_chain(c, count, &whose, DIRECTION_CHAIN_BEGIN);
+	}
+	c->shared |= c->thread != thread;
+	if (!c->shared && call->direction == DIRECTION_RECV)
+		taken = take_read(c, call, &whose);
+	else if (!c->shared)
+		taken = take_write(c, count, call);
+	if (taken == PAIR_DONE) {
+		count_call(count, call);
+		return 0;
+	}
+	dropped = count->dropped_events;
+	if (!hand_over(c, &whose)) {
+		/* The reader does not know where the chain ended, so it must not see this. */
+		count_call(count, call);
+		count->dropped_events++;
+		count->dropped_bytes += call->moved;
+		return 0;
+	}
+	capture(call);
+	if (taken == PAIR_BEGIN && count->dropped_events == dropped) {
+		c->recv_next = c->recv_offset + c->exchange.recv_len;
+		c->send_next = call->offset + call->moved;
+		c->chained = tell_chain(c, count, &whose, DIRECTION_CHAIN_BEGIN);
 	}
 	return 0;
 }
@@ -974,7 +1614,7 @@ static __always_inline int moved_by_inet(struct sock *sk, int ret, int flags, __
 		return 0;
 	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return 0; /* the stream did not move */
-	if (!process_watched() || !interface_watched(sk))
+	if (!process_watched() || !interface_watched(sk) || is_foreign(sk))
 		return 0;
 	call.direction = as_server_sees(direction);
 	tcp = bpf_skc_to_tcp_sock(sk);
@@ -985,7 +1625,7 @@ static __always_inline int moved_by_inet(struct sock *sk, int ret, int flags, __
 			count_datagram(ret);
 		return 0;
 	}
-	call.sock_id = (__u64)sk;
+	call.sock_id = bpf_get_socket_cookie(sk);
 	call.moved = ret;
 	call.sport = settings.client ? peer_port : port;
 	call.dport = settings.client ? port : peer_port;
@@ -1003,7 +1643,7 @@ static __always_inline int moved_by_inet(struct sock *sk, int ret, int flags, __
 	find_buffer(&call, sk);
 	if (flags & MSG_TRUNC)
 		call.shape = BUFFER_UNREADABLE; /* thrown away, not copied */
-	return capture(&call);
+	return settings.pairing ? pair_or_capture(sk, &call) : capture(&call);
 }
 
 /* A server's socket has the address that its listener was bound to. */
@@ -1174,7 +1814,7 @@ static __noinline int enter(struct sys_enter *ctx, __u32 flags, __u32 how)
 	protocol = BPF_CORE_READ(sk, sk_protocol);
 	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
 		return 0;
-	if ((flags & (MSG_PEEK | MSG_ERRQUEUE)) || !interface_watched(sk))
+	if ((flags & (MSG_PEEK | MSG_ERRQUEUE)) || !interface_watched(sk) || is_foreign(sk))
 		return 0;
 	call.sock_id = (__u64)sk;
 	call.syscall = ctx->syscall;
@@ -1258,18 +1898,23 @@ static __always_inline void copy_addresses(const struct sock *sk, __u8 *local, _
 	}
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
+/* In the sock family the cookie is the identifier, and exchanges may be paired. For older
+ * kernels nothing of that may be in the program, so this must be known when it is compiled. */
+static __always_inline int tell_state(struct sock *sk, int old_state, int new_state,
+				      const int sock_family)
 {
-	int before = settings.client ? TCP_SYN_SENT : TCP_SYN_RECV;
+	int expected = settings.client ? TCP_SYN_SENT : TCP_SYN_RECV;
 	struct tcp_sock *tcp = (void *)sk;
+	struct ValueKey key = {.direction = DIRECTION_RECV};
+	struct Conversation *c = NULL;
 	struct StateEvent *record;
+	__u64 address = (__u64)sk;
 	__u16 port, peer;
 	__u32 direction;
 
-	if (new_state == TCP_ESTABLISHED && old_state == before)
+	if (new_state == TCP_ESTABLISHED && (old_state == TCP_SYN_SENT || old_state == TCP_SYN_RECV))
 		direction = DIRECTION_OPEN;
-	else if (new_state == TCP_CLOSE && old_state != before)
+	else if (new_state == TCP_CLOSE && old_state != expected)
 		direction = DIRECTION_CLOSE;
 	else
 		return 0;
@@ -1280,16 +1925,36 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 		return 0;
 	if (!peer || !interface_watched(sk))
 		return 0; /* a listening socket has no peer */
+	if (direction == DIRECTION_OPEN && old_state != expected) {
+		none_foreign = 0;
+		bpf_map_update_elem(&foreign_sockets, &address, &none_foreign, BPF_ANY);
+		return 0;
+	}
+	if (is_foreign(sk)) {
+		bpf_map_delete_elem(&foreign_sockets, &address);
+		if (direction == DIRECTION_CLOSE)
+			return 0;
+	}
 
-	struct ValueKey key = {.sock_id = (__u64)sk, .direction = DIRECTION_RECV};
+	key.sock_id = sock_family ? bpf_get_socket_cookie(sk) : (__u64)sk;
 	bpf_map_delete_elem(&values, &key);
 	key.direction = DIRECTION_SEND;
 	bpf_map_delete_elem(&values, &key);
 
+	if (sock_family && settings.pairing) {
+		struct SocketDataEvent whose = {
+			.sock_id = key.sock_id, .sport = port, .dport = peer,
+		};
+
+		c = bpf_sk_storage_get(&conversations, sk, 0, direction == DIRECTION_OPEN
+				       ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+		if (c && direction == DIRECTION_CLOSE)
+			hand_over(c, &whose);
+	}
 	record = begin_state_event(direction);
 	if (!record)
 		return 0;
-	record->event.sock_id = (__u64)sk;
+	record->event.sock_id = key.sock_id;
 	record->ends.family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (settings.client) {
 		record->event.sport = peer;
@@ -1304,6 +1969,23 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 		record->event.data_len = BPF_CORE_READ(tcp, write_seq);
 		copy_addresses(sk, record->ends.server, record->ends.client);
 	}
+	if (sock_family && c && direction == DIRECTION_OPEN) {
+		c->number = next_number();
+		c->recv_next = record->event.offset;
+		c->send_next = record->event.data_len;
+	}
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
+{
+	return tell_state(sk, old_state, new_state, 0);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(sock_set_state, struct sock *sk, int old_state, int new_state)
+{
+	return tell_state(sk, old_state, new_state, 1);
 }

@@ -16,9 +16,11 @@ from typing import Any, Dict, List
 
 import pytest
 from live import ROOT, Memcached, Recorder, assert_exact, exchange, membench
-from test_record import HOOKS
 
 OBJECT = ROOT / "bpf/programs.bpf.o"
+
+# The ways on which bytes are copied; of exchanges see tests/test_exchanges.py.
+HOOKS = ("sock-events", "syscalls")
 
 
 def btf_structs() -> Dict[str, Dict[str, Any]]:
@@ -40,6 +42,8 @@ def btf_structs() -> Dict[str, Dict[str, Any]]:
         membench.Endpoints,
         membench.Counters,
         membench.Settings,
+        membench.Exchange,
+        membench.WaitingRequest,
     ],
 )
 def test_python_layout_is_the_kernels(layout: Any) -> None:

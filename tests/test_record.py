@@ -42,7 +42,7 @@ from live import (
 from pymemcache.client.base import Client
 from watchdog import interface_name
 
-HOOKS = ("sock", "syscalls")
+HOOKS = ("sock", "sock-events", "syscalls")
 
 
 def run_memcaslap(server: Memcached, *options: str) -> None:

@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Exchanges that the kernel pairs: what becomes one, what does not, and that the two ways agree."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import pytest
+from live import (
+    PATIENCE_SECONDS,
+    Memcached,
+    Recorder,
+    exchange,
+    membench,
+)
+
+SALT = "00112233445566778899aabbccddeeff"
+Row = Tuple[Any, ...]
+
+
+def rows_by_connection(profile: Path) -> List[List[Row]]:
+    """What each connection did, without times: its rows, in order; the connections sorted."""
+    found: Dict[int, List[Row]] = {}
+    with membench.ProfileReader(str(profile)) as reader:
+        for block in reader.blocks():
+            for number, form, outcome, key, *rest in zip(
+                block.connection,
+                block.form,
+                block.outcome,
+                block.key,
+                block.batch,
+                block.key_position,
+                block.value_size,
+                block.exptime,
+            ):
+                row = (
+                    reader.forms[form],
+                    membench.OUTCOMES[outcome],
+                    block.key_hash[key],
+                    block.key_size[key],
+                    *rest,
+                )
+                found.setdefault(number, []).append(row)
+    return sorted(found.values())
+
+
+class BothWays:
+    """Two recorders at once: one that pairs exchanges, and one that parses every event."""
+
+    def __init__(self, folder: Path, server: Memcached) -> None:
+        self._folder = folder
+        self._server = server
+        self._stack = ExitStack()
+        self.reports: List[Dict[str, Any]] = []
+
+    def __enter__(self) -> BothWays:
+        self._recorders = [
+            self._stack.enter_context(
+                Recorder(
+                    self._folder / f"{hook}.profile",
+                    *("--port", str(self._server.port), "--hook", hook, "--salt", SALT),
+                )
+            )
+            for hook in ("sock", "sock-events")
+        ]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def stop(self) -> Dict[str, Any]:
+        """End both. They must agree; the report of the one that pairs."""
+        self.reports = [recorder.stop() for recorder in self._recorders]
+        one, other = (rows_by_connection(recorder.output) for recorder in self._recorders)
+        assert one == other
+        paired, other_paired = (report["loss"].pop("exchanges") for report in self.reports)
+        assert paired and not other_paired
+        for name in ("loss", "requests", "operations", "hits", "misses", "connections"):
+            assert self.reports[0][name] == self.reports[1][name]
+        self.paired = paired
+        return self.reports[0]
+
+
+def requests(chance: random.Random, name: bytes) -> Iterator[Tuple[bytes, bytes]]:
+    """Random requests, and how the last reply to each ends, of every kind that there is."""
+    while True:
+        key = b"%s:%d" % (name, chance.randrange(12))
+        if chance.random() < 0.1:
+            key += b"k" * chance.choice((50, 56, 57, 58, 64, 100, 180))
+        size = chance.choice((0, 1, 2, 60, 127, 300, 511, 512, 1100, 16_000, 16_384, 40_000))
+        # Values that look like requests and like replies.
+        value = chance.choice((b"get a\r\n", b"END\r\n", b"VALUE a 0 1\r\n", b"v"))
+        value = (value * (size // len(value) + 1))[:size]
+        flags = chance.choice((b"0", b"5", b"4294967295"))
+        exptime = chance.choice((b"0", b"60", b"-1", b"1900000000"))
+        store = chance.choice((b"set", b"set", b"set", b"add", b"replace", b"append", b"prepend"))
+        kinds = (
+            (b"get %s\r\n" % key, b"END\r\n"),
+            (b"gets %s\r\n" % key, b"END\r\n"),
+            (b"%s %s %s %s %d\r\n%s\r\n" % (store, key, flags, exptime, size, value), b"D\r\n"),
+            (b"set %s 0 0 2\r\n17\r\n" % key, b"D\r\n"),
+            (b"delete %s\r\n" % key, b"\r\n"),
+            (b"touch %s 60\r\n" % key, b"\r\n"),
+            (b"incr %s 3\r\n" % key, b"\r\n"),
+            (b"mg %s v\r\n" % key, b"\r\n"),
+            (b"ms %s %d T60 F3\r\n%s\r\n" % (key, size, value), b"\r\n"),
+            (b"md %s\r\n" % key, b"\r\n"),
+            (b"get %s\n" % key, b"END\r\n"),
+            (b"get %s other:1\r\n" % key, b"END\r\n"),
+            (b"get  %s\r\n" % key, b"END\r\n"),
+            (b"gat 100 %s\r\n" % key, b"END\r\n"),
+            (b"cas %s 0 0 %d 1\r\n%s\r\n" % (key, size, value), b"\r\n"),
+            (b"decr %s 18446744073709551615\r\n" % key, b"\r\n"),
+            (b"mg %s\r\n" % key, b"\r\n"),
+            (b"mg %s v t s k Oabc\r\n" % key, b"\r\n"),
+            (b"mg %s q v\r\nmn\r\n" % key, b"MN\r\n"),
+            (b"ms %s %d q\r\n%s\r\nmn\r\n" % (key, size, value), b"MN\r\n"),
+            (b"ma %s\r\n" % key, b"\r\n"),
+            (b"mn\r\n", b"MN\r\n"),
+            (b"set %s 0 0 3 noreply\r\nabc\r\nversion\r\n" % key, b"\r\n"),
+            (b"nonsense %s\r\n" % key, b"ERROR\r\n"),
+            (b"incr %s x\r\n" % key, b"\r\n"),
+        )
+        yield chance.choice(kinds[: chance.choice((10, len(kinds)))])  # most of them common
+
+
+def drive(server: Memcached, connection: socket.socket, name: bytes, seed: int, count: int) -> None:
+    """A connection's random life: single requests, pipelines, requests cut in two."""
+    chance = random.Random(seed)
+    source = requests(chance, name)
+    while count > 0:
+        batch = [next(source) for _ in range(chance.choice((1,) * 18 + (2, 7)))]
+        count -= len(batch)
+        data = b"".join(data for data, _ in batch)
+        if chance.random() < 0.03:
+            cut = chance.randrange(len(data))
+            connection.sendall(data[:cut])
+            time.sleep(0.002)
+            data = data[cut:]
+        # What ends the answer to the last of them ends no other, so ask for something unique.
+        if len(batch) > 1 or chance.random() < 0.03:
+            data += b"mn\r\n"
+            exchange(connection, data, b"MN\r\n")
+        else:
+            connection.sendall(data)
+            read_reply(connection, *batch[0])
+
+
+def read_reply(connection: socket.socket, request: bytes, end: bytes) -> None:
+    """One reply to one request."""
+    received = bytearray()
+    while True:
+        chunk = connection.recv(1 << 20)
+        assert chunk
+        received += chunk
+        line_end = received.find(b"\r\n")
+        if line_end < 0:
+            continue
+        words = received[:line_end].split(b" ")
+        size = None
+        if words[0] == b"VA":
+            size = line_end + 2 + int(words[1]) + 2
+        elif words[0] == b"VALUE" or end in (b"END\r\n", b"MN\r\n"):
+            errors = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
+            if words[0] in errors or received.endswith(end):
+                return
+            continue
+        if size is None or len(received) >= size:
+            return
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_ways_tell_the_same(seed: int, tmp_path: Path) -> None:
+    """Random conversations of every kind over many connections, old ones and new ones."""
+    with Memcached("-t", "2") as server, ExitStack() as stack:
+        old = [stack.enter_context(server.connect()) for _ in range(4)]
+        for connection in old:
+            exchange(connection, b"version\r\n", b"\r\n")
+        with BothWays(tmp_path, server) as both:
+            server.renew_control()
+            new = [stack.enter_context(server.connect()) for _ in range(12)]
+            threads = [
+                threading.Thread(
+                    target=drive,
+                    args=(server, connection, b"c%d" % number, 100 * seed + number, 250),
+                )
+                for number, connection in enumerate(old + new)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(PATIENCE_SECONDS)
+                assert not thread.is_alive()
+            for connection in new[:6]:
+                connection.close()
+            report = both.stop()
+        assert both.paired > report["requests"] / 10
+        assert report["loss"]["bytes_lost"] == 0
+
+
+SOCK = membench.SOCK.pack(7, 1, 40000, 11211)
+
+
+def record(connection: int, command: bytes, arguments: bytes, reply: bytes, key: bytes) -> bytes:
+    """A struct Exchange behind its ring header: 20 bytes received, 30 sent."""
+    one = membench.Exchange(
+        time_ns=1000,
+        latency_ns=500,
+        connection=connection,
+        recv_len=20,
+        send_len=30,
+        value_len=5 if reply == b"VALUE" else membench.NO_SIZE,
+        key_len=len(key),
+        direction=membench.EXCHANGE,
+    )
+    for name, text in (
+        ("command", command),
+        ("arguments", arguments),
+        ("reply", reply),
+        ("key", key),
+    ):
+        field = getattr(one, name)
+        field[: len(text)] = text
+    return struct.pack("=II", membench.EXCHANGE_BYTES, 0) + bytes(one)
+
+
+def segments_of(*records: bytes) -> List[membench.Segment]:
+    """What the ring's reader makes of these records."""
+    segments, used = membench.parse_events(b"".join(records))
+    assert used == sum(map(len, records))
+    return segments
+
+
+def matched(segments: List[membench.Segment]) -> Tuple[List[Row], membench.Ledger]:
+    """The form, outcome and value size of the rows, and the ledger."""
+    rows: List[Row] = []
+    matcher = membench.Matcher(rows.append, lambda *_: None, b"secret")
+    matcher.process(segments)
+    matcher.finish()
+    assert matcher.operations == len(rows)
+    return [(row[3], membench.OUTCOMES[row[4]], row[8]) for row in rows], matcher.ledger
+
+
+OPENED = (membench.OPEN, 1, SOCK, 100, 200, b"", -1)
+BEGUN = (membench.CHAIN_BEGIN, 2, SOCK, 100, 200, b"", 9)
+
+
+def test_exchanges_become_rows_between_events() -> None:
+    run = segments_of(
+        record(9, b"get", b"", b"VALUE", b"a"),
+        record(9, b"set", b" 3 60 5", b"STORED", b"a" * 64),
+        record(9, b"incr", b" 2", b"7", b"n"),
+    )
+    assert [segment[0] for segment in run] == [membench.EXCHANGE]
+    rows, ledger = matched(
+        [
+            *(OPENED, BEGUN, *run),
+            (membench.CHAIN_END, 5, SOCK, 160, 290, b"", 9),
+            (membench.RECV, 6, SOCK, 160, 7, b"get b\r\n", 290),
+            (membench.SEND, 7, SOCK, 290, 5, b"END\r\n", -1),
+        ]
+    )
+    none = membench.NO_SIZE
+    assert rows == [
+        (b"get", "hit", 5),
+        (b"set 3", "stored", none),
+        (b"incr 2", "ok", none),
+        (b"get", "miss", none),
+    ]
+    assert (ledger.seen_bytes, ledger.lost_bytes, ledger.desyncs) == (162, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        record(9, b"get", b"", b"STORED", b"a"),  # no reply to that
+        record(9, b"set", b" x 0 5", b"STORED", b"a"),  # no such request
+        record(9, b"md", b" q", b"HD", b"a"),  # quiet ones need the parser
+        record(8, b"get", b"", b"END", b"a"),  # nobody said which connection that is
+    ],
+)
+def test_what_the_parser_would_not_say_is_lost(odd: bytes) -> None:
+    good = record(9, b"get", b"", b"END", b"a")
+    rows, ledger = matched([OPENED, BEGUN, *segments_of(good, odd, good)])
+    assert rows == [(b"get", "miss", membench.NO_SIZE)] * 2
+    assert (ledger.seen_bytes, ledger.lost_bytes) == (150, 50)
+
+
+def test_a_chain_that_begins_elsewhere_is_a_known_gap() -> None:
+    """What was in between is lost, and so is a request that still waited."""
+    rows, ledger = matched(
+        [
+            OPENED,
+            (membench.RECV, 2, SOCK, 100, 7, b"get b\r\n", 200),
+            (membench.CHAIN_BEGIN, 3, SOCK, 117, 220, b"", 9),
+            *segments_of(record(9, b"get", b"", b"END", b"a")),
+        ]
+    )
+    assert [row[1] for row in rows] == ["lost", "miss"]
+    assert (ledger.lost_bytes, ledger.desyncs) == (10 + 20, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_runs_are_cut_out_of_the_ring_whole(seed: int) -> None:
+    """Between other records, discarded ones, and one that is not written yet."""
+    chance = random.Random(seed)
+    batch, wanted = b"", []
+    for _ in range(60):
+        if chance.random() < 0.5:
+            one = record(chance.randrange(9), b"get", b"", b"END", b"k%d" % chance.randrange(99))
+            count = chance.choice((1, 2, 33, 200))
+            batch += one * count
+            if wanted and wanted[-1][0] == membench.EXCHANGE:
+                wanted[-1] = (membench.EXCHANGE, wanted[-1][1] + one * count)
+            else:
+                wanted.append((membench.EXCHANGE, one * count))
+            continue
+        data = bytes(chance.randrange(256) for _ in range(chance.choice((0, 7, 104, 500))))
+        event = membench.SocketDataEvent(data_len=len(data), captured_len=len(data))
+        size = len(bytes(event)) + len(data)
+        flags = chance.choice((0, 0, membench.RECORD_DISCARDED))
+        batch += struct.pack("=II", size | flags, 0) + bytes(event) + data + bytes(-size % 8)
+        if not flags:
+            wanted.append((membench.RECV, data))
+        else:
+            wanted.append((None, b""))
+    unwritten = struct.pack("=II", membench.EXCHANGE_BYTES | membench.RECORD_BUSY, 0)
+    segments, used = membench.parse_events(batch + unwritten + bytes(membench.EXCHANGE_BYTES))
+    assert used == len(batch)
+    assert [(s[0], s[5]) for s in segments] == [one for one in wanted if one[0] is not None]
