@@ -31,7 +31,8 @@ def source_files() -> list[Path]:
     """What somebody wrote and a program reads."""
     found = [path for folder in ("bpf", "bench", "tests") for path in (ROOT / folder).rglob("*.*")]
     found += [ROOT / name for name in ("membench.py", "Makefile", "pyproject.toml", ".ci/run")]
-    return [path for path in found if path.suffix in (".py", ".sh", ".c", ".toml", "")]
+    suffixes = (".py", ".sh", ".c", ".toml", "")
+    return [one for one in found if one.suffix in suffixes and "__pycache__" not in one.parts]
 
 
 @pytest.fixture(scope="module")
