@@ -323,8 +323,9 @@ SERVED = 4  # profile only: the server of a connection became known
 #   length     bytes of the stream that this segment stands for; length - len(data) of
 #              them are missing
 #   mark       RECV: the next byte to be sent (of packets: to be received by the client), if
-#              the source knows it, or -1; missing bytes are the last ones. SEND:
-#              missing bytes, if any, stand before data[mark], or at the end if it is -1
+#              the source knows it, or -1; missing bytes are the last ones. SEND: bytes missing
+#              here stand before data[mark], or at the end if it is -1; if none are, it may be the
+#              next byte to be received
 #   CHAIN_BEGIN, CHAIN_END: between them requests and replies come as EXCHANGE, paired by the
 #   kernel. offset and length as in OPEN; mark is the number by which exchanges name the
 #   connection
@@ -340,6 +341,11 @@ Segment = Tuple[int, int, bytes, int, int, bytes, int]
 # if the source does not know it; the client's port; the server's port.
 SOCK = struct.Struct("<QIHH")
 SOCK_ID_BYTES = 8
+
+
+def is_reusable(sock: bytes) -> bool:
+    """May another socket get this identifier later? It is then an address in the kernel."""
+    return sock[SOCK_ID_BYTES - 1] > 127
 
 
 class ServerName(NamedTuple):
@@ -3809,6 +3815,10 @@ BREAKS = 2  # a gap outside of a value, invalid bytes, a reply to nothing; or to
 WATCHES = 3  # `watch` was answered: what the server sends is a log without an end
 IS_TLS = 4
 
+GAP_MAX = 1 << 30  # more is backwards, or farther than any TCP window
+# How many bytes of replies are missing if the next read begins at a place; see _goes_on.
+NO_DOUBT = (0, -1)
+
 # state -> what happens -> the state after it. See Connection._change for what becomes of the
 # bytes and of the requests.
 TRANSITIONS: Dict[int, Dict[int, int]] = {
@@ -3931,7 +3941,7 @@ class Connection:
         *("number", "chain", "sock", "named", "ended", "final", "held"),
         *("state", "recv_next", "send_next", "requests", "responses", "pending"),
         *("_matcher", "_ledger", "_answers", "_emit", "_binary", "_fresh"),
-        *("_read_ns", "_read_count", "_sent_ns", "_trial", "_trial_bytes"),
+        *("_read_ns", "_read_count", "_sent_ns", "_trial", "_trial_bytes", "_doubt"),
     )
 
     def __init__(self, matcher: "Matcher", number: int, opened: bool, sock: bytes = b"") -> None:
@@ -3954,6 +3964,7 @@ class Connection:
         self._read_count = 0  # requests that began in it
         self._sent_ns = 0  # when the server sent last; 0: something was received since
         self._trial_bytes = 0  # read and sent while TENTATIVE
+        self._doubt = NO_DOUBT
         self._begin_parsing()
 
     def _begin_parsing(self) -> None:
@@ -4012,7 +4023,15 @@ class Connection:
         _, time_ns, _, offset, length, data, sent = segment
         sent_ns, self._sent_ns = self._sent_ns, 0
         behind_gap = offset != expected and expected is not None
-        if behind_gap:
+        (doubtful_bytes, place), self._doubt = self._doubt, NO_DOUBT
+        if offset == place:  # so they are missing indeed
+            self._ledger.seen_bytes += doubtful_bytes
+            self._ledger.lost_bytes += doubtful_bytes
+        elif offset != expected and not self._goes_on(segment, sent == self.send_next):
+            self.send_next = sent
+            if behind_gap:
+                self._change(BREAKS)
+        elif behind_gap:
             self._miss(self.requests, offset - (expected or 0), time_ns)
         if self.state != SYNCED:
             begins = new_read
@@ -4035,7 +4054,18 @@ class Connection:
         expected, self.send_next = self.send_next, (offset + length) & 0xFFFFFFFF
         self._sent_ns = time_ns
         if offset != expected and expected is not None:
-            self._miss(self.responses, offset - expected, 0)
+            missing = (offset - expected) & 0xFFFFFFFF
+            is_sure = mark == self.recv_next
+            if len(data) != length:  # mark tells something else; a value bounds what is missing
+                is_sure = missing <= self.responses.skip
+            if self._goes_on(segment, is_sure):
+                self._miss(self.responses, missing, 0)
+            else:
+                doubtful_bytes, place = self._doubt
+                doubtful_bytes += missing if missing < GAP_MAX else 0
+                self._doubt = doubtful_bytes, place if self.recv_next is None else self.recv_next
+                self.recv_next = None
+                self._change(BREAKS)
         pending, responses = self.pending, self.responses
         unread = 0
         if self.state != SYNCED:
@@ -4104,10 +4134,20 @@ class Connection:
         reader.forget()
         self._change(BREAKS)
 
+    @staticmethod
+    def _goes_on(segment: Segment, is_sure: bool) -> bool:
+        """Is a jump in a stream a gap? Else another socket has got this one's place unnoticed.
+
+        A call is sure to go on with this connection if it is where it should be in the other
+        direction. If it is not, nothing is made up of the jump: bytes that were dropped had been
+        counted when they moved; see Ledger.report.
+        """
+        return is_sure or not is_reusable(segment[2])
+
     def _miss(self, reader: MessageReader[Any], difference: int, time_ns: int) -> None:
         """A range of the stream that no segment covers; time_ns is that of the next one."""
         length = difference & 0xFFFFFFFF
-        known = length < 1 << 30  # else backwards, or farther than any TCP window
+        known = length < GAP_MAX
         self._ledger.seen_bytes += length if known else 0
         if known and self.state == WATCHING and reader is self.responses:
             return
@@ -4208,7 +4248,7 @@ class Connection:
             missing = 0 if expected is None else (now - expected) & 0xFFFFFFFF
             if missing:
                 idle = False
-                self._lose(missing if missing < 1 << 30 else 0)
+                self._lose(missing if missing < GAP_MAX else 0)
         self.chain = number
         if self.state != SYNCED or not idle:
             self._change(BREAKS)
@@ -4538,12 +4578,19 @@ class Matcher:
         connection.close()  # for what came after its end
         if connection.final is None:
             return
-        expected = (connection.recv_next, connection.send_next)
-        for seen, final in list(zip(expected, connection.final))[: 1 + self.responses]:
-            missing = (final - seen) & 0xFFFFFFFF if seen is not None else 0
-            if 1 < missing < 1 << 31:  # a FIN counts for one
-                self.ledger.seen_bytes += missing
-                self.ledger.lost_bytes += missing
+        expected = (connection.recv_next, connection.send_next)[: 1 + self.responses]
+        missing = [
+            (final - seen) & 0xFFFFFFFF
+            for seen, final in zip(expected, connection.final)
+            if seen is not None
+        ]
+        doubtful = is_reusable(connection.sock)
+        if doubtful and min(missing, default=2) > 1:
+            return  # this end may be another connection's: see Connection._goes_on
+        for length in missing:
+            if 1 < length < GAP_MAX:  # a FIN counts for one
+                self.ledger.seen_bytes += length - doubtful
+                self.ledger.lost_bytes += length - doubtful
 
     def finish(self) -> None:
         """The recording ends: nothing more will be answered."""
@@ -10118,391 +10165,390 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "272a5daa03e9564b369387880596f0abcb55c4e9aed5c6cb3c6cd937e8a99f90"
+BPF_SOURCE_SHA256 = "c47e2a9b809a8d1e10d6cff4625fa61637ce0ac6b3c4118e6393907626cda09a"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;{w-r2wea_kwt`PJ&C5;oTlFqSOTJ8UM;cbfqY4^+|+giJNzNk!pP3<oo;ue7HEp&t5sja
-9Ys<zmPVBtnQ~~c&M>oPj@=%lzMU6hlvPL?-^!M%mr4w>wyins8WVR+aHG;Eqv(NE()|NnBq&~yb#NSAjM?z5A#;H`0-gnQH2B)h
-(Mle)|D=)*q}?%?YB+;UdP3;c2R$GnGbE4Xf4ZSw9BQQRGOnfRmtnq~;<d=6CRa=wkY7u`ty*e}@>LE?auAGn1s!zJR;$$0vjA~P
-Wk3|a4^EzxLrCxCbfHLRW!zGMQM0&)2D~mpAu{+9TQfPpkt&Kk!IP%`0sQfRjTm<8Ue>WFUenvY`v|p#N9L%@@9y|zC`=0NPO0SB
-B#(~ii{{aX1aC|{!&gE<4UO&dk-tC{BAPZUI5(ld#4V<$K%WJ(eABTjr7k{YJi<fc_&5grhDqbPK=z-dGI7^X6>0O51(t({q6Wf1
-EtMd8m(ZJO7WfQRf7^yG1iWVzo@w9@%hd1$o5_2UQ+EH}kGDD1DYP$ymv$C7JN?`EBu|ph230#~>3uVgsG1~+WYA{PLGO_Vh@y8h
-Hkm-e45fULm2QJJExu^@ez(yI+Wj>nv~P>}hr6_!R&>gTL*^DRW9nD;-0b4P$Ps19i<ai}zV~}JQqq1*D#2=9RZG+u1hnCliIBTd
-T2G((+gG9LV>V60C8$=sye?`0qG%DyjjqGg%`RhO2MY0f9r$wv(z#K&yMMf8#VAc~<i{HZ#g}Z3OSp+^qu%TBJ^0>*u}VU1p71~R
-*)8_!$Y}07|2i#?K`#|1v(rVvqvouAz2xD@5K*$KDZ4M_EQ>Kdn7~jPuJQ~VGXu8pEg<@mtUVP(-oil2_RX<_)j`F!3=Z?LVr1+Q
-BFDctt<fFAzE-krnv8tOg-SJd;{Gh)>6W(CyuLa3SZ*@?D|gS$Xp}F6t{0x?q`S#v9LLf4!L=uR$u`pl(f!wYF6E+QExGdyeZvJr
-RSNs`O-Bvg-^su30b~<VIm>?!<UKe&*~&vwWmilgb94C)ZIzn!;m(|B?)`$b#G|=wKq7m#hRtfsUtJ{$U$ozE<JFN)Uqs$d%nH?r
-qc3}7Pp5usX>_YBZpbJ1S}tRN$jvJR8DEKsHco0Kx`a5rI>=}8X<b&WF|7stE`k76B}L^>&U+%fu_k|hM+tPi1qtlyLt5FwN)xhV
-_ogaPg-HLKoXJqmRut!aAyjFiERbH!QZ@<0b-e%WulS<(P0jGA=1{?D21sI#%#6u#x!(wr3wr3(rXq;aQEs{1U#yG!S=T8KM<q70
-r)~agk0bl+5ReCaw5>{nMb-xR_VFQ`^!>>QQ79KO6-vu~IWT$Y^i<-3pDzM^Pvo{9Q{E1~yY&s=UW2*t$HZZ*NL`IsP5m-7k)3Fj
-*z?1FJO?{=#~^a$ncJx-;~)sjyKEokkNPs02ddk>JQQJdf6j2Qv&>~YWg}%4BKFmBtd}-K)bW~T2z^shi#14tte0nnE`{G-+qNO3
-creU9V1(?K;u75(troQTFE1&C@)x})ey24s!p^aw`_gub&l(mES=gzbihs@*sHS^rI;RZyQHP^xf}kF^kd~7!?4iWjXa~{XBg7Ht
-Lb%|-&!#p-g4Z?I!J4VJShd3Sfnaspr}7FjDPJ_(i?C=aW_PJNX&gOSBK5roTe@cPhWK$t4P1!v2j>>-xj#ugBf*^QMU1czksgZ9
-3Y|gG2$HCSi`!OXc$t-q=CRVf9%V`y3*w543DGnwF;O=y?Qe#m)XO{(*ce36>y$?-G<gKCXuYLUVbDWghrW?$mK6#o)L?A|pZt{J
-HK*Ba{soAmBsANKc^VGy^6u|Mr779H1D!Mb^2B5iw-IjqowmDHs4U>)Kq2{Nw5OQsILKbIPk)35^;&6GsAT$EQM+v9=<6ATTC}&#
-t1BUf1$q5C_;bU&Jo*^R^S>B<AY_}6DsYntB4dU@NFU&K1%?1p*-+p*u!CzThQz)4r1P(9>oFc0XvrDox-m#z`RH5>^e2gm`S=4U
-s|t0l{9RqrLby~d8D(@1z$nstwouw1D4i0qypjk>A-KTbv2OfbK(7#@!~o%vCc<EGl&adSW{?%xgP4@F74pqh?B^QB!0j4rIVi43
-yw3`DQm)2Sg@VANLI9(>XBH`O+Mh?g<dMpL+BbXqn{r@JQ$CryRTS2R2X*a2@DPA<iC;}Tok5q1L#bp2x9M+KN=iMZfINXo^gtYd
-ku?#?`bq+cTVM8h_-K*PIJ&cXKQR>NKi!+CT6{LOt=Zv83{exVLKs^e-}oJ{vC#^mR9VY1c6inbQ+~w{pgl~1Am4gcVghU!Cs$@S
-;@zs^o4(*E?#*;qu~7lT3y?5I#~8BEGfzep)Gk719p`Mi8%Ty>r#_bu_<47^A+0ru$fte#>wwkmD~ruAu@JsM9-GzY;iV|GVG<0;
-R>(96M#dD}QYe`f1o5x#udw>^q{UpsfQwru5WB5p-cGWAdb~L2c>vOg@qV&wjuosty1irC)zzmT{ta@{qRH<g1H8lJOkCZYf!iP2
-Z7w+fisDLEqA=uBsGi7Zy)x+M7oR01+3wYSvPX-P8=CJZIAE5u3AEzscnd7_{Uz;BYi`|X1{n0s+%O9dWBw>hFq<tJ4W~bXx=ux_
-W3K73fBZFlBqKYP)9oqw4Nbefw(>04m_UWbWw_gp-(bwXkX!G7#rnyxH1MJ9;mbH3`y}9Y=qv*hK`f|K8%DjBJD3AzRX6ZK4z5&}
-hBsk*BFE9<Z86J}UmML^6~vS!ySUQ&7X4+!JO5{2hfiUxrUzM8i{}F1j3qtit4r-GoILR%eDBW)?tFs<YXqRVlxqKYrL<DsY?Q3=
-b56f^*o_lAk9fjj10N*UkuA9XO9Y&_dYd?11FBpuHLu>7l+*{Ys}nULpcE{}Q<Zm;Q{NkK{*6SMhU^8}7uZ06K05tNS1G%pdSxKt
-42XjlyM;s3Bc@+qVx{LxNVh4Q*}MSh@~|iP9tb)WQ%}M)fgbbVx`)zq`wkkzyGaHcII8W$^lWu+Fpjca(9~+>Sz~J|!!eG$k}1f;
-S>Sh;e8ZwkMu-5X^h|_GANZoA?7A7$G4CbU9<ay?heYjhq(sktIBH1Dtfbs?z`Y0RdspfZVi`qH+on4Bef$AOL?<;6&8i)RNmc>w
-)ysDZ4~ejlOCw%QVZ}cML^tgP`8B6cz=N8Uqumtxjdk{DeVWyPcy2jY6BZoc{((yRHWdqm5cSnWx9X93+z)A1;vPT)$2<a}nX~#f
-Sv-mNKKN7xC>MnZ|J9l5t=9-}>r7@bY=Q^)X1mp07}LEg1>TpfX@2i=1%)>sft%A5Cd>BU3LWAqncnmVC--JGnv}AS+$jH%xY6Ci
-a5^-4xL~y^C*#xF-6#ftAL5wfrngp7L-r(~UylCxirjE*qFHegUVD1auR$iWmZH&cO_r~FN1=~U?}Ek7Xw_%iPtgZdp{xzcW7|}c
-lmP>N;%+a|A6XQn=fs=Ht4p4%(x2b`LXWOftD3h<P}|v5S7ntAw!>QY33?UMPu3_Fd*bqO(!{{@mMBp03Y5czcj<V&eYkpFFDvo3
-#|dw<!wYv<CVAzU4WI#tn!jDd$Hhg+KyRv5QEK;2s^!q;?VoCVVO>5?v9_wHw<PiJ<HDQ>s!t9XD?<MOMlhKVlFB*G;a~EMtW(={
-)>&a8X+;6GsoFK|RnV4F4<oVkCW_(LXa3E~R~Ic1o6Y@$VVJJ;{pSI2=*3pb7|6f7&puu6ol5|bSp2a60*9@@7W8b$mdZa_d^D-I
--PmL&r!$3??+d6jLg!J|nB`5>J&*d)8~EAwCozmX_hr-_WiD|B@GmPvX&;+#PA)MnFIE{L`iD{zE3hR;Yb06ZF2{cWM8%TO2;Tp`
-mfPJ9oEsBDLC94b01DZ*`kh<gXX&euY+uO~r1%s*>A7I)_j7;y2<V5<zMoB0igzIzyG2t>QEd}t8BwAeFV#hMp{o`hZKUf<h;%z1
-9<`*PW2p|P^xQsg@DjpvNSgVnK{TORIu*WM(`H&odzERV&0DkZZM0*{>Gud_&p^4q&MPkol_*Wn6Q%?}SrwrAbt<;|4L5QN<e4r(
-zaK%mapB3(1RMtQt)w<NYFvC5C{oE5)o0As3e$o`-av0EUo9yRCx^IPi9xcDh_#HcAx%>_WYGiUQd6OFa>lR*SE1yWM4hVZ3$lW&
-NopJYUn%EEW8(i|a>Z|%o8!r}D434o|I6fpp_#>_>211Yzmu-zDz>KQh5+9cIGS~?h3yu@_>m-iC8+61u+>4dg=Y65`?kj)OF*uP
-vsI2p#UuRrewORj!e!$THy)=>oZ5OZn%0@`_wy1~=Qa6Y-aFSS-;nuMv@M_!!}D^gn}j0rr0_kZ)exyDJpydXoQyA3bboY|Lhg`6
-c>;GDpXWk*@n=#>te@#U8;A3FTR?+`nx$}<X%y`$a)#fCtt-5}-b~R@RuN{0)iaacNW9pbX%ZUZk$OKW+er?15|y!rJhi2;3sqJ_
-VNE2Pe?&y9CeolZo7ON*LCXG+5vfrPS_-oiqCy9W%2>oDJw>MS&x6^bmsgxs&>!EpQ~X(aeE92a!pygahzMJZrfe~B{ucUv*E6y)
-jMIkHgR5;mfQm-<2wJgYJEm<z`asS&rRn=uwO+9GzYM23RU?l8u@@h2j8fj-o$@;>R!~Gsh4@)c#UI}}LS^CR^6p6iFWul+ZG0DY
-ZS~6<^$UDl^`(pu_sxVFm$EHf)9~7gfUhk8d<Y=MZ(_(QpK(9RV|PCSrqUUWg}k)tlkZw0x>4NeP~x>#-X3cg3W!b(2y9F9Vz@Is
-UfY}kx>mi{%6g$mt@0q*3ln-x?iIPY7ap#X3oR&QnHiUw+cW7T97)f&!`F=d@Aj#bR{%<yD>z}2K}OEOg1@rd4&-FT<uefxA20?L
-hmBg#izZ>@1S~&;vF%2hp4KGD0G%Y9IEi;DsRXKn!e?me3|M(K*VQ>stX`CM88D5x6qXGOj8jo47j4Yn7n6({^upke($&(_rO)80
-_M!?jT_A7efu&6B7BhB&ov?g`joPC5VH3~28JYLVHw`$oRk^fZ&>!?ky|`{=hIS->2fJbhS^)fZC`WJgjoPz`KM4`oZcmY8NN<XW
-P`!Sej$AD6MnLLcGt*0(V=<qKZK=5VE{e^|nH~?+9?NJt7m?p3ASpofIsW}#^<sbkU>=vc!R(Q@D>rsVe0q*}dCE~J$AWmf%>1En
-q=4)C-(MRi>Z);gV{*U41Hd`T?_^Pe6zqt`rkfpdOEu#s1lz7QSe731Q0QGvrerGi^(I+KO85G6Ms~!DnDPXqlTBxFJ)3?`>qbUb
-IgS}qum3<IsiC1phzKeHim}@8#wSCC1XlJ)j{uNqi%S*I9)MUizpWAH-O<&8u4lmLta><k`w&~{x3;)31>RQW4!CvpFf}4H_^S$Z
-0;?{+h!Z4NaBL0{)aQ-uqh68(>~!7J_sj{{GwN$Hth6=KW^ixQoUc9(RP0dwH2xz02aeYYvvrsjI+C)Gy@F87*rsu(7l4`*Ve6Yj
-tO%474Cyj%a4)Vc%hZbOi+tWwE@XPNt=drKy+~RVuyZSx%^_<9bhfSRI?1bc@}_2HcUR>Mv@G%~7^jh<yO)nV#SA?P9JHNi#=Nj~
-(>L4LzsIIQnoQ&IjuBrSGKyoI*0f~DCyF6^he8p)%sCf3SL{5c$=^xs)tBA~SYpivUV?+$#Dl0yjY5IUG{;P5xyyOSWzO=T{&`k=
-)R7k!`LSx4yyd6(L#uIhHX(^=rAfH)cG~~{d92#83U*c9sCo@)JQBMhk8QkBELGD`6nx)n;4~`<O|K{*Mo_3+2?fWobMiOs3p)qL
-jk2D#yo8`A+470Z+zKWAoV*c(&Py3ksd!$A*>!5wd9oU@Qo_i09zJbg(af~8u891~;*+@jVd7X`nc&ko5M()r@xL$QvFyRi*U<6i
-ubsWm1cb~-KWTwV4U0KdyagE``&baQb!tnPw#Y7`w#yHt&bC|r%-@><cv;{n&(my9dn&wBY<1J{b{|e|N;#I6#k}xJ2bQJ5mEG~2
-S6JpEWebpEcBaE2+Pm9hi?AtVkVMH1NFVYtTO-$!2wxrbh)iOEu!Dkz2%6bB*aWv2+ACl*syM{ByP9@jkNWrZu5NMcBTQ#zs#wBo
-856w7YF`}t8O7RHVfP?urPJ>4Hdojm&T1F8Yb;b4(7KqTbpDh&4}UJTMpIUx7A9fP>?hXl0nkJOL%&e4-=1SIKp!TIJOTrFzE@Y_
-TGp#jj&q1HYhSaegkD%-YD+`UQ=9}<mcpnI>u{7x6E}(&M(jsp`{JL;E?+)los~z?WI4vdIt?|g7-n7LIYRfDe;!x97O6GmP9Yj|
-%SG=XB4<^}=f<Xw@u~u7yYn_{<TC`FC5@<7O-eI){5p%R$*i=12rNA#fJbPDqiMKP%LHdEQ&QYrUX3m#Ft&jli6sS|?PzcaiuN_h
-8#Bf<lTW$tpxwXDvmH6owm|nNUKi^au5wI=&tY3?#;up_QIHQgAWgo;%q`YyL~|5=dx$>G{}VaT-~`&&?iqfk@7{Y#$cFiDIoxh9
-p!W6W|D7^O#R(yq5B**8>miazJvW7De2T;GWXcA!LI17QeahkiSOGR;wD8FRQ|T%kUuRqPG0bD1i=Los5P0AF$J!LI$&mB}nR5i$
-wVX>^F2Z*5O)DrtvkaW(>RguK!eeQ{wq(mWQAB>iYD@=g2o(7EWk0!|g)bnU54GMyWczt&JHk+{eNHs3oDiA$fw+Vs6U9i27G`Vn
-9RW`7cpesdxDgw>1c<S~iFrclZK&&+(_&KeN@v);mb5@{Z4e5}8nJC8IN6ndCM;Rrn%*@FgQe6_EN})jfr||q!d|7W63$(#O@I$y
-zwLxYsH(ExN$JP%8Az|A+FUD~bdw(wby<{?kT!uWyvj?D9g-JYHb5=me@9edb2R~hq;qDiz;dElAvbU=V%L%4SukNw5W5;PX5M6g
-Lhb^dTKD7vs-fYi)3hl5Zh{pP=_uy|lIq9?ztH5Ra1J)amH;ROU?PG|Y;xVNlp&BVk^6~f3Fn0Wf-+(t)7X=|z1p!6pO#$a{MYnx
-`9t=I5m|lr;{a>1fug@-2s{bZhunme4=`u}-+{uqxp3UA-pUmsYenKl8aC*-XP;b3RI5<0bT^xHx~&t~*&BZQO^p&&RSg=$Z&<&C
-_MGd=-U5FFstQ3Dz6ZuB&9M#{E%E}ZOf5tE5&yBUFr-dg-2&60MqYV_PvtR+()9{3K9J#1q$jUO9wQ%4X?nc@3sHXq!h^X4ITFe9
-tLoEsM9_@Mr%WkSBX<OVz0Wm{@#9XxrXq@+o2m|dP9Na#>1#coD6Pt@>^pdnX924qI>6G6q&-J;RLv-5b3%dw^L4Y~>bQjOf-lpg
-@$hNbDIJZL!$U5n97B)L4Tw0qT<rX=9<sg3Ap^3+C2MbRB?rdbm++A(vsM{bN&}%Gw8M9j-+E1k#<4vw4O41Zqq}q6isZyaHFnJK
-hWFzri6lvzA;ll}K%YaNkXhpJPaTM#n@d18Ey*3oHEmBnwQU+ni@=@%cznq)wPEMZ2bH%|SAt;rehThn5S8bXufSU$=B0E{_3A$}
-qp}tt;sE2+II$gG_)_zPp1qJcSZiDKu8`byMC7{HTdZ_yqqla06zCSqI@^TM;SnmFtOKZ<xoxA*PVMd|`-=m+w#h)5x~NMG>$e@}
-Zpd86pTkW4t&@oNcE2>;3`1=KIQu3)AWKhm2_yGNQQz4|Cuk+evbWT8CSPN}4bj1L-2NbEU6>o`1<S`W7<zI;fl3SCScptOIeN3^
-+<Vq*YJ-b)Vm>z_%3K$THmvT;Fo)|d?t+#yug)$HNYE+A1$SV0k~Nz5ldojd&In26w>1#u!s^OVQ!^@tyJ3vFY4Y6>rY~Knmr;Zp
-BU!+&N@uMW!5X0b+*QQb&o<lP!pN~!EN0t8_ax*&Zoy5PRJ#x3&^%QKz?VYV(z1D+nCVX_78SYIeB~~c+Wozd6mCmZ9f=>fA->&h
-`Z|E}x?5Y-wt<U2DngpTUH_3nI;w%>)D@0@M{h?Q=t`K$)%DxzUz-@2_0RgaGFy&GCfp5RTm>l%D1>_v!FiNPl3{775#QGnjV|S>
-64&dDOk#hUESS-}gTwKun^w%Yvl=Dqn=RlbP|f=>bR3$gB?MSDpf0srsY$Dc-BICq?aF|Kk2#<9>n~b>_0Ak1fx7_V;S<unO@Aq%
-M{+ZuH_s8g=a&dBBq9@R_2J(8laa$iQGYsqai$Z;cRByuO&28TVp^TJNWo5>*oQ<kwAZp%`1H0|N4o$vN39HX9M}<3BG3jTFVvu!
-Y&3DDwT57b3e5=lyyE?HuV|Xxg@uz<=fp?D7@I;i*&PxEJkDB{vT6Yw9$12=<Z-$zYnB%AiDM6A29BrAE!pFEA*vg{v2fj#P>9N^
-mqyq*bZ$0T+g;!J<DuKOi%(+48#iO1;#U<{=3{tA7)$9An@-pn_hdy^d=}JRSrI8Z`m+e-`qy5^qMAF{eQmRv1@zCOebI#`?s%#=
-8TNW*U<4%`5zL@AuRe~i2MuHF)B;!M3T7f&bqiq=Y&?`m<(vW51Veh|F3gL5a}`(FtyB}eyBk$e@R_X|Y<Z84dDR^;D+k6L5?9k-
-82C0I-@!I=S4c;dhQy7$cUDE#omFgim^v5=t`Hv;2U^EPw*|G^gO)eT<fqzqYCMeY!KRy`P8c?B{N~AW313S-5TfI>jTnptT6e`5
-vf4=-<IV#2WHPC>QcdKCKOhXW_37by198v^oi|2--zD6uJ#9YL)xf$N#5U?c!%qF}Q^pT}ufG#|7N?49=;UTkHh-E@{AExBzgIj)
-0=Sh%&iS<FUe{cvs=f&5D(-V{T<|F!d<tQ`y0Hn(Ov@uM`1X}IBLKw#iqsjEbL{7rN(HPeSHhO@cJSH!3r3-@enIv^5fwbaZYjLv
-S<61}b4}P;zW9E^TzEc7%ECHO0N7s6HD%%=OKL!kd?jQ*y{3Y1S&fhsI&I_v6$VhlNViyuSApjMxrA?$zL@gf8d>4i(@Px;S4fRK
-%Y?bP{r6BO002TgI+HI-*!CZE$uVObj5M~d3U-GgRc#!QQRUI+vXbZgg!EPkkrJ0$7?b~?ogtM%u@sFb;>ddxuE>%a)d`B>pPf=K
-qZS1Nah9B@fevd(*IE3GZA7m#enLp6EJVP0F@q0PGGyEhy&^>cBUMF6@?FqWLvvGhdq5D+@q^?X$`tEl@o_qB!_a=vG9!Ur<lic|
-pX!3fgbD^)*Jd{@Rwh+mj6&TjDJR>Q$wG)KdctBEv((;H_vxO-6^vf6v@N?Y<D}Q)^#N$GRQr3AN7Vm_flTxVd`I$!^DzT7N$f4X
-h%MRl0h0?zMASSW5v?yPUWt$stY^gT8u!yEGhv0w70@TA7%qVXpkpcha?YUnh(vFJN|~S2SC+nXC^Dj?ozOf#g@YvpNxhAIRDNw*
-=teCNt6~~k+hsn9iv74<_j%WvxN*_g#`hl&EEBTV?<KM7Rao!_YyG8Yzfxe)gf9FjvtgNZTntB>*2^~D41?#c<{BtGOfGbp9*tU+
-|G`o{43nmy3v~R0|2ZIZIt%-TPciY`ySL1_6d-v_kA|~v^4UcYWeikfoUf#QxEebRu<>VGGNX2)lMMe5Q`}gHCd4I|ISwyN<Ul};
-gUKUQCxSJ<Aimk?2T5`ytkp2C(Q1j+xGZK$Mr7cmZjt)4QQQgD8XkiuV9z2XH*>y^bTWo6h(M13f8{?xQ7pUy);J{<+EAL&gv5^s
-iprDXK}-IXP_Ul!Waw4%CoaNmMi-|vTz>$Q&_-eAoVsc9Ck(ozhOdS(sv|Ct*Y!4~j7O3%{JhFY-f+Y+NuZ)+D7zg7$^D=_lr-lR
-=f+m-7-I;_&V1a{y2)PD*fcY-(lE#XhxO*IEU`-0wzi`_a%Td+()KYpk}hEX{L-9?4`~b9xOG?b7WTtj#e4r<c0mYAmf_WAXCoT<
-zU`H~adfm6w6>?z9dyh;<vP+=Hr(pfIwD3=-#1AiTEk(GWOVBPMhzy5sJy`!BVEpR5xnXUh471eT)6PKVUa8~2yEwM^;c44+B#cb
-07#*;(5fKUjdsqZcD=-0QLrM|xqgYxLu`6_D<_!5;x?rJg$m$-l|Dzf5%1W)*&{#1Yq3SP0twG)G>s7{etoJlE<&@Hh5eLJ7}QH;
-Vf@6r#-5x67>uyDbGtsxPU_^S(mP>QC<4_-*yw33DMk~x>Wk6kL85yMV}=i^G5#y&t$eYH_c;@)wK=hvsm}h?N;nx(`}_6=drWjW
-`wp!?bM=ODX@`ig!`(XcvB?h&_{9302KbM}>5Fl(*5fHFwfn$<YR#h86R^yJdtlM;a#1*5%H>lNb;a`B8?r?OjF7myj>Da!OA~+N
-PSa-LJIkJ_x%a8a9kjP{n{nLqjcb-k&%|<HDKOEgZ19S$+xK(=59Lq=lKgb3;Ez+Coq{g&foXmTJTIHPf=iW|BkF2uf&U7kE303Z
-;t+-T^gND|Bd``nsH`N^+)jURj?$yBoO#C2z%TOjA{FR8;#S!LAB9|tFbnnMYza(^{3Ki4^Y_tS8yTDKE7Mo20pZWbKHN|aTSaEU
-q2m&6iYiEk|CTK+w2GEp3DRoGNPEAMmhf=hW4F{j>^cYw9lNC64OCC?y>C!QM=+iX(d{>vPqNyPJ*`=VQ-&L#*f<PBS?*uXMv4h!
-`fs5Jt}K(Pq^i$o4A1}6D|_a&v!Y&e)ujUW*Bl19JNmzjQPMEQul$#6@l5Qi;bKW=2rRj3*4$3#7y|T<-)q_F>yOhFGTp@r<ZpW2
--X(xcrBmSDg(|<O<(e{l$p%f}@_Xa^yWn=^6UJh*OJhh69vYlPyJZPvy18(Dd(D36P+D?E1kMLN3Dk!#3$yT^eoU)pEf@v<rw5!J
-yed~Na(U${6G@=~D(pq4K}3|k%MHS?%Ub364uNx*v+#CN?V5Zq6s>IKhw-d5_B>~l^c6r2=0*8Ejlpa|UH~7d@N=2p%LV2@imUu2
-L2{GW<~N|{>thm<xe;A*F;I1S#CsD&c$Ae7GV<6i1=O1+>(kc;nAS%M!{Z|A!6D1a0TlL0MoWG0G4`BWfC+a527xzS_fb6S=DTqD
-MAM4@Ecu!a@44V=2XRR(;q8`k;^n8aD8KN*P-`l}|KRd3!&>Qfj@^}@2byXld2b*sbnpzjOKw|0TQ2_{f}S|F5|{fi_6;Z$XKVws
-Kksv2f%{Yxx<UhXoHONeG${mU?uTynjBTm?!`_c5$WHYvn5YVi(dt7q3WFe_j2hy9JlgGWoDS%gTZ(~DM?kD7K^I)<6U>?O;CNPP
-3-<Hn6>DaLQE2{k-?)@)7v-($L!J3MSd__eiuP1#Z><Tr8-e*I1~j7F`1_I90*)VhK9Lj-sp+}}1P+i`Q|-k}sMxYVI>euzm*OG4
-71xsJ(9Zc_Eq28Tr6_3yiU>s~&0-mUG=ql%<y_4OBukW&I+=0A>vW3DOE3c0OCJVfDgF^sAY8oi5{JO`En2y!A#^K4^&!jiC<M;k
-5b|zyu9St4c1v}s2%xURYL%%NX=G3;VlkkSlm)=yzyg4;fbaEi8l2Dpb_I&i@k+{W9ZB?C__6hvH$y%V9tC{%7ul`r%*vzlUcuf7
-O8&1D4Geh-bS`4O(69|R%Zi1mT=a#slcJQn9MlSCHsvJ1))s9wcKPf@QbL~RnvZ`YYOj`C42*%{T+0n<RM%#?exUNxI?E3IS%A~{
-iE<w2iqa4D6~3snTsy%t?}VVYhD_Ih)&#j=!L$~-kOEd7O0Su%$p_DOTP7PcibI6#!@Qd&J7B|aLxyjViEmmtN7`IB<mZUhwqlF)
-m%=6b(s2d39<AUs5t#AWP0Fp~4HKy4#<J5x#iAh*XMjl>ksAy0&6V}ay~J3o@DND5>9y%^@V}CQSq>aD_`|sO&0R2NZ9$$uBp*S9
->EjzD^@@&r2==k5EdaL|N>msVvcdK->+~g)C-K)4Iua>BNT2j#T*N1ebnR=6J|&lU93UEGN5>y&wXQrYL&DS8fRQ5_=@NTF>w#Mx
-a+cyi>=_W)9*B{+BU)}J%Q6}xH&*^^LMaE{T8a7p=bxDac{#5YQJg^MFfUWsYEnk$Z86~@oaAMQ{=Ixz9eu`;LtJRXQyNHyM$KCG
-OibURRpnGE&+E}3uTY=*$5}3}%PJZGl;8(?d^!sf%~ts@(o)shO8P*1wQ+u(x7UeN*;gBV3>toNCNRb9#08OwBmGsht(E<wLs!Z7
-BKDOIF+B0#_cZXV^S$l>l@<T~wavG}iKNfcc)0j3Ng<A^u|!JRHct?oOH_Kuan~}%ikaEb&LG0BsH0ITo$JZ{YRaof)nD&=a8|aM
-XAhD)-5Vk{V$TlZkb_CO5E=Oks?BFiMWSXNe3DiFkN%F!x=qy_g%~_ka7iVPX}e5#`s2yCa}DJRyh@srY<;OilwQPmHXfzZ{x_dz
-*A8}8_=R>UJo6aH>y<G)U!ff+=HvcCSlG_A<Y~WZ$?<g)`jEPi4@v$?cBoPs>UD)vUROPc4%5J*pJX0ZVoZtM|MLFqyigJ#nGj#o
-`_zm!DC|B|jCclZXZIpE{`h`-c&<3h{6_(0_1_KB_s)zj!L2vj=6V|j#O_7-6<U=y<GGPD_?*{}bLiR744g@3FuR!X7?~}^ZTSQ<
-=G)`-VrE_dA1fQ`n$<D}1SJ3?AQ8NWuAR~xBHi(Purd7b_0A~BW%lr3svl6rbwhWa2UFDO^2*%fkky#o`VHGrh1!=z<ZIGgIDB#e
-*US4<*NnSsNuq>Q^_MBJ8eLxYM+pAB+OX>lJ@J$}$?rca?i-U5RRQK6<al@_BAO1bnm*ifoOsFg7C*Oo&@r^cWLrF7M1VUQ-At5k
-**>X_mLBO;%cU?3U3~Iv=fS_+gp3%U)G!tl@<9chzw!=6-*><Jb=Pn^!zEr{a@uFNzss5_Cay1MQ4g%3z<XBVK%6*fDn+52A`4%3
-zrBDMmn;fz=R;$5o=^Da;E4r)p+>PDtLMD-GK^Ntgdk%AubqPD=(3BZo`IBPF!NC+nASU^RGi|9K{|CJJttK1J@0n=J+H<3xw@gc
-4%7p)f;qKVhuy?bZyihWThzNM(N6qKI=@)XK$dMHXwP!eEjb||$%y7E-&IG=sl+^gbffKI+>$euaKz|(qwNyrSzm4hxs5*qT7+lT
-Kdfs-|2_i2aLP<;zn0lVraAAJ<KT!E_$q@6d1xJmD%_Md5;yk)u?yx!$uA}3=gXFjXTk}DtRVexcw)=wWTb4M?^NdhzfK$i2ACC{
-0jf$t+*i2Mtm?gMqo2|I`XT)tWFD3^o`L9c^835wEah68Wu~%*?h2+<!3+xN-yy@uxc+Rh7j{$w3Q!42iRuwzwmvPhG^oYKsQt|j
-umZ>>6<L~2?LU0R*GmP*aBn~xD))ZLNhLFr0<QoIC1U%Ran^k-S3;tq5m>qBfmv5ckd#5#<618cPgiB_b~@=%OCUBmA`@GjDI9On
-T_b*2Q?-J>K59~AmCLhXWE_j(YBo;1LybvRW>F0jTu|}e=0I#<Vo-_^U&NB;N5(><mzQeQ1$Mz<J6eLcYu=wD_~a_f!kcbaaXRxB
-n<7?5AZAaKMq5LdpF5jY+I^02i0YUY6vWmW{iffWG#WHgaIBT<03y|DL*cAIgB1O#I6&EHv-afB?k?pnke!1t|5v~-IIas3xp~Sz
-*UCwFf0h4_vhzL!$qi<>W;xs-?foFr<o0lmSXnlaWv)HU<5R)@)BECKQtH?BV^3<Wuv%&2@QOO$q?4P%PNYqh-8a|u6kK<U{usez
-U9~H!_=4tt43DrksT}KTXb6$Z**XVXFlD-zYGs`lh>4SO+{Of-2tfGB@_EpQj`@U1aeR>JSh=Be2>qS0qC`~iO|%N0!s8)~gTQar
-ySSY1tjXBhd`SK;8-^F}?wV#0q;*l@2DZ>^5OL!IrzUiiF^TLO<0AvYZgF!|p9Zux(5hGG)46tF%Qvkk`Eq(y+?$oy$AV9NjpG9o
-e%ieP2j<Tf5QXP&7(Z74+S9{D=40mMiRQglB}mBsj*U-}DgZ?facmK<E5kO(^R)&t=uUma>;w~Xs80k?^!rxb_NT64&Y1PI)04oN
-sV8~>xjzmky53wWkN#-dG$s=>t<0;P&y24PwXcwz9C##Bj5h-b_LtsrclhzLgtQg*ERixT`dAklyY+UGLEHUmGO2$~F+ReSm!jSL
-{CB|5;}j{$rax2~W2<#)9)Mv>bzK$V<9COtMFQ28ioOzK+fYwYa}K0lFY@XG4Th=?%hDLe82QeR&*z-0vEs*<*Q*r$zij8FzVd}k
-*6D$}BSMZMTfmfzdn`!m^mCBJ^xcFX3cbL2NFXTB9TjfOUIg8MM_?J+xlACuh!;nmTa^f+b4wP-fd)X<Ti6$zeG`37;2e>7|DASx
-_kcK)vNQr6#tw46eeKM>PtEi_e*F?MfuJEnBrhbfTS?S}Q+#2^3;wU4MyrdL>lXnyYK^I}3Kk6y`r5a;UmGr-Ac<VzL(An;^Hkd6
-K!fP=D`!>(Um4j^&x3_z^e67>$h!5zWkW%|N}CZ-)FwSAKf%7f`j+>Zl@5Hf=vE=cNNo{QpUjSixh}nBe=;2HLFlLb#9s};s@5^e
-YnOye);R|CWA*D$M-dD2|Be6v6DT5?rkA{vtW-q&kK-@aKznELH>$kpSMfTrlV@UP!u2e}-Wgk4uC;d{a@l##&c(P*!COdUNZ-_x
-AW>u^@`3i~HIlO&Is50ra7fNhyjro|0^eQ}Em4BYR-LPXS|n(KN4Go;CT;_@YUsOhL%|;raAleHh&tMzi*p{!l}7LSIzsJNfKU7C
-+XN@v8+h?aoZED_@$x0{y5CR12wV5sQe{^3$CTlNBCb9<iC|TdA|{sZ_VE_<FvIA5J9b5fK*|D<hL2g|L&<-l-o7-wq6P&=Rotbj
-XSbi8TXhP*6UPPb9k*l9VWGpZEka|1JncVhnhaVWs=R$>iE8dS$BM=zc@Z8$M3LF;At`BGVdshK30s`lx_Z!p@?AChFTa$cka~Zw
-zx-+Rb@1dDLLQ*<e#-!aJ5`eO5|LwP!NLT*VjY~si-hy0dD3TByoT-#u6-JDHZ*ViNJx~tVAx&)nq$@$=KBXCjAsuhwSxYJQw1-|
-t-BZRZn-O2nSKPnm6VedGt&?Fwcnsf$@~y3)zlt&s|av%JFa`X(Xt=+yFS;I``1wNVS~=_dQ+bi@*bD|e^?@EM4o|jbcNM^xuABf
-nCSsIV%;O-Fj>sRH}}2yy)2+V%eMORSJ&#o{-&&nVmQ&qvy6B3nW0SFlx6m};sQB#@L|D_b`u@NLP^ruEK>#_H6OS;9_t;SGonV>
-TE5_88z9O>PHnJOK2_F(Z^ON%qffhIL7U!TlNZY3>@g&=nm#tkUj2R4^B7RqE4Vy^GIHlZ4WQZ77=92zYrU)bFFpu0hFn|U?-wmI
-KyqSklg<AO@8H1*w~lwQ4kY$2RS43}>_;7A)%_Zwf^-!7JeWGJKoe!;$_tI@Z%2x-5ZE;b_&fK>3yR5S8^@0%h6D6dZ%nal#k+^x
-Sr(5gg0-a?kkqYUz|_YG^9)M`UAarCkUR-jefa1+VY<`S_zLjaPma*I^Y+LR$nTWM`B(+SZ@2DZ(K6>|hjo&!`}7e?MzGoQpKjEU
-E0AF!h7%^=C;L&xGg%Qmnv`G1es_G!*W2A)JI&<%v0#qGPaM`z8u>yb@Ajzv!tz3wEtH4rd$l}cG0m#=>&(ZkIey6o<#=S`YZYI~
-Zh+tJ$}0;$Ltva_dx~-FP!Eb*-PS6M^<K;9ls#-)6S>xH`R{~6k=F`)ULzysG2cA`yuzK+NTlISmU>+a=Of}i>?;Vqzto?AP(`4!
-+X0&IY#;3gz3Q?o8p;oJHN3%6Vz^Wx&IasCR+QavD8#Dc5at?y$4Km&sK#!tU)I1Niab`*(Z#s$aV)uf_7&FUTu4ym8hs9^j-Bk*
-&iWloLfoS7TV=*n{DXfUD3E4%B7kut#qAM1Q91ftm<d>C88PRt3=^qZIF}*J?qZkG>Z6VL2V>yUWK@;dI-esKDKCqaWX@~<6Y(!8
-Jt}i{@l`2Z^StDDD_3Q5t%_l!vlB@}?JVI(QM3oN)lV7}icy?fOpHCDwQK<g{^;W_h%9nQo#U*Lw6OJB#hM%;%|t(9CYeqVD4aJ(
-zey3r=2pfA#tK{iAkKtP{;{L5i#O3Zp=4wbsBG^i-fW~rnOf1c+|Xo%Fb!sFP!(2eJKJ^ATJ46pIxhRW8sTib_6?@2f!Yu&-)yrK
-K6DM<Q#SvE07wbqHslIl9>!(JH?*$9k;GJ$5eju9LPw<{IVIrlVza(kZHUuwbV&+?O6wmaNvyU@)o}dXDQliK)a^oIATlXIloCNf
-ySac~2Lb_+Jx9)&6uc)}y+b{i{#)NBtm7H30T2}Oxdcu9=)#;>tzLOF+Sk{gZso3#6wo(;;Aa1O#2iV|gWJm?M0B|d!|?=oe`B&3
-$3;quQZJ0RE#zL*-$ao;Fvu~=5ea+)ooz>7d1V$xcZ&vZ+t@|8cf$}>QFti9pEs%KL8<JM=#k@vSfvI6lW6c?d!2BZhd;_FtW$^t
-%E-Khk-=+MpTy6+Vo9|3NvL5S0iAXGp_^Qd(}e^I8nIKE;bU-p-Mr_dO(1AUCiHP*r@(i-^|;ZX)>S~PSc0JJ-31JDl^@Q~M0G$7
-FR!IW#@^cU6qDY<0xFrpMXWe1Xz1W)q#Uw<U_VllD$z+Ozj=9-f9bC=%@<*?D0k;r&L|OXeaiX~Zc=eBSEd0O&QIS+zH3HWz|AaB
-)`8isB{4!?8UJO8S5)?{$QV=_CJ!ktAyZ~$AbRkL<)M8BOMQlTR?J2j!zb68o8)*O)V~lIt*0#c`su6It?qej^!<l9oLhP^$+7pc
-&`Wu;nZ0b%=t|{mXo<2SN!<L(u<(t?GEN!%%9XQdH1p@lB&s+r^h7=i%!sR>YH=Ch(N`s(Gv*MemQp;!03wU*+|C6MJ#1X7Wvpg2
-yM-aGcBleCx(K>Ywud#>f!v11TbnZhb?7IYSe>O9`2Kaj;vrMh393=9+Kx_iz+dr3MS^ooofv*9pfby#`VE<DP4R2p4MHuIQr?f4
-3kKFtHrW_;pN-E{DhjLi{OrAkNh}(Hhac1F@k=_S)|YtUC64zCl=taJ%!O{TiOkdWi<2^MT{m>YJXqFFP6l=Jqqqi@Y&C2+`GsiR
-ft=O02=u9lTcD1=7N<B0a0Pq-3zKSb8l^S^vfIsUqI7e9d|V>mQv5EZ(@Ofg-(k)rTtfvNL9s0#vu`7m2NfZB>SYre?Df18;Xzm(
-6mvsi@L<`$Lxo%;E1cQ8<K!!9^PHQyjqd^4*rh)D21NElvsHVW28p>5WTmYIldO8Wrj~H8l=>U*J_~&s8FH^wsUok8>?`zsGuc4)
-r69-6*O`(p`PSIMO?^~PEWhssk$q=FW!kK#9FsrrQlUY$gjxfPc7cyDX8t!C_?*(|F`k$IC@6nxGr~;&kM^Dc2GKD>(p};@`*?k=
-<O_HNPCEsgtu9raN-p#-6)@xqRX0i9qidwJNjV|jz*$EMYE<fVO`hylXs2Yeq&?FDv16Oq#I218*A>!YzJ!p%EG!bW%GS?}NAzb=
-Lou9XM6~vm$?fc^!_;8+88juFGh7D*3_uW8_WAS}G&~sI`0KEyE}YiG6oy%0gx5^yX6R?SC?5~Ph=JcJBX=pT)Z8N4rX)0tgUSj;
-mvi{ka2EQ{@iDXtl*W?c(ea6(9e32Mcz0fK#)_`&wSVZ9egFl%VrTzMm~O5VNcR^ICWD*xdmOS=RI}DL+z{2_&jG`2A5QJLehrD;
-`o>h+5PbL8?S%iBlyPkt>}|@Fp{s@3d~mEjuUJYDU$xg)0fU-6e-jD%U$@fE%B~SG&9twIiP>@+#0RIHA<1uhz03DsoHu-b^kI`5
-^d$?e&X+D<lNS$U*Kx+La9`Cn{o?YMK)W&LfT{8oEPeh-r&Tm*tG^H>RUnRDbnWL2%Z}OPL!Xop`sJUCN&nL^4mU2gZj8$T6v)1f
-bRL*?@HOP~NxlzncC^=u!T|=mTxCdzs}tryT~oO$;^pwAHhhC*JT)LMI&f%E=pmPK(M79s=9kF=sihhk9C(k>bt_f(fI26;vT50j
-LFkXShdVKotP65L+7A4zB5{_tU9lEV&#!1Z#xm6YFJCO8s9vAdW-nK#{xL+>;Pgi+B%#rOi8|3b1;k%H^nRzmT6MPBF^155$o&Py
-h27jrS|QnH{-UlNPWr{Fp_%ArL1=Valec)!?oe8zl%lMoBY0AkL#XRlZo_vnt!H4{M-c|#&ylc9Rsw?7iU>rcT|K%tB~!LPSb+%a
-zx&RufoB3Pcpvs3pcM4l76%>BNzSKd#MuR%#>%dk0gUufjd9BBE%F0sLi1_{XW3)3I~i^8ZZuNt@j^{Mr!4ip0vgl1hN-+wro=F1
-h;{(4NMy46kAaaiq0lT$+x(<&gir>mW^rPr#G8O0$j2(AnMiQ<(|~S1#ojYCM!_mOu(ec5JPL064q_35q){n8t-MC|0z7QdTc2ES
-6j*>Lv7#iADq3$PK1DNFXX*dnH%~>{6&~|!!7}DB72k*<_t+RKEZGn(cI~`Uc8~a~hN~-0T2${J(+P8m6t<#cvQ!N<cOi{#<}ywb
-rm6Dj(7~sRGLKpv7p=|Xe4F(<J#v#xYE0-+88Ml}ldEQeN6@m(Eueydsk6jo81Gyft{#Q^CAoYTac<WI79vp~*-Ug;z=%2YgRZ!9
-DG>_&Ja+B$p}c>qpPUi;Ln&lf*|jeyAWnCoy!#7$SP(uxywR*BtqnK=NlW3UoDh3FQ+c!P{J!41K2r{KBzh^BK7P}&4TFS02Ff~m
-#2$1v&$D(Xq#}ubVZs8tOlxazzZV;t-R?r3d!hA%PYH%Aa&x^tKb-v24qR6}J|MfHbI<<(DHKxIzLUDd={IGLJEWBNW6;#z2B#Pi
-lgevkaVxB0E(Zh-j*`O-9KK9$19_Q{!S07RJ)cjEYwDeheoM%cq6PT^j+}1i%DQl{M|wPom>!&AG&)?)bAW1nuoD`33Ln~SqxhLT
-%KL)_SED3^u%>5*RW=n9jJ3v$VrerBEe9FdVE!^v4)>*ER<Sl1qLX4Iny^Zz<Xi3}(9nV=tin!$rdX8Omg2&%9rzfwGBoqh+5kuR
-f)>E(yW?h~Oa~3A()r=<EXOAuWAW(NerJCBhj1l-0}T^PSz3{@Hjq@*J%jwsnA|jCOh98sD|HHFf!muPc%(2Irhh@wrv7=@y+X@9
-x2Ql4cD=+4e>XUHS1*SB6*!*JyR+Qg96GYIKG2&1bdOrWg$IufEB=6ANg?vW;Q`PX7K)NywExq3ix>X4#}oYa66~?z=nw3!aDE$+
-I-tRY-ej^xyw~j~HQim|%sHXf@p|@1S(j<{22#_r6yP@6BH_+2$V>Pdz|LL*cDonJE5OaP*gaQgfZDemBQ-I|edQt<OUi{13cMgG
-A$%Emg-VKVtdHtQey+zIVoEZR?CA=8oTOYS4zVVqW$<LJiK^b=9$kG1R{yQOz!rag<HzBJOOWiCPIh!o6kat7VR+kkm=CD4;*BQH
-<gn(nFAii$dd^z~q;$AWOB(#0K6P`R4S?+~ga0ay<-`xQH{8ELap0}*%=IoN@=d_WSO(gXX1&4*hQ!#*Utokl!ephq4rdqqa3;DZ
-Z^C@lsFN1V`a7_OL!~d`mQ@9ZRDQJn-*Xi(MR)chP$;)>p_=O5-);<J>yI>7!7a;?SZ1`BSVmVg*9ntVrvoJVyA}H^%KF*TZx04|
-_0I>CAF+WI>4`)U{$$i@A+pS;?=K$-RVQ^N22Jq9!o57+4P<KhXA$VHbyj7gK)w0Do4K)`ST2V`gl~q5yV!VW8**335`vy?i5xxI
-@F+yPWI6^#)&BVb*I4<!Ibr$V&7o)s1dndgC$0K1Mn&Up5#J6-AAX?Xv3cm&e312g$z4a9L*>DDGD(+Poo_BC%um*p#EB|l=LIO4
-`6}J|vxR&}GLhsi@m#2FTq{Uj?Co5W*@@%_3ZfY8iH6pq?Yd7R57{mP-ZjKMq3+V1OR=4r)Ks%3bQF9E!h41I4nj#eCtedb<n$ar
-MRiXdRUKtjd2SqrQI~-pb!~$*;M<E?4C#})VbhCWSmCzla4+XM@YS^p-U!{*8ak=N!M=2;&Zrmw70P$uD$_c3YG60I4ZA4xf7N%E
-`G6}JYyVI1Wo(I(mErhTB4;9!#qITd6(6+2bf->_DI+XS4H<A{Up%6Ky!F5)8Gl>Q%LctCALgY4>6@q^)=Od;8W~eJ`HTm)%A2~X
-I%5fKzvJU7MC1a~N~$<AX3@lr3gun~7rXo0v>o4R&(1}-0w?D%#YD>$f~z{G-3-$u_=L61BFz-Y*!twbIo4+sPxvy5NX@>qrFF>j
-@~lYS*|zdw{{{{QZki1k>9pz^9b4E3x?oHdR=%&aoy$OXf+hk%7E;kdA-k}3MaMv+Lf|v)`~4TR+tTo%yGeQ%_39{c8S(w67+5zI
-5oRd`!Z{Ha+N!>XHshg+-BzhV=>)QhgZ$kju@HcKIcWYphP!~le=9v9t*uJu1^BU+u7C4o$P=98x_*#_6kiv*IvGX&3A7)T98Y(t
-;Vb|U1!HamW?IeiV<UqeY;)&2&@#utF*i^0YG>gn?lEuXj=aZKLbQ?t^E1fja$BfCtW}@u3--#JlCuhKO)my~FE_@0_9(TqQ6wgn
-c&i+(Gk}l+6Kw2h$KcACgRYPQ(-urHM$xgH-#<(46d^L-ru=O*!UfIY_G(1w(Dh3<MtS5|p{1@Q+L$zPdy$u)r}6yjS<%f2(Yw#;
-*Ii-t<@vm+EKi!3p*0d7BN~iR7lldM&3Ky!S>iqjV+6@L1?M=Z1zJfFmU1a0y9;d(>&a!^oE)Iiu*+p>Ve>1;2oRm#i78qjy!0$9
-*e}j;_FR05EDd-D;1Gz6Id9>Xt#no6#?^sPZNHie&QCJ`ZCSt+93aSY-QmO_>bD%eDk~b8pRB$yS9?C2-1qB+)r7MJiw$>$bd<h9
-Hec$r%)aati#c@Bx~CK>9@8dJXHtjZzZo^EJ)K?b<hx87&q9yh5Pp(}7t&!9?SOb<wnz$E^{lRSU$UB1VN8qTj}0ER=)k6+G$<-J
-1?N@h|8Gnv`{L#gAWVlzRzcUOtj#D`1pIoPDq^ZVi7Z9`P$(eq%~!RV4j280xX<41g27d`=u)}Q4k`E>Q1r>yjEuVxT90fJlxLJy
-H>=i%R4X#K)w+eMz}Pwd4Ud?!O$hEI9PI+#c-H0hJK4mUew<t$0OJqzC}HM@65Iz22K(2%b5rFr$>?)sOaHz9au-3(Uld>f(_Y4d
-HK$(=D}O9LOEFoJ(Pb~wJO0T@5jpSA`H!KXl+QvLmliy4|8%U;8)of_9f|f^z@Gb5b?EZgs^JJR2fiYU@miy+*D-IxZk2VRET<_J
-si&^2RKL4<%OwRH!2@ygv9f-%ZbApj?WmWta`dv|fE7)(Y8{=3hlf_V>Y_!A4{JIRJz@U0Zv;sUIY$V>dNVYhodc>FZL2kOZlpCM
-g5{CrXV6_FfH^Vru$o4yo&hit(b0RdqoxyBgeH$&Y1CJcIXtWP>1G5AeEh!#gTvsCs1SQ~v;n?aPgVfvCmL$@i*o$ozCR_MXBSS&
-)dzW=c-f_NckE<@A_0o_7#<54qnurrr`NfGje~)ltk3hc3Cg<@t-={9wnHeZM*>6d93BLva$)#ePpL#x0bRKd(p<ff;!}ClRAr5r
-o=!}6Z-HrD@_WpQ0h+(I-(Nu>YLghsPD?YAyMxn&HU+HuIs}CV>MuNS0+esHtZC_Ypo~u|_2NwfZ4@kyerXkp&43}B5a{E$ixNF%
-c7Bn_ju+#aO=>+}b(#bfu<lxL+U?iTmCjSlRV}J!^Am+>@v;ieajDqPb85?i7HiK9mrd{9Tn`VHVr|ie=8h-o{Sm<x9Oqq7%{IRU
-DUiG25eWfJX%uF|84+cY`_0ep4r!J!M{`n33Fe8CR4e;S)%NLWn>Z#yri0Et;*JHQ!*&}!Z^B`tn`ahmCDk~oA|SA&^{c=2>p5vz
-^85fZG-&^>i3V|UCeA|enm?QTDMzQJ`!t1gV!r6+A3ZzydG_|n0^hSD*$%3kLIh<=O<QVXyiv6!T;=ah$o6ec$w^kL6}Gr-nygbE
-sg;QJ58jY7#hA1A$>Q=3wp9?PE_}`c8V@v_w}|tKZ_3CVPz5#ti^JPtb~x#Dt(Y;J&>ninyq9JG1Xh>*L;rw9jJ*Yc4<@N=`^l(m
-<X4zOE+g*)8#syK???Ho4o_68=6PNKt4L6na!he^vgkY*Y?Tv#2Z^tld)$TBbE^-uTM@k1xP|oo<x_ynV4+R`2@U0=ko^LVfA&{D
-|5<nxm{H()-kA{h`XkT|@RsrgQ#;m{y##Qb3{qXHTbzQV=1+Tc0eJox`jG^K5bkZDEcmyWyKfQ`2c~4sa@7^KPP^SFA^ED-%u8&!
-(U1JUz4aE%v-n&Ba;ET$syjuF&sJM2jB#6nL2d5U%vfo&!rd3+WAW!OtQ)>S)%kkrSI>erZvC7nZj~Zd*H*p8xVXtV*MdXwlVVt{
-x)g)bhfnT4!U1`MZ)>_PWoYpz2&aER#^9XyTp}RYOlHq`L(q}3?-l`G#F>O}BN@syq$^dUbos{u`z1^hxWJy~97<TtKghRq6iM)O
-DhZovIY+pb^vE12Lc6Y4wfasPSDdj&PX27vtLLLUVNdnGA@8dG2|kf1RwMwLBK%!PxxuK0d7lLppM-sQySDZAcCUNg8m69>B%#YS
-)BI?NQGnbcRkNB>*3PEyki(5?-D?=hyAXd1Z-=GS57O7AAS4yrRxzHg!(qA|AmO4~FInN(kvpz%+yfSg$kcWKg~};x-YXBk$8^-U
-5R0c8^A>!sZ`U0W-)AL#h?*qU!A3?)z_~8LgMWyGBBvoZawjCfDGZbbKLWJxsP(^8%P^-1B+v2syrhmy@-`d`4TEJ=wblW+#3xkK
-dhOvxDUiAsa{1L}o4(Yts#E%dL4n!eHpv^rj>>|m?A5x=j0B`}I1HP^^@`C9@GUqPD^KnEmw3ok&)O^;NPFrjW0;Vm0ll1nF1i(7
-?60$6+f?K^xIAJ+CVJoY5VUx-gVw><?v`hIXQU5laXnxSxlSb2Mhak77Tu7-&=NsO-oTi=jqf762v_L(?auGmUR|#WyRFccLw;4@
-lvCl4hJLP8Vf~kC0wz|QwzAoTB%yP5Qf+GU%Iz#i#jSfglQoOoUxWL}p;*|&B#z6={&w~N0%OK-A|gY;cxbAA^lcCPaC>lGcf5CN
-L?}DL3xcQfg!9h-=+$bH+c@Mc{ukpV0uY_f<uG)n-(k~^uf57)1@$+}X9b>yAFcaj;S-C~r6S-w6hxIS_G-=jU3Shi@m9+$goj^{
-nScw`p9NO(T&aj?>^rIrC;YIVV!)dF!Agj);@uP10-=r$s=b?PgNRQeKDW71TbQYg?X$AjVy75baL=5YiR4rA0A~8}X3O40`=l)?
-IBblkG`sMTj&W%USW$fYrb>_{X=exyF@>BXa2_o9VkvY8M$RR)UQ<K;=Ptgx3_Y?IUck_bYi5)N1lK|VAtUFREMs5id?^eY3%;{+
-)Nb1f+mim4p#$Gi^%((|{!i(B@*>R-?V<^Zw7$k-=%znAXw1%+CPsC@u^W=r&@uImAfc>>oX&x$&^d?oIhzDV7UEj}bykV5BNmNV
-1}aePgbBy+I>B<Pv85%{1Cu?KJv^wK21@QTBe2;*Cz-kB=v%pfUF5FuPOB5(GZVi4Ji0lpJ!J-0McZDUK!ZMVhZ&Ceb%?;Z7AzTX
-^IM@xkc!prugcx!T9D%$EJaczgwv~8`od4#{ZkK`rZIDe^J|yH?&cIlb5w*lZ&Gy;-Y-E%mE_e|gqRSXJ||nSK<Zl`@w<zFy6{m!
-`0rKoMc==S`oUy_E=qE=^Mmzs9afG1C$2Fe5X@<DhdLGb?K6+8`dJDWRkDWWj&=9qrE@}-4BgWMk)5>mo%+OpEY(i*FX)$6QQh#d
-^a{Sk$A6H+;*CK}FoMrX-me-)Drh4IuU=m@6iKfAuc;KW{f*B0d4%%)`H6NzTR8sI6I=HlKmF$o7*mjD=EV+~n=-pH?Ws6UYQN2+
-oRo6QKyQjE*51)L;emRH?=!aKC<d0P^&!Hi<X%PA(ZVl8Pcqff;l@_0L)YLN(P9?i6cC_eb{c!^lP(-0sy?qD)%s~#26tk|(`S*k
-ES?CuM%7Wo6ogThFX>z^ZN~d4bfCGPv&1sSH7Y&y^FWRfgD`dnT>*oefE|WvKGI!HKy|sJcOQ-ARFab0oNbr=ExDPFnjZ+JOjH+u
-vLXmzZgs>DJNcU2QfAALX^)5YT`Pj}JW2Q=P0;tS-lfK8KeR`;N~rvl>#`6}E#gryGWCr+H`4c7|GWE`Q9;miiz|Cyd?UG4<3PHz
-gPJh-m!;U3=da895v2Xn#qr$8!>eUs7W_TlaA{lj1lJQ=YTg^sSq9*Dm>t!5{Uo-Rj{4>%k!VS;PdrxX=nn#m)ca(EEI9eh29>v&
-8074iKM{DvAf1B~)2zu{r{f)!jmcYI2zLl?ZQ=%7S04X(L&f~go*dj21~!}WTJA#mO7#2K-du^S>;y{>ub!>e3Mse-752z^qMgub
-SQB;Qc?kA6RattWr~RQOg^HlJ4IS8U!A7qqjB7?wUI4VX5rU;>^ZPM(L^I4t)EA%?o`^&6hq@_G&2ro-2R|R((s1I{C8((ZvcTO^
-GCspg7*CW(Bh*(LbKMMW69wisapN!~v*B@4Sbs|cP)aZ0hw$cSL}v_B<AZKW>=muS66#=iA8cdk<E$gDaBMLQ?iNr??J2iSw)`4x
-nL#-kq1(NUyBc3>B_AnVzGbZN4%OJ9KGl;1Am%8U?7#<V`G$qHXX^5Y^aVsN&6^eNeN(C}cr;B5|Fxg~x+7*-2w2YuB8it~s;gPl
-5jqF~WJg)?^_)a2eqd7K57|arc(AzAsuY5G+3ZDs#y^sWt8kixTbb;ZP>|h%f1nm4UcSO4A+&uK|9~!mtD$cyNv5)es5HEhU;@I|
-Es8jh<|7@Sy0XjD)}aV3%QSP<QL$@v*Cs+ba5&x{>5$11J`1tG>G-mBImx(3NO-3tjgcmLMr{urUZX#vovN%@xy>va`bEuLm9b16
-=61VYu&8^d`LO*?7S`U38C#N*E&V+=jGO)&?~Jk7YUwjnTnb;f`@{KY8cv3m+dcj#ml835!&S=$HNL?CUAr;`*?@kp(b0>4rR(u{
-=x{*v6g_);-n=L!;Dhm)_`U_GO+CP+FVW+jj}$d0>+qu)Groe)1Gqc{R))g2*MNa-3);-h6m(fs=<C8+*|5WMKr(6NOfW?8f*@G-
->8m`7!;Z$Dk29C1Pkbcq_M@>2aP(cieX*l?+P@&2N_xE?q8W1*qj!e@<Fb-+ukdYX1-n=?npq^}_+F0OmZVwqsx1~uq2ntQh|c>=
-?ao(V4J*=U+}Fz8lU$VJrwB9J*bx$?N$-9E{}%IWF!=Kso#r8YRWEb|226tKMtHa-VJmB>)NhwARZ+<pI~x}c$z{z#K@j)4`&gzT
-IPR0U(Lq_$(Wn<RmW~y<WB-{*qw$JN)Qo@5kr${CYmpS7I^cpw<ZH8EtK0^8&N8U7xqHqyV{|L4R<X)KO3A~TFR-I9@S6YA)(Hlz
-WfW0&JW9n~oNyB^V@*7fo1g{(2djx7v}k6$d3M>QI}i1)ubAfd+>J6mtF~nSO8&%vyI|rF&uQ<HJ?4xOF+{#?8(H*6eo^Id%u2m(
-``Pb+ns8w|qNJYysGk+yBFj!gM2Z6Ljdtz<lw;X^@6|4UmIScD-4VA!`S<4?@iGlc_r+gC=5iF6B8kF)Ao}T{N>|u_R&8+pY|?~u
-Rd#Sqw(cGHNdR1tlWMD7Vn4%eKF~t;aA#cZ7q?KQF_ouiF}P@6_-f`Fv)<(f1A4S5V0fsI*a^AmdJs`$xU-|lQuy-dQvqj+Q(W`}
-7TD{eCW=^@Ia9L1`6)p!q3O34+ql&$yo?UEG0JUvArM$)6HptRP?3Kpp1=8~e9)0wb2J;1%fT5gz7xL1d8BMKamC<Q&oMMA9E0K!
--9_3v<nLIF_M!<;pgZrw7vS1X{6?zX$F&09Z4+6{W0tws005bU#eaD>?0|}4&&eOA4NYFAX5fW-`oO>gw^6rz45+#PtIfv0$Q;T!
-#CnEkn2QfoclEm2W5#<C^Y^(pgJDVd%mv!2Sxr(KQyphVW9d|>4_4&NcKcSw#-*Eh?iQIYYW!h#w{F%F`67rH<V7njx>2|>udtzt
-x%nPB_35C`0WHjT(ef-3Nd*bf=|sVMa}3r#j1X9{bGgUuBw41fj@K3h`ZsozK(0f*!@eaSX%tb&{=a1KHi5PMp^-xgAKPO#@1COf
-HJ~(!9l6?p22IWyPWkl5uk=|7jxZg6!)$62gpk}!@Xd!Z(9Ug`_Hi0H0;2U#bh(>J=?|C6wZ<n#B5CU}-Cor687Ldbhir$AWW)cV
-6_tj`HP=)#O+Vg;91-15qqf$zAqAwWwGJ$}2cX?q15OqKPakn+p9h51B_KLnY}uJW=iVmV&2Q$miVh48WO4;c*F>~8TM)JFPd_)^
-kfzV`Uq*pyN7}Vb<3xDxTbmceN)*Pn_>}LZfMUHG?@DP}Woun9o>-)+a7b-iB~bcP{^p)3A~15#F%18k>ItuIZA&daB=HA}o_)1Z
-*}fdk`R)^mj4eYWDJG2mkFhMj*H`#%Gm7{PWKjYNRMjgef=wadMBBZ04=A5#8Nr#EQE;cRZ7`HfS;OrJoT$9IGBeK&SvZY8NVvKU
-li~kjfFg}$MQfx;e_c&!(ga2Utm0H|)y9(*A^@1<-X8D)DB>FTG3+#b5J^f*6Yi@U)`&#@qft7)<-Tism`H`Gr%_0xty3Tl#9o{S
-w3$s)qi|O9Ior#sk&1{7DGQL8bC|dPx;7iWaUGJCqYO~#B<27)$S`$;>smg6jwb7kPv^-n9bNp(wqR&KNe|=qL>SPuDJ2%b*%kYr
-tt(`Y^Hb`h=y@=*4ds}yCa>^_zT3%9Q1Z;?(YLYN=T-Ynd0aQuE{}@IZcm${G0YuEZSxndBfZH|wVBW*6Q+lQ?5=#rtGy_Wfu^Rv
-o1$og>gG6351uJAwAea3%C4Prv7r%6Wm`hQ1arE%n+v#Y_KL2Jw_Oq<d<o0X=Z?|9r{s%0#WVq#@oBjeTqhVFI3!33gC=uHMl77w
-1$N`eb0Quya>)4aK|s8O%m6FbA!D3-&}U5jr#;0uZr&~K`#KY0gCy&$#5~hRC&k*=*EYs0#i83tosNeFtBSKrT#qQ2U7_czRG)&_
-Q65HKJow=OlGlp;Gkfyr?M)Yw??@;RKo=SfrE~LKF%6*IJk&KDz-}_MsNA||RJlm#b+9(6c2nh|7w37KLX_>IeZdAONfykM*ZZrg
-zY3O-y#HQbz#>#mVMqt&yiWEEEE&I`Fw7Y^)jI~1U5p|C$T4%_O#L}GLV-f?+$N;HaHYFFVk|5=Sc()SpdVKbH#O}nFLh;ysy0I)
->mRzAO|eM?pAda{8WGx@M2<vW=^2xH1N8rJaY<v-8MHQk6|>9Xu_**UI&u`Wdq__&9{Vm(_Jc2@{xLmJgm-zkI92j<chmtEzIsOt
-b?&Au2Y3fR1A&2_i^|EuoJ*kNJ<xhQ@^^TV-nXhVjA{5~ES34iV2Z|X|7OSZC8*vqRLLg@PYTzU#{;`O8w@o^Cm`6H?y0~2lV3ar
-*DZHp%iuML34^rhP1j0NU?1vW->Uh037NZEwjM;69CBRUDO-r(HWZk$s(~8kmu8D?E7mMFla@T;P1sck1Rb1i#xz2-K?l#II!R$&
-7WUA=xVYP|8MFt{RP-3iD-^VG$cdUa>%wQ5{oh1ym51h&&$4mcvxx=ye#v=9@+A^8pel_sg-&}XuaL<Z{k-W;S7yZax!T{V2)P1M
-=vZJ@WGHL(#8s6~jrZNU#<aYQhF${C;?PzA;9U_!*?okTL;Ivb8<N>aM2~M&1q7b)hrUe6;}65z-aH94#H>Ro5p&vcPYT9h8<n#<
-iVx20i8>u_Z7pp!|BIoG^%hC8HRv7nbb=!pc$@j<d`Xn7MlMmv@Wu90Hb;W{Xmgk9FinK$ax$hyx-m-*#&qa_-3s8ty4S`{z>YOj
-q?PkoaJ?UQ!!Ty#y!SHNKubXu`RZtFkN*V^^JgQOGubqamudywCzS^+*7k_r&Z7HuHfzM09C_E5aP85P19Eq=8Yf=5jb@8rEda~j
-@BYO<e>U8Ah!asNU*Ba;I+UEIMi^17GVlDIj$U?Rg~y*#;6gEq{q@!Q%uCF4GJKSg{NdEct(y@0kk4vp1tAI5t9`O5D3OU6;fvjN
-p*GilJP^iDC21)BgR`CoQ<wfVB&ZsZ5I!!)K7c`Y3Z5Q3wik{;w7iLoqc~nB#xtC7t@bxlTy1{xw+bd+Z{fGq1V`s+YzG92jw8XT
-ACQLV^MbYG``vq8)5-r>26eYngi9LuOkisYk<}i%#;w`wpX`*#`GApodBI!Vc?<e?{iDj|f7zQ6TOT{b!Q=4f2y1M*Z)0R{8+tI<
-#lXvFib_LmrqVv4e)h33#F#B}HBDVvQI7H1&G6ukH~;7FWegMM=3PLLuKt>xYJ)6+0aS|;i2#6&PF3+AHT81<xV)ttNW~5E6KHVk
-SYu~%{v~uJ(}JOIwk{(eo;e$0HlcfP9H25p(i);DD->a<pBk=IN5XW|`I)eI&;%h5Bik_t4NWwKvymsELRbsr<11V?KcR{p_d%0<
-9JK=SK|hsz$|C&MM4MQeJ%~)W@K+Wc>70#w)!W2=LtV=$_k?v}WaB!i2h=1E@CB~}h#O2&UN7hgfRe=;im=R~pu@UnK|5G*M9q&>
-X>OvWvmt1awNh~Fg#4f4DMx3a&i^=HB~U{3f!wh)8Rs&mnR0?;cPLCgDoG$)JR-%zF7Y(l0{N%zEIB;%$}ibk%dOge=;NL<?x3}=
-p}PU&Q;h^d(%>xl5l*_e9E5a+sCIEIaTi9d%X0p0KiE@<j7>@h{66PrSB~r0y$x?bw@a76HV4-fhe0u#>)CxJv+Gr~p81az{*ZoR
-BPFiTl<Or0_-qSlb8mCp|B{j1x+L2946byEM&GFTE@asM1@XTQJ0I{76rzI}m}+;C=R;<k+B2-a(Pm3GeafBO?O8^N9i`6M@9P*6
-d&L9>Q`!UeM4OpsC77q_Kc0>IY1Sx$gU`p`f=^Jx|7h6t<6-D|QD_GIMUiAgM2;sS!fw@k>YsqPQP;Bc*u5f2sOHq=1O6nVA*)4N
-DOJt8u1S%)OhfmY@6Y~t8IIGpTI<YJG2M{yC!KmPHOz2p)I{gq`>JS)fzZVg91^BGX(@<PwA&)*MY<E-^^PKp>v0H@L15B35TotE
-(@N|V2Ip`%<dlh5writ>RYn^gndvNkyuj;{>9MNp$~NBa`L6TmrEFtHc$~X6Tc4nl?sv~S?pOcTRT}7kk(HLONYKQI03TcYcHOEc
-;h%+)I>#iSTP^G^b46yD;z&hBpock3^1vLTX@v0Mr&$im5Ikf`TBPIwiPIY?rp=2v@i~dG^hlN#@703(sq9m}$^f9C&f1;Z&qiSR
-ywR)rKdnnaRibMC{qirDAS-e<Z{Ki@+(LTT%7oW065>%7)F`fq>T{_9c&#mgLGmjOEYOwP)%P@C>7|b=@nK*^OU6D-y$X2b?-fAc
-xTp;}Tc%YZyR4t$L@>YW>?AaTW+#mOQhH~@m5L4oAb{9p;6e^Y=`~c5yH+JfjW$>3SeyNXp|o|3W!V#^y26dIDi`Bp>yZ8<itoNk
-(|uWmbYZ?;<J|9yC2CFiwJi8LHmQLbmy@v-h21<5`KB#HRsGBZ-o@B{HvOs4llcSiT5|=)h#=~gTA6^n<y(mpxHAR0%QXw(`_Q`Y
-fv|AtL0|C~R+685cgio=`A=;17JlnRbigf(^S1?5!(pH6i_w&S(U+DkWDc@|GKjZ_2*27}NT1^*kza(-d_=0=b>|z*@m+T?*EKlr
-`Ef=q-5;Bk&1zDyEns3*RKy4x4(*l3G<p@+s=%N(uFtX#*6*THEBSIk@le9*834dBmv2dF_m7-zi#^E(JR`&io}L^?p)Rsc`V%ZJ
-T1wmb)KI5=WQa}IIgB(jH=Fr6Gu2bhk3YDPq5;|YB$xgWV0RK%pG80RW+#I#$KH-bcVD%F9!$KjJN`)g<r3Wt!e+vU2s1V>NbW3{
-!e>WXlz4Qrbn`RX{zSXv^r49@-S?dJV9h^hAMVv63ufm;zL^tS*iRK@X6}TfbY<V-Z{<lgM&Gcc4S_#Swe)BLnAp`sDqPJ}RESr>
-JOxjc0`c25UOHv4`Hd71hO^s=fN+HANPgr)FU@Q-C`Zutq2`#g4k@id5)I*|1gK=jGO~7Bgsy)RlbD6z7HdLSB#7&-Iex6tM%rr-
-0hq$7gHv~>&Ms)+Q2Bt5_8$`9T`p~ZWy%bFA4EkZjV$`J2!&HXV==63Jh8LT??#V0vu1+nOVnSV;;vHrnE0XzqE77WxY80)3mXJq
-KWH&J&Z$AmD&G`^LIYjsPuNz8Obv_o#lYd6!`L5R-nQD(cgq1o%=peaF7HGYYGZt_U-ReElYnva=9Wh0=FEq9(kk8a!-COP1abeR
-XxYuLT1T-KzOs&z1!(ji=?yHemK`CjO26Wgi{By;M-F(}=XWrP6*DE~0n^@3B&i*{4mKIi-YPrCGdscSBWM-*iScRTu`{8;2+4VO
-A-2ngEC%uExYaP-PxxjmQ~D1^Tuzu1w%S1JroBCGheVyzbbGLOz<f328s6nYy9{n(U|~WPgq(P~*J!96w~X*pA;d%ATke__e$GxJ
-6ZVi2h!!KsndZOHt=Ij@O1Fk-r3l8RkJHK{!2~KS97EJ@dX7x<ts&On2A($WoEY*SQp0})>11h8Bso3}UYxBWrY5A<RkBn27FL*9
-W0_lG3K-BOEK=38oKNn|LE00FJj}UmT}k1tpUGoZaH)?2UfgqWE=U)z)TkV-GnaFtG^r4h0Vwv1_}U*VuNp|XC?1@E*d`U?N~Ue1
-Xf-k&uo%SQ%N!J&_-`_<rEUSY(l(yqupf*M>@Hc<Tr@FDIRCx|c5JWf)d<C)wasFMKyXRX<UJ?uG=vwM!WRJ{e?ZA;o2r3fvS1dZ
-j%VSnM|+2&j;xvKIY2rVStb4(xGc#yNBJ>r!-Sqem9ajGTFm01@$V#N7@CqU(ODF7#-#9|!12u1r&|^o?YCndM&k8(xG6-pEdQX5
-?}_KcjkHWHGo|<!4{9s+YTiowvqTd>4Lxw67eOu~!$|(T!!(P1t>&-V5BFgDDbt75w6mKUAV2Mf7ddJKoY^%+zRMrYzkqT-Fh@=e
-Ftr1Qi^b`?$wAQ?AJ5e0wj=Fy@#<(-dT8YTJxyCxA$kjdZ_!?>kP%RB>y-;jj#}mqZovHs$1RH7s_9Z|fpltH{RR1OB|}hset()b
-ssaJrZ}4qWIfj;euq+vi{27N;8;<R!bS*7qzO(q&*tMI0UN4Ia5$emtPW1?P9MECT;%9I2c1u&*)rN7m;|QVtbYB3bfIsV{8W}ul
-g6&3kwFrB{9Xp)Hw4GY%-G&W6Z+!9pTA*zpgl19JU0v~T8*Ld7O-Nit0{9Jp>h6_kIV%(9|F~5<w__orN@b$=o3!j4J42=JsJsNV
-CrOQl`esM-#kwzjD~pZ{Q;Tw?3f&#)J^A*Y?90qUAj<(f9aLI5BS;R3zcM%1nK$eW`2?Ea&^FMJue>lBxB(l>D!yhU2<u>~5FT4@
-H)uLrF;@n|+|K!*Vk&Mcj|Hl7U<edX*iITo8XSU*fJcc!Jxj2-$rlbX5W;<!qqsryd7S>i>sdbA<Z-UTp#2i_n&&a*q@adU)4K>W
-+_WKb9;0Q;kS9uE4ETLO^5Fjg5qW%BgRNi%awyrpoi5bskL<U{!BxG_q=;4#?`@D1X?Q5zMdK(LTUz7Z1y#ttRDVil5kR*D;?!Yq
-r$ze`qe$BzAO2jXfw~~bf>OD=)f5U~);EPlGS4jN%}htF(8@P)3d%no<<kTC%s*`#X|gG(SwzT*YeqIXNQ4-l`?mvu?WL@ZDEy5(
-{vf`&wOKky6?yA!K8aNChuz$45^@L2O|a~&|IwTD&34Y<U**#I{pbQ1ZnqYgoq5~8a>HELb7l5y6x!v*?6=f2`lUn~2~3Uf{1;Zg
-$lTM_GdKu+tghIIfmxlQk4n|~pI{l>Kr9O#4U%!7XlOl|`y>&Llf<wFtmv7>uG=mm;zwL9s%6P{ZW>dA`5)p;xrq*8<7nqg(Wtt4
-Jq}^A1|+dq0x=b?B_?f(jj0D(736-Rl>9|05dV(9aeEs%hZuz<_6GS@z3c9)OUDO7SUC0+PgBJif6pw0ipY)XJNItQGvK}V>5aM<
-dIBV`v;yFh$P>_o#pr*8(a5R}ALbK+n!RJ?ftC3x6LL7v2}FJ#rGA7r_f)XTO-u;};ykU<M%_7KN^WPsnZAQoTlUn!q!vjK`V7gC
-A3g#<%pYz4%E7OPy8U>R{G2`iB=zo#E9x}4lN{{_sXLs?tmhd0l$o|zF_{N2EgiC~^!hO4d6kzt=3wnAJ#77=xWd^f1eXZ7Nfk!n
-;EJJt(7~C}68tZqr=2vH-M)CZ3(R%znJ~MqBwLHYUBY*o!ErL%TQYh4VgYR7V<_HA`yxzjX<+^~nZ8YOqXzXV5G*CAKQZOzScT~^
-J5%)$>Szn+iz-`gs^D_BM0)g%KEMF?v)=6eq*AKbq>Mr~DJ=ja*Y+nd4Cu#7*7N(6D<se;pK0br@1jsO79GA4)WZ;L39p0MiYW|J
-I*~&AoL509>LqGx7t(yyzqv_w@whGD3r1(KqGX>F$IUwpC_65Q>;>%}=-51al=$0mz)^djw648}agOlm<*iIN0Jp+D`FTF(?=%9<
-lLlNU?Yw^IbfH|)O)@4&m}zq+H9CezpBdh3Kj`)ixxjh}s8sSRqGTxVCIgzce91UFl<m)Fo3qvDYj66F{~_KZ5@<B#IaYtonl8zk
-D&;0Rw7$e=GkhneWv_ly<7$siOHB{_DJY05-0si4N#{Za*Wt5D{L2uk>V`Rra=y#iG<n)GlmdEQoN%s#wCfHysi3kPQpVB`QpF1|
-0UlyWwD!}pSE!)P+kQ<cd1W4ve{$u#J1<!33`z{8OMy)E^!EgwoJg52yrXS>b7s-5T#^A1tj9zeqV+bAiLki-6G@JNpz1g?E0ou#
-$!6ZQbWtAMQT7U7lPzF<4TVNC64v@_RE_LKY|RW|)$@TqGj81*_}z2W#mQ>%vhaELOR&F6U(bbozqYQb>IF{3m{U7!IKwsEUdo~f
-sj!m2S8N$Vy{GY^$Lp$7Qqr3YqOwI-xsB0>dsu2rc#j`Se%YOA)MW_y^h0z`^9@%XMJRXD*SL>xOTf7&_kKr|^{KsB%9Uw&G4AGP
-tMH!;sNvi5aNI477H3tyi+SYr_G~upHE^Lo&~@-!KzZp@9u@RrGmGJAs&^gMD-W5bf3v&r5+L{-7Y~&Wj{yVpqKGel=ITEk1%Geo
-6iTI~GR1&Z>RPO+Xj&?t)*8g3!Do{ollL8KTzBa!mhDVoYqE*m+oHYzF>-JqfNKJ%0}hrUeSlYDU8I=zSB|aPute^%yN${P?@D3V
-r{ok#*6(I{n5nk82Jy&)21tiv9%CcO=BF5m2vAfkvD<xRh?J>lVTAzG9;RI8WLE%oNIj(5^gg*At`-pK|6W0$9=EXI4d3S%I)<Cc
-dHCkbu+!NJQ0B}Rx)AnayCshbyNG}w`#+U8HNZKcfLX{fGe7!N)6!Eax}kdgGA^4~<sGqUY?Ql-^A=l}>6daJpH!-0z+1H0;IpFU
-Llj=h?-S~8=bbkv=4#tyd12*J>f3jF+<Wgf=0I0?4%!miX=k2-K5w(|-<k4C$lkL!pkZs#_*xj{S&S{>nkPc;w;{K})P!T#xS(Ok
-fr!&o2RB@7+Gs<Ekri8|rrxcYWF;|0ER_-Fl!RzeB04Mx^e#sv)S%-}CDMKJ0M$p-YH)_qGOpg4wE`>Xh@dtL{Z}<=ihMFp4J>E+
-oDV%va!AebcK&A}?fdUqfKi7S3=MeBIo-6Mq3Ki+hl>XCkN~I-vQX%)m>XM{msjUjZV}9>H6>gG9r29Yo^ur$6p<d%$dbIp%q!4!
-FB0=z-gk#UeFN)ZNUDg^=+kczuyB6(n-zZ16xm~Ge=*PXMeYEk_BO}PEUR*0F8F?+8mi;|U`E*LwQ$aGE*~J8d(9`>H>NHtk2@Si
-n7}9z%3=k9ZHWcLjW?M%u+TlckH#lLV|t5YT<qSoj*?3Qs+COQ!!j%<xMb1whSAVmQs=oNMR2kuMC+ynQ*%k5JKGmwFU(#57r!90
-TyUmr?Uaw4gd#`4aKReF|LPsZ_2Xj+LmYoZe202OTc=<yJM^p^Uo7{{4pKIYG~fiOn_vz|5DW%Rr4KZIvcp&e`kclAb7|KPb@zGv
-w|ye(HCet1qtU`G{*!{biDSIfRg;(uSpt0oPs3BeLogO|@Eu=4t;bcP@=k!-c3I;8YX0<Z%V&bAC5|M#tfIAMlB_>_92*w4QqA^H
-YC(^HOZmQHO&vs{k-)!JR{GfBPdtB3w*KGXx>O|T=SmCsXduN|;EZH14HLK)y>H7eR7v)bZTHdy4}~5lq2lL};xPW}TDbKsO%+CQ
-=X|2f5$xKWNdenQqeyXgK>5K!zdt&ZQl5Z6?O+w^>?!XM(Mrn*Y3nF%hUL~LfH?Ow6!wZaJR-`bhc<U0R4eS<TZY8P7__R}T`o0q
-`jJWF*OS3NX^Qg-JiSIx<Y6hFh4Ep|4{cs7DS0P~S{~a6lkqVwJm`_WwnC`~TO$eTp^kEUE^Mew4vG~q7!-tAq#0;fnC-!wYiCdM
-bo=)J10dK;8`j^%3|t(%6i2sy_j5?#($f@Pv(_vE1z-jx|D)yu^7Wk0-JjJ%#Jsn<kZwQgf!!#FC0erhF13{f?b|E3F#wh>@SzbT
-J(UWcSQ<l(ZC)u8|Gv$)4MD<MqxPY1VQ*cQn?HRlmoZ0*6Dx8kAqzLdE(nK|!N&Qdii%Vh(4cJ-|I^|m6P@s#x}rwaoHeZw%HSeQ
-c1~`{_cg*O>>_1?2q)^S5<F7;!=a1GQF}!{I_6>28fl_yV<M}kfb#;gv*I18l*T^dKd9nrz%`@)^>qybjD~=2pBwb8uh&clQFDn4
-5B{43^C3Dq^926f>9BBkj+xy08J6-tt4ZM!?EyQ+?X^Cb+OzWM2d<+1s#nho9~V=_+dxGDUS>(OpvVgNW9&u~XD+a!ut09I9&u2&
-VEfIm)#{G7-mU^eeTQc7-j@hzvjL6G5FhN*$u^q1O2`G*nTv^WBHfD#f>2j|4ODgL86Z*&4-9jhLuvzJ^yDH7LId$gUtv<sq^ZI3
-^#tO+3nEwr0|QmzJ+p5$jPx2&rxb>U;Dx4*4ixF1C2w3%KYtG<AaQ4P9{gW2G?4u`7#SHPp|xYhL>rh{;n2?>gQ!Lk$tF3oOGqB4
-{q@a|A*Kl77;hZPvN`2s;5C<lSH=R%o@R^121GvX&<=@H^EIIOfPP^9_=H1WZZsmgxJw?aF6Y)I@?uJ`^7U6S36Qq|f$vSAWk4>K
-si`7krIx0CI@(8XDPA*a)+7Ul&v#LnkRzWe#N|0vlB6PS8F0`k(>S#y-FKxamSHB@dNM(vO;!1^Zi6NEX-sq8oFAge`|qI7Hm@Rd
-W+X+z!*~m$%}jQT;Wkg~Gw7Fd7I<qa=9`X+kiOtcRDP3hM6*Cg>361*GA-nGLOtQue_F#8FPQVrM>W{N$aKeg9gkDC_#+qXKRak_
-N~u<k#IGkZB-{OOE#O%*v6&4(0X@M2!~E@8D`|$9Wi#vOXyLIzCBze08w_Xd{i=2MFQBptFa_eXlZ0(1sM_UiJ@d5uaPGx5Kxl9~
-(bhdhExnWCKJjme%MMhRsm$cCHt~R?qSFX5DM+2_I^*BFb!b8bdm2utf-cCv(<bx$-fnu-9c&V^=uXJ<?yYIjY`7hnT<@@l^@^{G
-79i`JGk6({=y-_2PG7;W5_F(!4hlaq!)^sMw+FJ!&UC$D<8SZu3tv}&oL6;V0iQ$Fci|9BoIYF@(v-oH1);Lhcx!X6pcq_DVah!t
-EAR$0!oAQqWzP;~jH0ZA%S{gC^l2qIPHw6`uIE?bR8%Y;QT>1`st`;=SYhMa5-U;79&Ylm`59hr0lMvSKw@BhfkMU6eo%3>CoOm=
-u6W+K6|%*E4(E-M_<T@GuH<6qhv<N7wjT&YeC&HUQNgeCEn)8@1lF{O88^D|#H6g+z|w91YUT_;kqvyYnRhdpqX?2FWHx9B0nIR<
-1yZ}1U2?@^A7i(a<tg{7XK8P-z|Gxdhcp~o?|@dbc2#(9J8wUCH$UK06W5Eyo5GE6<}>c)qr=0pfXk52KFWhprwMG!7`(kzwpk%d
-5Is~OE5=$Q3FmR<(Zpilrjs>wgJD)TqOOm18vl`lv4r0W6NW7PxuyUqn>_joz+RK>_Iu9R4eWY{?i@$>S-$p%)4HWFS9prthVqG^
-K|1VDmXu3jA(IRP&7seU&aQj{_QE6cN|0W-a5X2?g~V4<xZdIh^6ySr?;DW^|1(UuC4(Q=$x|>NmrA*L|0}y4V|-VGtr@h@r3)4|
-U58c}1;2^VmTo*wHv$N?o*7zr{PzXcrnDAQVDw{z@L`3#eBvyADf9#Jq7nSY4?fSZkIW*MZ@`*FO+@=YRBwCr-P%OMGD-z;RlNC0
-9bEPy#~cC(Z_ZUGY)Dm}b(A1fW8F;zgWzYPb()Y{n2;k~uUCHV^uuxlUar!H<S6Z)eTypmu1Om6aZ4+m!`65K7)yI5An!OTI~8s+
-HNMEXloCXezF?S;*yrtkvY&6a!a{5D-K!Lv20qku)qw#}6j&2*<_B%0)j~qc?_OdQ%ve}kU0F+Z@LH(bE5faK6f~S~9ypY;Qfc5&
-^!6-Fj|{MRSr$xsE<LwVHaUTWiltN%r=m|XSN#=<q7zvc5IVH^?d1Eb^nt|@qDk6C=YwuXxY0cHNr%2?aQdt0&liR~=_QK=$o3tz
-4XoDJq7FvzVh-|@NsFBV2+287<fFs@qVBNAIP_mlygSKbUI`|BTFaWkBbt51A}k1^Syt=X#l53la<JXW?s5TsS8(HI9*{J|5gL|P
-eO=S20O|Gf5134$tv8ib$#yx^q^jTAirJirCJLG#owBw_kM798=wL+bZZ<CUItGXUMb|c@dt^XaJ{t9+D6&`YP)jwc=|*-^5CEi{
-^s@^9P$1#8z__}I+$_51^}`oo_26_K;jZu2;&!~&w7)aSt05sNsXolwG@qtbY{fn%OlNo*X*|L7V=uRvU!}kEp9SE2D9zWc6&-Z{
-7$O2H3jupPTJ^3CfZZEfD)n|b$j@s18^)?0vV~q<_&1T4YQqql@?HtGX<DIHHh=WVuIcWHJ1Azp4fE=w93Jg|yNoNDJiE?l<_No9
-nh5prLm&(U=d90ngb3ws!rx!AwvO->YCGtv_t;IRf2uQ*2$qwWN%5<rM2{uj73c45DA{E%%(z1;zwG~SBlIc@_5YGOw=du{9#gCB
-c)>Oq_xtiiaS4U2wwu3PYi*r3#8!muK(M{^hveuBX_;z2YL|nY<Y{X98A!Prnl0M2PrI3irJYJH+OXD|#Hq=voujFp>+XF@G<nMP
-KXDkluD9$fX#5Y?_EumYLR^zl`Te2_cx(-n3b9|;2wf%O*KEwLPGW!AdJ&qYhA@QGLHi9Dtd!7E3r>6Q$v-Z8mZPG|#k3&r8~%5g
-rMqu;kN6}%S?QJu(AYr{a=LJmlP*(&ErXoz3aR`eB<2x)B*S)TT_K#-5R8(pdVKS8cIULNV@mw${7qp07N>CrWQW5VAP6d3Zul3;
-wqdyfQ|Eze;f~lPJ7wG5bdW^850}ws6-5su<_9KOj!?Y7I||5@CE^bM<%NeM7n?Y>^6!qpHF4ganR%ET^KuNrusT4I_OIDNYBqer
-{$X0DG+`38$}PS4A!ZF+$WcX_+5k|Jpy~v>!KA2iEDSSlji?G%rGTHTw^XTLu^Lb%#Rw}NOHNae5M#HF>r3NhuhRG6Xe{e|UpBkP
-?&YhlyxZHF&~T?&5h2prdB9+VYh`|E<lja*O(fhC>gU+5BVt(3B?kLMdUsS^f@qYNZ-_c8s3j$eQbKGft~2)X(amhVGt*)>>m*w$
-(9)WWC(J@!O+0_|28B&s`^6pdlq;(VPX48U48i5#+Dg**rOw$l(hBw(RUkHnwf&_7zNj<WjnM##`XtvaA*P>av&h>!ztQ|<TsMf{
-PN)B!2PczIw^LH^Zud8*0x0mE14%=P#yKPe=QZqcoqRdWOaEdVHu<0Z|J-JU`ZS-o(!r3S9P`O_T_l~p&_F9b8L39co=AC&@1Af4
-->F!8lW~KoYz(?DEiju6_-<5d<=QC?uzB_jv65yRZU>myqBWGk-o;k#iRoEj?u30Uv&b`aCRx7dB(SOTYQA-_S!4ueIM^}@eM1`|
-=L6Yf4&rp=t>1$sXy0VYvuTNaavL$&uPd;d^!WDS9B@+VtT-)(i^!VuN@DX9r}HkL3_d}yEnWw;Kw+zE)aj+oPLuE3l{|d<rgQU_
-H3jQ)EkNN@tH5MQR0xuJov8)x4{)991o>B;O=XCP!Kok>%{P#wAS0O7u&kpIQU?h<U$mdQ)C7`ht|~+1e?u4paEw~sv%F{e4S@>8
-oid^uXkqYc@3(xQg;?D1FpG8X*6@o<$5N1$M6dnu)r`#K+<aZ$@SLlkg~c^*7M8gjq@nB`;fCI*C@RjEH~~2<S(=x23JOT!Dp@GX
-tj_QMFA_yP7tii&ltSS$sPM)Ja_?&{Fj%_I#>5))_03w#xml1FM8(L#%-4-{`W~;`MmCSw|2hfCjPobLo}<`XEcF1jTtr9FPcjX%
-H{N`E!QdcPc5Hn?)XMeyO@S;X&UuOAaE8QgB3aAK)XV-H`3cf0u#g`x;XHUS5NYPoIW29iZxC~)v(c*FggTx068E&#{3|B~-@=+O
-(NXP?EecYpRU@OPDnxmCNQgdWW#eG+=o5AA5?1U?>7$&4X-D|p?m3Rt(ZB@L;yEVZ>V)`jfy*ovnT64Xa`YGqzE%XtDwsLWJ!kEj
-N?*ub7$^aRt@s7q)r*Vw<l91$z(l5W7`<!HE$h6Aqb_SXct8u}mD3sYU3(*gDrPhU?LO(cGMr|KDYdOu@WUv}3bQ^1Ghphq-@|?=
-zV?S*Bnb-rjyFes9Cpk*x(rK}2tSrM(55+#vOrDjkfJj^AfcgGq6i&vnIUdbF8G6vT@gzUs74&>xFowZw`z!qPurk;=6T{|GE@I#
-%bNqGxS<Z}gP&&vX7h5j^h`H<LD$LvuXk)++WH5i00E@#0oa8MQ{7mivBYQl0ssI200dcD
+{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;{r!^xm^H1kwt`PJ&C5;oTlFqSOTUSaV&{IORUq;Qu(aBt!Cqwtp_t}5ff{cWe7IfG9f8x
+mWDh84bbfSkn9X%5YU5Rl7UMh?IvlKv*O};c`vd8cqDu(0M2>ZcLEjY4%}IOG_oya#V*FPjQ3h)B{9ZW>m|ac9*1@`xYg45D<`kM
+m|EI>v3diDJqjlmYU&NJ@3Wh_Zp$socOO45<Rlv_hB6Hcqal#o4XkZG$R^Oh^A{A6l@~}|=*Xlpb?heUKW|}{&RR0p(+h`TY6&Zh
+^Zu-aIgs->_W+iep`bv?dYx1QRB;Ma*LpB&a05qNfjuPFlomGSkMOQcRC}{ntQkk6Qt?_Fe005L?~O$8esdr2`-$IzHp_sa0#9gj
+NIGC<d;0U08=%lT4pcD(T@JPvG<`ItV%0T7dlz+Z4RGt0$FeY*c&2!p5!KhI?{$V*9&2lRX2`f6N3m%BA)hh-8;olOjbZR03s{a{
+(Jc;2evK{HcW0Fp+gmt|BC80IXihAOIt|cII@)f;9HtaW6~W|nt9Qw7hpgd-39c}1*cD%!*(!#zXzreyZrX>FC=W&jH+|#<=8P75
+(T{IFs%9pu5K4Oyhq#vQipyul@$VlLd|LZPxqzz9J*aePw>a+HJ4=aO*>M_t_~Be69vYIhnyi@&mNy`gz^%i+Z7^rVc&5cRojW?9
+RA+uG0NDz;(s&j%K7XBrnXT>>jtgh$kgFoCqI!LNB4vtSvXHJ6>J-Z(K$$FyB@j_(Z_N|t9<v^V0E-+NcyHY`3Cg)_?OR(uPe_%C
+Pt*j$=A6G4#(OV<ujX*FBbo1RHegO@?xzL}-+!%I;Eq)iA_2d<L(At|`iR05cx1cg3}O!+Px>@BQJT4%r02ZZfr`Yt+zj&^nJrkl
+y(n{p$tGp<oB1{t#|h7C)&X!n7^C@1mQy7My+^BG90q>^r5DF%P|G!prA^Ee$L@cmv1{|kd5=YWx}kTXch{55`t5?DGt`ubb-NE^
+e#<E(+N`*m$?%6Rdwm(O_zmlD^D;T0A)WYpi1y^v9W7Y>oX$9jI6Bd3YfD>toS_4XvGh15BslB(K}22<#Gv`KIs?0jD;p8g#(19S
+8bm0OH?3KoD|IC1)vQ8R$;n!pYeefKSqLrFt|}BW&e_uN=u+gZEjiI6SSREcjzZ=;zB(lyy47<Ld!>ei9AGhhg>x*>w$dm^<>D?g
+^*pG`sfP3Ka_5L=VYemcPKRLjB}GC752Hbg#Cc(6WVef_ek!5t3?Zzin*tKyI)LQ2oFrpF&Nqb!@V&!muAFoR7Ag){nbwu1(Za6>
+kLFpHtxU}p4bD&|PgoV4LCjsX0{uajI{IiO(4~MIPB1pc+n#{TKTj7+Y2{fVHy^S4GiwOvX(d8@;%bxUrCZ#hGNI=Pp5Z`@HJ+4&
+TQ9Sd+vWcdEU2=5)7#TS^>#pL4#}kuo?;^sut*+Dp$F~52$K0I2Yj#p)BQcABTMPWN*<g`hdD6ABY^J#tge&;TyyV7g^*SO9&{t@
+d@#b1$~i#MsJuM{!@_0ZF`9k?i%Tze(iG7f6dLD;EC0kzIk&pElB#W<n&KYt7s>PA;!QMjRqHvHQmjYG#pohS?Lw00?;FPiPHM4K
+M^)ag#RyHVL|FZ77*n82U2AD5Ij3j#&cv1ON3QoY8#+nVPX36JhUIl8!|?4c&SI=-HIR%p&0qf=r!l;h?key8c2nzf;ScFq@V7?4
+(Bs(S*hUx-G;erwsT*A`b86?j1ac6h>0`PZj`b>9K=T93dGI7N3jHlTF=YB9jfaCikPqTU1H|peFf`A}uK-p8w?;P)6HIA1yoAY|
+cdQ_!djHac#=$`o6jamcX)F6@wcqoQgxmw^B5x=0-qlo_<}%pfWpX7IXL>wu5JNGtRl3yR;cNMKK+M@zA!b6BS06A~?o=yIh&(Z>
+ebz#b$#gk8_{~w42W>sAd{S+J+$w8s>l@*49)DG84o4JG6$9i6I|wy+z2%nN>)%Io?1%Ot7cdDb!83Tfk}GTY+7s}CuN!B3^aF=y
+;{hk&fUbAILS}Ba1@U5?S&-gBInJsx3vaFVmv~~wXP|=-G__;k?E+J>@}xg?5|@fi`wJ+$`@F8kjc1Lv=kFd|N{9BmC%w7mOYWGM
+sF7K(Ikyd_j6|t_Wyf`9XG{3Eo=nT<oo$hUyQasI&muzhbT*M+Uh?QiCB4-15u3+01M<mM+!^}ZeW%9-V8wryLhH&IAxfz>Tvs$=
+(Lsi%%rPg5Cp>Hnjf@q)SEgzAbJ!4}EpA#Z`_GV>_~$PPq0!M5+00M<%`w&(v7@02bxRKq{?CD?rg<LafeK~O>g1^kH}6U8^h7>}
+Q7>_%QYcWSNuk_jwFy0V9HR?f6$@e_gL)i%zX<|wFDA|p)uYZj9VB3#`mXJ1+_VO|Qhi%-MVeH8Jul@}23)bk7wT4>6+96$<@?oj
+<ub0L#Mqr&_O#>OaSS(~N1h_u+_(SzP8L|bGlM0RN?24t8{n*jAP|h&QpVG**m`{WClNlGf-t*3K)I}O{HH`n=Dr;!)Nz`9mVO2x
+1nq4{CbK8PViMMJJJQTwsR!3=SCdw5063+&nz$!QNU>%iBd128o}DPSyJZhJuYESW5*!-js$%~)z7(R@q{e1xOE^vQz1fY$FwAnJ
+3vePygA~0YggfUUn6`1pOm<|sUn^PTG~*;r9o<+TNP?bxOee?jDi%Ms4UG=c%))WLMbKEcW{~|axEg_Gj5Wa#NI<Lksl0FJ>9%4S
+(KDni=-meUwD84UE`-JoYS5u(YIf#x&n+8e*D=t0?kZF%saX#jXS+4!VUvXL?5SAZIjZe&{RBv5=h^Fcb8IJ8wOV}xD$Et}5r{Qo
+_7z}@yR?3uOdVyBEox${84v&XvCt&9ebR2RA9=0Mo~+GO?8zOx%qesJ=+2x35EpD}l8}RR>B?&itD+G1w3uXGygvXejsRKN^EosX
+l&<0Lue(f{-?$#od`^Om#@~Fm$86*|iAdDQg1}mPr7`f9k?ZRpjy9y$fCd;N9hX`z!{D@IUWUEuPp|!GbPMf;+<3*8q@)<yiDf~}
+vlvPS;A~_E4`ku9aSBcaMgjr0+t%eElyXKjYDI#nW0<)26sc_5s>)sR08&mX>C@B3cv>;(nf#yzG|`3KQpR6)9Fr=|^|$@UH@DE8
+-Ihs$(c!i@IFnC#X}9F75>dmoU(J|;;ESL`3ip5A0vj_41i4E~dhwFI?b8jn&}9i%|7n>-IL1k+C19Ulw-oSx1v5Kw%zzzuz59g?
+L`O>u#Ywj05+zHICnz}b_<D8OE=M5PYkRhP4!kJ`0mmgARnf88il$IU7Z&48@;xZKH7Bvk$Z!IJ`ly;#eWhV}NYkI2JiuR}a`Qk6
+pY-YEJ_f#mBLZN_zgeN|8u}zSsiNY!!3NCS8Uu3$p&?HaaRrCC@gE@k<j!#AQsU><xtj2s0swXCi&<H;hTtieu`^t=K}b1pXyO*}
+K22+z5}s%))3Y#-<3b}b$Mrz+)N_LZbx>Lha;^FTU;^2`3V#(B*02e9+AG|u#I#th&qOD<v3FCZ0eTc)JPRAOKjxmSHT>HS9jVF1
+*YA})t^oBDtTf&k$!26|8VQcDQbIVCpX$FZaI%-ou^8F<sev}{gj98AW#uW+nO$Z?jK3u6I75S(VSXzqCA*VlAA@+9yAe6a2vv;6
+<DQ<m8r^BV*H8`=ESHO(7d6{u6EKU7rY&a@45?b)1DKzv?Nu-%b{7sFyu<0z>OQ>*M049$OuASupTD!4%txLk?^n5COT14;17f_9
++EnTQTH!2jTHN-bR6x^#iLRg8f(D)aJK8oKY}t*vXz>x7OqU#yO^XteUS~cZ3pC{T7_9j+CEb&BR+ldW;=_!%biEBRKAzU=N;|jp
+I{#N^^8|T~0MfHs5wMvBuM~W^CTJlMLH^!N`*?kFZK*5tj)pbpGb37*PV4QW6cPn{(KTKdbFxv-^@hk#hPWIk+=$BPc7il$?9>`G
+>=$(jFdfwUJ*XPFPj}9qe(H#8Q0E(ru+S$V%p)d&v6RkM%z#@Qywn=tEa%TA{!LF;0XWTV%`~V9Dl(afK_yQYWr*b=1eY(FEWiXo
+@QVN1zode6<MUvf&9!Jx$rdrVT;VeU<`dxsc{_MmKk|f^i(3wD$>7&AudjHbh8Q4C8oe^vs*D?=Aq+k9l{lF%FgwbBBh5K9R7!U#
+tXIA?%hPBA6G=YS_;Xvk1KnV1VGpZB1<kwwM_a8V@0hb6hjmjT>0Oe&ZZy%sD+5-Cly^%>wDm!b6)@oRa8idCRuyLZ|I9=v!bm-O
+O%>5c(Qj?1Yaw!9&G(WTO<c4vg9#!ic|Ul`RqU{1+K+y^RM2~CQp+k5nYE`JwS~c$O3B(HNDZ0I5Fvhwcx_O*@x$|R<!<X<(|aOz
+kpLVENq$2AjW;N!pQi^;QyET&(u25@YqE10p0<Xz<bGmYS$R)X!2!Ikw#8lvq*c853*c`fMSBSta@-`q&FsR#Iw5QwKFF1n;fU=i
+7G@mb%#H!zMYWs}G)dYLlJdvmdV5t?l?6v$SjXNul_5oSFW3R^1A+bu8v(YfpMWy-XcqNjq|pOG6fI*jfFef_4$Wdz6#?1?)e3gq
+J1c03ZVZb1E*9NieJ>$+N3(FO4wyi$Y+&`7x)=c8`UNt@ZG+V@{>bRN9Hh~(;+(lL27LY-uxUc`(T^Q&WRj9d&Y<RqK4RwM!Hrfu
+U-fDZf)oQ*$xeE~K`ig4-n$AIhPZi_Km+bO&Tk*Rn)eP|at8(99BEC#jXl<^ckCU@HO1mwx(rP0MaWi@R9-e7b5m?NBp0$%bFVhI
+kFEQ<aW_aS2Z>p$O}V31i*-}d_IAO(4oFMMHszEttsOn7c=d(Fp8qUFqK;Hw-mMUm@Z4+18U;H&lHk-oIhkZpnD1t@7<e<VTfjGu
+MzaWT0Q(U>ou8oJe!Sjq;Q{O?phZedhJ*8q7aIy7DtWFQl&JY_(CKS^+-Io!E<ARhu5e^ivK)kr7gcxee3h&FL4Wn|TU_(&;%c~f
+nn+=i&{1DSg0kl+)Q@qmPA6tiX&;@~Va$>S43#)+kE<JUzV5$Q*^&}T0rZtA4}B=Y+@n1{EqM@ac2dA27FXJYXd?;mZ-MidSYB5=
+5Ny>03dHcQ_(x`2!%yt*d2F-$aZ!C(<!~71;Hbzio7RvaVOE@0)Y{p7rqXkHG|I8?f~e*tO~dOg5Ea0ysO@Wn+6wpV-g8GEWa(ZI
+3P(UP!QFf_@|Q#re8B`qxnXSORTGZ~`4cy~{uDng*vEy?2Ccg!-KwjUi7f|WySDpn@HRmZi!R{@A_HM|a2cztAby|-b7G%D9_s{f
+k&8F4B)Bp<AspuTjol2VmNrGA=L;<YVB&s@$!fMQ{K3Y6%}di0y}xzq^nN1<Kg!usWZku+H&jEI#<TcqhTe^EGE<ND|J-<D=kfK&
+!YQ+Pg62H-vhNDT*+{%Y)mIbKM2%ZBdLZ>%hcY}~tLQgg+EUTdgM!gLtQ%h^{y1a?iZ6);!|u_Os!8BK(9x2=t{s^>Ipx5HYej7#
+CC^T7B$4NaKz)kch4+)UeKij$?yk1DNb!G+T*K5Gk1jVV-D&-0!OAdvXv9U-AkIIa@0mdD(-_blT*i8J<c{Xc_4nMY6&Ct!BJcUH
+)hnbF!P0?`BZgzM4U0tFCh%BN+6VGF25f%pErt623eQ%(C!-1US9obsE@JuuQpT0{koLR;9aJACSWj0wMtVmP^y`<JrBNLLp}*Us
+PY6F~?p)qyEmYWsC`<^KbA=rt5IDnM4f*iy)7fC?+mmfrfkZyu60(|=uQfdABMF9^?Y50V9G8pd@vf)YP4^f#${^B9M*<c9<<B6E
+K1=Y}mR1=x#VUE5+#50yzYfza@`{zL1v``l*K-$=%0av9arH)tl>5;@ESlQDJ!!TB{-w6?_yU$@S7{@$_KY@k_FAUH;2Um}d?Rl!
+SL7gBfT^^8iVSqGlJ+x%P+@vMk@`93nJBNIL9@CLAjS%%+D(!@CgwbBxiP)^iD$hFmlR9zTXeCHKwjdse@*0@T!oR^$DhU^9`^~i
+Bq)xhTQTd5ao|N7zS-`CH=sQG7N-T^D4el6#SnNfVX_$sA1g5YTXsO82YZS}k;iMLJ>Y|oZD*@zmE{{DR|_tH9oXZCeP;#vmPMxk
+Ie$_F_NpNPojh`Xn=uTBrN^p>O<`tFzYsaz>t9+zH~n6nWIm<ThS?5!3XHrgaR+j6cIK5cG>!=lVeFJT)rpW7(*FdI3Rw}Pa^IiJ
+V4irR)^XmM*9o%Y!?pc2^ObO=l<r`AMK&q=#WK_M;?ioC03yv+a_YKy7)cbNAbltw-1(ORw~S#QfQg#Jl{eLePGtgNS)R2N^c8<1
+<oACMf@IKSh^Q(P?Y&`h$(8UPGo*ZO&!ZdM+zp_wgpA+A>}Y00mbO2=*hXK0)?m*wg@C$soUKh<L(4_J(a4V7^h1d%_qx9=U+&}6
+-U@Y$1sZ=$iHs=Ct0+=&9Bb%~>ys4w6^5>&j!a(LyJ`I5#TruVU*ypQTIsiA>T0?ohS@co@;Ko9#7MkL=P~yIDtS@}5!Q%akb5=F
+qn~ZFmUoqAeB4ANRL-_*9%izC)|Zo-`^qTFB_{HJVSCaZE)uA92C|gHDoxoE20(>9v@0w_&zwlg?Zio&A_$6uc@5Gd<TbRS_695B
+d^yz(R+sHhH-|lp63e1vO1DMORYub{zW^(@$o4I$FxbW({;}Jx);7o+0?)tl^ZK9}av^_U$OQWGkJ+0Haix8LqX3I>y+rLwrw55g
+8Vk~YS;fhcy;LFqt$j*Lo5^gO$((ByMvHjx+H6=f%ICKa<DdPo3M5^U1gtVR35$M0gl;70tXr1#{^Ki)dzB^wytWanhbWjfnMJn0
+k3iZ~vyhQ9!1(I$Z(PF*TFVq^9+u7@I>w;#nTpW$=ew1!_9LqgS&=2RAp$1Y)uTd3<!?G9_s7!%p{@;~P^EtFY0@lSZNgezzK@OT
+>i1?=b9Y>e5u)1a)HugA!3zilB1Oe5k<%m{o3v@~F$GtfW|Hn?nj{Q<&*;2C$2aAgphgLOjI(i|V`>(@RPv^eJqrEjfMt!R=*pRX
+XQ@VKS1R4T{=SSYE45vvNuxm!CTR{N<kGLO1+H^!+-7TTz&|is0IHJg$A|lh&L>3Bgy3vMn3C*3{fV}-!FUf+O9_w-85ZL~CE68=
+@GD+VgCU0o4DA-w=cTGJNl#Ta9Wy0-)3$2^=Y@_^n>eIfGraFVM_9x*!!;*Tds!#>nT>|1w79CDo6D~nK&Fb*)Ytz(-q?7L;e)eA
+S|Xtsfif1=b-Hyq(gLjmJ2UPVIO%*>rZ%}!E|eRs`W(Jc<3f+_aF?V9h-3H8g_<OwkAXrqQ7y_u7b*W^^OOmo7n?(MXGNr;&s|Pb
+TlIfJyio)_VwVTR_c=>{B1{lUvDdG@*pHO@l5t1TJXcE8@|9jTAo%~%j`^Q{)j*}SM|DO0)vHC#_M)s7;4O>ap=R`%i~I>e?E(+|
+m8|nQ;cTMfL*%L2RQ90Wf}14{s@I$dB>;ydtsdXCw2{{+CTx-HA~}R)5FvqonV9|RLvl=E5CL4hHup-eJl;I$=Ze%s(rDSOfYH&g
+C7VlCd(D6kpz>P@avrIzLE$)$kgr>SV889|R-DfnNRD382NAFqFgazPHT1YZ6zT#~Yx*q}98+?N7dPFH5g04xKW!jwY*D!2NSIE*
+(^7rG+)e)-i|9Uc8Zemj1^mr7M3ANl?`B34z+Xn<gqlbjucyU-JDwN$Wg%U7(MRdIcL$+?(qBd9u4=!Pcx?9FKvrO291To{FLn`j
+D0b#zA<@E~o_9GWo)^<gAW=prxMu>8UdKZ6o<tA9x-+CHh<l&HxTnzao+ps=2`5sxKm7g9zy85C){UYop<fDy2E53{c)pc`n~J7i
+_`{sMAEiC{Cyx^?y9O?V{@ZUY43HoqTtAE@!w~<j**erRjr53u7%`GYtJ9Q<OKSZe#U>*o<mu~}#oDZfMCeHqZbAvdgyhUN$70Jw
+vP9GFhB3$i6x^qvjkSIa_<NomsxtD%IZjC|ns~!5X6=BAAzSnB1kYo{J*scfG5+SOK7Iv)3IzwZr!(7c>6{mXV|CMu7Kpz#rU^*6
+aku0v<z#ir_(%}bc}U$CfOtLE6<gf>J15v%HEZ9QBVSo|#MvFCDC?#%MKW>D+ho%H3Ko$&D~yUSRy|(^_W2KZ|3&w<P`7_#2f~L4
+N8)FA(+v-;fU-mMVa2^CXnDFL0yRkqAnKbzivL6cELkhLzP86Uu+w7KuRU-5X>D~#4yS-EGD15REe`F%9Gmc2J;m6btA`C4>UNd4
+wM$D1O)2|y?!y7;Pn8jzG{<BJFC-faa>&RKY^oeKWJh_Ym>BBfy^gA~!DK<v`~k&Z`uy^Fp*1lsA6+O?1-3Uq?nU}Tk;as_FZkg|
+9Unrc3kD;%T}X;SBQl?JB5&)^*zK|O5TY#8yI4Q)jC`+)R!t7#MKkpXFXu&=5ya5<#HNA!I}uS_9+?!v$)Ci&Dmw`HuIrZVCcmI?
+?*`qLfWJ`?Q&&L|A|)l!Y;CW#6M^E~I=Aog)-$i#d|A&|hsM1-Tq?`~pg&X)sJBe}P<~fvQJyV?_7DlCp!9Ci3?eyZ&JOUeB|u3_
+qMkjVT)mKS^TAfp{sPFnQ|W0(WvouGjTNg4w?#m&_DRp^Hli6<p-Kyy4mkB{OfWcA?UfM4TLy+@wM`uXNvj?+SgY&0naY(iU$Tj!
+FsWL|MT6c2xUDN(TwQExF0Ccka5s~N7YuQg>>Z85X3jedSx{&Y<v98XtZiwCR1x}TqIOSkQ=XKDzMJ6Os<(@Gmv?wv<j}XVPLQpk
+;>MokarqP&lj|jYo&NqG9u>?FWL1~Q8rz2V=7EO^&XRku?F^`HZmg+xat`^LsNTCv4|G_DSr(|Zw`!9_Fx}~gMF!4)Bp=x<Gu8;b
+sSmCfzQ)>k=qh9!o_=I@85fPpHZ@<eWu`@<7?F}gTP#4YSN^43Ggg`3G9<?Z#K=MVEcBf*nTjAOpt9Vp&bLndCCFyJe5+{v#=a<?
+FUQ}YNskNfeB%k50}CB$vfzsJYH;RwPscSx3;0$w^P@`!kkkjZn!qe%-vnlRoQ$|Z1+G9(mK0D}Ef3*_7t+vR_;SE~mj0IYu5iB_
+16S$qYfv3jyIGPVt<rhJ=m#`@VmF<TdvIO&ZPF0v&^)+fO9ScV%-!eZcfk<~N@8jAA6fc!7;g&WaAgu~wLf0~-&DvE0)-34Z5$!E
+x#|)wx@d9}BRPi642-=~9KZT315$Li$4znW<Q7NO0SOqfxTq1T4`J~nXPh(keOCbm2_i0U?aEv_{Bzsh=P8)CKD@tpUuW(p|7d`4
+V1{-S2yZw#w@C73l*upvu}t*(LiJNZVB(PjAsR2TPKtU|L=7G0>^6uMwyjSDdh*qY7%rz^tAmBlWgf;i5dC_9OaO5zn|)W;jpS6J
+iz1?*H=~m<_gn6L+u;iPb_29o`9*cvF+Z(VSx-{{c@@qX7jr1T@Zy!he2iXehqDvvtAO9#;fB98P8=_qtZ##O7vL@_mvZJJ8;n0>
+1L!8^hWEac;`MSurNycNd;w9bPpR)B=}10e*o8I6-9u{MdQe_ggkr>}7@KyNrA&ah9g4*_f45>O{;HowldCyS{GW3}=J|#bcUInS
+$&NE<pL-RgXU{hZaD|)XJrGu}c1j^<O{PN7*as08TZ4GB%PlIZ5R{3w<dRF7=0D8&eg`pnt`2s+9DmV9=a&LU7HmgPWYHB3b2xrQ
+PXQ15vwuI=!_@Vmllil0(iS2X4+y8eXWCeUYO{`e@$${};5~K%Xii>f6(L0v8tI=IhwaQ$Vt?eyrwe{ZZdp1Pr_L)x3j7OcKf3#9
++;4g%BqczE2`MHv^Jto1OR3-z+Z{6wU@dQ|5eJY}(DL7XS)))a2$iRgLcXfGJIG1~KNjN{^sL>d3_H|);Yt#yehk3eBhNk`O|SP}
+Ioct?W7u?P-|aGe&^7wMpxaZy2Pv@AMYj~9TRk%21O^K?-><Skz~?e5`aH@i+I9Zu<$!VADpr0nfCyUnF*)c1zOrkJDz=HhKAY5H
+0kt;FUZ+9eb1Q}VQLtYTr<w}KlIMg>yoBrrPM)8aGryIz=k!`ZwM<$ZfXsLJl+h=iurPjxuQd}RiRCLzw%2gp%hnJjh4(endtn!K
+pJg)?-dHFE0jcTj!OYX0JE%<S3Rota4Bx9mL|A~rYgij?@i-BlcHoKiktC5(kR=~l_o$6KD=*v}#Cw9j<1b~Y`UnoJ0M^Yadlq7c
+IGH^xB`HY>@vH0HgcJ(myhG)kcPaRGB!^+Ip+bOL<2^e^-T*^HE1EXzoDyi?sttwDr!{(zlk;?Y^#+k|={g>30#*4N<0(zu4L}xk
+g7AWbwh)VgOjIl`Ld6BU&<<h5=7(HA9C*vQGVC4KNXaqP<C7F6uSZ%0s~~CZJqVA{wSHqg<oOpw3MYRh8y=ETdrk)LU2sbG)Apf$
+qM0ICNUMiEP7l;xbqc0AK2w%gE*%h^5U{Qw1C9U5G~IH}RO?DWsSh_;+(>eLYT|%;X-Y8<Ufw}w*B+nl2u0-3Sn`e~JR+o?kQBMr
+>M1%2bieSoBIYADV(4^|-CH(Gq>C#6y;^4}XsEZwLptut3@(^SKS-Z@MdECi@xbaqCd}FTW!%bc20hiKYFV_>^6=^jte(;vUERrl
+47jCbIkGB(+4kgVO{dZL>Uy$JQDW)Gp3Ji;X77R<%-E=?y;dQ`s1^GS^J`mU3yw*r4rErKyLH9e2|tunLbI<fywc;R%^rzy8_o2$
+aXL(#zaVK&L0&SoorDeWIL&%Qq%ZmgFnh^`t<sBV`460D;eCNSAA4KoF6<~URN0oZfF^<g@}bQstxMGB;`5^Qg;C6S6ZZlpHpOe&
+N`%noo%DeKF>u|JAm5Buv8A6E&z9+p?s$*6-UtIlrD`8_SbSBr^ynJdq}77$agy^sVKh`IWy7)*EcAu_Y|+swnz012^5+j9rPzw0
+ITEMnXPPDz;aC4oU1<H+8ONG?g!~b|jN%mA_4$(N{}l}mlQ{Nm%n5b;+oO=YfnajDV%54g^(ZXFGmKH9_{%>im8_oA(?>oL-`8ZV
+Py-Gp_g|o=6mBYaK5^A*FZo5)EHMCFGLnWoUijWXqxLDszTo1f8Lftec@38z$<OaAfbaadyV>xq)a>&71qIf92CM!sztfbKx$CHU
+l!L^;d8hT1h;w`L>GFgu?22K@f&BNAY`+owiBVB7=K)ND*K3U?1XCcduVhQUiekm)K1kiMDE94cpudo;eGF=zaN&r8R{+WC)+>fn
+FV+4!C{;jMjouLr`@z<t4>;NxP_BVp373@q$qWrq)a@R*um7c2O9-&Nd(1U#8w$q}8ikAS(fX@S;s;)wcIs_HS^K=*NbC1*sNgjh
+8&s9ixO?l_eE;4Q9G%nPM2@=;z3qi8+S9a6Aph#Q0>}qe7mFSdn=VbFNXo&#c|N}%nmZqj_dQE%rVA`Eo}wBB`m6^(oXG4f<7ex=
+6!g>=TO$d_6EvJu7N5IDtnu8Tz3czbVFAC3@L%aWTHYh5h@(h|G^M;XejFC&N=9Q6Ccr*`m9iGnp>6<!o85X}BMa_5C$w|?)2Xhr
+Rf8x5q|e61Ek_zr(W>v$*^m+Fv)*Ii7H&!sd#e2|JmE7ES<B3hOj;m2Uy%>U3>BY4cUcELr{=<mVRRuuz1&`d_=7FJ_u*HZe5(Gn
+$uEZObK!-YeAiT{)&a-5A^eRl%NR+a{{@`ain}S7IJz^T`@B+dBZR}~ZOaRMi$p{Klzhq!z5<>v@M<0Hy(L44=9$20X%_6WyYZT@
+EHtrDY*LotoS8ggqR_4_Qnm}*L3$~HW<L8ho)1rdf-j$7P#1TMq^C1xRx@DT_K!|CPf4%K3}0DglG3!Y{b6d|lTvOQW*f8(SUj6@
+(kh`0N((>4uVFJwQe6B%1SY7kh3nzU?tkYRd|uNt>MD6`KK)gEFtjFb7_Mu<<xqsqM`bxPT!%=DZl#IVNPPo5$==3<iUV9)y!0vu
+-E)e`_)L+~D2VcInMoB_9uQCXo+FMPWw6&it$e$3c3!YbBKlk+ZV^UoPwGO*Y}m!}p#fk>FVW@new;B&hfrwhKYmeQPJI(<S;3Oa
+<*AE)%h1d*f}J7dnP3aL{%vX1Q-)7C4OoAhX0&1}ljU9piOc`3>0lCE5)k9-1Ot*xcL-1C?}M-=dXKrKD29x;!PgI$R{L&j(~-Vy
+nYF?KDsjEne}5sO%Wf7Q_ArSlrNBE40v=!#rJ^U4!vh@FTV7viuym2yv%{%ndx?(FJi_45LMPQtODx#W(+$o4bu9f&?Jj8tO~K3n
+Z-<$GHBXF1ubeX2E}LGll>bNY@n9ku!$ya(N<4=UyxLm?=zF#py<(Q|@|up-#v$cs>&SEsZiL?MhC<H0c9I{AIB~hRHyi@b1w>kW
+ktN_{;}*z^h0r1vclny$lA*2QzeD+$10<V~bFp^JL~4U!SYlop$M{<ls2l<9ITpJU^BUloBGym+WtQ~}kFY^IwLFxo{J61SCqRp4
+goQktO$K=4;ebH%(T-(vvAO(pUy3fTS`}Q+C%+8f{X@KQD+B2HDet>2t#TT>Kg8v)ukx>gkD}k|_iC<*YF{Ct>p^o7&oTX{F?q4X
+X0#+5Q;<)X0Qpz6`7-S_vs~|gw;6nWKz>dEu-3?lnXIeC<HN&^(0GDaithdaywb~&W0MIr5W)8)F`06IsT$C&!rX8MNaVDS1XSYF
+Ig|(XPyr$K0;s-BD8|gdt5L*Sq(GuAp}(lS!M^76C!3#GT47g(JqR27V#R?i#Nw}h<a7aKriD+)sPX#631W5F^e!WNaZn3w!U!xX
+g@aJ(jRR#9CPa?iaftfiO+k$Kst(U<wm&i^u1T6(v**M{-sB5KjsWQ!cc11!aaEU#-jX%G!ZBhp`tVa7yCCUmwaCN{8P1Xs)(td`
+=5N9XE<+ax)>175S4K-7AyC**`YFlCK`_oKJ#uR@sasSikm6n+lASJq%jcB`I2?4`1Rj^rOr;Kr5Tcizx<e$BdHcUgdYw+$xt$wx
+t&|TSa+DkYmpMq;T}gNNrV<SN6Wq9;P|v@Lyo|JRRp(njx-3-INFk%D^P^OurojyoE?8k4ngGaqehtx_{Gkvaz!VV?%Knk;-TuhS
+dZYlX8GOS%-DlU>0f)FlM$DtX?fqPpts7e~LX9_VA)v34PYu3EmUIo-Cl6@kv`G1OnALO@EAd~$+f<@&PXW-F%!}10r<A{6wpCb@
+{6OpCb&l_#R=QaJUw#$~!0?V2K~hnaQ<}3mZ#dfo$CD+h2dva2bYu_lf~NoF<)#PWruvcyjpsrd3JlhQ8Sax2^q=lcrB2Qix7B2&
++GA~TI~v#o($$xL8$ElOwvz5&ABKFysClAAoDYAM!ho(O$88!mw@Wisu1KiuoT$5bBzja)uj8~kpy{7)Gt>YCGgiFGt-X<wbZeA@
+D{Ev6jB83FTpQ_&;mc2vbT@!Qvv7>r>sC|eSAnrFOA+D7;e|Gn|I)E4b;}LF^%2XIGM3LFFku)374y>rRS9_)`WhiSwr)L<wrSUA
+GfBs!@_Yy3oS)9g=9@xYhkcpH7ga)AvRQU#b{JWWYVAVogK(}eKY!0Wv~8p5l|u5O?&APH%p0=K?Qvmy*M0mIk7Ak!e>)WmQqLSJ
+M8Ux|RcStBz3TT%2LPI?qof<7-_dk90`!qdS?J%%9WX=kt|Sw@eNb%y5BPgt@E?}<ITkIKI`xIHkxaG~L>|;o#g8=kq;pdn#V4Fw
+$#34z<lWo7dyT@(&@LJPrE+^8$F5YA0-ZOinY0$v7a`n~+yRx-`y%e#tq}XP1hsZ18n|ZItJdQmeItq2iWV$2D^a7)yBktm9;m*?
+K7Fjs5Mi!C`mOnLhK4i0f+yhg-YEJO24TURelFV7R%AS%gRJyhJw1DtTDc&F#`7TOImgi)VAa4!arfsQFgpMQJWTu`92wTh|0mp?
+VB)e?izovsHJ}#Iy;=zca$Ve<6JI%h|2QF>&7yRpY_*S&$?{nD{E^?SEg>aPhDl@jNcCyINO$4U#=9gCRSI&-gpQ1mG9T>MlCP2q
+pKoMs+m<AX8UF#y9fCJ^!4tc78`QFN-|trAI0rz3XQ~%aW22Fs!jWdWQ4EE|rF(V!n45@~Y{dXkC!R9?xFFm8K~p&m9zMQ$Q2VuG
+LE@){uqePK{FvV}4J+b3Mc&8W3y>aUCeq^oAHCA{HeKjHajm5RfLb1L0Z-$W^PBnbWFeA%a2YE;Nlvg;^p@m(=l*%7O_W_OUuTOX
+W1<_9%9{;AO}Ag)E4O6gA-f3$tFJW6AUh;S07Vi6*m<QK>=EKJ+jt)R^=}i2!=b{GIiCt{?gk|;&Ari<H$tr7b}6cQ^s@<CJJowR
+-g%T#dXcXdgDW_Uh{W}t;)Tgw&2O2%9a2$T&Lc<@mbC_>rfTT(ryC+PUTerX$d#2E{2h7>Ms#d`L(S2_?r7}hBkV?Ole9!vxTUM|
+wo>3t=EK?G#Yn}bK-*-1W!L)RKR5m}<Y!Btr@tj5g-hODWyx-y=3a_V35RnyuzzB;)izb8l#`oUJOuA51nur2kp}>Svr!mM=Svcd
+QgH7C?Qx8w3FM+mB3wv2=YC(4_g4|}P>pK8sC|qx$9{L{*bV*I;2}|EEL^zoBXq&BicEl2)mMRjv+5l#gaX@!x=$t>Egt&gASJ&u
+;snW(-BnI~RchkC)EfhD6sH4Fxa}5yp=RVS4MipzK`%&IHW7(_Yxf#3GRdkx6VE4)x+3Ht{vvYkqN%{!%*Zp<r-F&~_Iq)!8+-2N
+9E1bxhq7NqfLQYIjE9_Io&}PL&t9x8Pd}{@jTF6h^qz1C+MtxTMd4u1G};kDWc(@uywPvEjFDWje5W=q|CxGU$Vy)a+MsT24sQt#
+%);z;HtzvvY!v)CR3$g@i2TXZpL+96SA6JP+ID=xAi&Rh)luay^<A{5OrdfL(<@-=BW6kXC!HOt^LP+vMDxY<%o7BjqqW6DCHN~1
+)^Sxm2tXhYZ9AE5&YbmF(ujdRCzeScLrv}-2C2f~VnUS^hKi<t54gqKgk9_iqW+}u1~ciddfcO2d5zRttF3{0kCtZaZIN1+w<$`G
+BDw6;(nrCiTtsXQt@ZXDwF37c0ylk`q^z(P^Jf@H7U-Bod?TIXbK@u8&dCj5a6=W=%ADeTZEFW$QsF8=a%!`y`uvvLZctYiHZnUc
+mzfJx;aJk0$*)5*#dS6ROIipJebv|YxU1Q}mXOv5!CU)OT5<u_lGO{<?f5fl#%Do*=kZ|6hhXu$dAUFg;Q2s|Z2HMK|7@3ylpW-I
+A3nsVm3|5YIaQf0xz|Q6+4l^=#x!36h}~rx@(T2<>IRWNG$Cp!J4Y_a<B`DjuJ(D-(J{<V+JBK?NrbZ5)S4GRMIs*4b$Ct*eB-l@
+EE8jX!cl_J*=7i0qwv7vXl9ardo`w>*ZA(rkLz#U7CeF7afZg%F8OymE8V+RA~;BU?g{A2+kEHB#gX9(Mb&Y0BL4<(`>~@Bluchk
+%|$8VONJKv>@tgQ<FFi*`Q`hgOBu`2+tYHum#9C*oGkX1Sdo9jk_Z*S<lHXg6q%@gV;Ve699-t}%`fob*6OHlFuS(xN{QIJcc%o3
+6>M!1C~I8w!F6$uy^>6DZaR_ZDv(ojZCvmK{di1Uwt51qqD?CU=#L{A)+_c4?!i=*zZPyLqWf5)1pWnG65*|IT>UYe4zi{@R3zcb
+AzD+3Mus>`AF=QDn1tQIY&ak|;+;#+rzwd&Vg@6xg7baanx!{SsLuCr`D15pz}cU3?Hc8tg4_#>i`uCX{5od~vmXuq5(Wx}{#->;
+|06eA1#UZLXiml*=K#JEwOh6WZ;3{G?Yr(koR%27sFYQ~G1h*;n&z1Ew0jGiV}Oz6W~G0l<!K+@CbNTS2Q#@%+KbvEt>bqeve|Q^
+^dAaXK9vBMPOV<yEZ*Ykc}x8=oeYQ@uh=DJO|9(|qNPicooT*y05Z8`fMV-qP_kVBn7*?|6H;$IP_eebv~i2yo+CQ8<*Sbfv<(xv
+NLjMqj4MMnkT7{hq}F!U3tj?^9QuxCU&CdG-%07RJ;-|p#q!-Bu?V`4<K)2y>=mWvjGxNT0XxIS^{kmN4Z_j;kB{=cmA8q3>5to#
+aAP7Z&7p2qDV0zng~#tF>5Uy`aV9|%LE>r;2$yUOD{oQVdaG6`&QghbpzI78pv_YQ{f<qUS1IqOyd&)=HIAOsNb1Z*hJunw0CTf#
+wBN)uYYyLzyA;g9NDL-?le(P*H!7CCEMB6K^PKBOs;T9xrn)9^Y<%v@7p2W^2|2rEWm#N^BnbSy+sNXa2pS{s+^Rg?q^d_J=Pj2B
+rM!@UkI14(9|$W-M5_;<Cq86U3}4Yu+-UgqqURGzF_B5+3ryDBIM*(?39j$Wa;>LHonRbt9|=tFs4R476$Jgmm9nt5@(goYie5Q&
+*j3m0BUbCbxhPu~nwhqw+5NVe6y<widb*`SX*iyEWL#qNn48SHjam`e3v5?(Ghnta^U(!P1JOvxeu>aStSjzkKM??MU3aoR%x7p4
+X+hu#mD-bgwm`BdT0d(AXRLMLWk_z$yiEo`k!q*tPklaC&zgO|wZ6n$B0I(u7Z_b%qHPYY7G0g(aC?6dcn#+n9qCQF(<-DeW4I#l
+|FSa^_~igv=f(4HhfpzJr{YMS=1}NA>jon_-hN&%^<E-_Oa}0h6-sFt716M48@`)w4o+=bA(D!26lFxg1OzBeI;rSSUaSH~iymMo
+yL`WrOpCe0;`#=7hDX&UZZdglUM1Q70_YDc5TZA^=e1Z!I!GoYo#Nfg7N!E=7&vnU<iZ!X#r*tlV?8uwX)>k}<#lWeB*Xi>+733y
+P^zfLqv<Ro^jkIUyr3Ea6Qdj^+oEq17&uGb)wk;aGLfY%=BxwkfXWgLKRY`7+;}AZVXJrM<N%;0xFhGR2bj1N{7(ioxv2p6N<@C~
+dw7&g2RPa<J(Qx5J$*h@^z7PnsZh`t?6Lt_6C(Xg6TTIztv)-JBCn7n@X%&x%OTR|)}4(#LiS=?v$_Mfmkj1Lv85lB3MLA$)T$vX
+6^bT~d{ixWGP$~>RqUYqG7C$;p#N+8eahJWgrnZv5wyXFx(VGzu5D~G2~AmQ7lV3_H?sh@UyVmoFz9^(TF)H2ubMN@4W<`)>*+$5
+C^ifnQEe0kSli|2j9Vtv4tDq*ol}7NELsEgrAx|^IJjF!cK@9m%6(8T25>(QbI$QfM&i;1F{n*{(C&VG$V&NF>!Ap?Y%qm_JIjUg
+lP<L3*cvyNO{r#Yi&j)6IdKOp3k{!+ew<brt&%9fd+@b}X#8>A5WQ;!A^wwSC)KjlUGv=O9%_DudtCbb?t)B7xYgrV3&lG{+q_w`
+Zi=`vXN&2n7wDVZ$-kQP3aVUT!iE2x8;~?%lGGKp5xRXtBWS&2p3s`SX%<Hx0XQi!5z1a=9QdSQ@&U4-UH0IE7ZcZB{qjC${+FnV
+05ltWQYaM^D{H0Bg1#SCE&(|ngifq|m0B;1@UC3Znc<<o9X_`jDf=kkScR4nUV_o31?+>S!De}DA&0_cKg`H5*P$^=tgj%d@pCjd
+BAPX*EC6!;vGDgO1Bmp!Mp51`4G!+ITj{uuYXG~W`%HncC0!~XH!@dU!<allZPkABLZ9~*c-l%9E$%|)S&l@B<Meuz&t19E$E3}r
+=ql!X#vJviyV!-t`*;g=UUbu|^rL^MVdnEv^6Z(fH-kwxoo9el|K(ebrej%cT|oJ<1MW5v<g8Ygc96Bgh<ZP0b*sWJO37-nh7nOE
+K~JVT;UaYvPa++<{X^&nudmH{UPNi!q1{BNYD{kRU+)(BbY@NZbil=Lw_}PNpYPb%plZ_r>>vS<S7Ujah0v}Zi!BeIro1>FIO@90
+8{L++s26VxnL7Tr&9r75T+<5Zx?Z#W)N%w|j^W4-IF>^vjxU!CqTpg7uFIbuh=*WG6e0`m2X%7XRcaj&I+?Ot_R7rSrHxjIBi82H
+FiyQ{t^C$4{xj%aI4ysC_~$&2wYw@Csu#v!B|xJtI8$(RvJy2=DGRmZ?{Q-eoIvCvaT|5P|5&xX4@&~%Au-Pp14|o(Yy7|_Z<9h?
+o2f8?@V!u37Iax`AsXj@=2U~c44#wAf6{Xt$1Kyo2HZaH9BkPV&O|d&D4ZKKzNdv47DA#8T_X8PrqiPMSP7lv4K?JvdN81yquVOw
+*<n8~;q-*D!p5)<mY^*3ex{K+ry6{>D*++jL~h}6T3v#wt9i>}O_cmQ1Nl#(eP;5B)%CuIaX~9RE|37GOaCMO_XJJw&2C^zArlSV
+Q|6M#WF4WDXlRmO0^8qpN&yBc#^G8DkcqYJf-}xUZeopa8l!Ocoj=r)D?@_8H<-@oNK+R#r+HzRhcSc}(q2BS86WKLw4abGh;huA
+pn>;TG$}Lmz$<T`DCjmiYTJq{@xVTx-%V?1gX{CFtO<p~2V@~g{%FU=wzoPC-ZQq9a*xxVxe>sbRb3XJ`D_U*P3>Ygp91}G%nb}*
+^f6v=Em6ouY+LzMtn3_Jk>I&oDr-U@I{}bXDeT(G2ua<*)(=fYV|Z=7NvzIzHx2__I&5Ly#}Tzi;Aabuwkss5KZBkzdUn01@uA2l
+jkpXaE4b_Dr!Q}LQ?-I^k_x}J#|RbbJ6%`BWp!TW^Y8f-o1r&e2~3$uZ?W?X(3X@UGd&k<@>0^=+m96<5bK<V1~=wSp@nV6=UjL%
+2B>`6qdz!`@wGa<6dNSg=Dog?g)TQ5nhzIdesMpSNqsk5S{*_01%Xq9=o^t2vk#+K;~tc(H28l_sngl*fMqzWqoQ(8w=f>jTXzdL
+SzA2bafK9p(Mxgwl8y;R2I1gxzEZLgI@gSvo>Ba@HP^0x8H@y!6>=~^=%DY|v@|G1I1Ns-Z3wwj;7L#fM}0mAM%;uI!4zl>9pG9X
+xJ`okoQlIc&1C~RYJOQGZ`CHVKDa6C7VxwAI-T^=z!cK|&9+d$p}h_(PPRWa8-o<+>@{hK_a^_rwgK&>SSBV_fBx%mE1*UM0ix5*
+QWC_Sxr&u?vwq;#mqkZQqbw`ucAY*2@Pgn@DX*l;Tw;C<qk!KWHxOGhZGowmaT`HN`WMDy7tsc*`nbX3ydM(BrZ?ob48P#*g!P4<
+Bi=`4a9=k(;a=;GlvES-w)i+XNm63J?`%Wu&jx(72Od%s8_);obX9X2VqtquGT9^`zMt}d(^_HKbmw}+9X}^w#?w~Q<g0=~v)jly
+RMdpR*~kfh5#_^(csB6gnHyuz{A2Zeio1~2+~tRH&=lV<c=fgO841cvJ4S+|2vEUdU~a<7AhsISCLS$0KBwb)Dq{`Q7P}2%Y^Dio
+e7N?pG;N@~H}-VebG~3s<cn|qP-#0@tY*V4Ni2?LuySu3+?x|F`IePbY|;Ntv5RCVq=C$iAuN-%#eSia(aI1f&y#oP+B^rrH5E`k
+kvR?1=sZ4?q_aQYUx569b4GO?|9V*E<*qm@Wz)!&8AJ<dSi;P~29$6O%_A<Duk)1RAQNW?)#-sE+Q_j#skXr|2o@~O0aDS}IwlbE
+;YEcqbB<Wx^_AcNmw{9?MD*3l0}l_nqUnM{hI^K+q98`A`-TG#c3gRyPO82Vx(KG4aK8xdU9~o>zHOg3!Tlo${^dm{0~lK~!YCvb
+ml6_p|N6X#Y1hTw(Ua8}7$KN;Lw~3J&O4<6BfmKR8IXJavbG-j=+=k~+Uzjvv|NtJ8?9)%!x|6o467F8pYsLB`G!ThQ?Uay3?J=&
+Ehk2xnG=r?FeX-ytVEu6aEC8GU!V3$x%%aTkhTR%6M|h5jy*`QXzRjG|EIj-0v6_<<x(67iY_3`RKWI4qpDRm%aAxAmI$MXA~tk(
+mGz+5(OEqH{loavH1NumhnSUSq>YCI=^f)SpY{sLGqwpX9?Bh667@Z|HismagtjY0)R>e<bxBqkUXNHMnsR>&)=@|sa|OSzMJGu@
+{UZ!`ub!f9stNcV6qh98L$+?f<z9r%RxG*UujHknC}vO9uBqUj(EKr&z#mDiZ0XXCksAuz(SBhJj>rK{;lAx13CrzFx98|PEwn)>
+o3?rf+*lt2NqB8w)&*-6yGOYRT~QnX{@z1Q_);u|2yPnED`sxW9=nvE^*9IgdLt7GP<(|+4PmzuICs84oZWzqrB&`%d=Ik`(-BRH
+Kj<HKWkM=XE{i{HOR>)NADd}2qb&F|n)-<19s>5{c|M0U6BduV%A?*FGri6K?6rkR-V+gXD7P3RqKX4B#&OBdfF7u&f-C5Y<*K2u
+R|`;HzKe8Y4A356-qJ*?Wft+pufOF-Y0Fn9t?mBoHnEHj$bcE(JSht2_WNfY8zHh&fNvjw0{6WkaaI7iKWZB^_U_%GMye#vID)=*
+I|rATN@0_xiQ%7kgDg{zsXR8G*AT@U?S<@RQp^SwM$VHRyuEh%NYTh!{oyZwN;wH?z<?==C1Z#FbRLC@@%LPR3+QiaoN3X|IHV&T
+ZFz{tiR*TN;su%2zz0wGmVC~@O#phAwwzKkH+3EBd=i3Vn#*uB<)sjdcHw<v6l8j6T_!>95qNF7X8balkE)PC==1v7EC<cqz%<xI
+))(VbnfM6RmRlAb+vBJ<42NjzO46E688U-r{3OJ=-?BU^8hoZQ*n$GSDx4fYE8x^gJqqyiop<cxxWK-FHU)w%y@Jx3FO2xb8CA5q
+k*=4}JL${kjcUCAK7<u~qws49IIR}CV{>Yy`69%O4u^pwcK+K9L8YDZG+gpHzB~(%HJbjCH(X7zGvhCs2meH5YK{>Ku~b}o-aZj%
+V;Gb#SvY^ZvVP)JJn>oQB<>YsHwv+zjDvRH(gDU`GC-mdZx4perqTrf0m=(At3i=dhEKtxI3niAt^!GIhH=ZMv#x#R$j5=Rq=cZ_
+_qqfcZMbu{{U13eg-h?&M+u+nVAZ)=bS7JlD=IcOpb2dg=A@%DCF}Y9xKTsiAyi8dOdPsrxJygKxch!)AT58u@u+dC7(P56<+#Mu
+)?SjfJo+mq-$w%NsO!(Fog|QmlPE?YOc6C7{NEAy)BxOV0zU^jHrrCZ7VHpK1yuJGytE=78Y=>rC(Y7*9p9mR$E8+|^7$+<!P=OB
+^k~=mb%Mcz)yG@eHb7?H+D0En#lRRY)(Z%=jU-?*LWT?p5;=EZZ_E^wil2ZcqUNCCJnK}+9E5FQv+pu%>7o6@R2y=3wmt;v8~-t3
+wcU_$_mO@BflA|l7h@M=GweR`GOwu<OD~bCIN#Ho7xdyb%M-GYVq05tzxD>yF=ysO*ul7Sr{2m?4$G?hjVUFU$_s$VaXh*a$)Q&o
+IMw)_p(v{dg66co`aYSJO|u@6DcSO6o~fv2Qo9MHA<+V3c`Z&(L1}nk)81o`;KK-5ifjf<WKGxS(`pQs<uL2{mBK#Ky>ZI)1Y@%I
+puBD-7y}o77`ikj$>!=eNamtHjGz&3MQ!8PA*<t+T|)-N2buXBnLyjA(BTsM##cJ{gg6M0L_l9+fXt`1935;^yx`W`eNx-2Nd=dH
+Va~>>$V}&xO8~QGcMmfcu!=o2mmW{wRe8l;qCN&=LNbdtXI0|GerJT2?_?@fSjBN8QJEtz+<(Lrv1Cc|*6y=@M>={+4s=B}z^+W7
+ZVpe3vF=8>R%*ZK>FSTFmz%yYlG7rM>C;$^%dp=a&Ids1pBn={gf4m)0N`Flr>+MIZ;tuY=*kbB7xx^_=3m0K!7#ctGW{+PrLqVf
+mH(^OVRqb5CjKnhxg<J{Ael2_@BG`>GcY1OQ2F$l@LBz^#C1LIZGr?BB!E1<a-0t$zrXD(rBhO|zpeZ9O9EkFsgt;9Y(=OyW(j7%
+quCMv!P^L{2z?8UV_sO$oO_YnQ^ocSi`^nN(8E&nmhZUOhiUF<Qf5f8_Vs*Svs~t9v`VR|0%P(ycL?7y?1gD7t~|~9coww?kT_8^
+3B)u%_K}C(ML<qXtE5yQ=XHAR&{&Xv)H`1r0@Sd(e`F5yn7nZfKT{gPfv_-0yo`4U5+tX{))oXOjJ20T<pOZ~HmC78oW{RM-zyOc
+z_V;ubS=R&?v+uQw*YS~EMq#EX}#%4H%t}L?xB2BN|8=%e&da$@F9&Dh_9s^Sbp+ItP%<^5M9HA!@Sbhs#BbR$6i`R5ufDj@Mq+G
+t+1}xUHxn16rdoQg(14TZvS0PvyZgGe1rHYN^Z~Gpy&IINwa~)rpd^uT1%bb$MHIfuT5LVDB1&oLTw}gh|H&kECH3B5|SL+<FI3^
+1y?K+$O_Z$2a;q3=u2m;j3TBUrar$iJJi&dZBD_^O;<adjAQU?k}e2%tO2<@+a8mIWRtW`%OQyoZI5^-&>ZTt-yj8A)pNNz?-;S~
+Fo|AGvR`Y3Ma^q8K*>FIpP%bxK(Y)*dr<m`UrajO{;Z53RNzzqJhDUWaXLjh26){J3#QnR(O%KJX=E`T8!GPQ+jJRK3nt+~nE1VG
++ii}0ge_o3YQ;*s^W)8eH~u`CTTt+6e6yTRa-b9hT2-Z}*cUe*llyLc4R}~mbAB*1nbuL)5u4%UtDWu9Bn&IO!c@&ArX62)0W}~i
+7z_y%MjGf(`S9?>KgDN9t}7et`?M)sqmusqrqlxB2Gz;ySNzx<nGPe_<H^Gba-|~O@}^Nf@WYT-WVfSjBq0C$5i71$jeKI6Rak|f
+KK745x{){e>&d4n2>+-5+}SeqDdU4C2+uQVmC1SHxo@&P@I6?b91*Ah_We)~Fi%g6uWfJR)+dleHbAr47ZStfP2sj(*DV-PQTnQI
+WF>-w(CBjZPJvazKvE6%G`MC{LWWZeci&q-H%A;kpc%tlqqTXh)ly35$7l4dCQQyJ5xx}#OaA;n!bNP=TFtW!Ik<Qe#h7K#6J<wU
+vfCJs4e~p|8&Rls&iLIbLJUU4MqNrp6B6q?Ao16mzK<eND2HemG$|oa8!c=$uG9&B_e&|I{zjaDcdcE_^ZXPUv0C!+d9_*~Xlmog
+z2+>KbL^_k<)D5Ww0+|fV{*>{S1tw3De{9TH`;(^h6@ZC>vym5s+kibrQczbFEf@Tm{P|bdqly3*555|a#{uUgbqBJG{sdG1JfiP
+LVtChb2g(Fw=5oy^alcwHK}2jt5$j0`HM@vEcc=$Z{$z1`s*~x{`BBjmGLX@@zhW8?sfGz9J~1{@`F|X4dOxrhh{PA6o2j{8SR7P
+%X!*Hv|WA`&hjhst&X#8h};xc_DQDOKt@t+$@A+M!7A^Cd1<cXT-~y!4!z(!TgV(Ks980M@~%2QUKnAT4k<fotpJ(@5+iTTouvEY
+atfk(S@ZR<vTgN4X*4tG%7gEDXVk{a79*-OPhFD1I`FxsE0!7Ix|C^d?eMo_40*Zy;yHrlIcn^rFN5eZa+KpQH@a%`$gv2Ml}sT3
+R^rrko|Y5IxZ=-bX$&e#UC9PX2G(mP&gaZzM$ZHA=?bK0fv0pdF4kVF@B&rOLtev1tlW?v^%9u=&9^CYX(KS2fg;GHb>NdcAE(@R
+gx3gO9sjQ6QBU2J88J1~vg)HkX)gF`70;s+J-7?_1w$SF(Mq#B-y`AozWqW1X)bUdij+#S>|u~(zi|<t#G&LhjY^Lpb)Z%Xe2FRq
+EI1JW&;cG=7O81oBa4o#huAyPO;JCC2HPF0A|HWyb14Z_z2#S}<!Z2k>rI5v|HVKBaKNej3``WRElNvOUT0iIMx}x4NM5({xSU-O
+LWtdRRg-&NY@5Z}xk&wYPjPUjjo5d;0u^mn4WLLDNWBl{$&tu{P%}zQykof>i9ncAz+rIcE-gK+Um20spyzQ&*n}!k^&qeH1gb|k
+bnA8ApTI<dav<4BO0Aa|D0TvSi-2He^|un6&K7eseN(p=LBMMsin6~y3+LK%<1h@KY4vL`%4Z&=&&j-3@CNrPV~f)M<)FsqA1hj|
+H8t_9<9qL{p9l(s<;6-Yl)&t)*nWODb+eOhx`K#w?k{bR^ljJ$l)egX|H+Q@mo7c1hICO1(Lq&wFB<&HyMoOx_c5d+i<Iax-!(Jw
+PItQr0DhEx`bb4610gG|9L${w`I^1hxT4!=j^OM?`~_vN2|Z%N)I~B26~u`AXdhveu7B~9eX9JJj`!!ups5w7PrTf5qEHzY>>YI<
+lp~2d$1T1QKS1nyYdcbfT($+L0lG)a{8B}8pV>QK5IS~#x=Z#O+1Xb1&Bk(pT&5_G3lcd#`^Kjvrv%w`78q`HJ81!ffycuH^ZT!0
+4}Y^|EvOL`o|lFW+I8XhY~CP~dnc3}3<RaaoaiU6;*XCn$YYzP)`LYNJ>(8s8jG5Gy2ndsvbvz@H&xhpQ7J*`z)HGMk(u5lxd}G0
+5h;|I2kD+s_u@7sw&rc8^FM|x2lc-7x$^9bQk<sYCo2QQsYVeE7GyLg?e?`wyk}rJCN}R3^PZr*Z=V0~RHx;72p*#Lpl~O6<z1fG
+iHtm!6DblT2BMSn4jfn^?O5T^A%{uUy9j?~N(PMi&bTR~rY70yd1}gwV8YGg>%M6!rr$4l1BnW}TQ*A6NgrQSbWYV)dxC~Ux+kzM
+jwib|17BrY?!Ma_$37&9b#wji*MTi<?I?6q#euq#nOyw%iNjCW$Oxt{x%l}dbz<Y$v;y0|m9hIv_7S8EO|~;BJ|e|;y69X=>yU1+
+ph!s-=F`9w9Njl7kGFt{qQyQ%3|`&hba)rq4<LJ&sBtUcQ70=hIJlz<D=Y<r{6jFPGav_dNkd^VweaoJHGFI--K$nQPU#_-<<~R~
+?L#)g(E&Ss{BuQ=C~9MGV0>G&lqU@k-W5@=na$uL@iKa^z=s)W$}^59Gq*eKlC%BnC#Ec8Wc6`V+97E>mC#0x=-s-3zO{v6&|;al
+YYz~lJg|wXKb$}UmsP@X!3W=hn)7QPo-P3HR+;^diQ?e34<l5cP`jad@<7-3hmN~!B%TpCS&KbC{XAM?S}exgf=^}{`rm&;d9zR2
+kN>4?kDg;dXo`15&r_>;&D>=i3)Sf|4X&V#3CaA8bM^=WUL9_R5HMg@^qy>wBe^$&&1NuAPj#=inCL@21~7W^G2sXLovyZ~k=yPz
+Ze@WshgDLpriCB-ht0m33Et6{Pi@bc!XXQ!{1DU@OgPqPT`ai$VLVS?R@@9?3O3{y)`bNY+Oaz+%@7}^FE|SLDc;#s#!cIcGX+(x
++M(Cz;B>{+-q5HVZIJfqiZKMdjYGG}#HD(d-hfiON95|+!(zdLMrE~$DIW|Zzwmf*`sB^ir4Z(a(SW#_cSy)xNB3zHCc|rL1F(LM
+-(^pVT2%vMMcQ>3FqQyV-ptFiqU^u$3X$NSg)^X#nzS<?@i1>*UPO1+Rq!+bPgHEBbVVnnf&+4Vz}}@`CO<<h+R?K5%+6>8M257>
+<;7Y!8CNwP{(whdFAk-b3x~RXdVaqMS+_*wao$Ro7I?U8aqe>uUg!e_!?&9ry%Xn=a+OqVH1;;^8hCPtoGvf!xrW?!>h>GLJ(<Cm
+(Qe&>^EEmF`fNuKODy%roYD2G)opgw7^9?_L}Jkd8CP1p6DM+p7Q;c?j?3*yPNm@AnCJ<%b=6@<z3Hfi<^@i&=xW0YOl#!`J!c`Z
+kQ&tpc4^|$#70HPEReLkf&4*KVU!g={9}C{>^m95Y>gjv_S#)PM=Zfia;;-9Hp&5nd^W}7(>(%Ljk%wmI2i_>h%b(T$q)epPxQUD
+S^@=JV40X}=*8nAqy2t<{=ny1W0;23#dsGkwVaWv@yz&(>hA%lH5HmJWRzFdB2~;DNk@>Gl!}&fVP9B*zL83YwGVOaZr)?;peU8y
+B_t7d_5v7eiks!0q<-EdH23{4{F>erPCDhzKnRBgwn^?fvu~Y@w={C+-=9~paUh$$SNs({sL)oS7dT+&O(GWG%DXWz7}j<7U5T#D
+07utEE1egLROdQ5hdlX4Y<PW%=xxcyIC4wdnt;bI=u4+U=pv!^mE$~Uy+*MRiQFv|WCA~xtfp@(mo!TSE-H!&%DQ6mFp$VR*^FtQ
+XYq?*6^S~kVb>_(Hp%Vo!_pa#2ZOJY!f0dBiUlfD+wvV&n|nd!&E<E+wOJ@_*mq0;YcXftf-`QACinT+Rlyh$7-YYEsrVj`QG)|`
+LE~D)xu(8L1*RN2(KdO+<NeLUyV!LNpqjyD`He((YyiJ@D&1la@Uioz=G4~q>6n%9MBejMyQ;UsLK#o}{mmVudZj3QQ@%%z3UU>x
+T%PKR{<4xM&V9GFTDMYh;KPu+k&MRt0@cwJD>+U-K;)Bj%sHjaK=ctC587|4H_XzlKNdbYOWBLlbIPlu%;`6Uldz#DT@xR~OaECu
+A>3qtIKNN{B5x<RxdU<YG8${5j!|zO)9_hdGxDMdV-vh_^iTahj{Pgpp!B>*3<<V0B)wPyW>UTIFv^FY71dOpkPG_}vnPv)HchA3
+DGh|aXU_GTfV28C4wVp~Sz@$xIxHvKwQt5Mjd`q54H{TQbum6*&<Ry11{5f!@LokH#?Ctt1T2_FI!!mXWA%p_WWJRU&_NrG*d_Aj
+H2SA8-K~uz_fVf_E64g&ERWuQju+Rix(`}IivF$tkw<^h4LvNLQ--GGCy{TYeADvZ|L)0>N)6Mc^2Qusrde;=r)f~w6XD<<6X)AP
+vG-k)7xah6n;>R+a{2y(n_sPO*|M$@E^%e&=md1qBMMe;giAly%&)ZbT)QzHMaw-fo#|VWDjl+Wtt#}`RvcSLz_=rrzFM1=xXM}n
+t*`E?cf%Kzf2vicgedQ10;LUVRt*l^VidXNnV!qe6vqWM?swRxX~m%aQ&HRaBgc$aoylmcjGRKN#|(Og55^&~OPW$Wv|LoWe1*^u
+3H{5|zzL<)nV}B#ZU?$drRw-BJ-Q0uBlokY4OXPgvPrFxj7|GDJxDbJ3Z1)56)~8R$g9e4IBzODl$eAtZ}*A+h%kiO&0wsg?~fGG
+JTuv@D-p$Y!WX;4h0gt6QOS+F11?MI>(Wg(P%xs6obJ}*aT4Arq={m@uaW_y);v3a73yh|lJ7G2*A%pTC@Lj~0Q;nURpPBl16pOW
+4C8jqIO)AvT3qvrZ~ftNu=r&nQrAX&c&fut?bw9XF6RXu+u7;=cY5B?2-B?mNy`2Vke47dH6JDuAbOyM#R^lTK~o%~T(RTnlF{cr
+)}AKiIZX~d<19K4i8a?q{myXI_s0MhqFvlh(kg!Dw4RK09&XQv(dquZoA_ptjUh-fxUKYh>RCj+fmaZE<PEP%y^IDB_>rmfx%MD|
+c<ldt^xbuG>CWTM`8C=h9IGX9xy}yVaIT+fI)Z_l39HW|uhKq;P~rN2n0hN8%X=Y6I90{6IUUDilbR4l%mK+eohVuTc{k~NGe?jf
+HvW(-2j}2i&O;y2g~kI>on!hPdw_|sE8f@^rM5ijC1TU5pFZPn=BL=|SVbN>EX0XVlQIxC-1-sq6M$(Z+?$i$V2e3lc9Ux#z#vQz
+$!&(Wzx%D-O92q>%dXvNJ8sY*p|?}-&+6G0x~i^)4NktuNa_5<D-}i;t>GgPcgP(hT=QWV-Mx|yoDOT);dp_UwbRJh;l+Sy9?J!L
+WBI)<!s_Wo(0#O+iw<~8)7E!dR6L6X(glJ)Vds!H2U<jbcH`=TA?Quc?1&qUC}#nvQX{R8lMx={_Xz~#92t@=IeHKn!f(N*(ma)1
+ev4V&25_DQ)&o3g3YzkfcExUs;_Gvu$tGH@G{8!s{L*Ab0p#hP2XOdvdSq0Fi*BkBaNBYTc|LXFoR>NJ)9Sehw|YU$|9qE#&a_5Z
+hgA&GkluP%go|T`bsxWP?{M9>?m1<iiZ`P>Ksq458hO-s!dISFZl)c-yfW>6$i#|?j^D~*o>Iee&8;=V3Q_gM0SsO#>~I%)*%-h{
+kK<8&lNGjBK<Xp-ibxQDE0fzTjJzEi=l}Wb8^M9kuV52mjai&}t7O&p(`rw3y!Wb}6w^f|qzU0l;ZHWtx&kCfLlpfc3f&)T0#W0q
+)LgO3MpVFZl8I5FCng}&4<3#Xdr6f-jFZ~x5q6~7XRS>w_9@dT?2)9WyG>R)hZ}IZSVgZMkQ4$k$F(2~6{jg?W)HB#QrLcK3Lum|
+cBBr@6@JFd+uQn7%~&fZBr*n7<LI76ysA`p4QTe#{;0;I2CO!z&jy7K1h#!=2P^@#y_$+nG5h7pktR2*@C!Z=#E@*(?;=PZXkQeD
+V|?=QyVhK-3GO_IJ}8=9ivw;TY+KjJw~N7-ifa~Bqe$g@;BTuGd@UD|hg4nN6T;^>Y@oYrR&u@&kEBra6_~v&>a5w38d<t*CmZOo
+uL>t&UvQstW_!SBC7swNJjBcmW>_7{RvskDBtwfDw4YKr!Hm=?n#r^Q9Nos!3Ev)MJ%ClHZyD)n237t&s}zw!pUD`!$ob7LJyq5H
+B!r5|?|N?w<7U!*EQP9QWLas;+rS3&$Ugc*VYl@|w6RwkJyPIo@2{@Y(d3c}fA$(9bC#Pw&)Qt-W^nWl*0j`m=*@m{wNq8syA1}w
+uQ>y~D5{vKF5g4xx|H(2{eTWNH#M#pp<fqK+v-QQm=i1}l*>T(8mo-AkD$FD=Qqd%J=7`z>4q3NAm|;N7W>XmVHf}7-X5H_Z13A<
+V2jF+W6w(mq5rae`S^skDa^58#DL(<Uw~Pgl_ci3b~st%+hr_A*A8p90atu*2Cu>J_TDZ43>EPgTxr3p>|-*>3Lr*}8bXW2*4)0d
+z1+8U2(b3&(VVU=3I{cH>FojO0KmAYskuj&No&A`Zb}d`S4nArfM=cU-?c}UI%u)+ahokrY?V>2BfC79imSHp1Le}$xG%3`A4et5
+%xDq%n0=4-0)Na}cc9li8apx0AP9^}OykVb65X_U;KUD(7(ncrDBsR#+sX>|o;|OHnq^6y%n)vJ7IuA+19I>d+yH_tOJwok!qKcQ
+mCt)(oZN+VZ-(I)9_JKf_DkC9Co4D_m@-JbZdd!#0uiFh6$e%`z7G=qZfwR-P$SnH`!IAfW6u%>QYODfV~@i9W?cny<J}B<b@3<h
+U%;&ax_YRaW5k#OZEhj}ustMIK)rMrfahBeoH_K8wkv=LEDzfaVon4GsV0R(v!x>ay@aYi&9LQMtEQl;lIUz{Oav9G&6{!LITWDT
+J5=(%dpBvQ7bY8a?W&M}qS_|8R0S~zFT<mCct_SM$*!mV7YvhW8Blzx5}Gxw1)bYX@E73^EaV3&f_@J5wXT4`5%7ci-%RehclIh5
+3#bv)e14fzl-!+Y_tJx!g`J;nbM<VNp=1m<#9Uzm=AtoFe=<wZhiHNH@bi*_<u!GHh0kve$aN+127aHt=(yaJNu_RJ-c&huPhHl^
+mgH7@Q8-Ou!VBo3I6(-NgD38ZoeCbT%0NO(G#!28mRJ<rr?)(9azA_gF+NM9H4ot0IitU6D0j(yRgkL5clCgU^u*Z4%lZ;<@S3=~
+mBwr*9B?B6OxgIeMn@dfr@*P-zT6B%Z;#0s!6OqP{zk3F6m%f&_<-{p4ci3OpDTsS;P{tBY;8E5GqrfMunku|t3RS}!7w3MHgU9$
+hiJ)Wy6BDABSF)YG!aYrl3Q16-;BnpRiV&8UZ)IaG7FBWUABTJeGW?hneq4QQcGF70uROlTaA{)*1IY^xe#uS!*TlZE;!3Rn*p}|
+M4J#EK6ycTpJG0NIOn52w6y3KqCf~2^6}N_kwdmFI!8+aTX4(4s#h+*t(yLu(?z*7wwf8D9BFPg^~M5tb##h0cd%pEMWFbQz2pD}
+^MZ;Pi<5=)R<EH4o|-yl*N%Ku)gr!sZ62A=%r<HHAJ4q3;~YUz&tFe52D*Y8A+r6Tu+&Muk(V^E#*?DY>3(wYk5Vex*9m27BF_0s
+7OFBbZ3_3Y%)fyODvM<UURy0gb%2boGc_5g0`k|f`;N&-??ge@WzF~C5oK4nW{)Jq*6ExCKwbZ7$2*YZP2MATi4!=@vpo(sHp4tD
+*Y;y>{)eEq=5tP~c~O$ZJ%FH6k?sI#pxliPlr>e#DS&IpXM}?!Z01YqH&~Abqc05f*X{(8o#LICS1incZL)sM^mH!p(R+_FMWf1p
+n;&3T<U3vXnKic;@9Hw-g<Vet@L0@YpJ+HbjFxc<RcWsN#EV#&QctZEUv6L>F|Wno>6XM4O;Qpr3xVx4a|t8F^=4+uHcCGGX|SMa
+gKX378`1j)WWu7&ekKq7??buk3VR4dJOJnm#&dlz7Vs;$D13saSi@ezm>|Gw3m&)`lrv*@17X!|CfRefI#nr$&sM{`mgv*;_4M7k
+gv~X1xuX?_DH*eQ^&j88yQ`GHq)ianrHmc_)y8)J1ikVVIA{(5VA&MqIsixV2=$>B1gf&3NNg9O%%gBRQ|=alQhE(bpF{V;Sb!*N
+bk1&`FO6jg3Sb`cseAk9k($U(l+v}r*AcW9jUAQd|J$tDMLS{(PYf^9cMb91MWY0z5IKwJxj4`C2s!c$fJ5t~021T(JDLZOzbUaj
+Ru5@@g_WivbI$)ySsfu83mJzNgPY)x<p(t&o})<hPn8HXUbHfm516Q)NfIRn8Suq&#FxM7Q}iR1go3yw_qX*H=_yyW6hIKj9wo4*
+2awh-27ml!urrQTw`;o~{x)pK6S(`OI|3Me85y4eB!|Ru_3ofN@kW~{@~U;Dj<uAurw^3Ir%5ZuJ}~F7Wq=p+()Qx;zQZc>R5iv-
+cxz6=Oq|xyGkl`(XyD0(Q}%ZTw21_9Hj<f%Q#x=W-9d&oM9CB=#TSpep_`;-1qTOrj;IX+k$97K{j5L|cq#eJeqYMCIjdJkCoVSd
+(W=Ua%(s(NfMCLPBxoOn8v;JYIi12iGvV&IC(bZ<H;xpx<w{&T!t&JL);7caWn{AtU8E3vrn!apFNio28>qoL^29*FXqeQkr`Ry<
+s<OFJJ*-$EYXfi_w5?+ywTC3Mc5peMFyHFbGD!4L4(ZQqVJl4e3|CLLsaTD=h6^2SlvGPm)STIg`t|cEfx;rnP!E#`%r|_xDWj|Z
+3!n<BLgs-)9YBUN6J3T|>_|th>%38C+oJ5|I1q^73jwdJmvQT4u$sNz0Sg8l>+Sh@P=&^U3&yW?;{pdRzVOy8s&G2cg(Pa1eUmjU
+e$Zy4P*3<xLE002OmAX-JE3=>t$s1{N&>@2D%o%&UjOWqJYNyqK{qW9@4E`;Yxfv(CT1;cP$vdP40govhibZMk9MtUlw&b4{mG6u
+`4{JEOh$I?nZ;|P<6#^PDO=ffUgAr@CQuQ|Y=7ARqy|a}_CyH^PiF0Mspefu?Uo?D$#pF!4UXj))OLWo!l|Un0W1%RK7s0eXL3O}
+f8F^)3w{(gYrWRc`&e_4gW1~CDCl2xP=33#a5~EJ)Tx;+zw->(OxYi;Lrv)_lh~R$QX;*Z{J8Uoa~spOlBne8!-~WTjDvbQO^1GC
+nL!NRjaIN^N=M*r=Kk}AHbSwj_kYEbis{D6z~inGX`q{@UdYW?=qUN1hg)8lIG#2&3wgsAlXV60qWcn22)4)C^&Y;Ab>y#<l#e(E
+3h6Smnv}M2Vp00J?KCwYRrBhhv=Ii;&rnIysmv?<3Y<h(0u=pVnq>h~Jb8-g=WF3VNTgfX9QK_bi3S!t@J!gON9EREQ;9SmlPw{f
+XCF-b6^BWfZXUBo>*vA<4c6Tq(lnYGo>EdOC+l#VWvGB=5Rn6L+30HpVK2cQmAM3zMHT?`f`p>!uV_5hn=OuoFcSDiDtX^p)QCmn
+kJ_d9lzxdiSTsNLQ%jTMx8t4}rowWA(qG@m>KpY8PylLDxA_Y)H7MyH5AOZAiFs)qBfL3|yHiosx*`tZgH-mlGsvIQ$`E=JkC1In
+kw1wD?eFVj_&XsKE^^%ezKF-xq`bTL<)cuCS6^bzfcot$O#KEy?*f|>mXB=(n`pms1$mrq#&GShFFuGTx7J>)Y{GC6s>piiNB}+q
+)_y{2Ctl_%Heto}70CqF894)6vJJc(k08=IdIA=9HX9Bx@9Yeoh7`7#H>ws}Zqq_7=@Ee!8(GY%ewQ1tgQ(EguGb}Wxl9=nIEBIl
+#->6*)O)gN)eqYeq&)-($<kFXo*-QwNOu?#s*Hk|iY+qo@L2nOyg{<HP=CHu%|j3B@jT~8M=`6Et{@Cgo{b~7y7wgEhqC4Y4gEi{
+3c-?*IC_6MQgqloOplOctKkgvWM64WZqgm6CrVy)Dj$wUl564yxAf%EW4jUwxX3G35P5&~lo1`m2}G+e&Ld1v?Ri_s0?pG|Uv*gB
+!3SY?ps{>Wfka`CrXST}fV$<H9VuoUnnR<!)5Vb!RQ1v~WB>+^2n3AKUm|&m1@PMx1}%K3`sO+SmR~jpE1?ljcQ;XuJhk=}r}<H=
+Of+tC?r7)TKvux37q2eSTWp;-Ra@XhvZqqc4ZN<<E3!Amc)G#BoUnc@HLXlngjZ!_%}UZ?>1R{!aKS^+NubJuf!LcYT*1SM@I-2E
+mc#nM<x-LrNd*+17E5YdMpeK#U{_tE;{u*w<HgZ!PYlwqxVVav!;Rm2(b!dG0eEJ%chg>N&(+Dt^=F4t;IKq&F=<)eqS~NxBU{pB
+79sn@G`wzTch4vhJpx{cF7!z)sx$)TYv;TP`=6<0x@XVj>;w5hskWo)!|3U>Q>nL(!^BOa?;ADI8qi`E!8h9j-QSfLpEGPJ@l_Bh
+7WLjZy`W)K=K(n>`0WdO9|*9eM)SqU{%jOfkN5%L8z_pmW*En?c^DRTn{akppJHc5J*x@>9uAS+axOr)(5WN2!ax+c3-&RY5GVut
+ly0%*^CD7`03y!R?JQ~mRXkYhJ<&di&g?&vd2<P5M&m9H?SI+$_>S5V>h|acQ<Q^vvX*k~tgGT}#t7j=Jm1&}PA9tnR@>1*?;*3k
+1o_D+v4W;<6GF4wxVIw-A4KL_KEZYQJ?tk!cb3rIu)xj`kS}1fGjgco#=kuzhHohQKPW$k!BKC|WHFU=L5Tw+Jr<3os{N3US`!`D
+1FJ_xU8k9c6IE7&s+*|-TkJq+AxEowFfR4KHC9Ket?csqf*U=id^#zh6E!p7Xh2+6#ZaJ&?1O*=k!E~Fbz~ZiIM8YnB_Z0djw!_@
+di?agrU5I$;a!Uh)V5iVi^ptR{ESz&G)tYi{{5Nnz%nNkEmRVECUPW9og0Zld+1ioNC#)dbeXyVAc-BZe|Z(!G|v5#=-j~4-K;Bi
+V#}o=XTl?}yU<U4&-8rd(?pYm`l_X7G9$@~HPWK#sLAD38Ai^R(AS`Y(FgetqDcm)l^I>lRbUlI^s=pE-nbg{d}XsqSV$~yNwQ4Z
+<L`H_19y6)qPUQA8Dwj8wmOXilD(#LyIV=_gZ1LRQirc>DGVngRQ!3T<z#szkdPpPPei3b!JzKk?z*15sXICBJB~@>-VO-k`hQ;|
+Sr;2mM)Kf}-4wy)G*HLBC>8}uS>))(&pHz{Vl(+LP4AUIp+nXBoFUZYuwYDY_9ocx-XS6ISf&AY@*2iR2H%$|;~${LJGH>Sih=Nc
+6AAY5YgdpX`Z;Z2V<4Nali{zp36nSzUg_eA8mQ5N0>BNJ+SnbvWs3yfI`lui_e{7r1%^nGq0EF4N5%nN=KGWJBZ`&(4@6Gz!RIb6
+Yp7h4-b0~=_1LWthf^-IF6SG)@G@;fWHb6UI3oCXH%@#31BC7S*?82UMEJXEV8NcU#jD#(6yAG^%aI}N_plOZj+QjR0;i}MU-cE^
+S~Oep$c)j5oZ_d8{m1Q`rIGUt-$XA*CjM_Y9B^>xs#La*;=wk?@^2Jh;Bx~^H&AT{ERlXpB5LJ%KM~tH^Zh@+PJMWDX5f+S{JQ;A
+h@k<O6|-S3A*PB}PbCC1Kpaz6G=$9tR^~^>lYCzD-;B+rWr%Xq7&#q%6V0c37Qxj?doR<#$W)y!t553Fo|jIAlUxYdTxn(A!vzhS
+wv~ry$*f{5YE+85zxmgHDm?z&U9}$3ds9HH!SeDuPd5wUL%S@Y1p_kB(}*_AtLOJc|A7`W#x)w7bK2ZodP3zn@4%1glCS09xePAd
+Ep0=CChh@Ibx$tH6ADnag^(}C{+YgN&$VU(qw8i)bwch6OqtqO!bM2$;BlR06s(-NdDE5jnAG)rn6K!(G?6A;-aa@<o5$EjHDc}_
+63Hl_&!B2eTjy@WGRNqz2)OoKos}<Tp*5p;*?MtmhKxNu5SU-Qe}Md}B@Ysdt{VBeZ-cUfcN2aA5F+zM?3ju};f!u30%cOGC*Nlo
+SEc;>m+F30?{(P*sIibP2~d4%*}Q5~vJzFO9u8IG08ZXOMHJ6=Z&D#%Ac@oKMT7DgEX|Nk)JjJPYt6YMiI}iMq_89mtr6Z*>ca>8
+DG1zw-OjjAjem?ZA{cTB`TpqJ!9Mp*sh9V{pd@zomn6HiqT6m9PiPI1hgTm_{B9HsW&M5VteRhKYhnY_BCCf`#MGP$T7Tb4rD9?g
+Mav{{19l$V%`E&(m&ty@8vkKPe2#~%mN6EP5wK{`r95mFCe>jA!LdRirD$jG5TkY1uTUVaqELzvNWN2kU+W}-3TIXqzC0*1Dzx5T
+`MnSWRTb(_=(OVX9YefYmyu&QO;1H42r@za1lFVU?0W^#mSnOWNM4tG@$USBgCV}6b}$P7zROiw26f&0y`Qarm4u?N??u1G6+3_y
+jkL}<P$|2GOsE{ASg=aL&Cz4?r{DzIz7rYM09@z@7qc@141^J#^&W`3V6XO-x*noa?7d|z5~YjPNd%vzn))gsrKTs#5nu}8fWMK>
+*fulHiE=z%*a#{FLqr-tCaY<C>|ymP<?yWYuKR|AVZch%OrfkG{*&<C8CXG{eY@k@ose(r8XI)2mv<0AR#s7QH%+hp7z4ZHZ1okq
+_=U1hfo%>6nl71glm;7X$Bv{v`*aAjn!l!U!yKfyenDwR?-;&EE@97HF0w2J_+!4Pt9@y;bJ0vi-noc&g{Pn|N#&_-P&8MDng`L@
+@}H-o!fRXG^9E9}_*4O_lm))+kLlc<GnE#xa0B1;WE`j}q?6<-(V0SR<%}2!Y`hO36zkl3;#g1Dy_fHKjlPcYzvRIIa>R}I62s`b
+iwO|kMrteHB4C%pX9e4cgJ8=snhSV7!E_Lk=95*LxkV=S&JDA>gf(v8CHt@R?QSiP0cJ&Z9htCt#l$FlO-2d-j>7gZIK_@1l2goO
+5{BbuLz#B_j`COW-iW1Azn0^kB8P)08;A{%1q{?Hnt|8lqxwxM*yOl*KanO9sTK(XM5*DX1Ye6Nf=kKGgeS$~{*fcEcpz~)Uep?3
+UZltpZMYU2@F(fb7<2dg96EiMkBw416*x=Qum4T+BZRxK&UxWm!GBh`pa0%LxNB2h!xXF;;Vu_WjROz2(e^_+ZGzed;DgnJE#W|k
+Wa^cxS-2DWT=(Xh%-UZ;x{vj`jc%=>O2hMbNk_JC)aIUngj2X+I^1z5nEYpVhfU!3p`?xYv>p&(Yo(~5%jX#VIupR4(a&hMm;|ir
+hMU8>zvg$UyJrou{`lb*=!^SG-lc<zdoe?i8-nOR9=<aeEk2$*#Ur4C;%?ty^^dg8TX`=k(%+V`Cel?sCd)9n#7DR{svlbT&Kg5P
+(6GzyIUxJu!m|SvsM#Vlw=H$wjaNck|5K2l3yh0Q;x^aDxgBK09LO8i#UDVpDIYZm-f>H!u-PiaH=az$<L!V8kWxRfc{7OdZn+g!
+T4h}L>7RhR1N}d4Kzqd9I%;anKq?wswO8l+L5?I}38#ODDe`+R+1lKOyBN(&c2{5=4D<*?N8cDIZLfnk9nwlYl+lb!qe;2}KR*x|
+v_ww0Al*C#^wNg_7L505u(%#U*$PSw;x$LQ0A#{*GLn~JW_o;a0-eb&;<`lZe&i_b+Vp4~0j_Xk{dM1Rc#X`{(aC4^Va%%J>_5*e
+U$Peyq21dWwgTh}>>4O|J}d9awaT+l>rn8teg8ZkIWMOa3tnu_jrqR76oiLwZnLF0g2H~p_{9&m1o_-4J!yK+kW2y-{26j77eH8i
+UMCv>qgN0}wge9@$ojb-pGtZUFrlj+xoj>NUC!b!y_lOgEikI!gLV1BREH@ODS*Y#Mk;EvFr3gG?_zmn0#c&$9p^fw7tc81TOK3?
+dP?g8W7TIkfC1;70@z2y;58NAarGtEW(*Pha7<Z1h;PLVTg|J0CsPzn0&YZ!`i+Nj8IiAb?S_|uiX4$kY(Uv?-pWES^EyN^isnPg
+5u>cvjC$-Uy%Tpf$||5IQcrC+qMI04p-V>c^wW9>iQq*_ta<z+RPP<_K@k#Xgl>%C`p+H(<t90<rIP(wmUvf}&VLGJcQeZi&?M2A
+l)$<cJrCTm#G-S|*iceIYLPR{$ZdaK5+4d<-;qYXj(OT6md}~v6C~Y(sRA~rTzX)@lTwXRHBN~cY_^5*<zGnokdMgA93O9#je!H~
+erX-3w^J#<fjgl|X;m;;quT2-(_uJzAtdbaO137Gm!jPBC50vV90dW11!EqnZ{5RnezA{F6Jjg7Br((Z$;X+Uu`knNXH{#i!E=)n
+Kc!k?>K3a9%!5CiNdufQ^czvh*hRqPwDSp=KrHFY5>T((ix1p4SmBL?<z^`q%@f$zsBj)sg_g^ypJWEiDy#b+BudWaOfa2D0l<SR
+*<WX-oY3SEP^MjmK{%OOIYO=PnNsL36s&OiH9>x$J%#6d%>8R*OCo2QsA8X;pcRuAells%8k4ovE4FOe27k2!f}+ahWVG%uJoP4b
+#h~YGpUOiF0UC6mF0ftM;F&8a7%W+=h^88JhM7M`Aw{1`jENv4+lp=L&9Bob&9Ck;G{9UW+yf9`iBei2y(CS4YckM9D|pfW)>=#H
+XZsx07LS(de7pL=5e=lXmF|S^v5ri}Dozd1SRY^x&&tY<P6~<Ad*Jncu=@ZEpOz<NMyG{|=`6BmxwR|r_Sva1-AM}ca0OH=q@I^i
+w_=v#TH3A=rN8qCwr(YxSpZ*!ps{l1cHvcPq~?4Ah>e2r3<M_;>B#8^kyXjF+JV*e{2}YLkCppp0zD(?AltJg-4tEEYrehksFGm6
+v9w1X9IRis-dZ7%1R0xTDf2^n5eH6iB0?Dy=V0P4#9mY*Ka&~w)Z!F~zqASi3E-98t9&WsXbjs>MHyvS_BBuvbbsLkP3IL)7JcA@
+zRv{-k)g!%1F5l;14xj<C;%mM(x&_r!j7w0W5PX|A-`zoG-+(5I+$i)&B%`Uvog;}etLP!N%3D!^t{Bv$Nqzdg3zat`D5=k%$phG
+f{eO>zQ+dr=K&7D11C`Vi{g7jLm0mq1Uk*eRj0m{GO4Ey74G}FPCK(`^F3#j9!jg&IJVmiH*d%NR*i_u?`!NR{qMnC-gR#qX+Tg0
+=Nq<eRAXOZV>H+7KOWXxp#49WI_s6Q^NV9z4vl9RT8!dyT(=)WP|4N_2NI)~_yqT&U_e+b-N<6xL_6KL92r9U1|%_{mY5hw_7lcS
+VDgqy4~7-Yx;6tk^Gu+SnRhZ5*ys8eA$Bx;VTTfhdMPqkwtY9{TP+oRoUv?6aSei9dhLpndOjL=k|K`=L^mKD94%rsZm%SBDIT11
+r<0+2$xdZJL7+}cWQF0Srpp5lm}`7Jeu~&Ng!b<p&hH|nv;cqF0ai?+XhNyuNe=XJr+~y07Q6Z@O$+01(pGaDqLRy|Gl42mdKUzJ
+MW4&X9qTT2q7Ua6T;vkB|1$@8995u}Cz?zZOE4H`Bx($2ALup_kp=;UtAj<XcBszjy3;3fE<?ThD>>9IcUpfp+9muPg@oxWb2{bL
+RBMH($hQE!O~0!G?-S;JzOrrhfsGR<T+d!?Gw=o73E=B9wIuI*mGrq6q#N3=JZ@#h#4DguSXes!@rDa|9jOH3b`?o=PO*_wrMi#I
+-Jpx5?Sy<5BH|3EmZS5QC>dJUuR8;dR99KECdutpw3UFyS3Q~>OqFWLXoXiQWDHjNsQ}%Orw;RgCu2srLocXTV^=odxQ>Ob0RIpD
+z3^8W&1onw&Tq?MhVfu?{a=kT5cfNI+WC6b%Erm?!PpB#rBblDpRk$E8P~=$G7js$FP;HgfAe6G?{)YVPxOhnm56={;KbAtroCb~
+&6*!Mze@xsvOd)ayWcQhNa8_0LLM#UR;p7YXnVBc;ekMVMi`JszHj9>qXQVn0hW7!xEL>0f#%7HrnY@k){KDhXuPtfl{>92L#nzn
+Hj>krhpg;QYq$BgOsKikn{65ed~{kgn3DN@_>6RpO6kNvEc(zJiO~kQ-8p@B2<D9YI{#A=C#LyI>51!Nrqhv65LD|C6QJi;QNp8d
+n5cr67^b#J$}_>FR#gj-%t_$4E$5pZEBZ$5z$ba;OkA=+hBOml(Wl(o=$c1C6RALNzb6Y%PL|jQcG&YgXL_Q9fheg0`h8b8T7+*#
+XO5v+6QPhq7=>jUyY37OI0LTPfYnQgVvcya;sW%JQFwUlmS+dG;sV((R1dW+9oiC)ntz>t5vQc)2&oX)VhJFh7=qFl(Z%NM{DIGu
+@QdoQv%6p{&H-sCsjb!I1Kl{*mAsaT4dYcA3EIH&8@o@?br<CilCMcNe7Z~l7+WRKZf{7z^}U|T%Uh^EQyLVpH~(IGI9ppQy_e%+
+d=4Ir%}bod2_py|-Wj_cJ)RgycV=xfTv#^@8C~*NM%X<(lZiRI1f#t#DX{@>dHC<o?ow&8K~9hrf8JOvBQj4_q$tA(`Kaupg6WO{
+SWEeQ3}N?f`klI$Hm>P{dsb`V;W)ph?!wa#H1WUWoLvwTBL24L5S^9b={J2kUmf)(elSWKpGv@EGuwU9N9Z1dp^wu%@^uV~_YaBS
+rS`vpn4NoXk;az?&(caOd7n#FZ1nKIu|i$PUpG0`x<qt<yX2Q1{3GZebE&c<y^-$0xv7Lz+?V#aG+eZT<I?lo1w93u@7S)V5Z4>M
+#RZ!Cwazy3ug)f>aB0|qOEjJzh9dJ^*?q7(R(_&S3s@YpAh8ogYmW}1sn2SNwIozJizET{NhA_mfRC1k**|zVMT9T&*CQn3=*WV)
+odQ0F)J{cI-oeQ5N~w~ouL(l2&&Y-{S0YQnB9adCHhj8&kn9Xyhi)+L+Sk4z14T6!+0l~KowUmx3Jet<4{e`!IV-ecR+4f7WSgaA
+mCeTf$BNyq#53oXWh$g-bqg$ML?IW<-q0^(AVXyEv3;6~0+LQrD`IPolwM#Wm-Y<*&nK}+ETf;_#M;U2CKj~1L@cMbMIub$PA9>C
+7Kn^c<(PZIZv-4R6@-3<HcR4pev&nSR->b_ydizx{-+Nk=fIusu}?qm<b0{lC5^0>9D!LDiX$`URKMI=Ijne(lh4X<w}c4lo=|Kg
+602FKXTb{2Mn>%ACUGm6@V~~>+0=NP00000FK$>WPB}S_00GtQ0my_5*6X_<vBYQl0ssI200dcD
 """
 # END GENERATED
 

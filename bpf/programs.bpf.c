@@ -1879,8 +1879,7 @@ int sys_exit(struct sys_exit *ctx)
 		call.peer_next = BPF_CORE_READ(tcp, write_seq);
 	} else {
 		call.offset = BPF_CORE_READ(tcp, write_seq) - call.moved;
-		if (settings.client)
-			call.peer_next = BPF_CORE_READ(tcp, copied_seq);
+		call.peer_next = BPF_CORE_READ(tcp, copied_seq);
 	}
 	return capture(&call);
 }
