@@ -298,17 +298,6 @@ def capset(capabilities: bytes) -> None:
     call_libc("capset", CAPABILITY_HEADER, capabilities)
 
 
-def unshare(flags: int) -> None:
-    """Leave what this process shares with others; see unshare(2)."""
-    call_libc("unshare", ctypes.c_int(flags))
-
-
-def mount(source: str, target: str, kind: str, flags: int) -> None:
-    """Mount a file system, or change how one is mounted; see mount(2)."""
-    names = (ctypes.c_char_p(name.encode()) for name in (source, target, kind))
-    call_libc("mount", *names, ctypes.c_ulong(flags), None)
-
-
 # ==== Records =========================================================================
 
 # What a source delivers: a piece of one direction of one connection.
@@ -722,65 +711,6 @@ class BpfObject:
             return mmap.mmap(self.map_fd(name), size, mmap.MAP_SHARED, mmap.PROT_READ)
         except OSError as error:
             raise LibbpfError("mmap", error.errno or errno.EINVAL) from None
-
-
-# ---- Kernel types for an old libbpf ----
-
-BTF_FOLDER = "/sys/kernel/btf"
-BTF_PATH = BTF_FOLDER + "/vmlinux"
-BTF_HEADER = struct.Struct("=HBBIIIII")
-BTF_TYPE = struct.Struct("=III")  # name, kind and number of members, size or type
-# Bytes that follow a type of this kind: once, and for each member.
-BTF_FOLLOWING = {1: (4, 0), 3: (12, 0), 14: (4, 0), 17: (4, 0)}
-BTF_FOLLOWING.update({4: (0, 12), 5: (0, 12), 6: (0, 8), 13: (0, 8), 15: (0, 12), 19: (0, 12)})
-# The kinds that came after libbpf 0.3, which knows up to 15, and what takes their place.
-BTF_POINTER, BTF_STRUCT, BTF_CONST = 2, 4, 10
-BTF_OLD_KINDS = {16: BTF_STRUCT, 17: BTF_POINTER, 18: BTF_CONST, 19: BTF_STRUCT}
-UNKNOWN_KIND = "Unsupported BTF_KIND"  # what such a libbpf says, and then gives up
-CLONE_NEWNS, MS_REC, MS_SLAVE = 0x20000, 1 << 14, 1 << 19
-
-
-def with_old_kinds(btf: bytes) -> bytes:
-    """The kernel's types (BTF) for a libbpf that does not know the newest kinds.
-
-    A float and a long enumeration become an empty struct of their size, a type with a tag a
-    const one, the tag of a declaration a void pointer. None is removed, for types refer to
-    each other by number, and the kernel to them.
-    """
-    magic, version, flags, begin, types_at, types_size, strings_at, size = BTF_HEADER.unpack_from(
-        btf
-    )
-    types = bytearray()
-    at, end = begin + types_at, begin + types_at + types_size
-    while at < end:
-        name, info, what = BTF_TYPE.unpack_from(btf, at)
-        kind = info >> 24 & 31
-        once, for_each = BTF_FOLLOWING.get(kind, (0, 0))
-        behind = at + BTF_TYPE.size + once + for_each * (info & 0xFFFF)
-        old = BTF_OLD_KINDS.get(kind)
-        if old:
-            what = 0 if old == BTF_POINTER else what
-            types += BTF_TYPE.pack(name if old == BTF_STRUCT else 0, old << 24, what)
-        else:
-            types += btf[at:behind]
-        at = behind
-    strings = btf[begin + strings_at :][:size]
-    places = (BTF_HEADER.size, 0, len(types), len(types), size)
-    return BTF_HEADER.pack(magic, version, flags, *places) + types + strings
-
-
-def show_old_kinds() -> None:
-    """Put the simplified types where libbpf looks for the kernel's, for this process alone.
-
-    Raises OSError if it lacks the privilege to mount.
-    """
-    with open(BTF_PATH, "rb") as file:
-        btf = with_old_kinds(file.read())
-    unshare(CLONE_NEWNS)
-    mount("none", "/sys", "none", MS_REC | MS_SLAVE)  # so that nobody else sees the next one
-    mount("none", BTF_FOLDER, "tmpfs", 0)
-    with open(BTF_PATH, "wb") as file:
-        file.write(btf)
 
 
 # ---- The ring buffer ----
@@ -1580,6 +1510,7 @@ def interface_index(name: str) -> int:
         ) from None
 
 
+UNKNOWN_KIND = "Unsupported BTF_KIND"  # what a libbpf that is too old for the kernel says
 REFUSALS = UNKNOWN_KIND + "|not supported|invalid|unknown func|too large|unbounded|not found"
 
 
@@ -1852,15 +1783,11 @@ class EbpfSource:
         hooks = [hook] if hook != "auto" else [name for name in HOOKS if name != "sock-events"]
         refusals = self._try_hooks(libbpf, hooks)
         if UNKNOWN_KIND in "".join(refusals):
-            try:
-                show_old_kinds()
-            except OSError as error:
-                raise SourceError(
-                    f"libbpf ({libbpf.version}) is too old for this kernel's types (BTF), and "
-                    f"they cannot be simplified for it: {error.strerror}",
-                    "install libbpf 1.0 or later, or run as root (CAP_SYS_ADMIN)",
-                ) from None
-            refusals = self._try_hooks(libbpf, hooks)
+            raise SourceError(
+                f"this libbpf ({libbpf.version}) is too old: Linux {platform.release()} needs "
+                "libbpf 1.0 or later, which knows all kinds of its types (BTF)",
+                "install it (libbpf.so.1)",
+            )
         if not self.hook:
             raise SourceError(
                 f"cannot load membench's programs on this kernel ({platform.release()}): "

@@ -255,14 +255,17 @@ class Recorder:
         command: Sequence[str] = (),
         cwd: Optional[Path] = None,
     ) -> None:
-        """command: what runs membench.py, and membench.py; this Python and `module`."""
+        """command: what runs membench.py, and membench.py; this Python and `module`.
+
+        source "": it chooses.
+        """
         self.output = output
         self.errors: List[str] = []
         self.process = subprocess.Popen(
             [
                 *(command or (sys.executable, str(module))),
                 "record",
-                source,
+                *([source] if source else []),
                 "-o",
                 str(output),
                 *options,

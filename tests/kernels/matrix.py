@@ -71,17 +71,23 @@ class Machine(NamedTuple):
     old_meta: bool = False  # does its memcached have the meta protocol of 1.6.6 to 1.6.9?
     set_clock: bool = False  # does guest.py set the clock there?
     kernel_suite: str = ""  # the release that its kernel is of, if not its own
+    old_libbpf: bool = False  # is its libbpf too old for the kernel?
+
+    @property
+    def hooks(self) -> List[str]:
+        """Those that guest.py has to try."""
+        return ["fallback"] if self.old_libbpf else hooks_of(self.kernel)
 
     @property
     def checks(self) -> List[str]:
         """What guest.py has to say something about."""
-        return [*hooks_of(self.kernel), *(["clock"] if self.set_clock else [])]
+        return [*self.hooks, *(["clock"] if self.set_clock else [])]
 
 
 MACHINES = (
     # Its memcached, 1.6.9, has an older meta protocol.
     Machine("Debian 11", "bullseye", "amd64", "5.10", "libbpf0", old_meta=True),
-    # A libbpf that does not know all kinds of types that the kernel has.
+    # Its libbpf, 0.3, does not know all kinds of types that the kernel has.
     Machine(
         "Debian 11 on 13's kernel",
         "bullseye",
@@ -90,6 +96,7 @@ MACHINES = (
         "libbpf0",
         old_meta=True,
         kernel_suite="trixie",
+        old_libbpf=True,
     ),
     Machine("Debian 12", "bookworm", "amd64", "6.1", "libbpf1", set_clock=True),  # syscalls
     Machine("Debian 13", "trixie", "amd64", "6.12", "libbpf1", set_clock=True),  # sock
@@ -183,17 +190,17 @@ def make_initramfs(root: Path, folder: Path) -> Path:
 # ---- Running guest.py ----
 
 
-def guest_arguments(kernel: str, old_meta: bool = False, set_clock: bool = False) -> List[str]:
+def guest_arguments(hooks: List[str], old_meta: bool = False, set_clock: bool = False) -> List[str]:
     """guest.py's command line."""
     options = {"--old-meta": old_meta, "--set-clock": set_clock}
-    return [",".join(hooks_of(kernel)), *(name for name, wanted in options.items() if wanted)]
+    return [",".join(hooks), *(name for name, wanted in options.items() if wanted)]
 
 
 def boot(machine: Machine, root: Path, kernel: Path) -> List[str]:
     """All that the machine writes to its console until it is off."""
     with tempfile.TemporaryDirectory() as folder:
         initramfs = make_initramfs(root / "root.cpio", Path(folder))
-        arguments = guest_arguments(machine.kernel, machine.old_meta, machine.set_clock)
+        arguments = guest_arguments(machine.hooks, machine.old_meta, machine.set_clock)
         architecture = ARCHITECTURES[machine.architecture]
         # panic=-1 is at once, and -no-reboot makes an end of it.
         words = [f"console={architecture.console}", "panic=-1", "quiet", "--", *arguments]
@@ -255,7 +262,7 @@ def judge(
 
 def check_here(kernel: str) -> List[str]:
     """The same on this machine, without another one in between."""
-    command = [sys.executable, str(GUEST), *guest_arguments(kernel)]
+    command = [sys.executable, str(GUEST), *guest_arguments(hooks_of(kernel))]
     return run_for(command, HERE_SECONDS)
 
 
