@@ -73,12 +73,13 @@ import textwrap
 import time
 import zlib
 from array import array
-from collections import Counter, deque
-from itertools import accumulate, chain, compress, islice, repeat, takewhile
+from collections import Counter, defaultdict, deque
+from itertools import accumulate, chain, compress, islice, repeat
 from typing import (
     Any,
     BinaryIO,
     Callable,
+    DefaultDict,
     Deque,
     Dict,
     Generic,
@@ -6477,8 +6478,8 @@ def render_comparison(result: Dict[str, Any], width: int = WIDTH) -> str:
 #
 # The same requests with the same timing, over as many connections, to another server.
 #
-#   ProfileReader --rows--> in_order (by time) --rows--> Encoder --Batch-->
-#       Engine: a ReplayConnection for each connection --> counts
+#   ProfileReader --rows--> in_order (by time) --rows--> Schedule --Batch-->
+#       Engine: a ReplayConnection for each connection --> Tally
 #
 # A batch is what the recorded server got in one read: it is sent in one write. Each worker and
 # each shard reads the whole profile and takes its own connections, so no request passes from one
@@ -6512,23 +6513,23 @@ class KeyTexts:
 
     def __init__(self) -> None:
         self._numbers: Dict[Tuple[int, int], int] = {}
-        self._used = [0] * (SHORT_KEY_MAX + 1)
+        self._used: Counter[int] = Counter()  # size -> keys of this size
         self.text = functools.lru_cache(KEY_CACHE_MAX)(self._make_text)
         self.shared = 0  # short keys that may collide with another
 
     def number_short_keys(self, hashes: Iterable[int], sizes: Iterable[int]) -> None:
         """Call for every block, in order."""
-        numbers = self._numbers
+        numbers, used = self._numbers, self._used
         short = [pair for pair in zip(hashes, sizes) if 0 < pair[1] <= SHORT_KEY_MAX]
         for pair in short:
+            size = pair[1]
             if pair in numbers:
                 continue
-            size = pair[1]
-            if self._used[size] >= len(KEY_DIGITS) ** size or len(numbers) >= SHORT_KEYS_MAX:
+            if used[size] >= len(KEY_DIGITS) ** size or len(numbers) >= SHORT_KEYS_MAX:
                 self.shared += 1
                 continue
-            numbers[pair] = self._used[size]
-            self._used[size] += 1
+            numbers[pair] = used[size]
+            used[size] += 1
 
     def _make_text(self, key_hash: int, size: int) -> bytes:
         """The key for this hash."""
@@ -6547,40 +6548,19 @@ SMALL_VALUE_MAX = 2048  # up to this size copying a value costs less than one mo
 VALUE_CHUNK_BYTES = 1 << 20
 
 
-WRONG_UNIQUE = 2**64 - 1  # a CAS unique that no server returns
+@functools.lru_cache(maxsize=1)
+def value_chunk() -> memoryview:
+    """All values are made from it: a 1 and zeros, so that incr works on short ones."""
+    return memoryview(b"1".ljust(VALUE_CHUNK_BYTES, b"0"))
 
 
-class DeferredCas(NamedTuple):
-    """A part of a batch with a CAS unique, known only when earlier requests are answered."""
-
-    before: bytes
-    after: bytes
-    key: bytes
-    binary: bool
-    wrong: bool  # a unique other than the target's is wanted
-
-    def fill(self, uniques: Dict[bytes, int]) -> bytes:
-        """The bytes to send. uniques: what the target returned last, by key."""
-        unique = WRONG_UNIQUE if self.wrong else uniques.get(self.key, WRONG_UNIQUE)
-        number = struct.pack(">Q", unique) if self.binary else b"%d" % unique
-        return self.before + number + self.after
-
-
-Part = Any  # bytes, memoryview, or DeferredCas
-
-
-class Values:
-    """Values of any size, all from one buffer: a 1 and zeros, so that incr works on short ones."""
-
-    def __init__(self) -> None:
-        self._chunk = memoryview(b"1".ljust(VALUE_CHUNK_BYTES, b"0"))
-
-    def parts(self, size: int, end: bytes) -> List[Part]:
-        """What to send for a value of this size, with `end` behind it."""
-        if size <= SMALL_VALUE_MAX:
-            return [bytes(self._chunk[:size]) + end]
-        chunks, rest = divmod(size, VALUE_CHUNK_BYTES)
-        return [*[self._chunk] * chunks, self._chunk[:rest], *[end] * bool(end)]
+def value_parts(size: int, end: bytes) -> List[Union[bytes, memoryview]]:
+    """What to send for a value of this size, with `end` behind it."""
+    chunk = value_chunk()
+    if size <= SMALL_VALUE_MAX:
+        return [bytes(chunk[:size]) + end]
+    chunks, rest = divmod(size, VALUE_CHUNK_BYTES)
+    return [*[chunk] * chunks, chunk[:rest], end]
 
 
 # ---- Request templates: from a form to requests in its own dialect ----
@@ -6594,41 +6574,34 @@ GUARDED = frozenset(
 )
 HARMLESS_STATS = frozenset(("stats", "stats items", "stats slabs", "stats settings", "stats conns"))
 
-# (keys, value size, exptime, opaque) -> all up to the value
-Write = Callable[[Sequence[bytes], int, int, int], bytes]
+# (keys, value size, exptime, opaque, CAS unique) -> all up to the value
+Write = Callable[[Sequence[bytes], int, int, int, int], bytes]
 
 
 class RequestTemplate:
-    """How requests of one form are written and answered, and what is counted for them.
+    """How requests of one form are written and answered.
 
     sample: one such request as the protocol's parser reads it, which says how it is answered.
-    split: divides what is written at the place of the CAS unique, if there is one.
     """
 
     __slots__ = (
-        *("command", "sample", "write", "split", "closes", "answered", "value_end"),
-        *("gives_unique", "stats"),
+        *("command", "sample", "write", "has_cas", "closes", "answered", "value_end"),
+        "gives_unique",
     )
 
-    def __init__(
-        self,
-        sample: Request,
-        write: Write,
-        split: Optional[Callable[[bytes], Tuple[bytes, bytes]]],
-    ) -> None:
+    def __init__(self, write: Write, parse: Callable[[bytes], Request], has_cas: bool) -> None:
+        self.write = write
+        self.has_cas = has_cas
+        self.sample = sample = parse(write((b"key",), 0, 0, 1, int(has_cas)))
         command, *flags = sample.form.split(b" ")
         binary = sample.reply == REPLY_BINARY
         self.command = command.decode()
-        self.sample = sample
-        self.write = write
-        self.split = split
         self.closes = command in (b"quit", b"quitq", b"shutdown")  # the connection
         self.answered = sample.reply != REPLY_NONE and command not in (b"quitq", b"shutdown")
         # What follows a value; None: there is no value.
         self.value_end = None if sample.value_size == NO_SIZE else b"" if binary else b"\r\n"
-        # VALUE lines need no request to be read.
-        self.gives_unique = command in BINARY_GETS if binary else b"c" in flags
-        self.stats = CommandStats()
+        self.gives_unique = command in (BINARY_GETS if binary else (b"gets", b"gats"))
+        self.gives_unique = self.gives_unique or (sample.reply == REPLY_META and b"c" in flags)
 
     def request(self, keys: Tuple[bytes, ...], opaque: int) -> Request:
         """A request of this form, to be matched with its reply."""
@@ -6665,52 +6638,44 @@ _PATTERN_FIELD = re.compile(rb"%\(([a-z]+)\)")
 def text_template(command: bytes, words: List[bytes]) -> Optional[RequestTemplate]:
     """A template from a command line: only keys and numbers differ between requests."""
     words = [b"1" if word == b"?" else word.replace(b"%", b"%%") for word in words]
-    noreply = [word for word in words[-1:] if word == b"noreply"]
     if command in (b"get", b"gets"):
         words = [b"%(keys)b"]
     elif command in (b"gat", b"gats"):
         words = [b"%(exptime)d", b"%(keys)b"]
     elif command in STORAGE:
-        flags = words[0] if len(words) > len(noreply) else b"0"
-        unique = [b"%(cas)b"] if command == b"cas" else []
-        words = [b"%(keys)b", flags, b"%(exptime)d", b"%(size)d", *unique, *noreply]
+        flags = words.pop(0) if words and words[0] != b"noreply" else b"0"
+        unique = [b"%(cas)d"] if command == b"cas" else []
+        words = [b"%(keys)b", flags, b"%(exptime)d", b"%(size)d", *unique, *words]
     elif command == b"touch":
-        words = [b"%(keys)b", b"%(exptime)d", *noreply]
+        words = [b"%(keys)b", b"%(exptime)d", *words]
     elif command in (b"delete", b"incr", b"decr"):
         words = [b"%(keys)b", *words]
     elif command in META_OUTCOMES and command != b"mn":
-        made = {b"T": b"T%(exptime)d", b"O": b"O%(opaque)d", b"C": b"C%(cas)b", b"E": b"E1"}
+        made = {b"T": b"T%(exptime)d", b"O": b"O%(opaque)d", b"C": b"C%(cas)d", b"E": b"E1"}
         size = [b"%(size)d"] if command == b"ms" else []
         words = [b"%(keys)b", *size, *(made.get(flag, flag) for flag in words)]
     elif command != b"mn" and command not in ADMIN:
         return None
     pattern = b" ".join([command, *words]) + b"\r\n"
-    has_cas = b"%(cas)b" in pattern
     in_base64 = command in META_OUTCOMES and b"b" in words
     # By position, which is faster than by name.
     fields = [_PATTERN_FIELDS.index(name) for name in _PATTERN_FIELD.findall(pattern)]
     pick = operator.itemgetter(*fields) if fields else lambda values: ()
-    pattern = _PATTERN_FIELD.sub(b"%", pattern)
+    line = _PATTERN_FIELD.sub(b"%", pattern)
 
-    def write(keys: Sequence[bytes], size: int, exptime: int, opaque: int) -> bytes:
+    def write(keys: Sequence[bytes], size: int, exptime: int, opaque: int, cas: int) -> bytes:
         text = base64.b64encode(keys[0]) if in_base64 else b" ".join(keys)
-        return pattern % pick((text, size, exptime, opaque, b"\0"))
+        return line % pick((text, size, exptime, opaque, cas))
 
-    def split(line: bytes) -> Tuple[bytes, bytes]:
-        before, _, after = line.partition(b"\0")
-        return before, after
-
-    sample, _ = parse_request(write((b"key",), 0, 0, 1).replace(b"\0", b"1"))
-    return RequestTemplate(sample, write, split if has_cas else None)
+    return RequestTemplate(write, lambda text: parse_request(text)[0], b"%(cas)d" in pattern)
 
 
 BINARY_OPCODES = {name: opcode for opcode, name in BINARY_NAMES.items()}
-_BINARY_EXTRAS: Dict[bytes, struct.Struct] = {
-    **dict.fromkeys((b"set", b"add", b"replace"), struct.Struct(">II")),  # flags, exptime
-    **dict.fromkeys((b"incr", b"decr"), struct.Struct(">QQI")),  # delta, initial value, exptime
-    **dict.fromkeys((b"touch", b"gat", b"gatk"), struct.Struct(">I")),
+_BINARY_EXTRAS = {
+    **dict.fromkeys((b"set", b"add", b"replace"), ">II"),  # flags, exptime
+    **dict.fromkeys((b"incr", b"decr"), ">QQI"),  # delta, initial value, exptime
+    **dict.fromkeys((b"touch", b"gat", b"gatk"), ">I"),
 }
-_CAS_AT = slice(16, 24)  # in the header
 
 
 def _opaque_bytes(opaque: int) -> bytes:
@@ -6722,75 +6687,70 @@ def binary_template(name: bytes, words: List[bytes]) -> Optional[RequestTemplate
     if name not in BINARY_OPCODES or name.startswith((b"sasl", b"verbosity")):
         return None
     opcode = BINARY_OPCODES[name]
-    extras = _BINARY_EXTRAS.get(name[:-1] if name.endswith(b"q") else name)
+    extras = _BINARY_EXTRAS.get(name[:-1] if name.endswith(b"q") else name, "")
     numbers = [int(word) if word.isdigit() else 1 for word in words if word != b"cas"]
-    if extras is not None:
-        numbers = [*numbers, 0, 0][: len(extras.unpack(bytes(extras.size))) - 1]
+    numbers = [*numbers, 0, 0][: len(extras[2:])]  # the last one is the exptime
 
-    def write(keys: Sequence[bytes], size: int, exptime: int, opaque: int) -> bytes:
+    def write(keys: Sequence[bytes], size: int, exptime: int, opaque: int, cas: int) -> bytes:
         key = keys[0] if keys else b""
-        more = extras.pack(*numbers, exptime & 0xFFFFFFFF) if extras is not None else b""
+        more = struct.pack(extras, *numbers, exptime & 0xFFFFFFFF) if extras else b""
         body = len(more) + len(key) + size
-        head = (BINARY_REQUEST, opcode, len(key), len(more), 0, body, _opaque_bytes(opaque), 0)
+        head = (BINARY_REQUEST, opcode, len(key), len(more), 0, body, _opaque_bytes(opaque), cas)
         return _BINARY_HEADER.pack(*head) + more + key
 
-    def split(message: bytes) -> Tuple[bytes, bytes]:
-        return message[: _CAS_AT.start], message[_CAS_AT.stop :]
-
-    before, after = split(write((b"key",), 0, 0, 1))
-    unique = struct.pack(">Q", b"cas" in words)
-    (sample,) = BinaryRequestParser().feed(before + unique + after)
-    return RequestTemplate(sample, write, split if b"cas" in words else None)
+    return RequestTemplate(write, lambda text: BinaryRequestParser().feed(text)[0], b"cas" in words)
 
 
-class CommandStats:
-    """What is counted for one form of requests; the forms of a command are added up."""
+# A request from its encoding until it is answered: (as the parsers read it, its template, the
+# recorded outcomes, one a key, the recorded latency in ticks, times of its batch). The times are
+# when it was due, at `max` when it was sent; and when it was sent, in ns.
+SentRequest = Tuple[Request, RequestTemplate, Tuple[int, ...], int, List[int]]
+
+WRONG_UNIQUE = 2**64 - 1  # a CAS unique that no server returns
+
+
+class DeferredCas(NamedTuple):
+    """A part of a batch with a CAS unique, known only when earlier requests are answered."""
+
+    write: Callable[[int], bytes]
+    key: bytes
+    wrong: bool  # a unique other than the target's is wanted
+
+
+class Batch:
+    """Requests that go out in one write, or what happens to a connection."""
 
     __slots__ = (
-        *("requests", "operations", "outcomes", "recorded_outcomes", "errors"),
-        *("latencies", "recorded_latencies", "latency", "recorded_latency"),
+        *("tick", "number", "kind", "parts", "requests", "deferred", "waits", "times"),
+        "queued_at_ns",
     )
 
-    def __init__(self) -> None:
-        self.requests = 0  # sent
-        self.operations = 0
-        self.outcomes = [0] * len(OUTCOMES)
-        self.recorded_outcomes = [0] * len(OUTCOMES)  # of the requests that were sent
-        self.errors: Counter[str] = Counter()
-        self.latencies: List[int] = []  # ns, not yet in the histogram
-        self.recorded_latencies: List[int] = []  # ticks
-        self.latency: Counter[int] = Counter()  # ticks -> how often
-        self.recorded_latency: Counter[int] = Counter()
+    def __init__(self, tick: int, number: int, kind: int) -> None:
+        self.tick = tick  # of the recording, since the first pass began
+        self.number = number  # of the connection
+        self.kind = kind  # SEND; OPEN, RECV, CLOSE: what happens to the connection
+        self.parts: List[Any] = []  # bytes, memoryview, or DeferredCas
+        self.requests: List[SentRequest] = []
+        self.deferred = False  # is one of the parts a DeferredCas?
+        self.waits = False  # did its client have all replies when it sent this?
+        self.times = [0, 0]  # see SentRequest
+        self.queued_at_ns = 0  # Engine.idle_ns when it began to wait for its connection
 
-    def fold(self) -> None:
-        """Put what is new into the histograms."""
-        self.latency.update(to_histogram(self.latencies))
-        self.latencies.clear()
-        self.recorded_latency.update(round_to_3_digits(Counter(self.recorded_latencies)))
-        self.recorded_latencies.clear()
+    def append(self, part: Union[bytes, memoryview]) -> None:
+        """Append to what is sent, behind the last part if both are short."""
+        parts = self.parts
+        if parts and type(part) is type(parts[-1]) is bytes and len(parts[-1]) < SMALL_VALUE_MAX:
+            parts[-1] += part
+        else:
+            parts.append(part)
 
-    def counts(self) -> Dict[str, Any]:
-        """As numbers that can be added up; histograms are {ticks: how often}."""
-        self.fold()
-        return {
-            "requests": self.requests,
-            "operations": self.operations,
-            "outcomes": name_outcomes(self.outcomes),
-            "recorded_outcomes": name_outcomes(self.recorded_outcomes),
-            "errors": self.errors,
-            "latency": self.latency,
-            "recorded_latency": self.recorded_latency,
-        }
+
+# ---- Counts: numbers that add up over workers and shards ----
 
 
 def to_histogram(nanoseconds: Iterable[int]) -> Counter[int]:
     """Ticks rounded down to 3 digits -> how often. Such histograms add up exactly."""
     return round_to_3_digits(Counter([ns // TICK_NS for ns in nanoseconds]))
-
-
-def name_outcomes(outcomes: Sequence[int]) -> Dict[str, int]:
-    """Counts by number of the outcome as counts by name."""
-    return {OUTCOMES[outcome]: count for outcome, count in enumerate(outcomes) if count}
 
 
 def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
@@ -6803,14 +6763,96 @@ def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
             total[name] = total.get(name, 0) + value
 
 
-def counts_since(now: Dict[str, Any], before: Dict[str, Any]) -> Dict[str, Any]:
-    """By how much nested counts have grown."""
-    return {
-        name: counts_since(value, before.get(name, {}))
-        if isinstance(value, dict)
-        else value - before.get(name, 0)
-        for name, value in now.items()
-    }
+class CommandCounts:
+    """What is counted for one command."""
+
+    __slots__ = (
+        *("requests", "outcomes", "recorded_outcomes", "errors"),
+        *("latencies", "recorded_latencies"),
+    )
+
+    def __init__(self) -> None:
+        self.requests = 0  # sent
+        self.outcomes = [0] * len(OUTCOMES)
+        self.recorded_outcomes = [0] * len(OUTCOMES)  # of the requests that were sent
+        self.errors: Counter[str] = Counter()
+        self.latencies: List[int] = []  # ns
+        self.recorded_latencies: List[int] = []  # ticks
+
+    def numbers(self) -> Dict[str, Any]:
+        """As numbers that can be added up; histograms are {ticks: how often}."""
+        by_name = [
+            {OUTCOMES[outcome]: count for outcome, count in enumerate(counts) if count}
+            for counts in (self.outcomes, self.recorded_outcomes)
+        ]
+        return {
+            "requests": self.requests,
+            "operations": sum(self.recorded_outcomes),
+            "outcomes": by_name[0],
+            "recorded_outcomes": by_name[1],
+            "errors": self.errors,
+            "latency": to_histogram(self.latencies),
+            "recorded_latency": round_to_3_digits(Counter(self.recorded_latencies)),
+        }
+
+
+class Tally:
+    """What one worker counts."""
+
+    # Of single numbers, and of those by name.
+    TOTALS = (
+        *("writes", "bytes_sent", "bytes_received", "connections", "unknown_uniques", "not_sent"),
+        *("waited_ns", "out_of_time", "shared_keys", "preload_refused"),
+    )
+    BY_NAME = ("commands", "connection_failures", "skipped", "lateness")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Count from 0 again."""
+        self.commands: DefaultDict[str, CommandCounts] = defaultdict(CommandCounts)
+        self.totals: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()  # of connections, by kind
+        self.skipped: Counter[str] = Counter()  # command -> requests not to be replayed
+        self.lateness: List[int] = []  # ns, of writes
+        self.sent: List[SentRequest] = []  # and not yet counted, which is slower one by one
+
+    def count_reply(self, sent: SentRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
+        """A request was answered, or got no reply (then time_ns is 0). See PendingRequests."""
+        request, template, _, _, times = sent
+        counted, keys = self.commands[template.command], len(request.keys)
+        if outcome == HIT and request.reply == REPLY_VALUES:
+            counted.outcomes[HIT] += len(sizes)
+            counted.outcomes[MISS] += keys - len(sizes)
+        else:
+            counted.outcomes[outcome] += keys or 1
+        if time_ns:
+            counted.latencies.append(time_ns - times[0])
+
+    def count_errors(self, requests: Iterable[SentRequest], kind: str) -> None:
+        """These were not answered, or not sent."""
+        for _, template, *_ in requests:
+            self.commands[template.command].errors[kind] += 1
+
+    def take(self) -> Dict[str, Any]:
+        """What is new since the last time. Call often: until then, each request takes memory."""
+        for _, template, outcomes, latency, _ in self.sent:
+            counted = self.commands[template.command]
+            counted.requests += 1
+            for outcome in outcomes:
+                counted.recorded_outcomes[outcome] += 1
+            if latency:
+                counted.recorded_latencies.append(latency)
+        taken = {
+            **self.totals,
+            "commands": {name: counted.numbers() for name, counted in self.commands.items()},
+            "connection_failures": self.failures,
+            "skipped": self.skipped,
+            "lateness": to_histogram(self.lateness),
+        }
+        self.clear()
+        return taken
 
 
 # ---- Scheduling: what to send when ----
@@ -6833,120 +6875,75 @@ def read_rows(reader: ProfileReader, shard: Shard, keys: KeyTexts) -> Iterator[L
 
     An empty list ends each block, which is when they can be put in order.
     """
+    mine, total = shard
     events: List[Tuple[int, int, int, int]] = []
     reader.connection_rows = events
+    last_tick: Dict[int, int] = {}  # connection -> of its rows so far
     place = 0
     for block in reader.blocks():
-        yield take_connections(events, shard)
         keys.number_short_keys(block.key_hash, block.key_size)
-        for first in range(0, len(block.time), PIECE_ROWS):
-            piece = slice(first, first + PIECE_ROWS)
-            yield list(take_rows(block, piece, place + first, shard, keys))
+        last_tick.update(zip(block.connection, block.time))
+        yield take_connections(events, shard, last_tick)
+        hashes, sizes = block.key_hash, block.key_size
+        columns = zip(
+            *(block.time, block.connection, range(place, place + len(block.time))),
+            *(block.form, block.batch, block.key_position, block.key),
+            *(block.value_size, block.exptime, block.outcome, block.latency),
+        )
         place += len(block.time)
+        for _ in range(0, len(block.time), PIECE_ROWS):
+            yield [
+                (*row[:6], keys.text(hashes[row[6]], sizes[row[6]]), *row[7:])
+                for row in islice(columns, PIECE_ROWS)
+                if row[1] % total == mine
+            ]
         yield []
-    yield take_connections(events, shard)
-    yield []
+    yield take_connections(events, shard, last_tick)
 
 
-def take_rows(
-    block: Operations, piece: slice, place: int, shard: Shard, keys: KeyTexts
-) -> Iterator[Row]:
-    """Our rows in a piece of a block. place: of the first one in the file."""
-    connections, places = block.connection[piece], block.key[piece]
-    ours = {number for number in set(connections) if number % shard.total == shard.number}
-    picked = bytes(map(ours.__contains__, connections))
-    hashes, sizes = block.key_hash, block.key_size
-    texts = {place: keys.text(hashes[place], sizes[place]) for place in compress(places, picked)}
-    rows = zip(
-        block.time[piece],
-        connections,
-        range(place, place + len(connections)),
-        block.form[piece],
-        block.batch[piece],
-        block.key_position[piece],
-        map(texts.get, places),
-        block.value_size[piece],
-        block.exptime[piece],
-        block.outcome[piece],
-        block.latency[piece],
-    )
-    return compress(rows, picked)
+def take_connections(
+    events: List[Tuple[int, int, int, int]], shard: Shard, last_tick: Dict[int, int]
+) -> List[Row]:
+    """What happened to our connections, as rows; empties `events`.
 
-
-def take_connections(events: List[Tuple[int, int, int, int]], shard: Shard) -> List[Row]:
-    """What happened to our connections, as rows; empties `events`."""
-    rows: List[Row] = [
-        (tick, number, LAST if kind == CLOSE else FIRST, kind, 0, 0, b"", 0, 0, 0, 0)
-        for tick, number, _port, kind in events
-        if number % shard.total == shard.number
-    ]
+    A connection is closed after its last request: after a reset, what had come was still read.
+    """
+    rows: List[Row] = []
+    for tick, number, _port, kind in events:
+        last = last_tick.pop(number, 0) if kind == CLOSE else 0
+        if number % shard.total == shard.number:
+            place = LAST if kind == CLOSE else FIRST
+            rows.append((max(tick, last), number, place, kind, 0, 0, b"", 0, 0, 0, 0))
     events.clear()
     return rows
 
 
-def in_order(blocks: Iterable[List[Row]]) -> Iterator[List[Row]]:
-    """Sort by time, in bounded memory: each list ends before the next one begins.
+def in_order(pieces: Iterable[List[Row]]) -> Iterator[List[Row]]:
+    """Sort by time, in bounded memory: some rows at a time, or none after other work.
 
     A profile holds rows in the order of their replies. A row whose reply came later than the
-    window is long is too late; it is sent with the next rows, later than recorded.
+    window is long is too late; it is sent with the next rows, later than recorded. What was sent
+    together stays together.
     """
     window: List[Row] = []
-    for rows in blocks:
-        window += rows
+    for rows in chain(pieces, (None,)):
+        yield []
+        window += rows or ()
         if rows or not window:
-            yield []  # time for others; they are put in order at the end of the block
             continue
         window.sort()
-        ready = max(
-            len(window) - WINDOW_ROWS, bisect.bisect(window, (window[-1][0] - WINDOW_TICKS,))
-        )
-        while 0 < ready < len(window) and window[ready - 1][:2] == window[ready][:2]:
-            ready -= 1  # what was sent together stays together
-        if ready > 0:
-            yield close_late(window, ready)
-            del window[:ready]
-        else:
-            yield []
-    yield close_late(window, len(window))
-
-
-def close_late(window: List[Row], ready: int) -> List[Row]:
-    """The first rows, with each connection closed only after its last row."""
-    rows = window[:ready]
-    closed = {row[1]: place for place, row in enumerate(rows) if row[2] == LAST}
-    if closed:
-        last = {row[1]: place for place, row in enumerate(rows) if row[1] in closed}
-        for number, place in sorted(closed.items(), key=lambda item: -item[1]):
-            if last[number] > place:  # a reset: what had come was read after it
-                rows.insert(last[number] + 1, rows[place])
-                del rows[place]
-    return rows
-
-
-# A request from its encoding until it is answered: (as the parsers read it, its template, the
-# recorded outcomes, one a key, the recorded latency in ticks, times of its batch). The times are
-# when it was due, at `max` when it was sent; and when it was sent, in ns.
-SentRequest = Tuple[Request, RequestTemplate, Tuple[int, ...], int, List[int]]
-
-
-class Batch:
-    """Requests that go out in one write, or what happens to a connection."""
-
-    __slots__ = (
-        *("tick", "number", "kind", "parts", "requests", "deferred", "waits", "times"),
-        "queued_at_ns",
-    )
-
-    def __init__(self, tick: int, number: int, kind: int) -> None:
-        self.tick = tick  # of the recording, since the first pass began
-        self.number = number  # of the connection
-        self.kind = kind  # SEND; OPEN, RECV, CLOSE: what happens to the connection
-        self.parts: List[Part] = []
-        self.requests: List[SentRequest] = []
-        self.deferred = False  # is one of the parts a DeferredCas?
-        self.waits = False  # did its client have all replies when it sent this?
-        self.times = [0, 0]  # see SentRequest
-        self.queued_at_ns = -1  # Engine.idle_ns when it began to wait for its connection
+        ready = len(window)
+        if rows is not None:
+            outside = bisect.bisect(window, (window[-1][0] - WINDOW_TICKS,))
+            ready = max(len(window) - WINDOW_ROWS, outside)
+        begin = 0
+        while begin < ready:
+            end = min(begin + STEP_ROWS, ready)
+            while end < len(window) and window[end][:2] == window[end - 1][:2]:
+                end += 1
+            yield window[begin:end]
+            begin = end
+        del window[:begin]
 
 
 class Pace:
@@ -6971,25 +6968,43 @@ class Pace:
         return max(int(exptime - recorded + now), RELATIVE_EXPTIME_MAX + 1)
 
 
-class Encoder:
-    """Rows in, batches out."""
+class Schedule:
+    """What to send when: rows in, batches out, in order of time, pass after pass."""
 
-    def __init__(self, included: Iterable[str], pace: Pace) -> None:
-        self.templates: Dict[str, Optional[RequestTemplate]] = {}
-        self.skipped: Counter[str] = Counter()  # command -> requests not to be replayed
-        self._included = frozenset(included)
+    def __init__(self, tally: Tally, pace: Pace, included: Iterable[str] = ()) -> None:
+        self.keys = KeyTexts()
+        self._tally = tally
         self._pace = pace
-        self._values = Values()
+        self._included = frozenset(included)
+        self._templates: Dict[str, Optional[RequestTemplate]] = {}
         self._opaque = 0
         self._answered: Dict[int, int] = {}  # connection -> tick of its last answer
 
-    def template(self, form: str) -> Optional[RequestTemplate]:
-        """The template of this form, made once."""
-        if form not in self.templates:
-            self.templates[form] = make_template(form, self._included)
-        return self.templates[form]
+    def batches(
+        self, path: str, shard: Shard, passes: int = 1, pass_seconds: float = 0
+    ) -> Iterator[List[Batch]]:
+        """Some batches at a time, or none, if there was other work to do that takes time.
 
-    def batches(self, rows: List[Row], forms: List[str], offset: int) -> List[Batch]:
+        passes: over the profile, each as long as the recording; with `max`, until everything is
+        sent. Endlessly if it is 0.
+        """
+        found = True
+        for number in range(passes or sys.maxsize):
+            if not found:  # nothing for us, nor will there be
+                return
+            found, latest = False, 0
+            offset = number * int(pass_seconds * TICKS_PER_SECOND)
+            with ProfileReader(path) as reader:
+                for rows in in_order(read_rows(reader, shard, self.keys)):
+                    batches = self.encode(rows, reader.forms, offset)
+                    for batch in batches:
+                        if batch.tick < latest:
+                            self._tally.totals["out_of_time"] += len(batch.requests)
+                        latest = batch.tick = max(batch.tick, latest)
+                    found = found or bool(batches)
+                    yield batches
+
+    def encode(self, rows: List[Row], forms: Sequence[str], offset: int) -> List[Batch]:
         """Encode rows that are in order. offset: ticks to add to their times."""
         done: List[Batch] = []
         begun: Dict[int, Batch] = {}  # connection -> its latest batch in here
@@ -7006,9 +7021,9 @@ class Encoder:
             more = index
             while index < end and rows[index][5] and rows[index][1] == number:
                 index += 1  # the other keys of this request
-            template = self.template(forms[form])
+            template = self._template(forms[form])
             if template is None:
-                self.skipped[forms[form].split(" ", 1)[0]] += 1
+                self._tally.skipped[forms[form].split(" ", 1)[0]] += 1
                 continue
             batch = begun.get(number)
             # It may have begun in an earlier read, and its value ended in this one.
@@ -7022,6 +7037,12 @@ class Encoder:
                 self._answered[number] = tick + row[10]
             self._add(batch, template, row, rows[more:index] if index > more else ())
         return done
+
+    def _template(self, form: str) -> Optional[RequestTemplate]:
+        """The template of this form, made once."""
+        if form not in self._templates:
+            self._templates[form] = make_template(form, self._included)
+        return self._templates[form]
 
     def _add(
         self, batch: Batch, template: RequestTemplate, row: Row, others: Sequence[Row]
@@ -7037,92 +7058,28 @@ class Encoder:
             exptime = self._pace.shift(exptime, tick, batch.tick)
         if template.value_end is None or size == NO_SIZE:
             size = 0
-        self._opaque += 1
-        request = template.request(keys, self._opaque)
+        self._opaque = opaque = self._opaque + 1
+        request = template.request(keys, opaque)
         batch.requests.append((request, template, outcomes, latency, batch.times))
-        head: Part = template.write(keys, size, exptime, self._opaque)
-        parts = batch.parts
-        if template.split:
-            before, after = template.split(head)
-            wrong = outcome == EXISTS  # another client had changed the value
-            binary = request.reply == REPLY_BINARY
-            parts.append(DeferredCas(before, after, key, binary, wrong))
+        if template.has_cas:
             batch.deferred = True
+            write = functools.partial(template.write, keys, size, exptime, opaque)
+            # An outcome of EXISTS: another client had changed the value.
+            batch.parts.append(DeferredCas(write, key, outcome == EXISTS))
         else:
-            append_bytes(parts, head)
+            batch.append(template.write(keys, size, exptime, opaque, 0))
         if template.value_end is not None:
-            for part in self._values.parts(size, template.value_end):
-                append_bytes(parts, part)
-
-
-def append_bytes(parts: List[Part], part: Part) -> None:
-    """Append a part, or put it behind the last one if both are short."""
-    if parts and type(part) is type(parts[-1]) is bytes and len(parts[-1]) < SMALL_VALUE_MAX:
-        parts[-1] += part
-    else:
-        parts.append(part)
-
-
-class Timetable:
-    """All batches in order of time, pass after pass; endlessly if `passes` is 0.
-
-    A pass lasts as long as the recording; with `max`, until everything is sent.
-    """
-
-    def __init__(
-        self,
-        path: str,
-        shard: Shard,
-        encoder: Encoder,
-        *,
-        passes: int,
-        pass_seconds: float,
-    ) -> None:
-        self.keys = KeyTexts()
-        self.out_of_time = 0  # requests that came too late to be put in order
-        self._path = path
-        self._shard = shard
-        self._encoder = encoder
-        self._passes = passes
-        self._pass_ticks = int(pass_seconds * TICKS_PER_SECOND)
-
-    def batches(self) -> Iterator[List[Batch]]:
-        """Some batches at a time, or none, if there was other work to do that takes time."""
-        passes, found = 0, True
-        while found and (not self._passes or passes < self._passes):
-            found = False
-            for batches in self._one_pass(passes * self._pass_ticks):
-                found = found or bool(batches)
-                yield batches
-            passes += 1
-
-    def _one_pass(self, offset: int) -> Iterator[List[Batch]]:
-        """One pass. offset: ticks to add to its times."""
-        latest = 0
-        with ProfileReader(self._path) as reader:
-            for rows in in_order(read_rows(reader, self._shard, self.keys)):
-                yield []
-                at = 0
-                while at < len(rows):
-                    end = min(at + STEP_ROWS, len(rows))
-                    while end < len(rows) and rows[end][:2] == rows[end - 1][:2]:
-                        end += 1
-                    batches = self._encoder.batches(rows[at:end], reader.forms, offset)
-                    for batch in batches:
-                        if batch.tick < latest:
-                            self.out_of_time += len(batch.requests)
-                            batch.tick = latest
-                        latest = batch.tick
-                    yield batches
-                    at = end
+            for part in value_parts(size, template.value_end):
+                batch.append(part)
 
 
 # ---- Preload: what a target must hold so that hits can hit ----
 
 PRELOAD_KEYS_MAX = 1_000_000  # looked at in one pass over the profile; bounds memory
 PRELOAD_UNKNOWN_BYTES = 10  # of a value whose size is unknown; short enough for incr
+PRELOAD_REQUESTS = 10  # in one write
 _SETTLED = -(1 << 40)  # nothing to preload, or no more to learn
-_NEED_VALUE = frozenset((HIT, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
+_NEED_VALUE = frozenset((HIT, STORED, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
 
 
 class Preload:
@@ -7137,6 +7094,13 @@ class Preload:
         self._path = path
         self._shard = shard
         self._keys = keys
+
+    def batches(self, schedule: Schedule) -> Iterator[List[Batch]]:
+        """Requests that store all of it, on one connection."""
+        items = self.items()
+        for chunk in iter(lambda: list(islice(items, PRELOAD_REQUESTS)), []):
+            rows = [(0, 0, 0, 0, 0, 0, key, size, 0, STORED, 0) for key, size in chunk]
+            yield schedule.encode(rows, ("set",), 0)
 
     def items(self) -> Iterator[Tuple[bytes, int]]:
         """(key, value size) of all that is to be stored."""
@@ -7161,19 +7125,15 @@ class Preload:
                 self._keys.number_short_keys(block.key_hash, block.key_size)
                 verbs = [verb_of(form) for form in reader.forms]
                 pairs = list(zip(block.key_hash, block.key_size))
-                done = [
-                    not (low <= key_hash < high and key_hash % total == mine and size)
-                    or found.get((key_hash, size), -1) not in range(-VALUE_MAX, 0)
-                    for key_hash, size in pairs
-                ]
+                ours = [low <= key < high and key % total == mine and size for key, size in pairs]
                 for key, form, outcome, size in zip(
                     block.key, block.form, block.outcome, block.value_size
                 ):
-                    if not done[key]:
+                    if ours[key]:
                         state = preload_state(found.get(pairs[key]), verbs[form], outcome, size)
                         if state is not None:
                             found[pairs[key]] = state
-                            done[key] = state >= 0 or state == _SETTLED
+                            ours[key] = _SETTLED < state < 0
                 while len(found) > PRELOAD_KEYS_MAX and high - low > 1:
                     high = low + (high - low) // 2
                     found = {pair: state for pair, state in found.items() if pair[0] < high}
@@ -7182,26 +7142,27 @@ class Preload:
 
 def verb_of(form: str) -> str:
     """What a form does to a value: set, add, append, get, other; binary and meta too."""
-    words = form.split(" ")
-    command = words[0]
-    if words[1:2] == ["binary"]:
+    command, *words = form.split(" ")
+    if words[:1] == ["binary"]:
         command = command[:-1] if command.endswith("q") else command
         if command in ("incr", "decr"):  # may create the value
             return "set"
-    if command in ("mg", "ma") and any(word[0] == "N" for word in words[1:]):
+    if command in ("mg", "ma") and any(word[0] == "N" for word in words):
         return "set"
     if command in ("get", "gets", "gat", "gats", "mg", "getk", "gatk"):
         return "get"
     if command == "ms":
         mode = next((word[1:].upper() for word in words if word[0] == "M"), "S")
         return {"A": "append", "P": "append", "E": "add", "R": "other"}.get(mode, "set")
-    if command in ("append", "prepend"):
+    if command == "prepend":
         return "append"
-    return command if command in ("set", "add") else "other"
+    return command if command in ("set", "add", "append") else "other"
 
 
 def preload_state(known: Optional[int], verb: str, outcome: int, size: int) -> Optional[int]:
     """The state of a key after one more request for it. None: nothing was learnt."""
+    if known is not None and not _SETTLED < known < 0:
+        return known
     if outcome in (UNANSWERED, LOST, *ERRORS):
         return known
     appended = -1 - known if known is not None else 0
@@ -7215,11 +7176,10 @@ def preload_state(known: Optional[int], verb: str, outcome: int, size: int) -> O
         return -1 - appended - size
     if verb == "set" or (verb == "add" and outcome in (STORED, NONE)):
         return _SETTLED if known is None else PRELOAD_UNKNOWN_BYTES
-    if known is not None:
-        return PRELOAD_UNKNOWN_BYTES if outcome in (DELETED, STORED) else known
-    if outcome in _NEED_VALUE or outcome == STORED or (verb == "add" and outcome == NOT_STORED):
-        return PRELOAD_UNKNOWN_BYTES if outcome in (DELETED, STORED) else -1
-    return _SETTLED
+    needed = outcome in _NEED_VALUE or (verb == "add" and outcome == NOT_STORED)
+    if known is None and not needed:
+        return _SETTLED
+    return PRELOAD_UNKNOWN_BYTES if outcome in (DELETED, STORED) else -1 - appended
 
 
 # ==== Replay: engine ==================================================================
@@ -7275,64 +7235,27 @@ class Target(NamedTuple):
         return link
 
 
-class ReplyLines(Dict[bytes, Any]):
-    """Reply lines as ResponseParser reads them. Those of one word, as END, are read once."""
+class Replies:
+    """What all connections of a worker need to read replies: it counts them, and remembers."""
 
-    def __missing__(self, line: bytes) -> Any:
-        found = ResponseParser.parse_line(line)
-        if b" " not in line and len(line) < 32 and len(self) < 1000:
-            self[line] = found
-        return found
-
-
-class Tally:
-    """What one worker counts, and the CAS uniques that its target gave."""
-
-    def __init__(self) -> None:
-        self.totals: Counter[str] = Counter()  # bytes_sent and so on; see empty_counts()
-        self.failures: Counter[str] = Counter()  # of connections, by kind
-        self.lateness: List[int] = []  # ns, of writes, not yet in the histogram
-        self._lateness: Counter[int] = Counter()  # ticks -> how often
-        self.sent: List[SentRequest] = []  # and not yet counted
-        self.uniques: Dict[bytes, int] = {}  # key -> the unique that was given last
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+        self.lines = RecentCache(ResponseParser.parse_line)
         self.words: List[bytes] = []  # of the reply that is looked at
-        self.lines = ReplyLines()
+        self.uniques: Dict[bytes, int] = {}  # key -> the CAS unique that the target gave last
 
-    def _count_sent(self) -> None:
-        """Count what was sent since the last call; not done at once because that is slower."""
-        for request, template, outcomes, latency, _ in self.sent:
-            stats = template.stats
-            stats.requests += 1
-            stats.operations += len(request.keys) or 1
-            for outcome in outcomes:
-                stats.recorded_outcomes[outcome] += 1
-            if latency:
-                stats.recorded_latencies.append(latency)
-        self.sent.clear()
-
-    def count_reply(
-        self, sent: SentRequest, outcome: int, sizes: Dict[int, int], time_ns: int
-    ) -> None:
-        """A request was answered, or got no reply (then time_ns is 0). See PendingRequests."""
-        request, template, _, _, times = sent
-        stats, keys = template.stats, request.keys
-        if request.reply == REPLY_VALUES and outcome == HIT:
-            stats.outcomes[HIT] += len(sizes)
-            stats.outcomes[MISS] += len(keys) - len(sizes)
-        else:
-            stats.outcomes[outcome] += len(keys) or 1
-        if time_ns:
-            stats.latencies.append(time_ns - times[0])
-            if template.gives_unique:
-                self._find_unique(keys[0], request.reply)
-
-    def _find_unique(self, key: bytes, reply: int) -> None:
-        """In a meta or binary reply."""
-        if reply == REPLY_BINARY:
-            self.remember(key, self.words[3])
-        for word in self.words[1:] if reply == REPLY_META else ():
-            if word[:1] == b"c":
-                self.remember(key, word[1:])
+    def done(self, sent: SentRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
+        """A request was answered, or got no reply; see PendingRequests."""
+        self.tally.count_reply(sent, outcome, sizes, time_ns)
+        request, template, *_ = sent
+        if not time_ns or not template.gives_unique:
+            return
+        if request.reply == REPLY_BINARY:
+            self.remember(request.keys[0], self.words[3])
+        elif request.reply == REPLY_META:
+            for word in self.words[1:]:
+                if word[:1] == b"c":
+                    self.remember(request.keys[0], word[1:])
 
     def remember(self, key: bytes, unique: bytes) -> None:
         """The target gave this CAS unique, a number in decimal, for a key."""
@@ -7341,32 +7264,16 @@ class Tally:
         if len(self.uniques) > UNIQUES_MAX:
             del self.uniques[next(iter(self.uniques))]
 
-    def count_errors(self, requests: Iterable[SentRequest], kind: str) -> None:
-        """These were not answered, or not sent."""
-        for _, template, *_ in requests:
-            template.stats.errors[kind] += 1
-
-    def fold(self, encoder: Encoder) -> None:
-        """Count what is new. Call often: until then, each request takes memory."""
-        self._count_sent()
-        self._lateness.update(to_histogram(self.lateness))
-        self.lateness.clear()
-        for template in filter(None, encoder.templates.values()):
-            template.stats.fold()
-
-    def counts(self, encoder: Encoder) -> Dict[str, Any]:
-        """All that was counted, as numbers that can be added up."""
-        self.fold(encoder)
-        commands: Dict[str, Any] = {}
-        for template in filter(None, encoder.templates.values()):
-            add_counts(commands.setdefault(template.command, {}), template.stats.counts())
-        return {
-            **self.totals,
-            "commands": commands,
-            "connection_failures": self.failures,
-            "skipped": encoder.skipped,
-            "lateness": self._lateness,
-        }
+    def fill(self, parts: List[Any]) -> List[Any]:
+        """Parts of a batch with the CAS uniques that are known by now."""
+        filled = []
+        for part in parts:
+            if type(part) is DeferredCas:
+                unique = WRONG_UNIQUE if part.wrong else self.uniques.get(part.key)
+                self.tally.totals["unknown_uniques"] += unique is None
+                part = part.write(WRONG_UNIQUE if unique is None else unique)
+            filled.append(part)
+        return filled
 
 
 class ReplayConnection:
@@ -7377,16 +7284,16 @@ class ReplayConnection:
 
     __slots__ = (
         *("number", "socket", "connected", "queue", "unsent", "pending"),
-        *("last_ns", "retry_ns", "closing", "quitting", "_tally", "_parser", "_between"),
+        *("last_ns", "retry_ns", "closing", "quitting", "_replies", "_parser"),
     )
 
-    def __init__(self, number: int, tally: Tally) -> None:
+    def __init__(self, number: int, replies: Replies) -> None:
         self.number = number
         self.queue: Deque[Batch] = deque()
         self.last_ns = 0  # the last write
         self.retry_ns = 0  # no attempt to connect before
         self.closing = False
-        self._tally = tally
+        self._replies = replies
         self.reset()
 
     def reset(self) -> None:
@@ -7394,10 +7301,9 @@ class ReplayConnection:
         self.socket: Optional[socket.socket] = None
         self.connected = False
         self.quitting = False  # `quit` was sent: the target will close
-        self.unsent: List[Part] = []  # the rest of a write that the socket did not take
-        self.pending = PendingRequests(self._tally.count_reply)
+        self.unsent: List[Any] = []  # the rest of a write that the socket did not take
+        self.pending = PendingRequests(self._replies.done)
         self._parser: Any = None  # of replies; which one is known when a request was sent
-        self._between = True  # was the last reply that was read whole, and to all that waited?
 
     def is_idle(self) -> bool:
         """Does nothing wait here?"""
@@ -7413,31 +7319,20 @@ class ReplayConnection:
     def send(self, batch: Batch, now_ns: int) -> None:
         """Write a batch, and note what is to come back. Raises OSError."""
         batch.times[1] = now_ns
-        expect = self.pending.queue.append
+        expect, tally = self.pending.queue.append, self._replies.tally
         for sent in batch.requests:
             template = sent[1]
             if template.answered:
                 expect(sent)
             else:
-                template.stats.outcomes[NONE] += len(sent[0].keys) or 1
+                tally.count_reply(sent, NONE, {}, 0)
             if template.closes:
                 self.quitting = True
-        self._tally.sent += batch.requests
-        self._tally.totals["writes"] += 1
-        self.write(self._fill(batch.parts) if batch.deferred else batch.parts, now_ns)
+        tally.sent += batch.requests
+        tally.totals["writes"] += 1
+        self.write(self._replies.fill(batch.parts) if batch.deferred else batch.parts, now_ns)
 
-    def _fill(self, parts: List[Part]) -> List[Part]:
-        """Put the CAS uniques in that are known by now."""
-        uniques, done = self._tally.uniques, []
-        for part in parts:
-            if type(part) is DeferredCas:
-                unknown = not part.wrong and part.key not in uniques
-                self._tally.totals["unknown_uniques"] += unknown
-                part = part.fill(uniques)
-            done.append(part)
-        return done
-
-    def write(self, parts: List[Part], now_ns: int) -> None:
+    def write(self, parts: List[Any], now_ns: int) -> None:
         """Hand parts to the socket; what it does not take is `unsent`. Raises OSError."""
         assert self.socket
         try:
@@ -7447,7 +7342,7 @@ class ReplayConnection:
                 sent = self.socket.sendmsg(parts[:IOVECS_MAX])
         except BlockingIOError:
             sent = 0
-        self._tally.totals["bytes_sent"] += sent
+        self._replies.tally.totals["bytes_sent"] += sent
         if sent:
             self.last_ns = now_ns
         self.unsent = []
@@ -7461,51 +7356,26 @@ class ReplayConnection:
 
     def read(self, data: bytes, now_ns: int) -> None:
         """Take in what the target sent. Raises ProtocolError, or OSError if it refuses."""
-        tally, answer = self._tally, self.pending.answer
-        if self._parser is None:
-            queue = self.pending.queue
-            binary = queue and queue[0][0].reply == REPLY_BINARY
-            self._parser = BinaryResponseParser() if binary else ResponseParser(tally.lines)
-        if self._between and self._take_whole_get(data, now_ns):
-            return
-        for response in self._parser.feed(data):
-            word, words, _ = response
-            if word == b"VALUE" and len(words) > 4:
-                tally.remember(words[1], words[4])
-            elif word == b"ERROR" and words[1:3] == [b"Too", b"many"]:
-                raise ConnectionRefusedError
-            tally.words = words
-            if not answer(response, now_ns):
-                raise ProtocolError("this answers nothing that was asked")
-        self._between = not (self.pending.queue or self._parser.partial or self._parser.skip)
-
-    def _take_whole_get(self, data: bytes, now_ns: int) -> bool:
-        """Is this the whole reply to a get of one key, which is all that waits?
-
-        Most replies are. All they hold can be compared at once, in a quarter of the time that
-        the parser and the matching take; at depth 1 that is a quarter of all of replay's time.
-        """
-        queue = self.pending.queue
-        if len(queue) != 1 or not data.endswith(b"END\r\n"):
-            return False
-        request = queue[0][0]
-        if request.reply != REPLY_VALUES or len(request.keys) != 1:
-            return False
-        sizes: Dict[int, int] = {}
-        if len(data) > 5:
-            line = data.find(b"\r\n")
-            words = data[:line].split(b" ")
-            if len(words) != 4 or words[:2] != [b"VALUE", request.keys[0]]:
-                return False
-            if (
-                not words[3].isdigit()
-                or len(words[3]) > 10
-                or line + 9 + int(words[3]) != len(data)
+        replies, pending, parser = self._replies, self.pending, self._parser
+        if parser is None:
+            binary = pending.queue and pending.queue[0][0].reply == REPLY_BINARY
+            parser = BinaryResponseParser() if binary else ResponseParser(replies.lines)
+            self._parser = parser
+        if data.startswith(b"ERROR Too many"):  # open connections
+            self.connected = False
+            raise ConnectionRefusedError
+        if not (parser.skip or parser.partial) and pending.queue:
+            # Most replies are whole, and can be compared at once, in a quarter of the time.
+            if not pending.queue[0][1].gives_unique and pending.answer_first(
+                (SEND, now_ns, b"", 0, len(data), data, -1), replies.lines
             ):
-                return False
-            sizes[0] = int(words[3])
-        self._tally.count_reply(queue.popleft(), HIT, sizes, now_ns)
-        return True
+                return
+        for response in parser.feed(data):
+            replies.words = words = response[1]
+            if response[0] == b"VALUE" and len(words) > 4:
+                replies.remember(words[1], words[4])
+            if not pending.answer(response, now_ns):
+                raise ProtocolError("this answers nothing that was asked")
 
 
 class Engine:
@@ -7518,14 +7388,22 @@ class Engine:
     """
 
     def __init__(
-        self, target: Target, feed: Iterator[List[Batch]], pace: Pace, timeout: float
+        self,
+        target: Target,
+        feed: Iterator[List[Batch]],
+        tally: Tally,
+        pace: Pace,
+        *,
+        timeout: float,
     ) -> None:
-        self.tally = Tally()
+        self.tally = tally
         self.pace = pace
         self.cut_short = False  # stopped before all was sent
         self._target = target
         self._timeout_ns = int(timeout * NS_PER_SECOND)
+        self._replies = Replies(tally)
         self._links: Dict[int, ReplayConnection] = {}  # by the number of the connection
+        self._by_fd: Dict[int, ReplayConnection] = {}
         self._idle_ns = 0  # time with nothing to do
         self._first = (0, 0)  # (ns, tick) of the first write
         self._last_ns = self._last_tick = 0  # of the last write or answer; of the last batch
@@ -7534,8 +7412,8 @@ class Engine:
         self._exhausted = False
         self._ready: Deque[Batch] = deque()  # in order of time
         self._queued = 0  # batches in the queues of connections
+        self._reached = False  # was there a connection yet?
         self._epoll = select.epoll()  # selectors takes 1.6 times as long for a poll
-        self._by_fd: Dict[int, ReplayConnection] = {}
         self._sweep_ns = 0  # when to look at all connections again
 
     # -- the loop --
@@ -7551,12 +7429,12 @@ class Engine:
         while time.monotonic_ns() < deadline and any(
             link.socket and not link.connected for link in self._links.values()
         ):
-            self._poll(0.01)
+            self._turn(SWEEP_NS // 20)
 
-    def run(self, on_tick: Callable[[], bool]) -> None:
-        """Run until all is sent and answered. on_tick is called often; False: send no more."""
-        while on_tick():
-            wait_ns = self._start_all() if self._closed_loop else self._start_due()
+    def run(self, on_turn: Callable[[], bool]) -> None:
+        """Run until all is sent and answered. on_turn is called often; False: send no more."""
+        while on_turn():
+            wait_ns = self._start_due()
             if wait_ns is None and all(link.is_idle() for link in self._links.values()):
                 return
             self._turn(SWEEP_NS if wait_ns is None else wait_ns)
@@ -7573,14 +7451,8 @@ class Engine:
         self._drop_queues()
         for link in list(self._links.values()):
             if link.awaits_reply():
-                self._fail(link, TIMEOUT, time.monotonic_ns())
+                self._fail(link, TIMEOUT)
             self._close(link)
-
-    def _turn(self, wait_ns: int) -> None:
-        self._poll(wait_ns / NS_PER_SECOND)
-        now_ns = time.monotonic_ns()
-        if now_ns >= self._sweep_ns:
-            self._sweep(now_ns)
 
     def _drop_queues(self) -> None:
         """Nothing more will be sent; count what should have been by now."""
@@ -7590,61 +7462,56 @@ class Engine:
             link.queue.clear()
         self._queued = 0
         self._ready.clear()
-        now_ns = time.monotonic_ns() - STOP_SLACK_NS
-        passed_ns = now_ns - self.pace.start_ns if self.pace.start_ns else 0
-        passed = passed_ns * self.pace.speed // TICK_NS  # at `max` nothing was due
-        due = (len(batch.requests) for batch in batches if batch.tick < passed)
+        passed_ns = time.monotonic_ns() - STOP_SLACK_NS - self.pace.start_ns
+        passed = passed_ns * self.pace.speed // TICK_NS if self.pace.start_ns else 0
+        due = (len(batch.requests) for batch in batches if batch.tick < passed)  # none at `max`
         self.tally.totals["not_sent"] += sum(due)
 
     def _start_due(self) -> Optional[int]:
-        """Open loop: start what is due. Nanoseconds to the next, or None at the end."""
-        ready, ns_per_tick, start_ns = self._ready, TICK_NS / self.pace.speed, self.pace.start_ns
+        """Start what is due. Nanoseconds to the next, or None at the end.
+
+        In a closed loop all is due, as long as not too much waits for connections.
+        """
+        ready, closed_loop = self._ready, self._closed_loop
+        room = max(AHEAD_BATCHES, 4 * len(self._links)) - self._queued if closed_loop else 1
+        wait_ns = 0
         for _ in range(TURN_BATCHES):
-            if not ready:
+            if not ready or room <= 0:
                 break
-            batch = ready[0]
-            now_ns = time.monotonic_ns()
-            batch.times[0] = start_ns + int(batch.tick * ns_per_tick)
-            if batch.times[0] > now_ns:
-                break
+            batch, now_ns = ready[0], time.monotonic_ns()
+            if closed_loop:
+                room -= 1
+            else:
+                due_ns = self.pace.start_ns + int(batch.tick * TICK_NS / self.pace.speed)
+                wait_ns = due_ns - now_ns
+                if wait_ns > 0:
+                    break
+                batch.times[0] = due_ns
             ready.popleft()
             self._start(batch, now_ns)
         else:
             return 0
-        if not ready and self._exhausted:
-            return None
-        wait_ns = ready[0].times[0] - now_ns if ready else 0
         # Encoding ahead takes time; it is done while nothing is due, and early enough: what is
         # ready must last while a whole block is unpacked.
         enough = 2 * AHEAD_BATCHES if wait_ns > STEP_NS else AHEAD_BATCHES
         if not self._exhausted and (not ready or (wait_ns > 0 and len(ready) < enough)):
             self._step()
             return 0
-        return min(max(wait_ns, 0), SWEEP_NS)
-
-    def _start_all(self) -> Optional[int]:
-        """Closed loop: give every connection what comes next. See _start_due."""
-        now_ns = time.monotonic_ns()
-        enough = max(AHEAD_BATCHES, 4 * len(self._links))
-        while self._queued < enough and not (self._exhausted and not self._ready):
-            if not self._ready:
-                self._step()
-            while self._ready:
-                self._start(self._ready.popleft(), now_ns)
-        return None if self._exhausted and not self._ready and not self._queued else SWEEP_NS
+        if not ready:
+            return None
+        return SWEEP_NS if room <= 0 else min(wait_ns, SWEEP_NS)
 
     def _step(self) -> None:
         """Encode a little more of the schedule."""
-        try:
-            self._ready.extend(next(self._feed))
-        except StopIteration:
-            self._exhausted = True
+        batches = next(self._feed, None)
+        self._exhausted = batches is None
+        self._ready.extend(batches or ())
 
-    def _poll(self, seconds: float) -> None:
+    def _turn(self, wait_ns: int) -> None:
         """Wait for sockets, to the microsecond, and serve them."""
-        if seconds > 0:  # the timeout of epoll itself is in whole milliseconds
+        if wait_ns > 0:  # the timeout of epoll itself is in whole milliseconds
             began_ns = time.monotonic_ns()
-            select.select((self._epoll,), (), (), seconds)
+            select.select((self._epoll,), (), (), wait_ns / NS_PER_SECOND)
             self._idle_ns += time.monotonic_ns() - began_ns
         for fd, events in self._epoll.poll(0, 1024):
             link = self._by_fd.get(fd)
@@ -7656,27 +7523,48 @@ class Engine:
                 if events & ~select.EPOLLOUT and link.socket:
                     self._on_readable(link)
             except ProtocolError:
-                self._fail(link, PROTOCOL, time.monotonic_ns())
-            except OSError as error:
-                refused = isinstance(error, ConnectionRefusedError)
-                self._fail(link, CONNECTION, time.monotonic_ns(), refused=refused)
+                self._fail(link, PROTOCOL)
+            except OSError:
+                self._fail(link, CONNECTION)
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._sweep_ns:
+            self._sweep(now_ns)
+
+    def _sweep(self, now_ns: int) -> None:
+        """Time-outs, silence, attempts to connect."""
+        self._sweep_ns = now_ns + SWEEP_NS
+        oldest_ns = now_ns - self._timeout_ns
+        for link in list(self._links.values()):
+            if link.awaits_reply():
+                if link.pending.queue[0][4][1] < oldest_ns:
+                    self._fail(link, TIMEOUT)
+            elif link.last_ns < now_ns - SILENCE_NS:
+                link.pending.end_silence()
+            if link.socket and link.last_ns < oldest_ns and (link.unsent or not link.connected):
+                self._fail(link, TIMEOUT)
+            if link.queue:
+                self._connect(link, now_ns)
+            if link.closing and link.is_idle():
+                self._close(link)
 
     # -- connections --
 
     def _link(self, number: int) -> ReplayConnection:
         link = self._links.get(number)
         if link is None:
-            link = self._links[number] = ReplayConnection(number, self.tally)
+            link = self._links[number] = ReplayConnection(number, self._replies)
         return link
 
     def _connect(self, link: ReplayConnection, now_ns: int) -> None:
-        """Begin to connect."""
+        """Begin to connect, if it is not connected and the time has come for another attempt."""
+        if link.socket or now_ns < link.retry_ns:
+            return
         try:
             link.socket = self._target.connect(0)
-        except BlockingIOError:  # a Unix socket's backlog is full
-            link.retry_ns = now_ns + RETRY_NS
+        except BlockingIOError:  # a Unix socket's backlog is full; _sweep tries again
+            pass
         except OSError:
-            self._fail(link, CONNECTION, now_ns)
+            self._fail(link, CONNECTION)
         else:
             self._by_fd[link.socket.fileno()] = link
             self._epoll.register(link.socket, select.EPOLLIN | select.EPOLLOUT)
@@ -7688,7 +7576,7 @@ class Engine:
             number = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if number:
                 raise OSError(number, os.strerror(number))
-            link.connected = True
+            link.connected = self._reached = True
             self.tally.totals["connections"] += 1
         now_ns = time.monotonic_ns()
         if link.unsent:
@@ -7711,10 +7599,7 @@ class Engine:
         self.tally.totals["bytes_received"] += len(data)
         now_ns = self._last_ns = time.monotonic_ns()
         link.read(data, now_ns)
-        if link.queue:
-            self._send_queue(link, now_ns)
-        elif link.closing and link.is_idle():
-            self._close(link)
+        self._send_queue(link, now_ns)
 
     def _disconnect(self, link: ReplayConnection) -> None:
         if link.socket:
@@ -7727,27 +7612,27 @@ class Engine:
         self._queued -= len(link.queue)
         self._links.pop(link.number, None)
 
-    def _fail(self, link: ReplayConnection, kind: str, now_ns: int, refused: bool = False) -> None:
+    def _fail(self, link: ReplayConnection, kind: str) -> None:
         """A connection broke, or could not be made: what was sent on it is counted as `kind`.
 
         Raises MembenchError if there never was one.
         """
+        now_ns, reached = time.monotonic_ns(), link.connected
         self.tally.failures[kind] += 1
-        reached = link.connected and not refused
         self.tally.count_errors((sent for sent in link.pending.queue if not sent[0].quiet), kind)
         self._disconnect(link)
         link.retry_ns = now_ns if reached else now_ns + RETRY_NS
-        early = now_ns < (self.pace.start_ns or now_ns) + NS_PER_SECOND
-        if early and not self.tally.totals["connections"]:
+        if not self._reached and now_ns < (self.pace.start_ns or now_ns) + NS_PER_SECOND:
             raise MembenchError(
                 f"cannot connect to {printable(self._target.name)}",
                 "start the target first, and check its address",
             )
-        # At max the rest waits for another attempt; else its time is now.
-        lost = 0 if reached else 1 if self._closed_loop else len(link.queue)
-        if kind == TIMEOUT and not self._closed_loop:
-            oldest_ns = now_ns - self._timeout_ns
-            lost = max(lost, sum(batch.times[0] < oldest_ns for batch in link.queue))
+        # At `max` the rest waits for another attempt; else its time is now.
+        if self._closed_loop:
+            lost = int(not reached)
+        else:
+            oldest_ns = now_ns - self._timeout_ns if reached else now_ns
+            lost = sum(batch.times[0] < oldest_ns for batch in link.queue)
         self._drop(link, kind, lost)
         if link.closing and not link.queue:
             self._close(link)
@@ -7758,68 +7643,40 @@ class Engine:
             self._queued -= 1
             self.tally.count_errors(link.queue.popleft().requests, kind)
 
-    def _sweep(self, now_ns: int) -> None:
-        """Time-outs, silence, attempts to connect."""
-        self._sweep_ns = now_ns + SWEEP_NS
-        oldest_ns = now_ns - self._timeout_ns
-        for link in list(self._links.values()):
-            if link.awaits_reply():
-                if link.pending.queue[0][4][1] < oldest_ns:
-                    self._fail(link, TIMEOUT, now_ns)
-            elif link.last_ns < now_ns - SILENCE_NS:
-                link.pending.end_silence()
-            if link.socket and link.last_ns < oldest_ns and (link.unsent or not link.connected):
-                self._fail(link, TIMEOUT, now_ns)
-            if link.queue and link.socket is None and link.retry_ns <= now_ns:
-                self._connect(link, now_ns)
-            if link.closing and link.is_idle():
-                self._close(link)
-
     # -- sending --
 
     def _start(self, batch: Batch, now_ns: int) -> None:
         """A batch is due, or something happens to a connection."""
         link = self._link(batch.number)
         if batch.kind == SEND:
-            if link.queue or not link.connected or link.unsent or self._must_wait(link, batch):
-                self._enqueue(link, batch, now_ns)
-            else:
-                self._send(link, batch, now_ns)
+            batch.queued_at_ns = self._idle_ns
+            link.queue.append(batch)
+            self._queued += 1
         elif batch.kind == CLOSE:
             link.closing = True
-            if link.is_idle():
-                self._close(link)
-        else:
-            if batch.kind == OPEN and link.is_idle():
-                self._disconnect(link)  # that of the pass before
-            if link.socket is None and link.retry_ns <= now_ns:
-                self._connect(link, now_ns)
-
-    def _must_wait(self, link: ReplayConnection, batch: Batch) -> bool:
-        """Behind unanswered requests: always in a closed loop, else where the client did."""
-        return (self._closed_loop or batch.waits or batch.deferred) and link.awaits_reply()
-
-    def _enqueue(self, link: ReplayConnection, batch: Batch, now_ns: int) -> None:
-        batch.queued_at_ns = self._idle_ns
-        link.queue.append(batch)
-        self._queued += 1
-        if link.socket is None:
-            if link.retry_ns <= now_ns:
-                self._connect(link, now_ns)
-            elif not self._closed_loop:
+        elif batch.kind == OPEN and link.is_idle():
+            self._disconnect(link)  # that of the pass before
+        if batch.kind != CLOSE:
+            self._connect(link, now_ns)
+            if not link.socket and now_ns < link.retry_ns and not self._closed_loop:
                 self._drop(link, CONNECTION, len(link.queue))
+        self._send_queue(link, now_ns)
 
     def _send_queue(self, link: ReplayConnection, now_ns: int) -> None:
-        """Send what waits on this connection and may go now."""
+        """Send what waits on this connection and may go now.
+
+        It waits behind unanswered requests: always in a closed loop, else where its client did.
+        """
         queue = link.queue
         for _ in range(TURN_BATCHES):
             if not queue or not link.connected or link.unsent:
                 break
-            if self._must_wait(link, queue[0]):
+            batch = queue[0]
+            if (self._closed_loop or batch.waits or batch.deferred) and link.awaits_reply():
                 return
             self._queued -= 1
             self._send(link, queue.popleft(), now_ns)
-        if queue and link.socket:  # go on when others had their turn
+        if link.socket and (queue or link.unsent):  # go on when others had their turn
             self._epoll.modify(link.socket, select.EPOLLIN | select.EPOLLOUT)
         elif link.closing and link.is_idle():
             self._close(link)
@@ -7830,20 +7687,16 @@ class Engine:
             batch.times[0] = now_ns
         else:
             self.tally.lateness.append(now_ns - batch.times[0])
-            if batch.queued_at_ns >= 0:
-                # The part of the lag in which this process only waited for the target.
-                self.tally.totals["waited_ns"] += self._idle_ns - batch.queued_at_ns
+            # The part of the lag in which this process only waited for the target.
+            self.tally.totals["waited_ns"] += self._idle_ns - batch.queued_at_ns
         self._last_ns = now_ns
-        if batch.tick > self._last_tick:
-            self._last_tick = batch.tick
+        self._last_tick = max(self._last_tick, batch.tick)
         if not self._first[0]:
             self._first = (now_ns, batch.tick)
         try:
             link.send(batch, now_ns)
         except OSError:
-            self._fail(link, CONNECTION, now_ns)
-        if link.unsent and link.socket:
-            self._epoll.modify(link.socket, select.EPOLLIN | select.EPOLLOUT)
+            self._fail(link, CONNECTION)
 
     def spans(self) -> Tuple[List[float], List[float]]:
         """The span of time in which requests were sent and answered, and that of their recording.
@@ -7857,53 +7710,37 @@ class Engine:
         return sent, [tick / TICKS_PER_SECOND for tick in (first_tick, self._last_tick)]
 
 
-def store_all(
-    target: Target, items: Iterable[Tuple[bytes, int]], timeout: float
-) -> Tuple[int, int]:
-    """Store values for these keys. Returns how many were stored, and how many refused."""
-    values = Values()
-    stored = refused = 0
-    with target.connect(timeout) as link:
-        replies = link.makefile("rb")
-        items = iter(items)
-        while True:
-            batch = list(islice(items, 100))
-            if not batch:
-                return stored, refused
-            for key, size in batch:
-                link.sendall(b"set %b 0 0 %d\r\n" % (key, size))
-                for part in values.parts(size, b"\r\n"):
-                    link.sendall(part)
-            for _ in batch:
-                line = replies.readline(4096)
-                if line == b"STORED\r\n":
-                    stored += 1
-                elif line.startswith(b"SERVER_ERROR"):
-                    refused += 1
-                else:
-                    raise OSError(errno.EPROTO, f"it answered {printable(repr(line[:60]))}")
-
-
 # ==== Replay: results and workers =====================================================
 #
-# Everything is counted in numbers that can be added (`add_counts`), so that the results of
-# workers and of shards can be joined. Percentiles are computed last, from histograms of
-# values rounded down to 3 digits.
+# Everything is counted in numbers that can be added (`add_counts`). What a worker reports, what
+# all workers did, and what all shards did are results of one form, and `join` adds them up.
+# Percentiles are computed last, from histograms of values rounded down to 3 digits.
 
-# ---- Results: numbers that add up over workers and shards ----
+# ---- Results: from counts to what --stats-json holds ----
 
 REPLAY_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 ERROR_KINDS = (TIMEOUT, CONNECTION, PROTOCOL, "server")
 
 
-def empty_counts() -> Dict[str, Any]:
-    """The counts of a replay that sent nothing."""
-    by_name = ("commands", "connection_failures", "skipped", "lateness")
-    single = (
-        *("writes", "bytes_sent", "bytes_received", "connections", "unknown_uniques", "not_sent"),
-        *("waited_ns", "out_of_time", "shared_keys", "preload_refused"),
-    )
-    return {**{name: {} for name in by_name}, **dict.fromkeys(single, 0)}
+def empty_result() -> Dict[str, Any]:
+    """The result of a replay that sent nothing."""
+    return {
+        "span": [],  # in which requests were sent and answered
+        "recorded": {"span": []},  # of their recording
+        "ended_by": None,
+        "fatal": None,  # the message and the hint of an error
+        "counts": {**{name: {} for name in Tally.BY_NAME}, **dict.fromkeys(Tally.TOTALS, 0)},
+    }
+
+
+def join(total: Dict[str, Any], more: Dict[str, Any]) -> None:
+    """Add a result to a total: of the same worker, of another one, or of another shard."""
+    for whole, part in ((total, more), (total["recorded"], more["recorded"])):
+        moments = [*whole["span"], *part["span"]]
+        whole["span"] = [min(moments), max(moments)] if moments else []
+    for name in ("ended_by", "fatal"):
+        total[name] = total[name] or more[name]
+    add_counts(total["counts"], more["counts"])
 
 
 def describe_histogram(histogram: Dict[Any, int]) -> Optional[Dict[str, float]]:
@@ -7917,8 +7754,9 @@ def describe_histogram(histogram: Dict[Any, int]) -> Optional[Dict[str, float]]:
     return {name: ticks * TICK_NS / 1000 for name, ticks in found.items()}
 
 
-def ratio(hits: int, misses: int) -> Optional[float]:
-    """The hit ratio, or None if there was nothing to hit."""
+def share_of_hits(outcomes: Dict[str, int]) -> Optional[float]:
+    """None if there was nothing to hit."""
+    hits, misses = outcomes.get("hit", 0), outcomes.get("miss", 0)
     return hits / (hits + misses) if hits + misses else None
 
 
@@ -7928,33 +7766,18 @@ def rate(count: int, span: Sequence[float]) -> Optional[float]:
     return round(count / seconds, 1) if seconds else None
 
 
-def join_spans(spans: Iterable[Sequence[float]]) -> List[float]:
-    """The span that holds all of these."""
-    found = [span for span in spans if span]
-    return [min(span[0] for span in found), max(span[1] for span in found)] if found else []
-
-
-def total_of_commands(counts: Dict[str, Any]) -> Dict[str, Any]:
-    """What was counted for all commands together."""
-    total: Dict[str, Any] = CommandStats().counts()
-    for counted in counts["commands"].values():
-        add_counts(total, counted)
-    return total
-
-
 def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
     """What --stats-json holds for one command."""
     outcomes, recorded = counted["outcomes"], counted["recorded_outcomes"]
-    hits, misses = outcomes.get("hit", 0), outcomes.get("miss", 0)
     refused = sum(outcomes.get(OUTCOMES[error], 0) for error in ERRORS)
     return {
         "requests": counted["requests"],
         "operations": counted["operations"],
         "operations_per_second": rate(counted["operations"], span),
-        "hits": hits,
-        "misses": misses,
-        "hit_ratio": ratio(hits, misses),
-        "recorded_hit_ratio": ratio(recorded.get("hit", 0), recorded.get("miss", 0)),
+        "hits": outcomes.get("hit", 0),
+        "misses": outcomes.get("miss", 0),
+        "hit_ratio": share_of_hits(outcomes),
+        "recorded_hit_ratio": share_of_hits(recorded),
         "outcomes": outcomes,
         "recorded_outcomes": recorded,
         "errors": {**dict.fromkeys(ERROR_KINDS, 0), **counted["errors"], "server": refused},
@@ -7963,26 +7786,35 @@ def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, 
     }
 
 
+def report_all(counts: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
+    """What --stats-json holds for all commands together."""
+    together = CommandCounts().numbers()
+    for counted in counts["commands"].values():
+        add_counts(together, counted)
+    return report_command(together, span)
+
+
 def replay_report(about: Dict[str, Any]) -> Dict[str, Any]:
-    """What --stats-json holds. about: as from describe_replay."""
+    """What --stats-json holds. about: a joined result, and what it is about."""
     counts, span, recorded = about["counts"], about["span"], about["recorded"]
-    found = sorted(counts["commands"].items(), key=lambda item: -item[1]["operations"])
-    commands = {
-        name: report_command(counted, span)
-        for name, counted in found
-        if counted["requests"] or any(counted["errors"].values())
-    }
-    together = report_command(total_of_commands(counts), span)
+    together = report_all(counts, span)
     errors = together["errors"]
-    recorded_rate = rate(together["operations"], recorded["span"])
+    found = sorted(counts["commands"].items(), key=lambda item: -item[1]["operations"])
     return {
         **about,
         **together,
-        "recorded": {**recorded, "operations_per_second": recorded_rate},
+        "recorded": {
+            **recorded,
+            "operations_per_second": rate(together["operations"], recorded["span"]),
+        },
         "failed_requests": sum(errors.values()) - errors["server"] + counts["not_sent"],
         "lateness_us": describe_histogram(counts["lateness"]),
         "fell_behind": what_fell_behind(counts),
-        "commands": commands,
+        "commands": {
+            name: report_command(counted, span)
+            for name, counted in found
+            if counted["requests"] or any(counted["errors"].values())
+        },
     }
 
 
@@ -8013,6 +7845,13 @@ FELL_BEHIND = {
     "replay": "this side: add --workers (at most one per CPU) or --shard",
     "target": "the target: requests waited for its replies; try a lower --speed",
 }
+REPLAY_NOTES_ON = {
+    "not_sent": "requests were due but not sent",
+    "unknown_uniques": "CAS requests had no unique value from the target to send",
+    "shared_keys": "short keys may collide with another key",
+    "preload_refused": "values were refused by the target during preload",
+    "out_of_time": "requests were sent later than recorded: late in the profile",
+}
 OUT_OF_TIME_SHARE = 0.001  # of the requests; a smaller share does not change what the target sees
 
 
@@ -8023,6 +7862,15 @@ def render_replay(report: Dict[str, Any]) -> str:
         if report["speed"] == "max"
         else "open loop; latency counts from when each request was due"
     )
+    rows: List[Tuple[str, ...]] = [("Command", "operations", "/s", "hits", "recorded")]
+    errors: List[Tuple[str, ...]] = [("Errors", *ERROR_KINDS)]
+    for name, found in report["commands"].items():
+        speed = human_number(found["operations_per_second"])
+        ratios = map(human_percent, (found["hit_ratio"], found["recorded_hit_ratio"]))
+        rows.append((printable(name), f"{found['operations']:,}", speed, *ratios))
+        if any(found["errors"].values()):
+            numbers = (f"{found['errors'][kind]:,}" for kind in ERROR_KINDS)
+            errors.append((printable(name), *numbers))
     lines = [
         f"{printable(report['profile'])} to {printable(report['target'])}",
         f"  speed {report['speed']}: {loop}",
@@ -8030,63 +7878,43 @@ def render_replay(report: Dict[str, Any]) -> str:
         *render_cut(report),
         *render_replay_summary(report),
         "",
-        "Command        operations         /s       hits   recorded",
     ]
-    for name, command in report["commands"].items():
-        lines.append(
-            f"{printable(name):<12} {command['operations']:>12,} "
-            f"{human_number(command['operations_per_second']):>10} "
-            f"{human_percent(command['hit_ratio']):>10} "
-            f"{human_percent(command['recorded_hit_ratio']):>10}"
-        )
-    return "\n".join([*lines, *render_replay_errors(report), "", *render_latencies(report)])
-
-
-def render_replay_errors(report: Dict[str, Any]) -> List[str]:
-    """Errors of each command that had any."""
-    lines = [
-        f"{printable(name):<12}" + "".join(f"{errors[kind]:>12,}" for kind in ERROR_KINDS)
-        for name, errors in ((name, c["errors"]) for name, c in report["commands"].items())
-        if any(errors.values())
+    lines += [
+        f"{name:<12} {n:>12} {s:>10} {hits:>10} {then:>10}" for name, n, s, hits, then in rows
     ]
-    title = f"{'Errors':<12}" + "".join(f"{kind:>12}" for kind in ERROR_KINDS)
-    return ["", title, *lines] if lines else []
+    if len(errors) > 1:
+        lines += ["", *(f"{row[0]:<12}" + "".join(map("{:>12}".format, row[1:])) for row in errors)]
+    return "\n".join([*lines, "", *render_latencies(report)])
 
 
 def render_replay_summary(report: Dict[str, Any]) -> List[str]:
+    """What all requests did together: rows of a name, a number, and what else belongs to it."""
     counts, recorded, lateness = report["counts"], report["recorded"], report["lateness_us"]
-    lines = [
-        f"Requests       {report['requests']:>12,}",
-        f"Operations     {report['operations']:>12,}   "
-        f"{human_number(report['operations_per_second'])}/s, "
-        f"recorded {human_number(recorded['operations_per_second'])}/s",
-        f"Hit ratio      {human_percent(report['hit_ratio']):>12}   "
-        f"recorded {human_percent(report['recorded_hit_ratio'])}",
-        f"Connections    {counts['connections']:>12,}   "
-        f"{sum(counts['connection_failures'].values()):,} failed",
-        f"Bytes          {human_bytes(counts['bytes_sent']):>12} sent, "
-        f"{human_bytes(counts['bytes_received'])} received",
+    rates = map(human_number, (report["operations_per_second"], recorded["operations_per_second"]))
+    failures = sum(counts["connection_failures"].values())
+    received = human_bytes(counts["bytes_received"])
+    rows = [
+        ("Requests", f"{report['requests']:,}", ""),
+        ("Operations", f"{report['operations']:,}", "  {}/s, recorded {}/s".format(*rates)),
+        (
+            *("Hit ratio", human_percent(report["hit_ratio"])),
+            f"  recorded {human_percent(report['recorded_hit_ratio'])}",
+        ),
+        ("Connections", f"{counts['connections']:,}", f"  {failures:,} failed"),
+        ("Bytes", human_bytes(counts["bytes_sent"]), f"sent, {received} received"),
     ]
     if lateness:
-        lines.append(
-            f"Scheduling lag {human_us(lateness['p50']):>12} us p50, "
-            f"{human_us(lateness['p99'])} p99, {human_us(lateness['max'])} max"
-        )
+        p50, p99, most = (human_us(lateness[name]) for name in ("p50", "p99", "max"))
+        rows.append(("Scheduling lag", p50, f"us p50, {p99} p99, {most} max"))
+    lines = [f"{name:<14} {number:>12} {more}".rstrip() for name, number, more in rows]
     if report["fell_behind"]:
         lines.append(f"Fell behind    {FELL_BEHIND[report['fell_behind']]}")
     if counts["skipped"]:
         skipped = ", ".join(f"{printable(n)} {c:,}" for n, c in sorted(counts["skipped"].items()))
         lines.append(f"Skipped        {skipped}")
-    notes = {
-        "not_sent": "requests were due but not sent",
-        "unknown_uniques": "CAS requests had no unique value from the target to send",
-        "shared_keys": "short keys may collide with another key",
-        "preload_refused": "values were refused by the target during preload",
-    }
-    if counts["out_of_time"] > OUT_OF_TIME_SHARE * report["requests"]:
-        notes["out_of_time"] = "requests were sent later than recorded: late in the profile"
-    for name, text in notes.items():
-        if counts[name]:
+    few = {"out_of_time": OUT_OF_TIME_SHARE * report["requests"]}
+    for name, text in REPLAY_NOTES_ON.items():
+        if counts[name] > few.get(name, 0):
             lines.append(f"Note           {counts[name]:,} {text}")
     return lines
 
@@ -8118,20 +7946,6 @@ def render_latencies(report: Dict[str, Any]) -> List[str]:
     return [*latency_table(LATENCY_TITLE, own), "", *latency_table(title, recorded)]
 
 
-def join_results(results: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
-    """What all workers, or all shards, did together; see Worker."""
-    counts = empty_counts()
-    for result in results:
-        add_counts(counts, result["counts"])
-    return {
-        "span": join_spans(result["span"] for result in results),
-        "recorded": {"span": join_spans(result["recorded"]["span"] for result in results)},
-        "ended_by": next(filter(None, (result["ended_by"] for result in results)), None),
-        "fatal": next(filter(None, (result["fatal"] for result in results)), None),
-        "counts": counts,
-    }
-
-
 # ---- Merging the results of shards ----
 
 SHARDS_MAX = 10_000
@@ -8144,6 +7958,10 @@ def parse_shard(text: str) -> Shard:
     if not 0 <= shard.number < shard.total <= SHARDS_MAX:
         raise ValueError(text)
     return shard
+
+
+# What taking values of unexpected types for results ends in.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def read_results(path: str) -> Dict[str, Any]:
@@ -8166,10 +7984,6 @@ def read_results(path: str) -> Dict[str, Any]:
     return result
 
 
-# What taking values of unexpected types for results ends in.
-MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-
-
 def merge_results(results: Sequence[Dict[str, Any]]) -> Tuple[Dict[str, Any], str]:
     """Merge the results of several shards: (the report, the report as text).
 
@@ -8177,13 +7991,15 @@ def merge_results(results: Sequence[Dict[str, Any]]) -> Tuple[Dict[str, Any], st
     belong together, one of MALFORMED if these are no results.
     """
     shards = [parse_shard(text) for result in results for text in result["shards"]]
-    first, joined = results[0], join_results(results)
+    joined = empty_result()
+    for result in results:
+        join(joined, result)
     started_unix = min(result["started_unix"] for result in results)
     ends = [result["started_unix"] + result["duration_seconds"] for result in results]
     about = {
-        **first,
+        **results[0],
         **joined,
-        "recorded": {**first["recorded"], **joined["recorded"]},
+        "recorded": {**results[0]["recorded"], **joined["recorded"]},
         "shards": [f"{shard.number}/{shard.total}" for shard in shards],
         "missing_shards": missing_shards(shards),
         "workers": sum(result["workers"] for result in results),
@@ -8229,111 +8045,85 @@ class Survey(NamedTuple):
 
 def survey(path: str, shard: Shard) -> Survey:
     """Look through a profile quickly. Connections are those of the shard."""
-    connections = current = peak = last_tick = 0
+    connections = current = peak = 0
     with ProfileReader(path) as reader:
         events: List[Tuple[int, int, int, int]] = []
         reader.connection_rows = events
         for _ in chain(reader.packed_blocks(), (None,)):
-            for tick, number, _port, kind in events:
-                last_tick = max(last_tick, tick)
+            for _, number, _, kind in events:
                 if number % shard.total == shard.number:
                     connections += kind != CLOSE
                     current += -1 if kind == CLOSE else 1
                     peak = max(peak, current)
             events.clear()
-        duration = reader.end.get("duration_seconds", 0.0)
-        if not reader.end:  # truncated: it lasted at least as long as anything in it shows
-            with ProfileReader(path) as again:
-                last_tick = max([last_tick, *(block.time[-1] for block in again.blocks())])
-            duration = last_tick / TICKS_PER_SECOND
-        side = str(reader.header.get("side", "server"))
-        if side == "server" and not str(reader.header.get("source", "")).startswith("ebpf"):
-            side = "capture"
-        started = float(reader.header["started_unix"])
-        return Survey(
-            path, started, duration, side, reader.rows, connections, peak, reader.complete
-        )
-
-
-class Worker:
-    """One process of a replay: sends its share of the requests, and reports to its parent.
-
-    It sends the parent its result when it is ready, each second if there is a live line, and at
-    the end. The parent sends one number: when to begin, in CLOCK_MONOTONIC; a second number, or
-    the end of the pipe, means stop.
-    """
-
-    REPORT_NS = NS_PER_SECOND
-    LISTEN_NS = NS_PER_SECOND // 5
-
-    def __init__(
-        self, pipe: Any, options: argparse.Namespace, found: Survey, target: Target, index: int
-    ) -> None:
-        """index: among the workers of this machine."""
-        self._pipe = pipe
-        self._duration_ns = (options.duration or 0) * NS_PER_SECOND
-        pace = Pace(options.speed, found.started_unix, options.start_at or time.time())
-        mine, total = options.shard
-        shard = Shard(mine + total * index, total * options.workers)
-        self._counts_short_keys = not index  # every worker numbers all of them
-        self._encoder = Encoder(options.include, pace)
-        self._timetable = Timetable(
-            found.path, shard, self._encoder, passes=options.loop_mode, pass_seconds=found.duration
-        )
-        self._engine = Engine(target, self._timetable.batches(), pace, options.timeout)
-        self._is_watched = LiveLine(options.quiet).is_on  # else only the end is of interest
-        self._report_ns = self._listen_ns = 0  # when to tell, and to listen to, the parent again
-
-    def run(self) -> None:
-        """Its whole life."""
-        engine, fatal = self._engine, None
-        try:
-            engine.prime()
-            self._pipe.send(self._result())
-            start_ns = engine.pace.start_ns = self._pipe.recv()
-            while time.monotonic_ns() < start_ns and not self._pipe.poll(0):
-                time.sleep(min(max(start_ns - time.monotonic_ns(), 0) / NS_PER_SECOND, 0.05))
-            engine.run(self._tick if start_ns else lambda: False)
-        except MembenchError as error:
-            fatal = [str(error), error.hint]
-        engine.close()
-        self._pipe.send({**self._result(), "fatal": fatal, "done": True})
-
-    def _result(self) -> Dict[str, Any]:
-        """The result so far; see join_results."""
-        span, recorded_span = self._engine.spans()
-        return {
-            "counts": {
-                **self._engine.tally.counts(self._encoder),
-                "out_of_time": self._timetable.out_of_time,
-                "shared_keys": self._timetable.keys.shared if self._counts_short_keys else 0,
-            },
-            "span": span,
-            "recorded": {"span": recorded_span},
-            "ended_by": "duration" if self._engine.cut_short else None,
-            "fatal": None,
-            "done": False,
-        }
-
-    def _tick(self) -> bool:
-        """Called at each turn of the engine's loop. False: stop."""
-        now_ns = time.monotonic_ns()
-        if now_ns >= self._listen_ns:
-            self._listen_ns = now_ns + self.LISTEN_NS
-            self._engine.tally.fold(self._encoder)
-            if self._pipe.poll(0):
-                return False
-            if self._is_watched and now_ns >= self._report_ns:
-                self._report_ns = now_ns + self.REPORT_NS
-                self._pipe.send(self._result())
-        passed_ns = now_ns - self._engine.pace.start_ns
-        return not self._duration_ns or passed_ns < self._duration_ns
+    duration = reader.seconds()
+    if not reader.end:  # truncated: it lasted until its last operation
+        with ProfileReader(path) as again:
+            for _ in again.blocks():
+                duration = again.seconds()
+    side = str(reader.header.get("side", "server"))
+    if side == "server" and not str(reader.header.get("source", "")).startswith("ebpf"):
+        side = "capture"
+    started, complete = float(reader.header["started_unix"]), reader.complete
+    return Survey(path, started, duration, side, reader.rows, connections, peak, complete)
 
 
 PR_SET_PDEATHSIG = 1
+REPORT_NS = NS_PER_SECOND // 5  # between two reports of a worker
 
 
-def run_worker(parent: int, pipe: Any, others: Sequence[Any], arguments: Tuple[Any, ...]) -> None:
+def replay_share(
+    pipe: Any, options: argparse.Namespace, found: Survey, target: Target, index: int
+) -> None:
+    """Send a worker's share of the requests. index: among the workers of this machine.
+
+    The parent gets what is new when we are ready, five times a second, and at the end. It sends
+    one number: when to begin, in CLOCK_MONOTONIC; a second number, or the end of the pipe, means
+    stop.
+    """
+    tally = Tally()
+    pace = Pace(options.speed, found.started_unix, options.start_at or time.time())
+    schedule = Schedule(tally, pace, options.include)
+    shard = Shard(
+        options.shard.number + options.shard.total * index, options.shard.total * options.workers
+    )
+    feed = schedule.batches(found.path, shard, options.loop_mode, found.duration)
+    engine = Engine(target, feed, tally, pace, timeout=options.timeout)
+    duration_ns = (options.duration or math.inf) * NS_PER_SECOND
+    report_ns = 0
+    fatal = None
+
+    def report() -> None:
+        span, recorded_span = engine.spans()
+        ended_by = "duration" if engine.cut_short else None
+        result = {"span": span, "recorded": {"span": recorded_span}, "ended_by": ended_by}
+        pipe.send({**result, "fatal": fatal, "counts": tally.take()})
+
+    def go_on() -> bool:
+        nonlocal report_ns
+        now_ns = time.monotonic_ns()
+        if now_ns >= report_ns:
+            report_ns = now_ns + REPORT_NS
+            report()
+            if pipe.poll(0):
+                return False
+        return now_ns - pace.start_ns < duration_ns
+
+    try:
+        engine.prime()
+        report()
+        pace.start_ns = pipe.recv()
+        while time.monotonic_ns() < pace.start_ns and not pipe.poll(0):
+            time.sleep(min(max(pace.start_ns - time.monotonic_ns(), 0) / NS_PER_SECOND, 0.05))
+        engine.run(go_on if pace.start_ns else lambda: False)
+    except MembenchError as error:
+        fatal = [str(error), error.hint]
+    engine.close()
+    tally.totals["shared_keys"] = 0 if index else schedule.keys.shared  # all number all of them
+    report()
+
+
+def run_worker(parent: int, others: Sequence[Any], pipe: Any, *arguments: Any) -> None:
     """What a worker process runs. others: the parent's ends of pipes, which it inherited."""
     for other in others:  # or a worker would not see that the parent ended
         other.close()
@@ -8350,22 +8140,22 @@ def run_worker(parent: int, pipe: Any, others: Sequence[Any], arguments: Tuple[A
     gc.freeze()
     gc.disable()  # there are no reference cycles; a collection would only cause a delay
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent ended
-        Worker(pipe, *arguments).run()
+        replay_share(pipe, *arguments)
 
 
-def start_workers(options: argparse.Namespace, found: Survey, target: Target) -> List[Any]:
-    """Start the processes. Returns the pipes to them; they end with this process."""
+def start_workers(options: argparse.Namespace, found: Survey, target: Target) -> Dict[Any, Any]:
+    """Start the processes, which end with this one: {pipe to it: process}."""
     import multiprocessing
 
     context = multiprocessing.get_context("fork")
-    pipes: List[Any] = []
+    workers: Dict[Any, Any] = {}
     for index in range(options.workers):
         ours, theirs = context.Pipe()
-        pipes.append(ours)
-        arguments = (os.getpid(), theirs, pipes, (options, found, target, index))
-        context.Process(target=run_worker, args=arguments, daemon=True).start()
+        arguments = (os.getpid(), [*workers, ours], theirs, options, found, target, index)
+        workers[ours] = context.Process(target=run_worker, args=arguments, daemon=True)
+        workers[ours].start()
         theirs.close()
-    return pipes
+    return workers
 
 
 class ReplayStatus:
@@ -8373,20 +8163,24 @@ class ReplayStatus:
 
     def __init__(self, quiet: bool) -> None:
         self.live = LiveLine(quiet)
-        self._started = self._last = time.monotonic()
-        self._before: Dict[str, Any] = {}
+        self._started = self._shown = time.monotonic()
+        self._new = empty_result()
 
-    def update(self, results: Iterable[Dict[str, Any]]) -> None:
-        """Call often, with the latest results of the workers; writes once a second."""
+    def add(self, result: Dict[str, Any]) -> None:
+        """Take in what a worker has reported."""
+        if self.live.is_on:
+            join(self._new, result)
+
+    def update(self) -> None:
+        """Call often; writes once a second."""
         now = time.monotonic()
-        if now - self._last < LiveLine.INTERVAL or not self.live.is_on:
+        if now - self._shown < LiveLine.INTERVAL or not self.live.is_on:
             return
-        counts = join_results(list(results))["counts"]
-        counts.update(total_of_commands(counts))
-        new = counts_since(counts, self._before)
-        found = report_command(new, (self._last, now))
-        self._last, self._before = now, counts
-        latency, lateness = found["latency_us"] or {}, describe_histogram(new["lateness"]) or {}
+        counts = self._new["counts"]
+        found = report_all(counts, (self._shown, now))
+        self._shown, self._new = now, empty_result()
+        latency = found["latency_us"] or {}
+        lateness = describe_histogram(counts["lateness"]) or {}
         fields = [
             f"{now - self._started:6.0f} s",
             f"{found['operations_per_second']:9,.0f} ops/s",
@@ -8400,72 +8194,50 @@ class ReplayStatus:
 
 
 def run_workers(
-    pipes: List[Any], start_at: float, stop: "Stop", status: ReplayStatus
-) -> Tuple[float, List[Dict[str, Any]]]:
-    """Replay. Returns when that began, and the results.
+    options: argparse.Namespace, found: Survey, target: Target, stop: "Stop"
+) -> Tuple[float, Dict[str, Any]]:
+    """Replay. Returns when that began, and what all workers did together.
 
     Always returns, whatever happens to the target or to a worker.
     """
     import multiprocessing.connection
 
-    killed: Dict[str, Any] = {"counts": {}, "span": [], "recorded": {"span": []}}
-    killed.update(ended_by=None, done=False)
-    results: Dict[Any, Dict[str, Any]] = {}
+    workers = start_workers(options, found, target)
+    preparing = set(workers)
+    joined, status = empty_result(), ReplayStatus(options.quiet)
     started_unix, told = 0.0, False
-    while pipes:
+
+    def tell_all(number: int) -> None:
+        for pipe in workers:
+            with contextlib.suppress(OSError):
+                pipe.send(number)
+
+    while workers:
         if stop.requested and not told:
             told = True
-            tell_workers(pipes, 0)
-        ready: List[Any] = multiprocessing.connection.wait(pipes, 0.1)
+            tell_all(0)
+        ready: List[Any] = multiprocessing.connection.wait(list(workers), 0.1)
         for pipe in ready:
+            preparing.discard(pipe)
             try:
-                results[pipe] = pipe.recv()
+                result = pipe.recv()
             except (EOFError, OSError):
-                pipes.remove(pipe)
-                if not results.setdefault(pipe, killed)["done"]:
+                worker = workers.pop(pipe)
+                worker.join()
+                if worker.exitcode and not joined["fatal"]:
                     fatal = ["a worker process was killed", "not all of its requests are counted"]
-                    results[pipe]["fatal"] = fatal
-        if pipes and not started_unix and not told and all(pipe in results for pipe in pipes):
-            started_unix = max(start_at, time.time() + 0.02)
-            if start_at and started_unix > start_at:
-                say(f"starting {started_unix - start_at:.1f} s after --start-at")
-            start_ns = time.monotonic_ns() + int((started_unix - time.time()) * NS_PER_SECOND)
-            tell_workers(pipes, start_ns)
-        status.update(results.values())
+                    joined["fatal"] = fatal
+            else:
+                join(joined, result)
+                status.add(result)
+        if workers and not (preparing or started_unix or told):
+            started_unix = max(options.start_at, time.time() + 0.02)
+            if options.start_at and started_unix > options.start_at:
+                say(f"starting {started_unix - options.start_at:.1f} s after --start-at")
+            tell_all(time.monotonic_ns() + int((started_unix - time.time()) * NS_PER_SECOND))
+        status.update()
     status.live.clear()
-    return started_unix, list(results.values())
-
-
-def tell_workers(pipes: Iterable[Any], number: int) -> None:
-    """Send a number to all of them. See Worker."""
-    for pipe in pipes:
-        with contextlib.suppress(OSError):
-            pipe.send(number)
-
-
-def describe_replay(
-    options: argparse.Namespace, found: Survey, started_unix: float, results: List[Dict[str, Any]]
-) -> Dict[str, Any]:
-    """What the results are about, and their counts. results: of the workers."""
-    joined = join_results(results)
-    return {
-        "membench_replay": 1,
-        "profile": found.path,
-        "target": options.target,
-        "speed": options.speed or "max",
-        "shards": [f"{options.shard.number}/{options.shard.total}"],
-        "workers": options.workers,
-        "started_unix": started_unix,
-        "duration_seconds": round(max(time.time() - started_unix, 0), 3) if started_unix else 0.0,
-        **joined,
-        "span": [round(started_unix + moment, 6) for moment in joined["span"]],
-        "recorded": {
-            "side": found.side,
-            "duration_seconds": round(found.duration, 3),
-            "operations": found.rows * options.loop_mode or None,
-            **joined["recorded"],
-        },
-    }
+    return started_unix, joined
 
 
 # ==== Recording =======================================================================
@@ -9277,14 +9049,11 @@ def replay(options: argparse.Namespace) -> int:
     raise_file_limit(math.ceil(found.peak / options.workers))
     with Stop() as stop:
         refused = preload(options, target, stop) if options.preload else 0
-        pipes = start_workers(options, found, target)
-        status = ReplayStatus(options.quiet)
-        started_unix, results = run_workers(pipes, options.start_at, stop, status)
-    about = describe_replay(options, found, started_unix, results)
-    about["counts"]["preload_refused"] = refused
-    if about["ended_by"] and stop.requested:
-        about["ended_by"] = "signal"
-    report = replay_report(about)
+        started_unix, joined = run_workers(options, found, target, stop)
+    joined["counts"]["preload_refused"] = refused
+    if joined["ended_by"] and stop.requested:
+        joined["ended_by"] = "signal"
+    report = replay_report(describe_replay(options, found, started_unix, joined))
     write_results(options.stats_json, report)
     if report["requests"] or not report["fatal"]:
         print_result(render_replay(report))
@@ -9293,6 +9062,30 @@ def replay(options: argparse.Namespace) -> int:
     if report["ended_by"] == "signal":
         return 128 + stop.number
     return 1 if report["failed_requests"] else 0
+
+
+def describe_replay(
+    options: argparse.Namespace, found: Survey, started_unix: float, joined: Dict[str, Any]
+) -> Dict[str, Any]:
+    """What the joined result of all workers is about."""
+    return {
+        "membench_replay": 1,
+        "profile": found.path,
+        "target": options.target,
+        "speed": options.speed or "max",
+        "shards": [f"{options.shard.number}/{options.shard.total}"],
+        "workers": options.workers,
+        "started_unix": started_unix,
+        "duration_seconds": round(max(time.time() - started_unix, 0), 3) if started_unix else 0.0,
+        **joined,
+        "span": [round(started_unix + moment, 6) for moment in joined["span"]],
+        "recorded": {
+            "side": found.side,
+            "duration_seconds": round(found.duration, 3),
+            "operations": found.rows * options.loop_mode or None,
+            **joined["recorded"],
+        },
+    }
 
 
 def merge_command(options: argparse.Namespace) -> int:
@@ -9403,51 +9196,62 @@ SPARE_FILES = 32  # what a worker has open besides its connections
 
 
 def raise_file_limit(connections: int) -> None:
-    """Allow a process this many connections. Raises MembenchError if that is not possible."""
+    """Allow a process this many connections, or as many as possible; see Target.connect."""
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + SPARE_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
-    try:  # root may raise the hard limit, too
-        enough = hard == resource.RLIM_INFINITY or hard >= wanted
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard if enough else wanted))
-    except (OSError, ValueError):
-        raise MembenchError(
-            f"{connections:,} connections per process exceed the limit of {hard:,} open files "
-            f"(RLIMIT_NOFILE)",
-            "raise it with ulimit -n, use more --workers, or split the replay with --shard",
-        ) from None
+    enough = hard == resource.RLIM_INFINITY or hard >= wanted
+    # Root may raise the hard limit, too.
+    for limits in ((wanted, hard if enough else wanted), (hard, hard)):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            return
 
 
 def preload(options: argparse.Namespace, target: Target, stop: Stop) -> int:
     """Store what the recorded server held. Returns how many values were refused."""
-    items = Preload(options.profile[0], options.shard, KeyTexts()).items()
-    wanted = takewhile(lambda _: not stop.requested, items)
-    try:
-        stored, refused = store_all(target, wanted, options.timeout)
-    except OSError as error:
-        raise MembenchError(
-            f"cannot fill {printable(target.name)}: {error.strerror or error}",
-            "check the target; nothing was replayed",
-        ) from None
+    tally, pace = Tally(), Pace(0, 0, 0)
+    schedule = Schedule(tally, pace)
+    feed = Preload(options.profile[0], options.shard, schedule.keys).batches(schedule)
+    engine = Engine(target, feed, tally, pace, timeout=options.timeout)
+    counts = empty_result()["counts"]
+
+    def go_on() -> bool:
+        add_counts(counts, tally.take())
+        return not (stop.requested or counts["connection_failures"])
+
+    engine.run(go_on)
+    engine.close()
+    add_counts(counts, tally.take())
+    for kind in counts["connection_failures"]:
+        if not stop.requested:
+            raise MembenchError(
+                f"cannot fill {printable(target.name)}: {kind} error",
+                "check the target; nothing was replayed",
+            )
+    found = report_all(counts, ())
     if not options.quiet:
+        stored = found["outcomes"].get("stored", 0)
         say(f"stored {stored:,} values that the recorded server held")
-    return refused
+    return int(found["errors"]["server"])
 
 
 def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Target]) -> str:
     """What a replay would send, how long it takes, what it needs: --dry-run."""
-    encoder = Encoder(options.include, Pace(options.speed, found.started_unix, time.time()))
-    timetable = Timetable(found.path, options.shard, encoder, passes=1, pass_seconds=0)
+    tally = Tally()
+    schedule = Schedule(
+        tally, Pace(options.speed, found.started_unix, time.time()), options.include
+    )
     requests: Counter[str] = Counter()
     sent_bytes = writes = 0
-    for batch in chain.from_iterable(timetable.batches()):
+    for batch in chain.from_iterable(schedule.batches(found.path, options.shard)):
         writes += batch.kind == SEND
         requests.update(sent[1].command for sent in batch.requests)
         for part in batch.parts:
-            sent_bytes += len(part.fill({}) if type(part) is DeferredCas else part)
+            sent_bytes += len(part.write(0) if type(part) is DeferredCas else part)
     seconds = found.duration / options.speed if options.speed else None
     passes = {0: "without end", 1: "once"}.get(options.loop_mode, f"{options.loop_mode} times")
     lines = [
@@ -9461,7 +9265,7 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
         f"  needs        {options.workers} process{'es' * (options.workers != 1)}, each with up to "
         f"{math.ceil(found.peak / options.workers) + SPARE_FILES:,} open files",
     ]
-    for name, count in sorted(encoder.skipped.items()):
+    for name, count in sorted(tally.skipped.items()):
         lines.append(f"  skipped      {printable(name)} {count:,}")
     if target:
         lines.append(f"  the target   {printable(target.name)} {describe_target(target)}")
@@ -9471,8 +9275,8 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
         items = Preload(found.path, options.shard, KeyTexts()).items()
         stored = [size for _, size in items]
         lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
-    if timetable.keys.shared:
-        lines.append(f"  short keys   {timetable.keys.shared:,} may collide with another key")
+    if schedule.keys.shared:
+        lines.append(f"  short keys   {schedule.keys.shared:,} may collide with another key")
     if not found.complete:
         lines.append("  the profile is truncated: up to its last complete block is replayed")
     return "\n".join(lines)

@@ -183,9 +183,10 @@ def test_a_replay_is_the_same_traffic(speed: str, tmp_path: Path) -> None:
         record(first, server, lambda: run_clients(server))
     with Memcached() as target:
         # Filled before it is recorded, so that the recording holds the replay alone.
-        items = membench.Preload(str(first), membench.Shard(0, 1), membench.KeyTexts()).items()
+        options = membench.parse_args(["replay", str(first), "--target", "x:1", "-q"])
         address = membench.Target(socket.AF_INET, (LOOPBACK, target.port), "")
-        assert membench.store_all(address, items, 5) == (16, 0)
+        assert membench.preload(options, address, membench.Stop()) == 0
+        assert target.stats()["curr_items"] == 16
         exchange(target.control, b"get nothing\r\n", b"END\r\n")
         report: Dict[str, Any] = {}
         options = ("--speed", speed, "--workers", "1" if speed == "max" else "2")
@@ -384,7 +385,7 @@ def test_keys_are_legal_as_long_and_different() -> None:
 @pytest.mark.parametrize("size", [0, 1, 20, 21, 2048, 2049, 1 << 20, (1 << 20) + 1, 3_000_000])
 def test_values_have_their_size(size: int) -> None:
     for end in (b"\r\n", b""):
-        value = b"".join(membench.Values().parts(size, end))
+        value = b"".join(membench.value_parts(size, end))
         assert len(value) == size + len(end)
         assert value[:size].isdigit() or not size
 
