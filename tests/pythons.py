@@ -31,7 +31,9 @@ VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 NEEDS_KERNEL = (
     "test_bpf.py",
     "test_clients.py",
+    "test_exchanges.py",
     "test_faults.py",
+    "test_foreign.py",
     "test_hostile.py",
     "test_package.py",
     "test_packets.py",
@@ -43,7 +45,7 @@ NEEDS_KERNEL = (
     "test_suite.py",
     "test_tshark.py",
 )
-PACKAGES = ("pytest", "pymemcache", "python-binary-memcached")
+PACKAGES = ("pytest", "pytest-xdist", "pymemcache", "python-binary-memcached")
 REQUIREMENTS = TESTS / "requirements.txt"  # pins them
 
 
@@ -87,6 +89,7 @@ def test(python: str) -> bool:
     """Run the tests with an interpreter. Did all of them pass?"""
     files = [path for path in sorted(TESTS.glob("test_*.py")) if path.name not in NEEDS_KERNEL]
     command = [make_environment(python), "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
+    command += ["-n", "auto", "--dist", "worksteal"]
     return subprocess.run([*command, *files], cwd=TESTS.parent, check=False).returncode == 0
 
 
