@@ -19,6 +19,7 @@ from live import (
     Recorder,
     assert_exact,
     membench,
+    repeats,
 )
 from test_protocol import (
     RECV,
@@ -208,7 +209,7 @@ def test_each_opcode(transcript: Transcript) -> None:
 
 def test_cut_anywhere(transcript: Transcript) -> None:
     assert_clean(play(transcript, pieces_of(1000)), transcript)
-    for seed in range(5):
+    for seed in range(repeats(5)):
         assert_clean(play(transcript, random_pieces(random.Random(seed), 4000)), transcript)
 
 
@@ -258,7 +259,7 @@ def test_gaps(transcript: Transcript, kind: int, told: bool) -> None:
     rng = random.Random(kind)
     wrong = []
     size = sum(len(turn[kind]) for turn in turns)
-    for start in range(size):
+    for start in rng.sample(range(size), repeats(size)):
         for length in (1, rng.randint(2, 200)):
             left = remove(segments, kind, start, min(start + length, size), told)
             error = check_incomplete(left, clean, 5, total)
