@@ -93,6 +93,7 @@ from typing import (
     Sequence,
     Set,
     Tuple,
+    Type,
     TypeVar,
     Union,
 )
@@ -405,7 +406,7 @@ class Request:
     # A plain class, since reading the fields of a NamedTuple takes ten times as long.
     __slots__ = (
         *("form", "reply", "outcomes", "keys", "value_size", "exptime", "quiet", "opaque"),
-        "codes",
+        *("plain", "codes"),
     )
 
     def __init__(
@@ -427,6 +428,9 @@ class Request:
         self.keys = keys
         self.value_size = value_size  # bytes; of a storage command, else NO_SIZE
         self.exptime = exptime  # as sent
+        self.plain = (
+            not quiet and reply <= REPLY_META
+        )  # the next reply is its, and one line ends it
         self.quiet = quiet  # meta q flag, quiet opcodes: the usual reply is left out
         self.opaque = opaque  # meta: with its O; binary: behind the opcode
         self.codes: Tuple[int, ...] = ()  # of the keys, once a Matcher has found them
@@ -446,6 +450,7 @@ Response = Tuple[bytes, List[bytes], int]
 #  key code or 0, value_size or NO_SIZE, exptime). The latency stands in the first row of a request.
 Operation = Tuple[int, int, int, bytes, int, int, int, int, int, int]
 OPERATION_FIELDS = 10
+Columns = Sequence[Sequence[Any]]  # of operations: one for each field
 
 
 class Ledger:
@@ -3083,7 +3088,7 @@ Message = TypeVar("Message")
 
 
 class RecentCache(Dict[bytes, Message]):
-    """What `make` returned for recently used keys.
+    """What `make` returned for recently used keys, or what was told to remember.
 
     It holds at most SIZE_MAX of them; when it is full, the older half is dropped.
     """
@@ -3091,191 +3096,189 @@ class RecentCache(Dict[bytes, Message]):
     SIZE_MAX = 65536
     KEY_MAX = 512  # bytes; longer keys are not remembered
 
-    def __init__(self, make: Callable[[bytes], Message]) -> None:
+    def __init__(
+        self, make: Optional[Callable[[bytes], Message]] = None, key_max: int = KEY_MAX
+    ) -> None:
         super().__init__()
         self._make = make
+        self._key_max = key_max
         self._older: Dict[bytes, Message] = {}
 
     def __missing__(self, key: bytes) -> Message:
         found = self._older.pop(key, None)
         if found is None:
+            assert self._make
             found = self._make(key)
-        if len(key) <= self.KEY_MAX:
+        self.remember(key, found)
+        return found
+
+    def remember(self, key: bytes, found: Message) -> None:
+        """Keep this; `get` finds it for a while."""
+        if len(key) <= self._key_max:
             if len(self) >= self.SIZE_MAX // 2:
                 self._older = self.copy()
                 self.clear()
             self[key] = found
-        return found
+
+
+# What the head of a message says: the message, the bytes of its body (below 0: of a value behind
+# a refused line), is it complete only with its body?
+Head = Tuple[Message, int, bool]
 
 
 class MessageReader(Generic[Message]):
-    """What all four parsers share: messages that may be cut, and bodies that are counted off.
+    """The messages of one direction, in order: heads, which may be cut, and bodies, counted off.
 
-    partial is the beginning of a message that is not there up to its body; skip is how many
-    bytes of a body are still to come.
+    partial is the beginning of a head; skip is how many bytes of a body are still to come.
+    unread: how many bytes of the latest data were not read, since its hole was not in a body.
     """
 
-    __slots__ = ("partial", "skip", "_message_bytes", "_waiting")
+    __slots__ = (
+        *("partial", "skip", "unread"),
+        *("_heads", "_whole", "_message_bytes", "_waiting", "_refused_bytes"),
+    )
 
-    def __init__(self) -> None:
+    # (data, line end, begin, end) -> the place of the last byte of the head at data[begin], or
+    # below 0 if it is not before data[end].
+    find_end: Any = staticmethod(bytes.find)
+
+    @staticmethod
+    def parse_head(head: bytes) -> Head[Message]:
+        """A head; of text: a line with its line end. Raises ProtocolError."""
+        raise NotImplementedError
+
+    def __init__(
+        self,
+        heads: Optional[Dict[bytes, Head[Message]]] = None,
+        whole: Optional[RecentCache[Tuple[List[Message], int, int]]] = None,
+    ) -> None:
+        """heads, whole: what all connections remember: as parse_head, and as feed() for data
+        that is nothing but whole messages. Most data was seen before, letter by letter."""
+        self._heads = RecentCache(self.parse_head, 0) if heads is None else heads
+        self._whole = whole
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the message that is not complete."""
         self.partial = bytearray()
-        self.skip = 0
+        self.skip = self.unread = 0
         self._message_bytes = 0  # of the message whose body is being skipped
         self._waiting: Optional[Message] = None  # is given when its body has come
+        self._refused_bytes = 0  # still to come of a value behind a refused line
 
     def unfinished_bytes(self) -> int:
         """Bytes taken in of a message that is not complete."""
         return self._message_bytes - self.skip if self.skip else len(self.partial)
 
-    def forget(self) -> None:
-        """Drop the message that is not complete."""
-        self.partial = bytearray()
-        self.skip = 0
-        self._waiting = None
+    def feed(self, data: bytes, hole: int = 0, hole_at: int = -1) -> List[Message]:
+        """The messages that begin, or became complete, in this data. Raises ProtocolError.
 
-    def gap(self, length: int) -> Optional[List[Message]]:
-        """Skip missing bytes. Returns what became complete; None: more than a body was missing."""
-        if length > self.skip:
-            return None
-        done: List[Message] = []
-        self._pass_over(length, done)
-        return done
-
-    def feed(self, data: bytes) -> List[Message]:
-        """The messages that begin, or became complete, in this data. Raises ProtocolError."""
-        raise NotImplementedError
-
-    def feed_around(self, data: bytes, hole: int, mark: int) -> Tuple[List[Message], int]:
-        """Data with a hole before data[mark], or at its end if mark is -1. Raises ProtocolError.
-
-        Returns the messages, and how many bytes could not be parsed: the hole was not in a body.
+        hole: so many bytes are missing before data[hole_at], or at the end if that is -1.
         """
-        head, tail = (data[:mark], data[mark:]) if mark >= 0 else (data, b"")
-        found = self.feed(head)
-        behind = self.gap(hole)
-        if behind is None:
-            return found, hole + len(tail)
-        return found + behind + self.feed(tail), 0
-
-    def _begin_body(self, head_bytes: int, body_bytes: int, waiting: Optional[Message]) -> None:
-        self.skip = body_bytes
-        self._message_bytes = head_bytes + body_bytes
-        self._waiting = waiting
-
-    def _pass_over(self, length: int, done: List[Message]) -> int:
-        """Take `length` bytes as body. Returns how many of them belonged to it."""
-        taken = self.skip if self.skip < length else length
-        self.skip -= taken
-        if not self.skip and self._waiting is not None:
-            done.append(self._waiting)
-            self._waiting = None
-        return taken
-
-    def _join(self, data: bytes) -> bytes:
-        data = bytes(self.partial) + data
-        self.partial = bytearray()
-        return data
-
-
-# A line read: the message, the bytes of its body (below 0: of a value behind a refused line), is
-# it complete only with its body?
-ParsedLine = Tuple[Message, int, bool]
-
-
-class TextReader(MessageReader[Message]):
-    """The messages of one direction in the text protocol, in order."""
-
-    __slots__ = ("_lines", "_refused_bytes")
-
-    @staticmethod
-    def parse_line(line: bytes) -> ParsedLine[Message]:
-        """A line with its line end."""
-        raise NotImplementedError
-
-    @staticmethod
-    def parse_refused(line: bytes) -> Message:
-        """A line of the value behind a refused line."""
-        raise NotImplementedError
-
-    def __init__(self, lines: Optional[Dict[bytes, ParsedLine[Message]]] = None) -> None:
-        """lines: a RecentCache(parse_line), shared by connections."""
-        super().__init__()
-        self._lines = RecentCache(self.parse_line) if lines is None else lines
-        self._refused_bytes = 0  # still to come of a value behind a refused line
-
-    def forget(self) -> None:
-        super().forget()
-        self._refused_bytes = 0
-
-    def feed(self, data: bytes) -> List[Message]:
-        """The messages that begin, or became complete, in this data. Raises ProtocolError."""
+        whole = None if self.skip or self.partial or self._refused_bytes else self._whole
+        if whole is not None:
+            known = whole.get(data)
+            if known and known[1] == hole and known[2] == hole_at:
+                return known[0]
+        given = data, hole, hole_at
         done: List[Message] = []
-        position = 0
-        if self.skip:
-            position = self._pass_over(len(data), done)
-        elif self.partial:
-            if b"\n" not in data:
-                self._keep(data)
+        find_end, heads = self.find_end, self._heads
+        if self.partial:
+            if find_end is bytes.find and b"\n" not in data:  # do not look through it again
+                self._keep(data, hole, hole_at)
                 return done
-            data = self._join(data)
-        end = len(data)
-        lines = self._lines
-        while position < end:
-            newline = data.find(b"\n", position) + 1
-            if not newline:
-                self._keep(data[position:])
+            data = bytes(self.partial) + data
+            hole_at += len(self.partial) if hole_at >= 0 else 0
+            self.partial = bytearray()
+        position, end = 0, len(data)
+        stop = min(hole_at, end) if hole and hole_at >= 0 else end  # nothing is missing before it
+        body, self.skip, self.unread = self.skip, 0, 0
+        while True:
+            if body:
+                position += body
+                if hole and position > stop:
+                    if position < stop + hole:
+                        self.skip = position - stop
+                        break
+                    position -= hole
+                    hole, stop = 0, end
+                if position > stop:
+                    self.skip = position - stop
+                    return done
+                if self._waiting is not None:
+                    done.append(self._waiting)
+                    self._waiting = None
+            if position == stop:
                 break
-            message, body_bytes, waits = lines[data[position:newline]]
-            if self._refused_bytes:
-                self._refused_bytes -= newline - position
-                if self._refused_bytes >= 0:
-                    message, body_bytes = self.parse_refused(data[position:newline]), 0
-                self._refused_bytes = max(self._refused_bytes, 0)
-            if body_bytes < 0:
-                self._refused_bytes = -body_bytes
-                done.append(message)
-            elif body_bytes:
-                self._begin_body(newline - position, body_bytes, message if waits else None)
-                if not waits:
-                    done.append(message)
-                newline += self._pass_over(end - newline, done)
-            else:
-                done.append(message)
-            position = newline
+            last = find_end(data, b"\n", position, stop)
+            if last < 0:
+                self._keep(data[position:], hole, stop - position)
+                return done
+            head = data[position : last + 1]
+            message, body, waits = heads[head]
+            position = last + 1
+            if body or self._refused_bytes:
+                message, body = self._begin_body(message, body, head)
+                if body and waits:
+                    self._waiting = message
+                    continue
+            done.append(message)
+        if hole:
+            self.unread = hole + end - stop
+        elif whole is not None and not self._refused_bytes:
+            whole.remember(data, (done, *given[1:]))
         return done
 
-    def _keep(self, rest: bytes) -> None:
-        """The data ended within a line."""
-        self.partial += rest
+    def _keep(self, data: bytes, hole: int, hole_at: int) -> None:
+        """The data is the beginning of a head, up to the hole."""
+        if hole:
+            rest = data[hole_at:] if hole_at >= 0 else b""
+            data = data[: len(data) - len(rest)]
+            self.unread = hole + len(rest)
+        self.partial += data
         if len(self.partial) > LINE_MAX:
             raise ProtocolError("line too long")
 
+    def _begin_body(self, message: Message, body_bytes: int, head: bytes) -> Tuple[Message, int]:
+        """A message with a body, or one that is refused or may be of the value behind it."""
+        if self._refused_bytes:
+            self._refused_bytes -= len(head)
+            if self._refused_bytes >= 0:
+                message, body_bytes = self._parse_refused(head), 0
+            self._refused_bytes = max(self._refused_bytes, 0)
+        if body_bytes < 0:
+            self._refused_bytes = -body_bytes
+        self._message_bytes = len(head) + body_bytes
+        return message, max(body_bytes, 0)
 
-class RequestParser(TextReader[Request]):
+    def _parse_refused(self, line: bytes) -> Message:
+        raise NotImplementedError
+
+
+class RequestParser(MessageReader[Request]):
     """The requests of one connection, each given when its line has come."""
 
     __slots__ = ()
 
     @staticmethod
-    def parse_line(line: bytes) -> ParsedLine[Request]:
-        return (*parse_request(line), False)
+    def parse_head(head: bytes) -> Head[Request]:
+        return (*parse_request(head), False)
 
-    @staticmethod
-    def parse_refused(line: bytes) -> Request:
+    def _parse_refused(self, line: bytes) -> Request:
         words = line.partition(b"\0")[0].split()
         if words and words[0] in _PARSE:  # its answer could be that of a later request
             raise ProtocolError("a command in the value of a refused command")
         return VALUE_LINE
 
 
-class ResponseParser(TextReader[Response]):
+class ResponseParser(MessageReader[Response]):
     """The lines and values of replies. VALUE is given before its data, VA after."""
 
     __slots__ = ()
 
     @staticmethod
-    def parse_line(line: bytes) -> ParsedLine[Response]:
-        words = line[:-1].rstrip(b"\r").split(b" ")
+    def parse_head(head: bytes) -> Head[Response]:
+        words = head[:-1].rstrip(b"\r").split(b" ")
         word = words[0]
         if word != b"VALUE" and word != b"VA":
             return (word, words, -1), 0, False
@@ -3392,82 +3395,70 @@ def counted_from_nothing(request: Request, number: bytes) -> bool:
     return int.from_bytes(number, "big") == initial < delta
 
 
-class BinaryReader(MessageReader[Message]):
-    """The messages of one direction in the binary protocol, in order."""
-
-    __slots__ = ()
-    MAGIC: int
-    WAITS: bool  # is a message given when its value has come?
-
-    def feed(self, data: bytes) -> List[Message]:
-        """The messages that begin, or became complete, in this data. Raises ProtocolError."""
-        done: List[Message] = []
-        position = 0
-        if self.skip:
-            position = self._pass_over(len(data), done)
-        elif self.partial:
-            data = self._join(data)
-        while position < len(data):
-            found = self._next_head(data, position)
-            if not found:
-                self.partial += data[position:]
-                break
-            header, key_end, value_size = found
-            message = self._make(header, data, key_end)
-            self._begin_body(key_end - position, value_size, message if self.WAITS else None)
-            if not self.WAITS:
-                done.append(message)
-            position = key_end + self._pass_over(len(data) - key_end, done)
-        return done
-
-    def _next_head(self, data: bytes, at: int) -> Optional[Tuple[Tuple[Any, ...], int, int]]:
-        """(header, where its key ends, value size) of the message at data[at].
-
-        None if it is not there up to the key. Raises ProtocolError.
-        """
-        if data[at] != self.MAGIC:
-            raise ProtocolError("not the binary protocol")
-        left = len(data) - at
-        if left < _BINARY_HEADER.size:
-            return None
-        header = _BINARY_HEADER.unpack_from(data, at)
-        _, opcode, key_size, extras_size, _, body_size, _, _ = header
-        value_size = body_size - key_size - extras_size
-        if value_size < 0 or body_size > VALUE_MAX:
-            raise ProtocolError("not the binary protocol")
-        if self.WAITS and body_size == 8 and BINARY_NAMES.get(opcode) in BINARY_COUNTS:
-            value_size = 0  # a number; see counted_from_nothing()
-        before_value = _BINARY_HEADER.size + body_size - value_size
-        return (header, at + before_value, value_size) if left >= before_value else None
-
-    def _make(self, header: Tuple[Any, ...], data: bytes, key_end: int) -> Message:
-        raise NotImplementedError
+def _binary_value_size(header: Tuple[Any, ...]) -> int:
+    """The size of the value, which is the body of a message. Raises ProtocolError."""
+    magic, opcode, key_size, extras_size, _, body_size, _, _ = header
+    value_size: int = body_size - key_size - extras_size
+    if value_size < 0 or body_size > VALUE_MAX:
+        raise ProtocolError("not the binary protocol")
+    if magic == BINARY_RESPONSE and body_size == 8 and BINARY_NAMES.get(opcode) in BINARY_COUNTS:
+        return 0  # a number; see counted_from_nothing()
+    return value_size
 
 
-class BinaryRequestParser(BinaryReader[Request]):
+def _find_binary_end(magic: int, data: bytes, begin: int, end: int) -> int:
+    """As MessageReader.find_end: a head goes up to its key, or to a number behind it."""
+    if data[begin] != magic:
+        raise ProtocolError("not the binary protocol")
+    if end - begin < _BINARY_HEADER.size:
+        return -1
+    header = _BINARY_HEADER.unpack_from(data, begin)
+    last: int = begin + _BINARY_HEADER.size + header[5] - _binary_value_size(header) - 1
+    return last if last < end else -1
+
+
+class BinaryRequestParser(MessageReader[Request]):
     """The requests of one connection, each given when its key has come."""
 
     __slots__ = ()
-    MAGIC, WAITS = BINARY_REQUEST, False
 
-    def _make(self, header: Tuple[Any, ...], data: bytes, key_end: int) -> Request:
-        key_at = key_end - header[2]
-        return parse_binary_request(header, data[key_at - header[3] : key_at], data[key_at:key_end])
+    @staticmethod
+    def find_end(data: bytes, _line_end: bytes, begin: int, end: int) -> int:
+        return _find_binary_end(BINARY_REQUEST, data, begin, end)
+
+    @staticmethod
+    def parse_head(head: bytes) -> Head[Request]:
+        header = _BINARY_HEADER.unpack_from(head)
+        key_at = len(head) - header[2]
+        extras = head[key_at - header[3] : key_at]
+        request = parse_binary_request(header, extras, head[key_at:])
+        return request, _binary_value_size(header), False
 
 
-class BinaryResponseParser(BinaryReader[Response]):
+class BinaryResponseParser(MessageReader[Response]):
     """The replies of one connection, each given when its value has come."""
 
     __slots__ = ()
-    MAGIC, WAITS = BINARY_RESPONSE, True
 
-    def _make(self, header: Tuple[Any, ...], data: bytes, key_end: int) -> Response:
+    @staticmethod
+    def find_end(data: bytes, _line_end: bytes, begin: int, end: int) -> int:
+        return _find_binary_end(BINARY_RESPONSE, data, begin, end)
+
+    @staticmethod
+    def parse_head(head: bytes) -> Head[Response]:
+        header = _BINARY_HEADER.unpack_from(head)
         _, opcode, key_size, extras_size, status, body_size, opaque, cas = header
-        number = data[key_end - 8 : key_end] if BINARY_NAMES.get(opcode) in BINARY_COUNTS else b""
-        key = data[key_end - key_size : key_end]
+        number = head[-8:] if BINARY_NAMES.get(opcode) in BINARY_COUNTS else b""
+        key = head[len(head) - key_size :]
         words = [bytes((opcode,)) + opaque, key, number, b"%d" % cas]
-        return _response_word(opcode, status), words, body_size - key_size - extras_size
+        size = body_size - key_size - extras_size
+        return (_response_word(opcode, status), words, size), _binary_value_size(header), True
 
+
+Parsers = Tuple[Type[MessageReader[Request]], Type[MessageReader[Response]]]
+TEXT_PARSERS: Parsers = RequestParser, ResponseParser
+BINARY_PARSERS: Parsers = BinaryRequestParser, BinaryResponseParser
+WHOLE_MAX = 256  # bytes of data that is remembered as a whole
 
 NOT_TEXT = b"\x80\x16"  # how the binary protocol's requests and TLS begin
 TLS_RECORDS = range(0x14, 0x18)
@@ -3490,7 +3481,6 @@ PendingRequest = Tuple[Request, int, int, bool]
 # Of a retrieval: key index -> value size, of the hits.
 Sizes = Dict[int, int]
 _NO_SIZES: Sizes = {}
-_END = b"END\r\n"
 
 META_HIT_FLAGS = frozenset((b"c", b"f", b"h", b"k", b"l", b"s", b"t"))
 
@@ -3517,98 +3507,56 @@ class PendingRequests:
         self._next_key = 0  # its keys before this one are answered
         self._refused = False  # was a retrieval refused just now?
 
-    def answer(self, response: Response, time_ns: int) -> bool:
-        """Give the response to the request that it answers. False if there is none."""
-        word, words, size = response
+    def answer(self, responses: Iterable[Response], time_ns: int) -> Optional[Response]:
+        """Give responses to the requests that they answer. Returns the first that answers none."""
         queue = self.queue
-        refused, self._refused = self._refused, False
-        if refused and words == [b""]:  # some versions send an empty line behind the error
-            return True
-        if self.endless or not queue:
-            return self.endless
-        request = queue[0][0]
-        if request.quiet or request.reply >= REPLY_BINARY:
-            index = self._find(word, words)
-            if index is None:
-                return False
-            request = queue[index][0]
-        else:
-            index = 0
-        outcome = request.outcomes.get(word)
-        if outcome is None:
-            if word == b"VALUE" and request.reply == REPLY_VALUES:
-                return self._take_value(index, request, words[1], size)
-            outcome = reply_outcome(request, word)
+        for response in responses:
+            word, words, size = response
+            if not word and self._refused and words == [b""]:
+                self._refused = False  # some versions send an empty line behind the error
+                continue
+            if not queue or self.endless:
+                return None if self.endless else response
+            request, index = queue[0][0], 0
+            if not request.plain and (request.quiet or request.reply >= REPLY_BINARY):
+                found = self._find(word, words)
+                if found is None:
+                    return response
+                request, index = queue[found][0], found
+            outcome = request.outcomes.get(word)
             if outcome is None:
-                return False
-        if request.reply >= REPLY_STREAM:
-            if request.reply == REPLY_STREAM and not ends_stream(request, word):
-                return True  # one of its lines
-            if request.form == b"stat binary" and words[1]:
-                return True  # one of several; the last has no key
-            if outcome == OK and request.reply == REPLY_BINARY:
-                outcome = STORED if counted_from_nothing(request, words[2]) else OK
-            self.endless = outcome == OK and request.reply == REPLY_FOREVER
-        if index:
-            self._pass_silent(index)
-        sizes = _NO_SIZES
-        if self._sizes:
-            sizes, self._sizes, self._next_key = self._sizes, {}, 0
-        elif size >= 0 and outcome == HIT:
-            sizes = {0: size}
-        self._refused = outcome == CLIENT_ERROR and request.reply == REPLY_VALUES
-        self.done(queue.popleft(), outcome, sizes, time_ns)
-        return True
-
-    def answer_first(self, segment: Segment, lines: Dict[bytes, ParsedLine[Response]]) -> bool:
-        """The common case: one write that is the whole reply to the first request.
-
-        lines: as ResponseParser reads them. False if it is anything else; nothing was done then.
-        """
-        pending = self.queue[0]
-        request = pending[0]
-        if request.quiet or request.reply > REPLY_META or self._sizes:
-            return False
-        _, time_ns, _, _, length, data, mark = segment
-        sizes = _NO_SIZES
-        outcome = request.outcomes.get(data)
-        if outcome is None:
-            head = data.find(b"\n") + 1
-            (word, words, size), body_bytes, _ = lines[data[:head]]
-            end = head + body_bytes
-            if request.reply == REPLY_VALUES:
-                if word != b"VALUE" or request.keys != (words[1],) or data[-5:] != _END:
-                    return False
-                outcome, end = HIT, end + 5
-            else:
-                outcome, mark = request.outcomes.get(word), head
-            if outcome is None or end != length:
-                return False
-            if len(data) != length and (length - len(data) != body_bytes or mark != head):
-                return False
-            if body_bytes and outcome == HIT:
+                if word == b"VALUE" and request.reply == REPLY_VALUES:
+                    # Keys are answered in order, misses are left out.
+                    try:
+                        place = request.keys.index(words[1], self._next_key)
+                    except ValueError:
+                        return response
+                    if index:
+                        self._pass_silent(index)
+                    self._sizes[place] = size
+                    self._next_key = place + 1
+                    continue
+                outcome = reply_outcome(request, word)
+                if outcome is None:
+                    return response
+            if not request.plain:
+                if request.reply == REPLY_STREAM and not ends_stream(request, word):
+                    continue  # one of its lines
+                if request.form == b"stat binary" and words[1]:
+                    continue  # one of several; the last has no key
+                if outcome == OK and request.reply == REPLY_BINARY:
+                    outcome = STORED if counted_from_nothing(request, words[2]) else OK
+                self.endless = outcome == OK and request.reply == REPLY_FOREVER
+            if index:
+                self._pass_silent(index)
+            sizes = _NO_SIZES
+            if self._sizes:
+                sizes, self._sizes, self._next_key = self._sizes, {}, 0
+            elif size >= 0 and outcome == HIT:
                 sizes = {0: size}
-        elif len(data) != length or data[-1] != 0x0A:
-            return False
-        self.queue.popleft()
-        self.done(pending, outcome, sizes, time_ns)
-        return True
-
-    def _take_value(self, index: int, request: Request, key: bytes, size: int) -> bool:
-        """A VALUE line: which of the keys? They are answered in order, misses left out."""
-        keys, place = request.keys, self._next_key
-        if place >= len(keys):
-            return False
-        if key != keys[place]:
-            try:
-                place = keys.index(key, place)
-            except ValueError:
-                return False
-        if index:
-            self._pass_silent(index)
-        self._sizes[place] = size
-        self._next_key = place + 1
-        return True
+            self._refused = outcome == CLIENT_ERROR and request.reply == REPLY_VALUES
+            self.done(queue.popleft(), outcome, sizes, time_ns)
+        return None
 
     def _pass_silent(self, count: int) -> None:
         for _ in range(count):
@@ -3774,8 +3722,11 @@ class Trial:
         self.misfit = False  # a request was answered before it had come
         self.fits = False
 
-    def note(self, _response: Response) -> None:
-        """A reply that is about to be given to a request."""
+    def answer(
+        self, pending: PendingRequests, responses: Iterable[Response], time_ns: int
+    ) -> Optional[Response]:
+        """Give replies to requests; see PendingRequests.answer."""
+        return pending.answer(responses, time_ns)
 
     def weigh(self, pending: PendingRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
         """A request was answered. Before the whole value has come there can be an error only."""
@@ -3824,9 +3775,15 @@ class PacketTrial(Trial):
         self._recent: Deque[PendingRequest] = deque(maxlen=self.SHIFTS)  # answered
         self._replies: List[Response] = []  # to the first request in the queue, so far
 
-    def note(self, response: Response) -> None:
-        if len(self._replies) < self.REPLIES_MAX:
-            self._replies.append(response)
+    def answer(
+        self, pending: PendingRequests, responses: Iterable[Response], time_ns: int
+    ) -> Optional[Response]:
+        for response in responses:
+            if response[0] and len(self._replies) < self.REPLIES_MAX:
+                self._replies.append(response)
+            if pending.answer((response,), time_ns):
+                return response
+        return None
 
     def weigh(self, pending: PendingRequest, outcome: int, _sizes: Sizes, time_ns: int) -> None:
         self.misfit = self.misfit or not (pending[1] or outcome in ERRORS)
@@ -3852,7 +3809,7 @@ class PacketTrial(Trial):
         """Could the replies be the whole answer to this request?"""
         trial = PendingRequests(lambda *_: None)
         trial.queue.append(other)
-        return all(trial.answer(reply, 0) for reply in self._replies) and not trial.queue
+        return trial.answer(self._replies, 0) is None and not trial.queue
 
 
 class Connection:
@@ -3863,7 +3820,7 @@ class Connection:
     which can look like one. Trial says how it gets there. No operation is ever guessed.
     """
 
-    QUEUE_SMALL = 10  # requests that may wait without a look at how much is held
+    QUEUE_SMALL = 40  # requests that may wait without a look at how much is held
 
     __slots__ = (
         *("number", "chain", "sock", "named", "ended", "final", "held"),
@@ -3896,11 +3853,15 @@ class Connection:
         self._begin_parsing()
 
     def _begin_parsing(self) -> None:
-        self.requests: MessageReader[Request] = RequestParser(self._matcher.request_lines)
-        self.responses: MessageReader[Response] = ResponseParser(self._matcher.response_lines)
+        self._use_parsers(TEXT_PARSERS)
         self.pending = PendingRequests(self._emit)
         self._fresh = True  # nothing was parsed yet
         self._trial: Optional[Trial] = None
+
+    def _use_parsers(self, parsers: Parsers) -> None:
+        requests, responses = parsers
+        self.requests = requests(*self._matcher.known[requests])
+        self.responses = responses(*self._matcher.known[responses])
 
     # -- bytes in --
 
@@ -3921,22 +3882,20 @@ class Connection:
             self._end_silence(sent)
         storing = requests.skip
         try:
-            begun = requests.feed(data)
+            begun = requests.feed(data, length - len(data))
         except ProtocolError:
             self._break_at(requests, length)
             return
         if storing and (begun or not requests.skip):
             self._end_value(time_ns, True)
         if begun:
-            place = self._read_count
-            for request in begun:
-                queue.append((request, time_ns, place, True))
-                place += 1
-            self._read_count = place
+            first, self._read_count = self._read_count, self._read_count + len(begun)
+            places = range(first, self._read_count)
+            queue.extend(zip(begun, repeat(time_ns), places, repeat(True)))
             if requests.skip:  # the last one is not complete yet
-                queue[-1] = (request, 0, place - 1, True)
-        if len(data) != length and not self._skip(requests, length - len(data), time_ns, True):
-            self._lose(length - len(data))
+                queue[-1] = (begun[-1], 0, self._read_count - 1, True)
+        if requests.unread:
+            self._lose(requests.unread)
             self._change(BREAKS)
         elif queue:
             if self._trial and any(request.form == b"invalid" for request in begun):
@@ -3994,34 +3953,23 @@ class Connection:
                 self._doubt = doubtful_bytes, place if self.recv_next is None else self.recv_next
                 self.recv_next = None
                 self._change(BREAKS)
-        pending, responses = self.pending, self.responses
-        unread = 0
+        responses = self.responses
         if self.state != SYNCED:
-            if self.state == TENTATIVE and self._matcher.reads and not pending.queue:
+            if self.state == TENTATIVE and self._matcher.reads and not self.pending.queue:
                 self._change(BREAKS)  # nothing that could be answered was read
             if not self._may_parse(length, False):
                 return
         elif not self._answers:
             return
         try:
-            if pending.queue and self.state == SYNCED and not responses.unfinished_bytes():
-                if pending.answer_first(segment, self._matcher.response_lines):
-                    if pending.queue:
-                        self._match([], time_ns)
-                    if self.held:
-                        self._keep_within_budget()
-                    return
-            if len(data) == length:
-                found = responses.feed(data)
-            else:
-                found, unread = responses.feed_around(data, length - len(data), mark)
+            found = responses.feed(data, length - len(data), mark if length != len(data) else -1)
         except ProtocolError:
             self._break_at(responses, length)
             return
         if found:
             self._match(found, time_ns)
-        if unread and self.state in (TENTATIVE, SYNCED):
-            self._lose(unread)
+        if responses.unread and self.state in (TENTATIVE, SYNCED):
+            self._lose(responses.unread)
             self._change(BREAKS)
         if self.responses.partial or self.held:
             self._keep_within_budget()
@@ -4039,7 +3987,7 @@ class Connection:
             return False
         self._fresh = False
         if data[0] == BINARY_REQUEST and self._binary is not False:
-            self.requests, self.responses = BinaryRequestParser(), BinaryResponseParser()
+            self._use_parsers(BINARY_PARSERS)
         elif self._binary or data[0] in NOT_TEXT:
             self._lose(length)
             self._change(BREAKS)
@@ -4081,23 +4029,16 @@ class Connection:
             return
         if known and self.state in (TENTATIVE, SYNCED):
             self._take_tentatively(length)
-            if self._skip(reader, length, time_ns, False):
+            found = reader.feed(b"", length)
+            if not reader.unread:
+                if reader is self.requests:
+                    if not reader.skip:
+                        self._end_value(time_ns, False)
+                elif found:
+                    self._match(found, time_ns)
                 return
         self._lose(length if known else 0)
         self._change(BREAKS)
-
-    def _skip(self, reader: MessageReader[Any], length: int, time_ns: int, exact: bool) -> bool:
-        """Skip missing bytes. False if they may have held more than a value."""
-        storing = self.requests.skip
-        found = reader.gap(length)
-        if found is None:
-            return False
-        if reader is self.requests:
-            if storing and not reader.skip:
-                self._end_value(time_ns, exact)
-        elif found:
-            self._match(found, time_ns)
-        return True
 
     def _keep_within_budget(self) -> None:
         """Bound what is half read, half written or waiting, and the sum over connections."""
@@ -4195,17 +4136,18 @@ class Connection:
 
     def _match(self, responses: List[Response], time_ns: int) -> None:
         pending, trial = self.pending, self._trial
-        for response in responses:
-            if trial and response[0]:
-                trial.note(response)
-            if not pending.answer(response, time_ns):
-                if not pending.queue and tuple(response[1]) == TOO_MANY_CONNECTIONS:
-                    self._ledger.refused_connections += 1
-                    continue
-                self._ledger.unmatched_responses += self.state == SYNCED
-                if trial or pending.queue:
-                    self._change(BREAKS)
+        if trial:
+            odd = trial.answer(pending, responses, time_ns)
+        else:
+            odd = pending.answer(responses, time_ns)
+        if odd:
+            if not pending.queue and tuple(odd[1]) == TOO_MANY_CONNECTIONS:
+                self._ledger.refused_connections += 1
                 return
+            self._ledger.unmatched_responses += self.state == SYNCED
+            if trial or pending.queue:
+                self._change(BREAKS)
+            return
         if trial and (trial.misfit or trial.fits):
             self._change(BREAKS if trial.misfit else FITS)
         if pending.endless and self.state == SYNCED:
@@ -4340,17 +4282,16 @@ class Matcher:
 
     ENDED_MAX = 4096  # closed connections remembered
     HELD_TOTAL_MAX = 64 << 20  # bytes that wait on all connections; see hold()
-    HELD_SMALL = 4096  # bytes on one connection that do not count
+    HELD_SMALL = 16384  # bytes on one connection that do not count
 
     def __init__(
         self,
-        sink: Callable[[Operation], None],
+        sink: Callable[[Columns], None],
         on_connection: Callable[[int, int, int, int, Optional[ServerName]], None],
         secret: bytes,
         responses: bool = True,
         reads: bool = True,
         server: Callable[[int, int, int, bytes], Optional[ServerName]] = lambda *_: None,
-        column_sink: Optional[Callable[[Sequence[Sequence[Any]]], None]] = None,
     ) -> None:
         import hashlib
 
@@ -4362,14 +4303,17 @@ class Matcher:
         self.opened_count = 0
         self._counts = [0] * len(OUTCOMES)  # operations by outcome
         self._sink = sink
-        self._column_sink = column_sink  # takes Operations as columns, many at once
+        self._rows: List[Any] = []  # one Operation after the other, not as tuples
         self._on_connection = on_connection  # (time_ns, number, port, kind, server)
         self._server = server  # see Source.server
         self._new_hash = hashlib.blake2b(digest_size=8, key=secret).copy
         self.responses = responses  # are they recorded?
         self.reads = reads  # are segments reads and writes? Else packets; see Trial
-        self.request_lines = RecentCache(RequestParser.parse_line)
-        self.response_lines = RecentCache(ResponseParser.parse_line)
+        # What is remembered for each kind of parser; see MessageReader.
+        self.known: Dict[Any, Tuple[Any, Any]] = {
+            parser: (RecentCache(parser.parse_head), RecentCache(None, WHOLE_MAX))
+            for parser in (*TEXT_PARSERS, *BINARY_PARSERS)
+        }
         self._code_of = RecentCache(self._encode_key).__getitem__
         self._exchanges = Exchanges(self._encode_key)
         self.held_bytes = 0  # see hold()
@@ -4398,6 +4342,7 @@ class Matcher:
         for segment in segments:
             kind, sock = segment[0], segment[2]
             if kind == EXCHANGE:
+                self._hand_over_rows()  # one connection may have some of both
                 self._take_exchanges(segment[5])
                 continue
             connection = by_sock.get(sock) or self._find(segment)
@@ -4427,19 +4372,23 @@ class Matcher:
         for closed in self._closed_before:
             self._close(*closed)
         self._closed_before, self._closed_now = self._closed_now, []
+        self._hand_over_rows()
 
     def _take_exchanges(self, run: bytes) -> None:
         columns, lost_bytes, moved_bytes = self._exchanges.columns(run)
-        outcomes = columns[4]
-        for outcome, count in Counter(outcomes).items():
-            self._counts[outcome] += count
         self.ledger.seen_bytes += moved_bytes
         self.ledger.lost_bytes += lost_bytes
-        if self._column_sink:
-            self._column_sink(columns)
-        else:
-            for row in zip(*columns):
-                self._sink(row)
+        self._hand_over(columns)
+
+    def _hand_over_rows(self) -> None:
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self._hand_over([rows[field::OPERATION_FIELDS] for field in range(OPERATION_FIELDS)])
+
+    def _hand_over(self, columns: Columns) -> None:
+        for outcome, operations in Counter(columns[4]).items():
+            self._counts[outcome] += operations
+        self._sink(columns)
 
     def _find(self, segment: Segment) -> Optional[Connection]:
         """The connection whose sock has changed since it was seen last, if it is that one."""
@@ -4527,6 +4476,7 @@ class Matcher:
         self._ended.clear()
         for connection in self.connections.values():
             connection.close()
+        self._hand_over_rows()
 
     def emit(
         self, number: int, pending: PendingRequest, outcome: int, sizes: Sizes, time_ns: int
@@ -4536,36 +4486,37 @@ class Matcher:
         sizes: see PendingRequests. time_ns: when it was answered, or 0.
         """
         request, asked_ns, place, exact = pending
-        if request is VALUE_LINE and outcome != ERROR and self.responses:
-            return
         latency_ns = 0
         if time_ns > asked_ns:  # two threads of a server can get here in a different order
             if not asked_ns:
                 asked_ns = time_ns
             elif exact:
                 latency_ns = time_ns - asked_ns
-        form, counts = request.form, self._counts
-        codes = request.codes
-        if not codes:
-            codes = request.codes = tuple(map(self._code_of, request.keys)) or _NO_KEY
-        for position, code in enumerate(codes):
-            size, result = sizes.get(position, request.value_size), outcome
-            if outcome == HIT and size == NO_SIZE and request.reply == REPLY_VALUES:
-                result = MISS if code else OK  # `gat 10` alone gets nothing
-            counts[result] += 1
-            self._sink(
-                (
-                    asked_ns,
-                    latency_ns,
-                    number,
-                    form,
-                    result,
-                    place,
-                    position,
-                    code,
-                    size,
-                    request.exptime,
-                )
+        if request is VALUE_LINE and outcome != ERROR and self.responses:
+            return
+        if not request.codes:
+            request.codes = tuple(map(self._code_of, request.keys)) or _NO_KEY
+        form, size, exptime, rows = request.form, request.value_size, request.exptime, self._rows
+        retrieves = outcome == HIT and size == NO_SIZE
+        result = outcome
+        for position, code in enumerate(request.codes):
+            if retrieves:
+                size = sizes.get(position, NO_SIZE)
+                if size == NO_SIZE and request.reply == REPLY_VALUES:
+                    result = MISS if code else OK  # `gat 10` alone gets nothing
+                else:
+                    result = HIT
+            rows += (
+                asked_ns,
+                latency_ns,
+                number,
+                form,
+                result,
+                place,
+                position,
+                code,
+                size,
+                exptime,
             )
             latency_ns = 0
 
@@ -4709,8 +4660,7 @@ class ProfileWriter:
         self._owner = owner  # (uid, gid) that the file is given to; None: the process's own
         self._replaced: Optional[bytearray] = None  # see _create
         self._started = False
-        self._rows: List[Any] = []  # one Operation after the other, not as tuples
-        self._columns: List[List[Any]] = [[] for _ in range(OPERATION_FIELDS)]  # before _rows
+        self._columns: List[List[Any]] = [[] for _ in range(OPERATION_FIELDS)]
         self._connections: List[Tuple[int, int, int, int, int]] = []
         self._servers: Dict[ServerName, int] = {}
         self._new_servers: List[Dict[str, Any]] = []
@@ -4719,7 +4669,6 @@ class ProfileWriter:
         self._start_ns = 0
         self._flushed_at = 0.0
         self._fd = self._create(output, force)
-        self.add = self._rows.extend  # the hot path: takes an Operation
 
     def _create(self, output: str, force: bool) -> int:
         """A descriptor of a new file that only its owner can read or write, or of stdout."""
@@ -4812,24 +4761,20 @@ class ProfileWriter:
             self._new_servers.append(server._asdict())
         self._connections.append((time_ns, number, port, kind, place))
 
-    def add_columns(self, columns: Iterable[Iterable[Any]]) -> None:
-        """Many Operations at once: a column for each of their fields."""
-        for field, (kept, column) in enumerate(zip(self._columns, columns)):
-            kept += self._rows[field::OPERATION_FIELDS]
+    def add(self, columns: Iterable[Iterable[Any]]) -> None:
+        """Take Operations, as a column for each of their fields."""
+        for kept, column in zip(self._columns, columns):
             kept += column
-        self._rows.clear()
 
     def is_due(self) -> bool:
         """Is there enough to write, or is it old enough?"""
-        count = len(self._rows) // OPERATION_FIELDS + len(self._columns[0])
-        if count >= BLOCK_ROWS_MAX:
+        if len(self._columns[0]) >= BLOCK_ROWS_MAX:
             return True
         return time.monotonic() - self._flushed_at >= self.FLUSH_SECONDS
 
     def flush(self, ledger: Ledger) -> None:
         """Write what there is."""
         self._flushed_at = time.monotonic()
-        self.add_columns([()] * OPERATION_FIELDS)
         columns, self._columns = self._columns, [[] for _ in range(OPERATION_FIELDS)]
         connections, self._connections = self._connections, []
         for first in range(0, len(connections), BLOCK_ROWS_MAX):
@@ -7240,7 +7185,7 @@ class Replies:
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
-        self.lines = RecentCache(ResponseParser.parse_line)
+        self.lines = RecentCache(ResponseParser.parse_head)
         self.words: List[bytes] = []  # of the reply that is looked at
         self.uniques: Dict[bytes, int] = {}  # key -> the CAS unique that the target gave last
 
@@ -7364,17 +7309,11 @@ class ReplayConnection:
         if data.startswith(b"ERROR Too many"):  # open connections
             self.connected = False
             raise ConnectionRefusedError
-        if not (parser.skip or parser.partial) and pending.queue:
-            # Most replies are whole, and can be compared at once, in a quarter of the time.
-            if not pending.queue[0][1].gives_unique and pending.answer_first(
-                (SEND, now_ns, b"", 0, len(data), data, -1), replies.lines
-            ):
-                return
         for response in parser.feed(data):
             replies.words = words = response[1]
             if response[0] == b"VALUE" and len(words) > 4:
                 replies.remember(words[1], words[4])
-            if not pending.answer(response, now_ns):
+            if pending.answer((response,), now_ns):
                 raise ProtocolError("this answers nothing that was asked")
 
 
@@ -8619,7 +8558,6 @@ def record(options: argparse.Namespace) -> int:
                 responses,
                 source.reads,
                 source.server,
-                profile.add_columns,
             )
             status = Status(watched, matcher, profile, source, quiet=options.quiet)
             for segments in live_segments(source, stop, started_ns, options.duration):

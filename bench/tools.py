@@ -243,10 +243,7 @@ def make_profile(
                 [sizes[code] for code in chosen],
                 [0] * count,
             )
-            rows: List[Any] = [None] * (count * len(columns))
-            for field, column in enumerate(columns):
-                rows[field :: len(columns)] = column
-            profile.add(rows)  # it takes the fields of any number of operations
+            profile.add(columns)
             profile.flush(ledger)
         profile.finish(ledger, {"duration_seconds": operations / rate})
     return path

@@ -22,6 +22,7 @@ from live import (
     thread_state,
     wait_until,
 )
+from rows import Rows
 
 ETHERNET, RAW, SLL, SLL2 = 1, 101, 113, 276
 
@@ -175,9 +176,15 @@ def read_capture(path: Path, data: Optional[bytes], port: int, responses: bool =
     """Through the source and the matcher, as `record` does it."""
     if data is not None:
         path.write_bytes(data)
-    rows: List[Any] = []
+    rows = Rows()
     with membench.CaptureSource(str(path), [port]) as source:
-        matcher = membench.Matcher(rows.append, lambda *_: None, SECRET, responses, source.reads)
+        matcher = membench.Matcher(
+            rows.take,
+            lambda *_: None,
+            SECRET,
+            responses,
+            source.reads,
+        )
         while source.started(0) is None:
             pass
         while True:

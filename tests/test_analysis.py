@@ -322,8 +322,7 @@ def write_profile(path: Path, shape: Shape, counts: Sequence[int], host: str) ->
         for count in counts:
             operations = shape.operations(count, time_ns)
             assert len(operations) <= BLOCK_ROWS_MAX
-            for operation in operations:
-                profile.add(operation)
+            profile.add(zip(*operations))
             if opened and shape.servers and rng.randrange(2):  # it comes out late
                 number, server = rng.randint(1, opened), rng.choice(shape.servers)
                 profile.add_connection(time_ns, number, 1, SERVED, server)
@@ -415,7 +414,7 @@ def write_blocks(path: Path, blocks: Iterable[List[Operation]], **header: Any) -
         header = {"source": "ebpf:any", "ports": [1], "started_unix": STARTED_UNIX, **header}
         profile.start(header, START_NS)
         for operations in blocks:
-            profile.add(itertools.chain.from_iterable(operations))  # any number at a time
+            profile.add(zip(*operations))
             profile.flush(Ledger())
         profile.finish(Ledger(), {"duration_seconds": 2.5})
     return path

@@ -51,6 +51,7 @@ from live import (
     run,
     wait_until,
 )
+from rows import Rows
 
 
 class Clean(NamedTuple):
@@ -705,6 +706,7 @@ def test_filters_that_are_none(clean: Clean, tmp_path: Path) -> None:
 WITHOUT_LIBPCAP = """
 import ctypes, os, sys
 sys.path.insert(0, os.path.dirname(sys.argv[1]))
+from rows import Rows
 import membench
 real = ctypes.CDLL
 def load(name, *arguments, **options):
@@ -813,9 +815,9 @@ def test_server_is_who_was_asked(tmp_path: Path) -> None:
             client_port = connection.getsockname()[1]
             for _ in range(3):
                 exchange(connection, b"get a\r\n", b"END\r\n")
-    rows: List[Any] = []
+    rows = Rows()
     with membench.CaptureSource(str(path), [server.port, client_port]) as source:
-        matcher = membench.Matcher(rows.append, lambda *_: None, b"x" * 16, True, False)
+        matcher = membench.Matcher(rows.take, lambda *_: None, b"x" * 16, True, False)
         for segments in iter(lambda: source.read(0), None):
             matcher.process(segments)
     assert [row[4] for row in rows] == [membench.MISS] * 3
@@ -875,8 +877,8 @@ def simulate(chance: random.Random, hits: List[bool]) -> List[Any]:
 
 def match(segments: List[Any]) -> List[Any]:
     """The operations in packets."""
-    rows: List[Any] = []
-    matcher = membench.Matcher(rows.append, lambda *_: None, b"x" * 16, True, False)
+    rows = Rows()
+    matcher = membench.Matcher(rows.take, lambda *_: None, b"x" * 16, True, False)
     matcher.process(segments)
     matcher.finish()
     return rows

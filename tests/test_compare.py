@@ -99,11 +99,11 @@ def write_traffic(
                 code = rng.randrange(1, 5000) << 40 | 20
                 if rng.random() < sets:
                     length = int(rng.lognormvariate(5, 0.5) * size)
-                    profile.add((*begin, number, b"set 0", STORED, 0, 0, code, length, 60))
+                    profile.add(zip((*begin, number, b"set 0", STORED, 0, 0, code, length, 60)))
                 elif rng.random() < warm:
-                    profile.add((*begin, number, b"get", HIT, 0, 0, code, 300, 0))
+                    profile.add(zip((*begin, number, b"get", HIT, 0, 0, code, 300, 0)))
                 else:
-                    profile.add((*begin, number, b"get", MISS, 0, 0, code, NO_SIZE, 0))
+                    profile.add(zip((*begin, number, b"get", MISS, 0, 0, code, NO_SIZE, 0)))
             at += rng.expovariate(bursts)
         profile.finish(ledger or Ledger(), {"duration_seconds": seconds})
     return path
@@ -206,7 +206,7 @@ def test_what_cannot_be_compared(case: str, tmp_path: Path) -> None:
             profile.start({"ports": [1], "started_unix": 1.7e9}, START_NS)
             for number in range(1000):
                 at = START_NS + number * 1000
-                profile.add((at, 100, 1, b"get", HIT, 0, 0, number << 40 | 20, 300, 0))
+                profile.add(zip((at, 100, 1, b"get", HIT, 0, 0, number << 40 | 20, 300, 0)))
             profile.finish(Ledger(), {"duration_seconds": 60.0})
     elif case == "no profile":
         bad, words = Path("/etc/passwd"), "is not a membench profile"

@@ -20,6 +20,7 @@ from live import (
     exchange,
     membench,
 )
+from rows import Rows
 
 SALT = "00112233445566778899aabbccddeeff"
 Row = Tuple[Any, ...]
@@ -240,8 +241,8 @@ def segments_of(*records: bytes) -> List[membench.Segment]:
 
 def matched(segments: List[membench.Segment]) -> Tuple[List[Row], membench.Ledger]:
     """The form, outcome and value size of the rows, and the ledger."""
-    rows: List[Row] = []
-    matcher = membench.Matcher(rows.append, lambda *_: None, b"secret")
+    rows = Rows()
+    matcher = membench.Matcher(rows.take, lambda *_: None, b"secret")
     matcher.process(segments)
     matcher.finish()
     assert matcher.operations == len(rows)

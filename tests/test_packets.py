@@ -40,6 +40,7 @@ from live import (
     run,
     wait_until,
 )
+from rows import Rows
 from test_record import WORKLOADS, run_memcaslap
 from watchdog import interface_name
 
@@ -295,8 +296,8 @@ def test_what_the_filter_lets_in(name: str, listen: str, veth: str, tmp_path: Pa
                 udp[protocol_at] = 17
                 sender.send(bytes(udp))
                 sender.send(packet.data)
-        rows: List[Any] = []
-        matcher = membench.Matcher(rows.append, lambda *_: None, b"x" * 16, True, False)
+        rows = Rows()
+        matcher = membench.Matcher(rows.take, lambda *_: None, b"x" * 16, True, False)
 
         def have_arrived() -> bool:
             """On a busy machine they arrive some time later."""

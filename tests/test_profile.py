@@ -25,6 +25,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tu
 import pytest
 from conversations import CASES, CLIENT, run
 from live import ROOT, Memcached
+from rows import Rows
 
 import membench
 from membench import (
@@ -124,8 +125,7 @@ def write(path: Path, batches: Sequence[List[Operation]], finish: bool = True) -
         profile.start(HEADER, START_NS)
         for number, rows in enumerate(batches):
             profile.add_connection(START_NS, number, 11211, OPEN)
-            for row in rows:
-                profile.add(row)
+            profile.add(zip(*rows))
             ledger.seen_bytes += 100
             profile.flush(ledger)
         if finish:
@@ -294,8 +294,8 @@ def test_extreme_values_are_read_back(path: Path) -> None:
 
 def test_operations_of_all_conversations_are_read_back(path: Path) -> None:
     """Whatever the matcher makes of real traffic, the file can hold."""
-    rows: List[Operation] = []
-    matcher = Matcher(rows.append, lambda *_: None, b"secret")
+    rows = Rows()
+    matcher = Matcher(rows.take, lambda *_: None, b"secret")
     with Memcached() as server:
         for number, conversation in enumerate(CASES):
             time_ns = START_NS
@@ -761,8 +761,7 @@ def test_what_was_recorded_is_left_after_an_exception(
     with pytest.raises(RuntimeError):
         with ProfileWriter(str(path)) as profile:
             profile.start(HEADER, START_NS)
-            for row in small[0]:
-                profile.add(row)
+            profile.add(zip(*small[0]))
             profile.flush(Ledger())
             raise RuntimeError
     contents = read(path)
@@ -792,8 +791,7 @@ def test_a_full_disk_leaves_all_whole_blocks(small_disk: Path) -> None:
             for _ in range(1000):
                 batch = random_rows(rng, 100)
                 rows += batch
-                for row in batch:
-                    profile.add(row)
+                profile.add(zip(*batch))
                 profile.flush(Ledger())
     assert caught.value.hint
     assert "can be read" in str(caught.value)
@@ -914,8 +912,8 @@ def columns_of(payload: bytes, at: int, columns: Sequence[Tuple[str, str]]) -> L
 
 def test_keys_can_be_compared_only_under_the_same_secret() -> None:
     def codes(secret: bytes) -> List[int]:
-        rows: List[Operation] = []
-        matcher = Matcher(rows.append, lambda *_: None, secret)
+        rows = Rows()
+        matcher = Matcher(rows.take, lambda *_: None, secret)
         line = b"get alpha beta alpha\r\n"
         sock = membench.SOCK.pack(1, 0, 3, 2)
         matcher.process([(OPEN, 1, sock, 0, 0, b"", -1)])
@@ -1021,7 +1019,7 @@ def test_rates_of_several_recordings(tmp_path: Path) -> None:
             with ProfileWriter(paths[-1]) as profile:
                 profile.start({"started_unix": float(begin), "ports": [11211]}, 0)
                 for number in range(300):
-                    profile.add((number, 1, 1, b"get", membench.MISS, 0, 0, 1, NO_SIZE, 0))
+                    profile.add(zip((number, 1, 1, b"get", membench.MISS, 0, 0, 1, NO_SIZE, 0)))
                 profile.finish(Ledger(), {"duration_seconds": 10.0})
         seconds = {"apart": 20, "together": 15}[name]
         assert membench.analyze(paths)["operations_per_second"] == 600 / seconds

@@ -31,6 +31,7 @@ from conversations import (
     run_in_one_write,
 )
 from live import PATIENCE_SECONDS, Memcached, repeats
+from rows import Rows
 
 from membench import (
     CLOSE,
@@ -140,8 +141,8 @@ def match(
     segments: Iterable[Segment], batch: int = 10**9, responses: bool = True, reads: bool = True
 ) -> Result:
     """Give segments to a Matcher in batches, as a recording does."""
-    rows: List[Operation] = []
-    matcher = Matcher(rows.append, lambda *_: None, SECRET, responses, reads)
+    rows = Rows()
+    matcher = Matcher(rows.take, lambda *_: None, SECRET, responses, reads)
     segments = list(segments)
     for start in range(0, len(segments), batch):
         matcher.process(segments[start : start + batch])
@@ -605,8 +606,8 @@ def test_what_looks_binary_behind_a_common_request() -> None:
 
 
 def test_what_was_answered_is_not_held_against_a_connection() -> None:
-    rows: List[Operation] = []
-    matcher = Matcher(rows.append, lambda *_: None, SECRET)
+    rows = Rows()
+    matcher = Matcher(rows.take, lambda *_: None, SECRET)
     for number in range(1000):
         wire = Wire(number + 1).open().recv("get k1\n" * 600).send("END\n" * 600)
         matcher.process(wire.recv("get k1\n" * 100).segments)
@@ -664,8 +665,8 @@ def test_many_connections_at_once(live: Live) -> None:
 def test_what_nobody_answers_is_done_when_it_is_read() -> None:
     """A client that never waits for an answer keeps nothing waiting here."""
     for joined in (False, True):
-        rows: List[Operation] = []
-        matcher = Matcher(rows.append, lambda *_: None, SECRET)
+        rows = Rows()
+        matcher = Matcher(rows.take, lambda *_: None, SECRET)
         wire = Wire()
         if joined:
             wire.recv("get sg.1\n").send("END\n")
@@ -1106,8 +1107,8 @@ def test_a_line_without_end_is_not_kept(kind: int, line: bytes) -> None:
 
 def test_requests_that_nobody_answers_are_not_kept() -> None:
     wire = Wire().open()
-    rows: List[Operation] = []
-    matcher = Matcher(rows.append, lambda *_: None, SECRET)
+    rows = Rows()
+    matcher = Matcher(rows.take, lambda *_: None, SECRET)
     for _ in range(3 * PENDING_MAX // 1000):
         wire.recv("get k\n" * 1000)
         matcher.process(wire.segments)
@@ -1210,7 +1211,7 @@ def fields(request: Request, body_bytes: int) -> List[Any]:
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["crlf", "lf"])
 def test_a_line_is_remembered_as_what_it_is(line_end: bytes) -> None:
     """Whatever was learned from other lines that differ in their keys alone."""
-    known = RecentCache(RequestParser.parse_line)
+    known = RecentCache(RequestParser.parse_head)
     keys = [*ODD_KEYS, b"k" * 250, b"k" * 251]
     shapes = [shape for row in ODD_LINES.split(b"\n") for shape in row.split(b"|")]
     lines = [shape.replace(b"%b", key) + line_end for shape in shapes for key in keys]

@@ -83,9 +83,8 @@ def make_profile(
             profile.add_connection(int(at * 1e9), number, 11211, kind)
         for at, number, form, outcome, batch, key, size, exptime in rows:
             code = key_code(key) if key else 0
-            profile.add(
-                (int(at * 1e9), latency_ns, number, form, outcome, batch, 0, code, size, exptime)
-            )
+            times = (int(at * 1e9), latency_ns)
+            profile.add(zip((*times, number, form, outcome, batch, 0, code, size, exptime)))
             if profile.is_due():
                 profile.flush(membench.Ledger())
         profile.finish(membench.Ledger(), {"duration_seconds": seconds})

@@ -76,8 +76,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         header = {"source": "ebpf:any", "hook": "sock", "host": "h", "ports": [11211, 11212]}
         profile.start({**header, "started_unix": 1.7e9, "started_at": "2027"}, 10**9)
         profile.add_connection(10**9, 1, 1, membench.OPEN, server)
-        for row in rows:
-            profile.add(row)
+        profile.add(zip(*rows))
         profile.finish(membench.Ledger(), {"duration_seconds": 120.0})
     return path
 

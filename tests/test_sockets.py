@@ -674,7 +674,7 @@ def write_profile(path: Path, number: int, server: Optional[membench.ServerName]
         profile.start(header, 0)
         profile.add_connection(0, number, 11211, membench.OPEN, server)
         row = (100, 50, number, b"get", membench.HIT, 0, 0, 1 << 16 | 1, 3, 0)
-        profile.add(row)
+        profile.add(zip(row))
         profile.finish(membench.Ledger(), {"duration_seconds": 1.0})
 
 

@@ -16,7 +16,7 @@ import sys
 import zlib
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
@@ -24,6 +24,14 @@ import membench
 from membench import OPEN, RECV, SEND, SOCK, Segment
 
 PORT = 11211
+
+
+class Rows(List[Any]):
+    """What a Matcher found: one Operation a row. tests/ is not on the path here."""
+
+    def take(self, columns: Iterable[Iterable[Any]]) -> None:
+        """A Matcher's sink."""
+        self.extend(zip(*columns))
 
 
 def shown(thing: Any) -> Any:
@@ -87,9 +95,13 @@ def matcher(data: bytes) -> None:
     segments, total = build_segments(data, bool(options & 1))
     results = []
     for batch in (len(segments) + 1, 1):
-        rows: List[Any] = []
+        rows = Rows()
         matcher = membench.Matcher(
-            rows.append, lambda *_: None, b"secret", bool(options & 2), bool(options & 4)
+            rows.take,
+            lambda *_: None,
+            b"secret",
+            bool(options & 2),
+            bool(options & 4),
         )
         for at in range(0, len(segments), batch):
             matcher.process(segments[at : at + batch])
@@ -182,13 +194,17 @@ def build_capture(data: bytes) -> bytes:
 
 
 def read_capture(data: bytes) -> None:
-    rows: List[Any] = []
+    rows = Rows()
     with file_of(data) as path:
         try:
             with membench.CaptureSource(path, [PORT]) as source:
                 started = source.started(0)
                 matcher = membench.Matcher(
-                    rows.append, lambda *_: None, b"secret", True, source.reads
+                    rows.take,
+                    lambda *_: None,
+                    b"secret",
+                    True,
+                    source.reads,
                 )
                 before = source.now()
                 while True:
