@@ -257,6 +257,23 @@ struct {
 	__type(value, struct Counters);
 } counters SEC(".maps");
 
+/* One finished call. */
+enum { BUFFER_PLAIN, BUFFER_VECTOR, BUFFER_MESSAGE, BUFFER_UNREADABLE, BUFFER_DATAGRAM };
+
+struct Call {
+	__u64 sock_id;
+	__u64 address; /* of the buffer, the iovec array or the msghdr, in user memory */
+	__u64 count;   /* entries of the iovec array, or bytes asked for */
+	__u32 shape;   /* BUFFER_* */
+	__u32 direction;
+	__u32 moved;   /* bytes */
+	__u32 offset;
+	__u32 peer_next; /* see set_mark() */
+	__u32 syscall; /* number; syscalls family */
+	__u16 sport;
+	__u16 dport;
+};
+
 /*
  * Where a call is taken apart and its events are put together, so that they take
  * no more of the ring than they need. It lives in a map, not on the stack, so
@@ -271,11 +288,12 @@ struct {
 #define HEADER_MAX 512 /* a command line with a key of 250 bytes fits */
 
 struct Scratch {
-	__u64 base;       /* what is left of the buffer, or of the current iovec */
+	struct Call call;
+	__u64 base;       /* what is left of the current iovec; a plain buffer is one */
 	__u64 room;
 	__u64 table;      /* the iovec array */
 	__u64 vector;     /* the next entry */
-	__u64 vectors;    /* entries; 0 for a plain buffer */
+	__u64 vectors;    /* entries */
 	__u64 known;      /* the first of them, as many as stand in message.behind */
 	__u32 left;       /* bytes that the call moved and that are still to be seen */
 	__u32 value_left; /* bytes of a value that are still to be passed over */
@@ -286,8 +304,6 @@ struct Scratch {
 	__u32 at;         /* where the next byte goes in event.data */
 	__u32 skipped;    /* bytes of the stream that are passed over in this event ... */
 	__u32 skipped_at; /* ... and stand before this place in event.data */
-	__u32 peer_next;  /* see set_mark() */
-	__u32 found;      /* see find() */
 	struct Message message;
 	struct SocketDataEvent event;
 	union { /* event.data; what it may begin with is named here to be in the BTF */
@@ -319,23 +335,6 @@ struct {
 	__type(key, struct ValueKey);
 	__type(value, struct ValueRest);
 } values SEC(".maps");
-
-/* One finished call. */
-enum { BUFFER_PLAIN, BUFFER_VECTOR, BUFFER_MESSAGE, BUFFER_UNREADABLE, BUFFER_DATAGRAM };
-
-struct Call {
-	__u64 sock_id;
-	__u64 address; /* of the buffer, the iovec array or the msghdr, in user memory */
-	__u64 count;   /* entries of the iovec array, or bytes asked for */
-	__u32 shape;   /* BUFFER_* */
-	__u32 direction;
-	__u32 moved;   /* bytes */
-	__u32 offset;
-	__u32 peer_next; /* see set_mark() */
-	__u32 syscall; /* number; syscalls family */
-	__u16 sport;
-	__u16 dport;
-};
 
 /* syscalls family: calls between their enter and their exit, by thread. */
 struct {
@@ -504,7 +503,6 @@ static __always_inline void submit(struct Scratch *scratch, struct Counters *cou
 #define VALUE_MAX (1 << 30)
 
 #define STARTS_WITH(line, word) starts_with(line, word, sizeof(word) - 1)
-#define HEADER(command_len, words_before) ((command_len) << 8 | (words_before) << 1 | 1)
 
 static __always_inline int starts_with(const __u8 *line, const char *word, int len)
 {
@@ -515,46 +513,116 @@ static __always_inline int starts_with(const __u8 *line, const char *word, int l
 	return 1;
 }
 
-/* Is this the header of a value? Then: the length of its first word and of the
- * space behind it, and how many words stand between that and the length. */
-static __always_inline __u32 header_form(const __u8 *line, __u32 direction)
+/* event.data[at..], in a form that the verifier believes to be within bounds. */
+static __always_inline const __u8 *text_at(const struct Scratch *scratch, __u32 at)
 {
-	if (direction == DIRECTION_SEND) {
-		if (STARTS_WITH(line, "VALUE "))
-			return HEADER(6, 2); /* VALUE key flags LENGTH */
-		return STARTS_WITH(line, "VA ") ? HEADER(3, 0) : 0;
-	}
-	if (STARTS_WITH(line, "set ") || STARTS_WITH(line, "add ") || STARTS_WITH(line, "cas "))
-		return HEADER(4, 3); /* set key flags exptime LENGTH */
-	if (STARTS_WITH(line, "ms "))
-		return HEADER(3, 1); /* ms key LENGTH */
-	if (STARTS_WITH(line, "append "))
-		return HEADER(7, 3);
-	if (STARTS_WITH(line, "replace ") || STARTS_WITH(line, "prepend "))
-		return HEADER(8, 3);
-	return 0;
+	asm volatile("" : "+r"(at));
+	return scratch->event.data + (at & (2 * EVENT_ROOM - 1));
 }
 
-/* line[i], in a form that the verifier believes to be within bounds. */
-static __always_inline __u8 char_at(const __u8 *line, __u32 i)
+static __always_inline __u64 word_at(const struct Scratch *scratch, __u32 at)
 {
-	asm volatile("" : "+r"(i));
-	return line[i & (HEADER_MAX - 1)];
+	return *(const __u64 *)text_at(scratch, at);
 }
 
-/* Where is the first `end` in line[i..]? Not found: HEADER_MAX. */
-static __always_inline __u32 find(struct Scratch *scratch, const __u8 *line, __u32 i, __u8 end)
+/* Eight bytes at a time: a word with the high bit set of the first byte that is `byte`;
+ * bytes behind that may be wrong. 0: it has none. */
+#define EACH_BYTE 0x0101010101010101ULL
+
+static __always_inline __u64 find_in_word(__u64 word, __u8 byte)
 {
+	word ^= EACH_BYTE * byte;
+	return (word - EACH_BYTE) & ~word & EACH_BYTE << 7;
+}
+
+/* The bits of a word below the byte that was found, and how many bytes these are. */
+static __always_inline __u64 bits_below(__u64 found)
+{
+	return ((found & -found) >> 7) - 1;
+}
+
+static __always_inline __u32 bytes_below(__u64 found)
+{
+	return (bits_below(found) & EACH_BYTE) * EACH_BYTE >> 56;
+}
+
+/* Each of the following is a function that the verifier checks by itself, and once. Before
+ * Linux 5.12 these can only take numbers, so they find the text by its direction. */
+
+/* Where is the first `wanted` in event.data[at..]? Not found: HEADER_MAX behind it. */
+__noinline __u32 find(__u32 direction, __u32 at, __u32 wanted)
+{
+	struct Scratch *scratch = get_scratch(direction);
+
+	if (!scratch)
+		return 0;
 #pragma clang loop unroll(disable)
-	for (int n = 0; n < HEADER_MAX; n++) {
-		if (i >= HEADER_MAX || char_at(line, i) == end)
+	for (int n = 0; n < HEADER_MAX / 8; n++) {
+		__u64 found = find_in_word(word_at(scratch, at), wanted);
+
+		if (found)
+			return at + bytes_below(found);
+		at += 8;
+	}
+	return at;
+}
+
+/* The digits at event.data[at..]: behind them in the upper half, their number in the lower,
+ * or more than VALUE_MAX. 0: none. */
+__noinline __u64 read_number(__u32 direction, __u32 at)
+{
+	struct Scratch *scratch = get_scratch(direction);
+	__u32 number = 0, i = at;
+
+	if (!scratch)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < 20; n++) {
+		__u8 digit = *text_at(scratch, i) - '0';
+
+		if (digit > 9)
 			break;
+		number = number < VALUE_MAX / 10 ? number * 10 + digit : VALUE_MAX + 1;
 		i++;
 	}
-	/* Through memory the verifier forgets by which way it came here; otherwise
-	 * it would follow each of them to the end of the program. */
-	*(volatile __u32 *)&scratch->found = i;
-	return *(volatile __u32 *)&scratch->found;
+	return i == at ? 0 : (__u64)i << 32 | number;
+}
+
+/* A command: the length of its word and the space behind it, how many numbers follow the key,
+ * which of them is the length of a value (from 1; 0: none), and how it is answered. */
+enum { ANSWER_LINE, ANSWER_VALUE, ANSWER_VALUE_CAS, ANSWER_META };
+#define COMMAND(len, numbers, size_at, answer) \
+	((len) | (numbers) << 8 | (size_at) << 16 | (answer) << 24)
+#define COMMAND_LEN(command) ((command) & 0xff)
+#define COMMAND_NUMBERS(command) ((command) >> 8 & 0xff)
+#define COMMAND_SIZE_AT(command) ((command) >> 16 & 0xff)
+#define COMMAND_ANSWER(command) ((command) >> 24)
+
+static __always_inline __u32 known_command(const __u8 *line)
+{
+	if (STARTS_WITH(line, "get "))
+		return COMMAND(4, 0, 0, ANSWER_VALUE);
+	if (STARTS_WITH(line, "set ") || STARTS_WITH(line, "add "))
+		return COMMAND(4, 3, 3, ANSWER_LINE);
+	if (STARTS_WITH(line, "mg ") || STARTS_WITH(line, "md "))
+		return COMMAND(3, 0, 0, ANSWER_META);
+	if (STARTS_WITH(line, "ms "))
+		return COMMAND(3, 1, 1, ANSWER_META);
+	if (STARTS_WITH(line, "gets "))
+		return COMMAND(5, 0, 0, ANSWER_VALUE_CAS);
+	if (STARTS_WITH(line, "delete "))
+		return COMMAND(7, 0, 0, ANSWER_LINE);
+	if (STARTS_WITH(line, "incr ") || STARTS_WITH(line, "decr "))
+		return COMMAND(5, 1, 0, ANSWER_LINE);
+	if (STARTS_WITH(line, "touch "))
+		return COMMAND(6, 1, 0, ANSWER_LINE);
+	if (STARTS_WITH(line, "cas "))
+		return COMMAND(4, 4, 3, ANSWER_LINE);
+	if (STARTS_WITH(line, "append "))
+		return COMMAND(7, 3, 3, ANSWER_LINE);
+	if (STARTS_WITH(line, "replace ") || STARTS_WITH(line, "prepend "))
+		return COMMAND(8, 3, 3, ANSWER_LINE);
+	return 0;
 }
 
 /* The same of the binary protocol, where it is 24 bytes, extras and a key. */
@@ -584,40 +652,40 @@ static __always_inline __u64 read_binary_header(const __u8 *head, __u32 directio
 __noinline __u64 read_header(__u32 direction, __u32 at, __u32 len)
 {
 	struct Scratch *scratch = get_scratch(direction);
-	__u32 form, i, digits = 0;
-	__u64 number = 0;
+	__u32 command, words = 0, begin = at;
+	const __u8 *line;
+	__u64 number;
 
 	if (!scratch)
 		return 0;
-	asm volatile("" : "+r"(at));
-	at &= 2 * EVENT_ROOM - 1;
-	const __u8 *line = scratch->event.data + at;
+	line = text_at(scratch, at);
 	if (line[0] == (direction == DIRECTION_RECV ? BINARY_REQUEST : BINARY_RESPONSE))
 		return read_binary_header(line, direction, len);
-	form = header_form(line, direction);
-	if (!form)
+	if (direction == DIRECTION_RECV) { /* set key flags exptime LENGTH, ms key LENGTH */
+		command = known_command(line);
+		words = COMMAND_SIZE_AT(command);
+		if (!words)
+			return 0;
+		at += COMMAND_LEN(command);
+	} else if (STARTS_WITH(line, "VALUE ")) { /* VALUE key flags LENGTH */
+		words = 2;
+		at += 6;
+	} else if (STARTS_WITH(line, "VA ")) { /* VA LENGTH */
+		at += 3;
+	} else {
 		return 0;
-	i = form >> 8;
+	}
 #pragma clang loop unroll(disable)
 	for (__u32 word = 0; word < 3; word++) {
-		if (word >= ((form >> 1) & 3))
+		if (word >= words)
 			break;
-		i = find(scratch, line, i, ' ') + 1;
+		at = find(direction, at, ' ') + 1;
 	}
-#pragma clang loop unroll(disable)
-	for (digits = 0; digits < 10; digits++) {
-		if (i >= HEADER_MAX)
-			return 0;
-		__u8 c = char_at(line, i);
-		if (c < '0' || c > '9')
-			break;
-		number = number * 10 + (c - '0');
-		i++;
-	}
-	if (!digits || number > VALUE_MAX)
+	number = read_number(direction, at);
+	if (!number || (__u32)number > VALUE_MAX)
 		return 0;
-	i = find(scratch, line, i, '\n') + 1;
-	return i > len ? 0 : (__u64)i << 32 | (number + 2);
+	at = find(direction, number >> 32, '\n') + 1 - begin;
+	return at > len ? 0 : (__u64)at << 32 | ((__u32)number + 2);
 }
 
 /* ---- From a finished call to events ---- */
@@ -636,7 +704,7 @@ static __always_inline int may_be_inside(__u32 direction)
  */
 static __always_inline void set_mark(struct Scratch *scratch)
 {
-	scratch->event.mark = scratch->peer_next;
+	scratch->event.mark = scratch->call.peer_next;
 	if (scratch->skipped && scratch->event.direction == DIRECTION_SEND)
 		scratch->event.mark = scratch->skipped_at == scratch->at ? -1 : scratch->skipped_at;
 }
@@ -669,35 +737,6 @@ static __always_inline void skip(struct Scratch *scratch, __u32 direction, __u32
 	scratch->skipped += len;
 }
 
-/*
- * Is this a VALUE line that ends with the length of what comes next? Then no key needs to
- * be counted off, letter by letter, to find out. Should that number be the value's version
- * instead of its length, the same bytes are passed over.
- */
-static __always_inline int ends_with_number(struct Scratch *scratch, __u32 at, __u32 len,
-					    __u64 wanted)
-{
-	const __u8 *line;
-	__u32 i = len - 2;
-
-	asm volatile("" : "+r"(at));
-	at &= 2 * EVENT_ROOM - 1;
-	line = scratch->event.data + at;
-	if (len < 6 || len > HEADER_MAX || !STARTS_WITH(line, "VALUE ") ||
-	    char_at(line, len - 1) != '\n' || char_at(line, i) != '\r')
-		return 0;
-#pragma clang loop unroll(disable)
-	for (int digits = 0; digits < 10; digits++) {
-		i--;
-		if (char_at(line, i) != '0' + wanted % 10)
-			return 0;
-		wanted /= 10;
-		if (!wanted)
-			return char_at(line, i - 1) == ' ';
-	}
-	return 0;
-}
-
 /* Take the next iovec. Is it a value, behind its header? */
 static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 {
@@ -721,13 +760,9 @@ static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 			at -= BINARY_HEADER;
 			len += BINARY_HEADER;
 		}
-		if (ends_with_number(scratch, at, len, iov.len - 2)) {
-			scratch->value_left = iov.len;
-		} else {
-			__u64 header = read_header(direction, at, len);
-			if (header >> 32 == len && (__u32)header >= iov.len)
-				scratch->value_left = (__u32)header;
-		}
+		__u64 header = read_header(direction, at, len);
+		if (header >> 32 == len && (__u32)header >= iov.len)
+			scratch->value_left = (__u32)header;
 	}
 	scratch->prev_len = scratch->last_len;
 	scratch->last_len = 0;
@@ -834,70 +869,102 @@ static __always_inline int capture_small(struct Scratch *scratch, struct Counter
 	if (at != moved)
 		return 0;
 	scratch->event.data_len = scratch->event.captured_len = moved;
-	scratch->event.mark = scratch->peer_next;
+	scratch->event.mark = scratch->call.peer_next;
 	scratch->at = moved;
 	submit(scratch, count);
 	return 1;
 }
 
-/* The first iovecs of an array, and how many; 0: they could not be read. */
-static __always_inline __u32 read_vectors(struct Message *message, __u64 table, __u64 vectors)
+/* The first iovecs of an array: how many are known. */
+static __always_inline void read_vectors(struct Scratch *scratch)
 {
-	__u32 known = vectors < VECTORS_FIRST ? vectors : VECTORS_FIRST;
-	__u32 size = known * sizeof(message->behind[0]);
+	__u32 known = scratch->vectors < VECTORS_FIRST ? scratch->vectors : VECTORS_FIRST;
+	__u32 size = known * sizeof(scratch->message.behind[0]);
 
 	asm volatile("" : "+r"(size));
-	if (size > sizeof(message->behind) ||
-	    bpf_probe_read_user(message->behind, size, (void *)table))
-		return 0;
-	return known;
+	if (size <= sizeof(scratch->message.behind) &&
+	    !bpf_probe_read_user(scratch->message.behind, size, (void *)scratch->table))
+		scratch->known = known;
 }
 
-/* A msghdr and its first iovecs; how many. */
-static __always_inline __u32 read_message(struct Message *message, __u64 address)
-{
-	struct user_msghdr *header = &message->header;
-	__u64 behind = 0;
-
-	if (!bpf_probe_read_user(message, sizeof(*message), (void *)address)) {
-		behind = address + __builtin_offsetof(struct Message, behind);
-	} else if (bpf_probe_read_user(header, sizeof(*header), (void *)address)) {
-		header->iov = header->iovlen = 0;
-		return 0;
-	}
-	if (header->iov == behind)
-		return header->iovlen < VECTORS_FIRST ? header->iovlen : VECTORS_FIRST;
-	return read_vectors(message, header->iov, header->iovlen);
-}
-
-/* 1,024 iovecs are the most that a call can have; a plain buffer of 8 MiB needs as
- * many steps. */
-#define STEPS_MAX 1088
-
-static __noinline int capture(struct Call *call)
+/* A finished call goes into its direction's scratch, and there: where are its bytes? */
+static __always_inline void open_call(const struct Call *call)
 {
 	struct Scratch *scratch = get_scratch(call->direction);
-	struct ValueKey key = {.sock_id = call->sock_id, .direction = call->direction};
-	struct ValueRest *rest = NULL;
+	struct user_msghdr *header;
+	__u64 behind = 0;
+
+	if (!scratch)
+		return;
+	scratch->call = *call;
+	header = &scratch->message.header;
+	scratch->table = call->address;
+	scratch->vectors = call->count;
+	scratch->known = 0;
+	switch (call->shape) {
+	case BUFFER_PLAIN:
+		scratch->vectors = scratch->known = 1;
+		scratch->message.behind[0].base = call->address;
+		scratch->message.behind[0].len = call->moved;
+		break;
+	case BUFFER_VECTOR:
+		read_vectors(scratch);
+		break;
+	case BUFFER_MESSAGE:
+		scratch->vectors = 0;
+		if (!bpf_probe_read_user(&scratch->message, sizeof(scratch->message),
+					 (void *)call->address))
+			behind = call->address + __builtin_offsetof(struct Message, behind);
+		else if (bpf_probe_read_user(header, sizeof(*header), (void *)call->address))
+			break;
+		scratch->table = header->iov;
+		scratch->vectors = header->iovlen;
+		if (header->iov == behind)
+			scratch->known = header->iovlen < VECTORS_FIRST ? header->iovlen
+									: VECTORS_FIRST;
+		else
+			read_vectors(scratch);
+	}
+}
+
+/* 1,024 iovecs are the most that a call can have; a plain buffer of 8 MiB needs as many steps.
+ * The verifier goes through each turn of a loop, so there are two, the root of that each. */
+#define STEPS_ROOT 33
+
+__noinline int steps(__u32 direction)
+{
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < STEPS_ROOT; i++)
+		if (!step(direction))
+			return 0;
+	return 1;
+}
+
+/* The call that is in the scratch: counted, and told by events. */
+__noinline int capture(__u32 direction)
+{
+	struct Scratch *scratch = get_scratch(direction);
 	struct Counters *count = get_counters();
-	__u32 moved = call->moved;
+	struct ValueRest *rest = NULL;
+	struct ValueKey key = {};
+	struct Call *call;
+	__u32 moved;
 
 	if (!scratch || !count)
 		return 0;
+	call = &scratch->call;
+	moved = call->moved;
+	key.sock_id = call->sock_id;
+	key.direction = direction;
 	scratch->event.time_ns = bpf_ktime_get_ns();
 	scratch->event.sock_id = call->sock_id;
 	scratch->event.offset = call->offset;
 	scratch->event.sport = call->sport;
 	scratch->event.dport = call->dport;
 	scratch->event.pid = current_pid();
-	scratch->event.direction = call->direction;
-	scratch->peer_next = call->peer_next;
-	scratch->base = call->address;
+	scratch->event.direction = direction;
 	scratch->room = 0;
-	scratch->table = call->address;
 	scratch->vector = 0;
-	scratch->vectors = 0;
-	scratch->known = 0;
 	scratch->prev_len = 0;
 	scratch->left = moved;
 	scratch->value_left = 0;
@@ -907,49 +974,32 @@ static __noinline int capture(struct Call *call)
 	scratch->at = 0;
 
 	count_call(count, call);
-	switch (call->shape) {
-	case BUFFER_PLAIN:
-		scratch->room = moved;
-		scratch->message.behind[0].base = call->address;
-		scratch->message.behind[0].len = moved;
-		scratch->known = 1;
-		break;
-	case BUFFER_VECTOR:
-		scratch->vectors = call->count;
-		scratch->known = read_vectors(&scratch->message, call->address, call->count);
-		break;
-	case BUFFER_MESSAGE:
-		scratch->known = read_message(&scratch->message, call->address);
-		scratch->table = scratch->message.header.iov;
-		scratch->vectors = scratch->message.header.iovlen;
-		break;
-	default:
+	if (call->shape == BUFFER_UNREADABLE) {
 		count->unreadable_calls++;
 		count->unreadable_bytes += moved;
 		scratch->left = 0;
-		skip(scratch, call->direction, moved);
-	}
-
-	if (moved < VALUE_MIN && scratch->known && capture_small(scratch, count, moved))
+		skip(scratch, direction, moved);
+	} else if (moved < VALUE_MIN && scratch->known && capture_small(scratch, count, moved)) {
 		return 0;
+	}
 	if (!settings.client && moved >= VALUE_MIN) {
 		rest = bpf_map_lookup_elem(&values, &key);
 		if (rest && rest->next == call->offset)
 			scratch->value_left = rest->end - rest->next;
 		else
-			scratch->peek = call->direction == DIRECTION_RECV &&
+			scratch->peek = direction == DIRECTION_RECV &&
 					call->shape == BUFFER_PLAIN && call->count == COMMAND_READ;
 	}
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < STEPS_MAX; i++)
-		if (!scratch->left || !step(call->direction))
+	for (int i = 0; i < STEPS_ROOT; i++)
+		if (!steps(direction))
 			break;
 	if (scratch->left) {
 		/* The array or the header that names the buffers could not be read. */
 		count->faulted_bytes += scratch->left;
-		skip(scratch, call->direction, scratch->left);
+		skip(scratch, direction, scratch->left);
 	}
-	flush(call->direction);
+	flush(direction);
 
 	if (scratch->value_left >= VALUE_MIN) {
 		struct ValueRest next = {.next = call->offset + moved};
@@ -985,7 +1035,7 @@ static __noinline int capture(struct Call *call)
  */
 #define TEXT_MAX 128
 
-struct Text { __u8 bytes[TEXT_MAX + 8]; }; /* what is read behind its end does no harm */
+struct Text { __u64 words[TEXT_MAX / 8]; };
 
 /* A request that waits for its reply, in the slot that its connection's number names. */
 #define SLOTS 16384
@@ -993,7 +1043,7 @@ struct Text { __u8 bytes[TEXT_MAX + 8]; }; /* what is read behind its end does n
 
 struct WaitingRequest {
 	__u32 owner;                  /* number of the connection; 0: free; or SLOT_BUSY */
-	__u32 chained;                /* it continues a chain of which the end was not told */
+	__u32 chained;                /* it continues a chain that has exchanges */
 	struct SocketDataEvent event; /* as it is handed over; its data is ... */
 	struct Text text;             /* ... the request without its value */
 };
@@ -1006,19 +1056,25 @@ struct {
 	__type(value, struct WaitingRequest);
 } waiting_requests SEC(".maps");
 
+enum {
+	CHAIN_NONE,
+	CHAIN_BEGUN,
+	CHAIN_OPEN,   /* it has exchanges, so the reader must be told where it ends ... */
+	CHAIN_BROKEN, /* ... and has not been told yet */
+};
+
 /* What is known of a connection; it goes with its socket. */
 struct Conversation {
 	struct Exchange exchange;
-	struct Text reply; /* the beginning of what may be one */
-	__u64 thread;      /* the one that serves the connection ... */
-	__u32 shared;      /* ... or it was not the only one: nothing is paired */
+	__u64 thread;     /* the one that serves the connection */
+	__u32 busy;       /* a hook is at work on all this */
+	__u32 stopping;   /* nothing is paired any more: two threads serve it, or it has closed */
+	__u32 stopped;    /* and all was handed over */
 	__u32 number;
-	__u32 chained;     /* the next exchange continues the chain if it begins at ... */
-	__u32 recv_next;   /* ... these two */
-	__u32 send_next;
-	__u32 unfinished;  /* the reader has to be told where the chain ended */
-	__u32 recv_offset; /* of the request that waits */
-	__u32 answer;      /* ANSWER_*: how that request is answered */
+	__u32 chain;      /* CHAIN_* */
+	__u32 recv_next;  /* where the next exchange has to begin; while a request waits ... */
+	__u32 send_next;  /* ... these are its beginning, and that of its reply */
+	__u32 answer;     /* ANSWER_*: how that request is answered */
 };
 
 struct {
@@ -1030,73 +1086,17 @@ struct {
 
 __u32 conversation_count = 0;
 
-/* A command: the length of its word and the space behind it, how many numbers follow the key,
- * which of them is the length of a value (from 1; 0: none), and how it is answered. */
-enum { ANSWER_LINE, ANSWER_VALUE, ANSWER_VALUE_CAS, ANSWER_META };
-#define COMMAND(len, numbers, size_at, answer) \
-	((len) | (numbers) << 8 | (size_at) << 16 | (answer) << 24)
-
-static __always_inline __u32 known_command(const __u8 *text)
-{
-	if (STARTS_WITH(text, "get "))
-		return COMMAND(4, 0, 0, ANSWER_VALUE);
-	if (STARTS_WITH(text, "set ") || STARTS_WITH(text, "add "))
-		return COMMAND(4, 3, 3, ANSWER_LINE);
-	if (STARTS_WITH(text, "mg ") || STARTS_WITH(text, "md "))
-		return COMMAND(3, 0, 0, ANSWER_META);
-	if (STARTS_WITH(text, "ms "))
-		return COMMAND(3, 1, 1, ANSWER_META);
-	if (STARTS_WITH(text, "gets "))
-		return COMMAND(5, 0, 0, ANSWER_VALUE_CAS);
-	if (STARTS_WITH(text, "delete "))
-		return COMMAND(7, 0, 0, ANSWER_LINE);
-	if (STARTS_WITH(text, "incr ") || STARTS_WITH(text, "decr "))
-		return COMMAND(5, 1, 0, ANSWER_LINE);
-	if (STARTS_WITH(text, "touch "))
-		return COMMAND(6, 1, 0, ANSWER_LINE);
-	if (STARTS_WITH(text, "cas "))
-		return COMMAND(4, 4, 3, ANSWER_LINE);
-	if (STARTS_WITH(text, "append "))
-		return COMMAND(7, 3, 3, ANSWER_LINE);
-	if (STARTS_WITH(text, "replace ") || STARTS_WITH(text, "prepend "))
-		return COMMAND(8, 3, 3, ANSWER_LINE);
-	return 0;
-}
-
-/* text[i], in forms that the verifier believes to be within bounds. */
-static __always_inline __u8 byte_at(const struct Text *text, __u32 i)
-{
-	asm volatile("" : "+r"(i));
-	return text->bytes[i & (TEXT_MAX - 1)];
-}
-
-static __always_inline __u64 word_at(const struct Text *text, __u32 i)
-{
-	asm volatile("" : "+r"(i));
-	return *(const __u64 *)(text->bytes + (i & (TEXT_MAX - 1)));
-}
-
-/* Eight bytes at a time: a word with the high bit set of the first byte that is `byte`;
- * bytes behind that may be wrong. 0: it has none. */
-#define EACH_BYTE 0x0101010101010101ULL
-
-static __always_inline __u64 find_in_word(__u64 word, __u8 byte)
-{
-	word ^= EACH_BYTE * byte;
-	return (word - EACH_BYTE) & ~word & EACH_BYTE << 7;
-}
-
-/* Copy text[at..] up to `stop` or the line's end into so many words, and zeros behind it.
- * Returns its length; if it is not ended then, it is longer. */
+/* Copy event.data[at..] up to `stop` or the line's end into so many words, and zeros behind
+ * it. Returns its length; if it is not ended then, it is longer. */
 struct Words { __u64 words[KEY_MAX / 8]; };
 
-__noinline __u32 take_text(const struct Text *text, __u32 at, __u8 stop, struct Words *to,
-			   __u32 words)
+__noinline __u32 take_text(__u32 direction, __u32 at, __u8 stop, struct Words *to, __u32 words)
 {
-	__u64 below, found = 0;
+	struct Scratch *scratch = get_scratch(direction);
+	__u64 found = 0;
 	__u32 len = 0;
 
-	if (!text || !to)
+	if (!scratch || !to)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 n = 0; n < KEY_MAX / 8; n++) {
@@ -1105,58 +1105,33 @@ __noinline __u32 take_text(const struct Text *text, __u32 at, __u8 stop, struct 
 		if (n >= words)
 			break;
 		if (!found) {
-			word = word_at(text, at + 8 * n);
+			word = word_at(scratch, at + 8 * n);
 			found = find_in_word(word, stop) | find_in_word(word, '\r') |
 				find_in_word(word, '\n') | find_in_word(word, 0);
-			len = 8 * n + 8;
-			if (found) {
-				below = ((found & -found) >> 7) - 1;
-				word &= below;
-				len = 8 * n + ((below & EACH_BYTE) * EACH_BYTE >> 56);
-			}
+			len += found ? bytes_below(found) : 8;
+			word &= found ? bits_below(found) : -1;
 		}
 		to->words[n] = word;
 	}
 	return len;
 }
 
-/* The digits at text[at..]: behind them in the upper half, their number in the lower. 0: none. */
-__noinline __u64 read_number(const struct Text *text, __u32 at)
+/* Numbers behind event.data[at], each after one space. Where they end, in the upper half, and
+ * in the lower the one at size_at. 0: that is not what stands there. */
+__noinline __u64 read_numbers(__u32 direction, __u32 at, __u32 numbers, __u32 size_at)
 {
-	__u64 number = 0;
-	__u32 i = at;
-
-	if (!text)
-		return 0;
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < 20; n++) {
-		__u8 digit = byte_at(text, i) - '0';
-
-		if (digit > 9)
-			break;
-		number = number < VALUE_MAX ? number * 10 + digit : number;
-		i++;
-	}
-	if (number > 0xffffffff)
-		number = 0xffffffff;
-	return i == at ? 0 : (__u64)i << 32 | number;
-}
-
-/* Numbers behind text[at], each after one space. Where they end, and the one at size_at. */
-static __always_inline __u64 read_numbers(const struct Text *text, __u32 at, __u32 numbers,
-					  __u32 size_at)
-{
+	struct Scratch *scratch = get_scratch(direction);
 	__u32 size = 0;
 
+	if (!scratch)
+		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 n = 1; n <= 4; n++) {
 		__u64 number;
 
 		if (n > numbers)
 			break;
-		if (byte_at(text, at) != ' ')
-			return 0;
-		number = read_number(text, at + 1);
+		number = *text_at(scratch, at) == ' ' ? read_number(direction, at + 1) : 0;
 		if (!number)
 			return 0;
 		at = number >> 32;
@@ -1167,14 +1142,14 @@ static __always_inline __u64 read_numbers(const struct Text *text, __u32 at, __u
 }
 
 /* Are there flags by which a meta command is quiet, or its key is not as it stands there? */
-static __always_inline int has_special_flags(const struct Text *text, __u32 at, __u32 end)
+static __always_inline int has_special_flags(const struct Scratch *scratch, __u32 at, __u32 end)
 {
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < ARGUMENTS_MAX; n++) {
 		if (at >= end)
 			break;
-		if (byte_at(text, at++) == ' ') {
-			__u8 flag = byte_at(text, at);
+		if (*text_at(scratch, at++) == ' ') {
+			__u8 flag = *text_at(scratch, at);
 
 			if (flag == 'q' || flag == 'O' || flag == 'k' || flag == 'b')
 				return 1;
@@ -1183,104 +1158,108 @@ static __always_inline int has_special_flags(const struct Text *text, __u32 at, 
 	return 0;
 }
 
-/* Is text the whole request that was read? Then it is in c->exchange, and this is the length
- * of its line. */
-__noinline __u32 take_request(struct Conversation *c, const struct Text *text, __u32 moved)
+static __always_inline int line_ends_at(const struct Scratch *scratch, __u32 at)
 {
-	__u32 command, at, end, size_at, key_len;
+	return (word_at(scratch, at) & 0xffff) == 0x0a0d; /* \r\n */
+}
+
+/* Is what was read, in event.data, one whole request? Then it is in c->exchange, and this is
+ * the length of its line. */
+__noinline __u32 take_request(struct Conversation *c, __u32 moved)
+{
+	struct Scratch *scratch = get_scratch(DIRECTION_RECV);
+	__u32 command, at, end, key_len, size = 0;
 	__u64 numbers;
 
-	if (!c || !text)
+	if (!c || !scratch)
 		return 0;
-	command = known_command(text->bytes);
+	command = known_command(scratch->event.data);
 	if (!command)
 		return 0;
-	at = command & 0xff;
-	*(__u64 *)c->exchange.command = word_at(text, 0) & ((1ULL << 8 * ((at - 1) & 7)) - 1);
-	key_len = take_text(text, at, ' ', (struct Words *)c->exchange.key, KEY_MAX / 8);
+	at = COMMAND_LEN(command);
+	*(__u64 *)c->exchange.command = word_at(scratch, 0) & ((1ULL << 8 * ((at - 1) & 7)) - 1);
+	key_len = take_text(DIRECTION_RECV, at, ' ', (struct Words *)c->exchange.key, KEY_MAX / 8);
 	at += key_len;
-	end = at + take_text(text, at, '\r', (struct Words *)c->exchange.arguments,
+	end = at + take_text(DIRECTION_RECV, at, '\r', (struct Words *)c->exchange.arguments,
 			     ARGUMENTS_MAX / 8);
-	if (!key_len || (end > at && byte_at(text, at) != ' ') || /* or the key is longer */
-	    byte_at(text, end) != '\r' || byte_at(text, end + 1) != '\n')
+	if (!key_len || (end > at && *text_at(scratch, at) != ' ') || /* or the key is longer */
+	    !line_ends_at(scratch, end))
 		return 0;
-	size_at = command >> 16 & 0xff;
-	numbers = read_numbers(text, at, command >> 8 & 0xff, size_at);
+	numbers = read_numbers(DIRECTION_RECV, at, COMMAND_NUMBERS(command),
+			       COMMAND_SIZE_AT(command));
 	if (!numbers || (__u32)numbers >= COMMAND_READ)
 		return 0;
 	at = numbers >> 32;
-	c->answer = command >> 24;
-	if (c->answer == ANSWER_META ? has_special_flags(text, at, end) : at != end)
+	c->answer = COMMAND_ANSWER(command);
+	if (c->answer == ANSWER_META ? has_special_flags(scratch, at, end) : at != end)
 		return 0;
 	c->exchange.key_len = key_len;
-	c->exchange.value_len = size_at ? (__u32)numbers : NO_SIZE;
+	c->exchange.value_len = NO_SIZE;
+	if (COMMAND_SIZE_AT(command)) {
+		c->exchange.value_len = numbers;
+		size = (__u32)numbers + 2;
+	}
 	end += 2;
-	return end + (size_at ? (__u32)numbers + 2 : 0) == moved ? end : 0;
+	return end + size == moved ? end : 0;
 }
 
 #define END_LINE 0x0a0d444e45ULL /* END\r\n, 5 bytes */
 
 /* VALUE, the key that was asked for, a value, and END: 1, and its size is in the exchange. */
-static __always_inline int is_value(struct Conversation *c, __u32 moved, __u32 copied)
+static __always_inline int is_value(struct Conversation *c, const struct Scratch *scratch,
+				    __u32 moved, __u32 copied)
 {
-	const struct Text *text = &c->reply;
 	struct Words key;
+	__u32 end = 6 + take_text(DIRECTION_SEND, 6, ' ', &key, KEY_MAX / 8);
 	__u64 numbers;
-	__u32 end = 6 + take_text(text, 6, ' ', &key, KEY_MAX / 8);
 
 	for (int n = 0; n < KEY_MAX / 8; n++)
 		if (key.words[n] != ((struct Words *)c->exchange.key)->words[n])
 			return 0;
-	numbers = read_numbers(text, end, c->answer == ANSWER_VALUE_CAS ? 3 : 2, 2);
+	numbers = read_numbers(DIRECTION_SEND, end, c->answer == ANSWER_VALUE_CAS ? 3 : 2, 2);
 	end = numbers >> 32;
-	if (!numbers || byte_at(text, end) != '\r' || byte_at(text, end + 1) != '\n')
-		return 0;
-	end += 2;
 	c->exchange.value_len = numbers;
-	if (end + c->exchange.value_len + 2 + 5 != moved)
+	if (!numbers || !line_ends_at(scratch, end) ||
+	    end + 2 + c->exchange.value_len + 2 + 5 != moved)
 		return 0;
 	/* memcached gives the line, the value and END in a buffer each. No line but END has 5
 	 * bytes and can stand here, so it need not be read; if it was copied, it is compared. */
-	return copied == end ||
-	       (copied == moved && word_at(text, moved - 5) << 24 == END_LINE << 24);
+	return copied == end + 2 ||
+	       (copied == moved && word_at(scratch, moved - 5) << 24 == END_LINE << 24);
 }
 
-/* Is c->reply, of which so many bytes were copied, one whole reply? Its first word goes into
- * the exchange; whether it answers the command is for the reader to say. Errors are not
+/* Is what was sent, of which event.data has so many bytes, one whole reply? Its first word goes
+ * into the exchange; whether it answers the command is for the reader to say. Errors are not
  * paired: the parser has to find out what the server did with the value. */
 __noinline int take_reply(struct Conversation *c, __u32 moved, __u32 copied)
 {
-	const struct Text *text;
+	struct Scratch *scratch = get_scratch(DIRECTION_SEND);
+	const __u8 *line;
 	__u64 number;
 	__u32 end;
 
-	if (!c)
+	if (!c || !scratch)
 		return 0;
-	text = &c->reply;
-	end = take_text(text, 0, ' ', (struct Words *)c->exchange.reply, REPLY_MAX / 8);
-	if (STARTS_WITH(text->bytes, "VALUE "))
-		return c->answer <= ANSWER_VALUE_CAS && c->answer && is_value(c, moved, copied);
-	if (STARTS_WITH(text->bytes, "ERROR") || STARTS_WITH(text->bytes, "CLIENT_") ||
-	    STARTS_WITH(text->bytes, "SERVER_"))
+	line = scratch->event.data;
+	end = take_text(DIRECTION_SEND, 0, ' ', (struct Words *)c->exchange.reply, REPLY_MAX / 8);
+	if (STARTS_WITH(line, "VALUE "))
+		return (c->answer == ANSWER_VALUE || c->answer == ANSWER_VALUE_CAS) &&
+		       is_value(c, scratch, moved, copied);
+	if (STARTS_WITH(line, "ERROR") || STARTS_WITH(line, "CLIENT_") ||
+	    STARTS_WITH(line, "SERVER_"))
 		return 0;
-	if (STARTS_WITH(text->bytes, "VA ") && c->answer == ANSWER_META) {
-		number = read_number(text, 3);
+	if (STARTS_WITH(line, "VA ") && c->answer == ANSWER_META) {
+		number = read_number(DIRECTION_SEND, 3);
 		c->exchange.value_len = number;
 		if (!number || c->exchange.value_len + 2 > moved)
 			return 0;
 		moved -= c->exchange.value_len + 2;
-	} else if ((__u8)(text->bytes[0] - '0') <= 9) {
-		*(__u64 *)c->exchange.reply = text->bytes[0];
+	} else if ((__u8)(line[0] - '0') <= 9) {
+		*(__u64 *)c->exchange.reply = line[0];
 		*(__u64 *)(c->exchange.reply + 8) = 0;
 	}
-#pragma clang loop unroll(disable)
-	for (int n = 0; n < TEXT_MAX; n++) {
-		if (end >= copied || end >= TEXT_MAX)
-			return 0;
-		if (byte_at(text, end++) == '\n')
-			break;
-	}
-	return end == moved; /* one line, and all of it */
+	end = find(DIRECTION_SEND, end, '\n') + 1;
+	return end <= copied && end == moved; /* one line, and all of it */
 }
 
 /* From 1, and never SLOT_BUSY. */
@@ -1296,12 +1275,6 @@ static __always_inline struct WaitingRequest *slot_of(const struct Conversation 
 	return bpf_map_lookup_elem(&waiting_requests, &slot);
 }
 
-/* The slot, if it is of `owner`; it is busy then, until `owner` is written again. */
-static __always_inline int take_slot(struct WaitingRequest *slot, __u32 owner)
-{
-	return __sync_val_compare_and_swap(&slot->owner, owner, SLOT_BUSY) == owner;
-}
-
 /* Tell the reader where a chain begins or ends. */
 static __always_inline int tell_chain(struct Conversation *c, struct Counters *count,
 				      const struct SocketDataEvent *whose, __u8 direction)
@@ -1314,7 +1287,15 @@ static __always_inline int tell_chain(struct Conversation *c, struct Counters *c
 	event.data_len = c->send_next;
 	event.mark = c->number;
 	event.captured_len = 0;
+	c->chain = CHAIN_NONE;
 	return output(count, &event, sizeof(event), 0);
+}
+
+static __always_inline void begin_chain(struct Conversation *c, struct Counters *count,
+					const struct SocketDataEvent *whose)
+{
+	if (tell_chain(c, count, whose, DIRECTION_CHAIN_BEGIN))
+		c->chain = CHAIN_BEGUN;
 }
 
 /* What follows goes as events: first the end of the chain, then the request that waits.
@@ -1327,14 +1308,13 @@ __noinline int hand_over(struct Conversation *c, const struct SocketDataEvent *w
 
 	if (!c || !whose || !count)
 		return 0;
-	c->chained = 0;
-	if (c->unfinished) {
-		if (!tell_chain(c, count, whose, DIRECTION_CHAIN_END))
-			return 0;
-		c->unfinished = 0;
+	if (c->chain >= CHAIN_OPEN && !tell_chain(c, count, whose, DIRECTION_CHAIN_END)) {
+		c->chain = CHAIN_BROKEN;
+		return 0;
 	}
+	c->chain = CHAIN_NONE;
 	slot = slot_of(c);
-	if (!slot || !take_slot(slot, c->number))
+	if (!slot || slot->owner != c->number)
 		return 1;
 	len = slot->event.captured_len;
 	asm volatile("" : "+r"(len));
@@ -1348,55 +1328,55 @@ __noinline int hand_over(struct Conversation *c, const struct SocketDataEvent *w
 static __always_inline int take_read(struct Conversation *c, const struct Call *call,
 				     const struct SocketDataEvent *whose)
 {
-	__u32 len = call->moved < TEXT_MAX ? call->moved : TEXT_MAX;
+	struct Scratch *scratch = get_scratch(DIRECTION_RECV);
 	struct WaitingRequest *slot = slot_of(c);
-	__u32 line;
+	__u32 line, len = call->moved < TEXT_MAX ? call->moved : TEXT_MAX;
 
 	if (call->shape != BUFFER_PLAIN || call->count != COMMAND_READ ||
-	    call->moved >= COMMAND_READ || !slot || !take_slot(slot, 0))
+	    call->moved >= COMMAND_READ || !slot || !scratch || slot->owner)
+		return 0;
+	if (!c->chain) {
+		c->recv_next = call->offset;
+		c->send_next = call->peer_next;
+	}
+	if (c->chain == CHAIN_BROKEN || call->offset != c->recv_next ||
+	    call->peer_next != c->send_next)
 		return 0;
 	asm volatile("" : "+r"(len));
-	if (len > TEXT_MAX || bpf_probe_read_user(slot->text.bytes, len, (void *)call->address))
-		line = 0;
-	else
-		line = take_request(c, &slot->text, call->moved);
-	if (!line) {
-		slot->owner = 0;
+	if (len > TEXT_MAX ||
+	    bpf_probe_read_user(scratch->event.data, len, (void *)call->address))
 		return 0;
-	}
+	line = take_request(c, call->moved);
+	/* Another connection may have this slot, or take it at this moment. */
+	if (!line || __sync_val_compare_and_swap(&slot->owner, 0, SLOT_BUSY))
+		return 0;
+	slot->chained = c->chain == CHAIN_OPEN;
 	slot->event = *whose;
 	slot->event.time_ns = c->exchange.time_ns = bpf_ktime_get_ns();
-	slot->event.offset = c->recv_offset = call->offset;
+	slot->event.offset = call->offset;
 	slot->event.data_len = c->exchange.recv_len = call->moved;
 	slot->event.mark = call->peer_next;
 	slot->event.captured_len = line;
 	slot->event.direction = DIRECTION_RECV;
-	slot->chained = c->unfinished && call->offset == c->recv_next;
-	slot->owner = c->number;
+	slot->text = *(struct Text *)scratch->event.data;
+	*(volatile __u32 *)&slot->owner = c->number;
 	return 1;
 }
 
-/* The beginning of what was sent, and how much; 0: it cannot be read at once. */
-static __always_inline __u32 read_reply(struct Conversation *c, const struct Call *call)
+/* The beginning of what was sent, into event.data, and how much; 0: it cannot be read. */
+static __always_inline __u32 read_reply(struct Scratch *scratch, __u32 moved)
 {
-	struct Scratch *scratch = get_scratch(DIRECTION_SEND);
-	__u64 base = call->address, len = call->moved;
+	__u64 len = scratch->message.behind[0].len;
 
-	if (!scratch)
+	if (!scratch->known)
 		return 0;
-	if (call->shape == BUFFER_MESSAGE) {
-		if (!read_message(&scratch->message, base))
-			return 0;
-		base = scratch->message.behind[0].base;
-		if (scratch->message.behind[0].len < len)
-			len = scratch->message.behind[0].len;
-	} else if (call->shape != BUFFER_PLAIN) {
-		return 0;
-	}
+	if (len > moved)
+		len = moved;
 	if (len > TEXT_MAX)
 		len = TEXT_MAX;
 	asm volatile("" : "+r"(len));
-	if (len > TEXT_MAX || bpf_probe_read_user(c->reply.bytes, len, (void *)base))
+	if (len > TEXT_MAX || bpf_probe_read_user(scratch->event.data, len,
+						  (void *)scratch->message.behind[0].base))
 		return 0;
 	return len;
 }
@@ -1408,37 +1388,85 @@ enum { PAIR_NO, PAIR_DONE, PAIR_BEGIN };
 static __always_inline int take_write(struct Conversation *c, struct Counters *count,
 				      const struct Call *call)
 {
+	struct Scratch *scratch = get_scratch(DIRECTION_SEND);
 	struct WaitingRequest *slot = slot_of(c);
 	struct Exchange *exchange = &c->exchange;
 	__u64 latency_ns;
 	__u32 copied;
 
-	if (!slot || slot->owner != c->number)
+	if (!slot || !scratch || slot->owner != c->number || c->chain == CHAIN_BROKEN ||
+	    call->offset != c->send_next)
 		return PAIR_NO;
-	copied = read_reply(c, call);
+	copied = read_reply(scratch, call->moved);
 	if (!copied || !take_reply(c, call->moved, copied))
 		return PAIR_NO;
 	latency_ns = bpf_ktime_get_ns() - exchange->time_ns;
 	if (latency_ns >> 32)
 		return PAIR_NO;
-	if (!c->chained || c->recv_offset != c->recv_next || call->offset != c->send_next)
+	if (!c->chain)
 		return PAIR_BEGIN;
-	if (!take_slot(slot, c->number))
-		return PAIR_NO;
 	exchange->latency_ns = latency_ns;
 	exchange->connection = c->number;
 	exchange->send_len = call->moved;
 	exchange->direction = DIRECTION_EXCHANGE;
+	slot->owner = 0;
 	if (output(count, exchange, sizeof(*exchange), exchange->recv_len + call->moved)) {
 		count->exchanges++;
 		c->recv_next += exchange->recv_len;
 		c->send_next += call->moved;
-		c->unfinished = 1;
+		c->chain = CHAIN_OPEN;
 	} else {
-		c->chained = 0;
+		c->chain = CHAIN_BROKEN;
 	}
-	slot->owner = 0;
 	return PAIR_DONE;
+}
+
+static __always_inline int take_call(struct Conversation *c, struct Counters *count,
+				     const struct Call *call, const struct SocketDataEvent *whose)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+
+	if (!c->thread) {
+		c->thread = thread;
+		if (!c->number)
+			c->number = next_number();
+		else if (call->direction == DIRECTION_RECV && call->offset == c->recv_next)
+			begin_chain(c, count, whose); /* it has just opened */
+	}
+	if (c->thread != thread)
+		c->stopping = 1;
+	if (c->stopping)
+		return PAIR_NO;
+	if (call->direction == DIRECTION_SEND)
+		return take_write(c, count, call);
+	return take_read(c, call, whose) ? PAIR_DONE : PAIR_NO;
+}
+
+/* One hook at a time is at work on a conversation. */
+static __always_inline int enter_conversation(struct Conversation *c)
+{
+	return !__sync_lock_test_and_set(&c->busy, 1);
+}
+
+/* Nothing is paired any more. If another hook is at work on it, that one ends it then.
+ * Returns 0 if the reader could not be told. */
+static __always_inline int stop_pairing(struct Conversation *c,
+					const struct SocketDataEvent *whose)
+{
+	c->stopping = 1;
+	if (!enter_conversation(c))
+		return 1;
+	c->stopped = hand_over(c, whose);
+	__sync_lock_test_and_set(&c->busy, 0);
+	return c->stopped;
+}
+
+/* The call is not told: the reader does not know yet where the chain ended. */
+static __always_inline void drop_call(struct Counters *count, const struct Call *call)
+{
+	count_call(count, call);
+	count->dropped_events++;
+	count->dropped_bytes += call->moved;
 }
 
 static __always_inline int pair_or_capture(struct sock *sk, struct Call *call)
@@ -1447,45 +1475,37 @@ static __always_inline int pair_or_capture(struct sock *sk, struct Call *call)
 		? BPF_SK_STORAGE_GET_F_CREATE : 0;
 	struct Conversation *c = bpf_sk_storage_get(&conversations, sk, 0, flags);
 	struct Counters *count = get_counters();
-	__u64 dropped, thread = bpf_get_current_pid_tgid();
-	int taken = PAIR_NO;
 	struct SocketDataEvent whose = {
-		.sock_id = call->sock_id, .pid = thread >> 32,
+		.sock_id = call->sock_id, .pid = current_pid(),
 		.dport = call->dport, .sport = call->sport,
 	};
+	__u64 dropped;
+	int taken;
 
-	if (!c || !count)
-		return capture(call);
-	if (!c->thread) {
-		c->thread = thread;
-		if (!c->number)
-			c->number = next_number();
-		else if (call->direction == DIRECTION_RECV && call->offset == c->recv_next)
-			c->chained = tell_chain(c, count, &whose, DIRECTION_CHAIN_BEGIN);
-	}
-	c->shared |= c->thread != thread;
-	if (!c->shared && call->direction == DIRECTION_RECV)
-		taken = take_read(c, call, &whose);
-	else if (!c->shared)
-		taken = take_write(c, count, call);
-	if (taken == PAIR_DONE) {
-		count_call(count, call);
+	if (!c || !count || c->stopped)
+		return capture(call->direction);
+	if (!enter_conversation(c)) {
+		c->stopping = 1;
+		drop_call(count, call);
 		return 0;
 	}
 	dropped = count->dropped_events;
-	if (!hand_over(c, &whose)) {
-		/* The reader does not know where the chain ended, so it must not see this. */
+	taken = take_call(c, count, call, &whose);
+	if (taken == PAIR_DONE) {
 		count_call(count, call);
-		count->dropped_events++;
-		count->dropped_bytes += call->moved;
-		return 0;
+	} else if (!hand_over(c, &whose)) {
+		drop_call(count, call);
+	} else {
+		capture(call->direction);
+		if (taken == PAIR_BEGIN && count->dropped_events == dropped) {
+			c->recv_next += c->exchange.recv_len;
+			c->send_next += call->moved;
+			begin_chain(c, count, &whose);
+		}
 	}
-	capture(call);
-	if (taken == PAIR_BEGIN && count->dropped_events == dropped) {
-		c->recv_next = c->recv_offset + c->exchange.recv_len;
-		c->send_next = call->offset + call->moved;
-		c->chained = tell_chain(c, count, &whose, DIRECTION_CHAIN_BEGIN);
-	}
+	__sync_lock_test_and_set(&c->busy, 0);
+	if (c->stopping)
+		stop_pairing(c, &whose);
 	return 0;
 }
 
@@ -1532,7 +1552,7 @@ static __always_inline int names_socket(__u32 fd, const struct sock *sk)
 	       file && file == sk->sk_socket->file;
 }
 
-static __always_inline void find_buffer(struct Call *call, const struct sock *sk)
+static __always_inline void find_buffer(struct Call *call, const struct sock *sk, int thrown_away)
 {
 	__u32 fd;
 	void *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
@@ -1571,8 +1591,9 @@ static __always_inline void find_buffer(struct Call *call, const struct sock *sk
 			break;
 		}
 	}
-	if (call->shape != BUFFER_UNREADABLE && !names_socket(fd, sk))
+	if (call->shape != BUFFER_UNREADABLE && (thrown_away || !names_socket(fd, sk)))
 		call->shape = BUFFER_UNREADABLE;
+	open_call(call);
 }
 
 /* Multipath TCP keeps its sequence numbers elsewhere. */
@@ -1640,10 +1661,8 @@ static __always_inline int moved_by_inet(struct sock *sk, int ret, int flags, __
 		if (settings.client)
 			call.peer_next = tcp->copied_seq;
 	}
-	find_buffer(&call, sk);
-	if (flags & MSG_TRUNC)
-		call.shape = BUFFER_UNREADABLE; /* thrown away, not copied */
-	return settings.pairing ? pair_or_capture(sk, &call) : capture(&call);
+	find_buffer(&call, sk, flags & MSG_TRUNC);
+	return settings.pairing ? pair_or_capture(sk, &call) : capture(call.direction);
 }
 
 /* A server's socket has the address that its listener was bound to. */
@@ -1726,10 +1745,8 @@ static __noinline int moved_by_unix(struct sock *sk, int ret, int flags, __u32 d
 		call.peer_next = stream->offset;
 		stream->send_offset += ret;
 	}
-	find_buffer(&call, sk);
-	if (flags & MSG_TRUNC)
-		call.shape = BUFFER_UNREADABLE;
-	return capture(&call);
+	find_buffer(&call, sk, flags & MSG_TRUNC);
+	return capture(call.direction);
 }
 
 static __always_inline int moved(struct sock *sk, int ret, int flags, __u32 direction)
@@ -1881,7 +1898,8 @@ int sys_exit(struct sys_exit *ctx)
 		call.offset = BPF_CORE_READ(tcp, write_seq) - call.moved;
 		call.peer_next = BPF_CORE_READ(tcp, copied_seq);
 	}
-	return capture(&call);
+	open_call(&call);
+	return capture(call.direction);
 }
 
 /* ---- Hook: TCP connections ---- */
@@ -1947,8 +1965,8 @@ static __always_inline int tell_state(struct sock *sk, int old_state, int new_st
 
 		c = bpf_sk_storage_get(&conversations, sk, 0, direction == DIRECTION_OPEN
 				       ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-		if (c && direction == DIRECTION_CLOSE)
-			hand_over(c, &whose);
+		if (c && direction == DIRECTION_CLOSE && !stop_pairing(c, &whose))
+			return 0; /* an end where the reader does not expect it would be a gap */
 	}
 	record = begin_state_event(direction);
 	if (!record)
@@ -1968,7 +1986,7 @@ static __always_inline int tell_state(struct sock *sk, int old_state, int new_st
 		record->event.data_len = BPF_CORE_READ(tcp, write_seq);
 		copy_addresses(sk, record->ends.server, record->ends.client);
 	}
-	if (sock_family && c && direction == DIRECTION_OPEN) {
+	if (sock_family && c && !c->number && direction == DIRECTION_OPEN) {
 		c->number = next_number();
 		c->recv_next = record->event.offset;
 		c->send_next = record->event.data_len;
