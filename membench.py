@@ -74,7 +74,7 @@ import time
 import zlib
 from array import array
 from collections import Counter, defaultdict, deque
-from itertools import accumulate, chain, compress, islice, repeat
+from itertools import accumulate, chain, compress, groupby, islice, repeat
 from typing import (
     Any,
     BinaryIO,
@@ -86,6 +86,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Mapping,
     NamedTuple,
     NoReturn,
     Optional,
@@ -5077,7 +5078,9 @@ class ProfileReader:
             raise DamagedError("an operation has an unknown form or outcome")
         if max(operations.key) >= keys:
             raise DamagedError("an operation has an unknown key")
-        times = array("q", accumulate(operations.time))
+        times = list(accumulate(operations.time))  # half as long as to make an array
+        if abs(times[-1]) >> 63:
+            raise DamagedError("a time is too large")
         self.last_tick = max(self.last_tick, times[-1])
         return operations._replace(time=times)
 
@@ -5116,19 +5119,30 @@ class ProfileReader:
 # Pure functions from columns to a report. What is done for each row is done by Counter, zip,
 # map and compress, which run at C speed.
 
-PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999))
-DISTINCT_MAX = 1 << 19  # distinct latencies kept exactly; more are rounded to 3 digits
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+SIZE_NAMES = ("min", "mean", "p50", "p90", "p99", "max")
+DISTINCT_MAX = 1 << 20  # distinct latencies kept exactly; more are rounded to 3 digits
 OPERATIONS_MAX = 1 << 17  # distinct operations that are counted before they are summed up
 KEYS_MAX = 1 << 22  # different keys kept; of more, a sample and the hottest (about 500 MB)
-TWO_PROCESSES_BYTES = 1 << 20  # profiles of less than this are not worth a second process
 TTL_COMMANDS = frozenset(
     (
         *("set", "add", "replace", "cas", "touch", "gat", "gats", "ms", "mg", "ma"),
         *("setq", "addq", "replaceq", "gatq", "gatk", "gatkq"),
     )
 )
+OPTIONAL_TTL_COMMANDS = frozenset(("mg", "ma"))  # without a TTL they leave the item's as it is
 GET_COMMANDS = frozenset(("gets", "gats", "mg", *(name.decode() for name in BINARY_GETS)))
 RELATIVE_EXPTIME_MAX = 60 * 60 * 24 * 30  # a larger exptime is a Unix time
+
+
+def total_of(counts: Mapping[Any, int]) -> int:
+    """How often, of all values."""
+    return sum(counts.values())
+
+
+def sum_of(counts: Mapping[int, int]) -> int:
+    """The sum of all values."""
+    return sum(value * count for value, count in counts.items())
 
 
 def percentile(counts: List[Tuple[int, int]], total: int, share: float) -> int:
@@ -5147,19 +5161,14 @@ def percentile(counts: List[Tuple[int, int]], total: int, share: float) -> int:
 
 def describe_sizes(counts: Dict[int, int]) -> Optional[Dict[str, Any]]:
     """Minimum, mean, percentiles and maximum of (value -> how often), or None."""
-    total = sum(counts.values())
+    total = total_of(counts)
     if not total:
         return None
     ordered = sorted(counts.items())
-    report: Dict[str, Any] = {
-        "count": total,
-        "min": ordered[0][0],
-        "mean": round(sum(value * count for value, count in ordered) / total, 1),
-    }
-    for name, share in PERCENTILES[:3]:
-        report[name] = percentile(ordered, total, share)
-    report["max"] = ordered[-1][0]
-    return report
+    mean = round(sum_of(counts) / total, 1)
+    shares = [percentile(ordered, total, PERCENTILES[name]) for name in SIZE_NAMES[2:5]]
+    values = (ordered[0][0], mean, *shares, ordered[-1][0])
+    return {"count": total, **dict(zip(SIZE_NAMES, values))}
 
 
 def describe_latency(counts: Dict[int, int]) -> Optional[Dict[str, float]]:
@@ -5168,7 +5177,7 @@ def describe_latency(counts: Dict[int, int]) -> Optional[Dict[str, float]]:
     total = sum(count for _, count in ordered)
     if not total:
         return None
-    ticks = {name: percentile(ordered, total, share) for name, share in PERCENTILES}
+    ticks = {name: percentile(ordered, total, share) for name, share in PERCENTILES.items()}
     ticks["max"] = ordered[-1][0]
     return {name: value * TICK_NS / 1000 for name, value in ticks.items()}
 
@@ -5182,47 +5191,127 @@ def round_to_3_digits(counts: Counter[int]) -> Counter[int]:
     return rounded
 
 
-class ServerCounts:
-    """What is counted for one server."""
+class Group:
+    """Operations that are reported together: all, those of a command, those of a server."""
 
     def __init__(self) -> None:
-        self.connections = 0
-        self.outcomes: Counter[Tuple[str, int]] = Counter()  # (command, outcome)
+        self.connections = 0  # of a server
+        self.requests = 0  # not of a server
+        self.outcomes: Counter[int] = Counter()
         self.latencies: Counter[int] = Counter()  # ticks
 
+    @property
+    def operations(self) -> int:
+        """How many they are."""
+        return total_of(self.outcomes)
 
-class RequestCounts:
-    """What is counted for requests: commands, outcomes, latency, TTLs, servers, time."""
+    @property
+    def hits(self) -> int:
+        """Only retrievals hit or miss."""
+        return self.outcomes[HIT]
 
-    def __init__(self) -> None:
-        self.outcomes: Counter[Tuple[str, int]] = Counter()  # (command, outcome)
-        # By command, in the order in which they came first: it is the report's where counts tie.
-        self.requests: Counter[str] = Counter()
-        self.latencies: Dict[str, Counter[int]] = {}  # command -> ticks
-        self.ttls: Counter[int] = Counter()  # seconds; 0: none, -1: already expired
-        self.exptimes: Counter[Tuple[str, int]] = Counter()  # (command, as it was sent)
-        self.batch_places: Counter[int] = Counter()
+    @property
+    def misses(self) -> int:
+        """Retrievals that found no item."""
+        return self.outcomes[MISS]
+
+
+class Keys:
+    """Keys and how often each was used, in bounded memory.
+
+    If there are more than KEYS_MAX distinct keys, those whose hash is below a limit are kept,
+    which is a random sample, and the hottest of the rest.
+    """
+
+    def __init__(self, watched: Optional[Set[int]] = None) -> None:
+        self.counts: Dict[int, int] = {}  # hash -> operations
+        self.sizes: Counter[int] = Counter()  # by operations, of all keys
+        self._watched = watched  # only these are kept; None: all
+        self._sample_bits = 0  # the limit is 2**64 over 2**this
+
+    def add(self, block: Operations) -> None:
+        """Count one block."""
+        keys, watched = self.counts, self._watched
+        sizes, hashes = block.key_size, block.key_hash
+        for place, count in Counter(block.key).items():
+            size, key_hash = sizes[place], hashes[place]
+            if size:
+                self.sizes[size] += count
+                if watched is None or key_hash in watched:
+                    keys[key_hash] = keys.get(key_hash, 0) + count
+        if len(keys) > KEYS_MAX:
+            self._thin()
+
+    @property
+    def estimated(self) -> bool:
+        """Were there more distinct keys than are kept?"""
+        return self._sample_bits > 0
+
+    def unique(self) -> int:
+        """The number of distinct keys, or an estimate."""
+        return self._sampled() << self._sample_bits if self.estimated else len(self.counts)
+
+    def hottest(self) -> int:
+        """How often the hottest key was used."""
+        return max(self.counts.values(), default=0)
+
+    def _sampled(self) -> int:
+        return sum(map((1 << (64 - self._sample_bits)).__gt__, self.counts))
+
+    def _thin(self) -> None:
+        """Keep a half of what may be kept: up to a quarter as the sample, a quarter of the rest."""
+        while self._sampled() > KEYS_MAX // 4:
+            self._sample_bits += 1
+        limit = 1 << (64 - self._sample_bits)
+        rest = sorted((count for key, count in self.counts.items() if key >= limit), reverse=True)
+        least = rest[KEYS_MAX // 4]
+        self.counts = {key: n for key, n in self.counts.items() if key < limit or n > least}
+
+
+HostServer = Tuple[str, ServerName]  # a server, with the host that it was recorded on
+
+
+class Counts:
+    """All that is counted over operations: those of profiles, or of a period of one.
+
+    parts: how many of these share the memory that one may take. watched: see Keys.
+    """
+
+    def __init__(self, parts: int = 1, watched: Optional[Set[int]] = None) -> None:
+        self.whole = Group()
+        self.commands: Dict[str, Group] = defaultdict(Group)
+        self.servers: Dict[HostServer, Group] = defaultdict(Group)
+        self.noreply = 0  # requests
+        self.places: Counter[int] = Counter()  # in its read, of requests that were not the first
         self.key_places: Counter[int] = Counter()  # of retrieval requests
-        self.seconds: Counter[int] = Counter()  # operations by second of the recording
-        self.noreply = 0
-        self.servers: Dict[Tuple[str, ServerName], ServerCounts] = {}  # (host, server)
-
-        self._coarse = False  # there were too many distinct latencies; all are rounded
+        self.exptimes: Counter[Tuple[str, int]] = Counter()  # (command, as it was sent)
+        self.ttls: Counter[int] = Counter()  # seconds; 0: none, -1: already expired
+        self.by_second: Counter[int] = Counter()  # operations by second of the recording
+        self.keys = Keys(watched)
+        self.value_sizes: Counter[int] = Counter()  # NO_SIZE: there was no value
+        # Of a period of a comparison:
+        self.seconds = 0.0  # how long it lasts
+        self.opened = 0  # connections
+        self.connections = 0.0  # that are open at its end
+        self._parts = parts
         self._expiring: Counter[str] = Counter()  # operations with an exptime, by command
-        # Of the profile that is being read: (server, form, outcome, ticks, key position)
-        self._operations: Counter[Tuple[int, int, int, int, int]] = Counter()
+        self._coarse = False  # there were too many distinct latencies; all are rounded
+        # Of the profile that is being read, by server: (form, outcome, ticks)
+        self._operations: Dict[int, Counter[Tuple[int, int, int]]] = defaultdict(Counter)
+        self._later: Counter[Tuple[int, int]] = Counter()  # (form, key position), if not 0
 
     def add(self, block: Operations, reader: ProfileReader) -> None:
         """Count one block."""
-        servers = number_servers(block.connection, reader)
-        self._operations.update(
-            zip(servers, block.form, block.outcome, block.latency, block.key_position)
-        )
-        if len(self._operations) > OPERATIONS_MAX:
+        known = reader.server_of
+        servers = {n: known[n] if n < len(known) else 0 for n in set(block.connection)}
+        for server, rows in split(block, block.connection, servers):
+            self._operations[server].update(zip(rows.form, rows.outcome, rows.latency))
+        self._later.update(compress(zip(block.form, block.key_position), block.key_position))
+        if sum(map(len, self._operations.values())) > OPERATIONS_MAX // self._parts:
             self._take_operations(reader)
-        # Of most rows the place in a read and the exptime are 0: finish() counts these.
+        # Of most rows the place in a read and the exptime are 0.
         places = compress(zip(block.batch, block.key_position), block.batch)
-        self.batch_places.update(batch for batch, key_position in places if not key_position)
+        self.places.update(place for place, key_position in places if not key_position)
         now = int(float(reader.header["started_unix"]) + block.time[0] / TICKS_PER_SECOND)
         exptimes = Counter(compress(zip(block.form, block.exptime), block.exptime))
         for (form, exptime), count in exptimes.items():
@@ -5231,59 +5320,61 @@ class RequestCounts:
                 self.ttls[ttl_of(exptime, now)] += count
                 self.exptimes[command, exptime] += count
                 self._expiring[command] += count
-        count_seconds(block.time, self.seconds)
+        count_seconds(block.time, self.by_second)
+        self.keys.add(block)
+        self.value_sizes.update(block.value_size)
 
     def end(self, reader: ProfileReader) -> None:
         """The profile has no more blocks."""
         self._take_operations(reader)
-        for server, count in Counter(reader.server_of).items():
-            if server:
-                self._counts_of(reader, server).connections += count
+        self.value_sizes.pop(NO_SIZE, None)
+        servers = servers_of(reader)
+        for number, count in Counter(reader.server_of).items():
+            if number:
+                self.servers[servers[number]].connections += count
+        # Now all of a command's operations are known, so those without an exptime are, too.
+        for command, group in self.commands.items():
+            if command in TTL_COMMANDS - OPTIONAL_TTL_COMMANDS:
+                self.exptimes[command, 0] = group.operations - self._expiring[command]
+        self.ttls[0] = sum(n for (_, exptime), n in self.exptimes.items() if not exptime)
 
-    def finish(self) -> None:
-        """There are no more profiles."""
-        self.batch_places[0] = sum(self.requests.values()) - sum(self.batch_places.values())
-        without_exptime: Counter[str] = Counter()
-        for (command, _), count in self.outcomes.items():
-            if command in TTL_COMMANDS and command not in ("mg", "ma"):
-                without_exptime[command] += count
-        for command, count in (without_exptime - self._expiring).items():
-            self.ttls[0] += count
-            self.exptimes[command, 0] = count
+    @property
+    def reads(self) -> int:
+        """How many reads the requests came in."""
+        return self.whole.requests - total_of(self.places)
 
-    def _counts_of(self, reader: ProfileReader, server: int) -> ServerCounts:
-        host = str(reader.header.get("host") or "")
-        return self.servers.setdefault((host, reader.servers[server]), ServerCounts())
+    def ttls_given(self) -> Dict[int, int]:
+        """The TTLs that let an item expire later."""
+        return {ttl: count for ttl, count in self.ttls.items() if ttl > 0}
 
     def _take_operations(self, reader: ProfileReader) -> None:
         """From what was counted by form to what is reported."""
-        commands = [command_of(form) for form in reader.forms]
-        for (server, form, outcome, ticks, key_position), count in self._operations.items():
-            command = commands[form]
-            of_server = self._counts_of(reader, server)
-            self.outcomes[command, outcome] += count
-            of_server.outcomes[command, outcome] += count
-            if ticks:
-                self.latencies.setdefault(command, Counter())[ticks] += count
-                of_server.latencies[ticks] += count
-            if not key_position:
-                self.requests[command] += count
-                self.noreply += count * reader.forms[form].endswith(" noreply")
-            if command in GET_COMMANDS:
-                self.key_places[key_position] += count
+        commands, servers = list(map(command_of, reader.forms)), servers_of(reader)
+        requests: Counter[int] = Counter()  # by form
+        for server, operations in self._operations.items():
+            of_server = self.servers[servers[server]]
+            for (form, outcome, ticks), count in operations.items():
+                requests[form] += count
+                for group in (self.whole, self.commands[commands[form]], of_server):
+                    group.outcomes[outcome] += count
+                    if ticks:
+                        group.latencies[ticks] += count
         self._operations.clear()
-        self._round_latencies()
-
-    def _round_latencies(self) -> None:
-        """Keep memory bounded."""
-        by_server = sum(len(counts.latencies) for counts in self.servers.values())
-        if max(by_server, sum(map(len, self.latencies.values()))) > DISTINCT_MAX:
-            self._coarse = True
-        if self._coarse:
-            for command, counts in self.latencies.items():
-                self.latencies[command] = round_to_3_digits(counts)
-            for server in self.servers.values():
-                server.latencies = round_to_3_digits(server.latencies)
+        for (form, key_position), count in self._later.items():
+            requests[form] -= count
+            if commands[form] in GET_COMMANDS:
+                self.key_places[key_position] += count
+        self._later.clear()
+        for form, count in requests.items():
+            self.whole.requests += count
+            self.commands[commands[form]].requests += count
+            self.noreply += count * reader.forms[form].endswith(" noreply")
+            if commands[form] in GET_COMMANDS:
+                self.key_places[0] += count
+        groups = (self.whole, *self.commands.values(), *self.servers.values())
+        self._coarse |= sum(len(group.latencies) for group in groups) > DISTINCT_MAX // self._parts
+        for group in groups if self._coarse else ():
+            group.latencies = round_to_3_digits(group.latencies)
 
 
 def command_of(form: str) -> str:
@@ -5291,11 +5382,25 @@ def command_of(form: str) -> str:
     return form.split(" ", 1)[0]
 
 
-def number_servers(connections: Sequence[int], reader: ProfileReader) -> Iterable[int]:
-    """The number of the server that each row went to."""
-    known = reader.server_of
-    servers = {n: known[n] if n < len(known) else 0 for n in set(connections)}
-    return map(servers.__getitem__, connections)
+def servers_of(reader: ProfileReader) -> List[HostServer]:
+    """Its servers, as they are numbered so far."""
+    host = str(reader.header.get("host") or "")
+    return [(host, server) for server in reader.servers]
+
+
+def split(
+    block: Operations, column: Sequence[int], part_of: Dict[int, int]
+) -> Iterator[Tuple[int, Operations]]:
+    """The rows of a block by parts. part_of: from what is in the column to the part."""
+    if len(set(part_of.values())) == 1:
+        yield next(iter(part_of.values())), block
+        return
+    places: Dict[int, List[int]] = defaultdict(list)
+    for place, value in enumerate(column):
+        places[part_of[value]].append(place)
+    for part, chosen in places.items():
+        columns = (list(map(values.__getitem__, chosen)) for values in block[: len(COLUMNS)])
+        yield part, Operations(*columns, *block[len(COLUMNS) :])
 
 
 def count_seconds(ticks: Sequence[int], seconds: Counter[int]) -> None:
@@ -5309,58 +5414,6 @@ def count_seconds(ticks: Sequence[int], seconds: Counter[int]) -> None:
         begin = end
 
 
-class KeyCounts:
-    """What is counted for keys and sizes.
-
-    If there are more than KEYS_MAX distinct keys, those whose hash is below a limit are kept,
-    which is a random sample, and the hottest of the rest.
-    """
-
-    def __init__(self) -> None:
-        self.keys: Dict[int, int] = {}  # hash -> operations
-        self.key_sizes: Counter[int] = Counter()  # by operations
-        self.value_sizes: Counter[int] = Counter()  # NO_SIZE: there was no value
-        self._sample_bits = 0  # the limit is 2**64 over 2**this
-
-    def add(self, block: Operations) -> None:
-        """Count one block."""
-        keys = self.keys
-        for place, count in Counter(block.key).items():
-            size, key_hash = block.key_size[place], block.key_hash[place]
-            if size:
-                keys[key_hash] = keys.get(key_hash, 0) + count
-                self.key_sizes[size] += count
-        self.value_sizes.update(block.value_size)
-        if len(keys) > KEYS_MAX:
-            self._thin()
-
-    @property
-    def estimated(self) -> bool:
-        """Were there more distinct keys than are kept?"""
-        return self._sample_bits > 0
-
-    def unique(self) -> int:
-        """The number of distinct keys, or an estimate."""
-        if not self.estimated:
-            return len(self.keys)
-        return self._sampled() << self._sample_bits
-
-    def _limit(self) -> int:
-        return 1 << (64 - self._sample_bits)
-
-    def _sampled(self) -> int:
-        return sum(map(self._limit().__gt__, self.keys))
-
-    def _thin(self) -> None:
-        """Keep a half of what may be kept: up to a quarter as the sample, a quarter of the rest."""
-        while self._sampled() > KEYS_MAX // 4:
-            self._sample_bits += 1
-        limit = self._limit()
-        rest = sorted((count for key, count in self.keys.items() if key >= limit), reverse=True)
-        least = rest[KEYS_MAX // 4]
-        self.keys = {key: n for key, n in self.keys.items() if key < limit or n > least}
-
-
 def ttl_of(exptime: int, now: int) -> int:
     """The TTL of an exptime at Unix time `now`; 0: no TTL, -1: already expired."""
     if exptime < 0:
@@ -5370,131 +5423,27 @@ def ttl_of(exptime: int, now: int) -> int:
     return exptime
 
 
-class Analysis(NamedTuple):
-    """What is counted over all blocks of the profiles."""
-
-    requests: RequestCounts
-    keys: KeyCounts
-
-
-def count_profiles(
-    paths: Sequence[str],
-    limits: Sequence[Optional[int]],
-    requests: Optional[RequestCounts],
-    keys: Optional[KeyCounts],
-) -> List[ProfileReader]:
-    """Count all profiles, each up to its limit. Returns the readers, which have read all."""
-    readers = []
-    for path, limit in zip(paths, limits):
-        with ProfileReader(path, limit) as reader:
-            for block in reader.blocks():
-                if requests:
-                    requests.add(block, reader)
-                if keys:
-                    keys.add(block)
-            if requests:
-                requests.end(reader)
-            readers.append(reader)
-    if requests:
-        requests.finish()
-    return readers
-
-
-def count_all(paths: Sequence[str]) -> Tuple[Analysis, List[ProfileReader]]:
-    """Count all profiles, in two processes if that is faster.
-
-    Both read the whole file but count different columns, so the result does not depend on it.
-    """
-    found = Analysis(RequestCounts(), KeyCounts())
-    sizes = file_sizes(paths)
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if sum(sizes) < TWO_PROCESSES_BYTES or cpus < 2:
-        return found, count_profiles(paths, [None] * len(paths), *found)
-    with analysis_process(paths, sizes) as results:
-        readers = count_profiles(paths, sizes, None, found.keys)
-        requests, rows = receive_requests(results)
-    for reader, rows_of_other in zip(readers, rows):
-        if reader.rows != rows_of_other:
-            path = printable(reader.path)
-            raise ProfileError(f"{path} changed while it was read", "analyze it again")
-    return found._replace(requests=requests), readers
-
-
-def file_sizes(paths: Sequence[str]) -> List[int]:
-    """Bytes of each file; [] if one of them cannot be read twice."""
-    sizes = []
-    for path in paths:
-        with contextlib.suppress(OSError):
-            status = os.stat(path)
-            if stat.S_ISREG(status.st_mode) and path not in ("-", "/dev/stdin"):
-                sizes.append(status.st_size)
-    return sizes if len(sizes) == len(paths) else []
-
-
-@contextlib.contextmanager
-def analysis_process(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[Any]:
-    """A process that counts requests. Yields the connection that it sends its result to."""
-    import multiprocessing  # only here, since it takes long
-
-    fork = multiprocessing.get_context("fork")
-    results, to_parent = fork.Pipe(duplex=False)
-    arguments = (paths, sizes, to_parent)
-    process = fork.Process(target=send_requests, args=arguments, daemon=True)
-    process.start()
-    to_parent.close()
-    try:
-        yield results
-    finally:
-        process.kill()  # if it still runs, its result is no longer wanted
-        process.join()
-        process.close()
-        results.close()
-
-
-def receive_requests(results: Any) -> Tuple[RequestCounts, List[int]]:
-    """What an analysis process counted, and how many rows each profile had."""
-    try:
-        found = results.recv()
-    except EOFError:
-        raise MembenchError(
-            "an analysis worker was killed", "see that there is memory, and try again"
-        ) from None
-    if isinstance(found, ProfileError):
-        raise found
-    requests, rows = found
-    return requests, rows
-
-
-def send_requests(paths: Sequence[str], sizes: Sequence[int], to_parent: Any) -> None:
-    """What an analysis process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends it
-    requests = RequestCounts()
-    try:
-        readers = count_profiles(paths, sizes, requests, None)
-    except ProfileError as error:
-        to_parent.send(error)
-    else:
-        to_parent.send((requests, [reader.rows for reader in readers]))
-
-
 def analyze(paths: Sequence[str]) -> Dict[str, Any]:
     """The report on one or several profiles, as `analyze --json` prints it."""
     return analyze_whole(paths)[1]
 
 
-def analyze_whole(paths: Sequence[str]) -> Tuple[Analysis, Dict[str, Any]]:
+def analyze_whole(paths: Sequence[str]) -> Tuple[Counts, Dict[str, Any]]:
     """What was counted, and the report on it."""
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise ProfileError("a profile is named twice", "name each once: it would count twice")
-    analysis, readers = count_all(paths)
+    counts, readers = Counts(), []
+    for path in paths:
+        with ProfileReader(path) as reader:
+            for block in reader.blocks():
+                counts.add(block, reader)
+            counts.end(reader)
+            readers.append(reader)
     profiles = [describe_profile(reader) for reader in readers]
     begins = [float(reader.header["started_unix"]) for reader in readers]
-    duration = covered_seconds(
-        [(begin, begin + reader.seconds()) for begin, reader in zip(begins, readers)]
-    )
-    report = build_report(analysis, duration)
+    spans = [(begin, begin + reader.seconds()) for begin, reader in zip(begins, readers)]
+    report = build_report(counts, covered_seconds(spans))
     report["profiles"] = profiles
-    report["servers"] = report_servers(analysis.requests, duration)
     report["connections"] = sum(reader.connections for reader in readers)
     report["connections_opened"] = sum(reader.opened for reader in readers)
     report["keys"]["comparable"] = len({str(p["key_space"]) for p in profiles}) <= 1
@@ -5502,7 +5451,7 @@ def analyze_whole(paths: Sequence[str]) -> Tuple[Analysis, Dict[str, Any]]:
     if not any(profile["responses"] for profile in profiles):
         for part in (report, *report["commands"].values(), *report["servers"]):
             part.update(hits=None, misses=None)  # not recorded
-    return analysis, report
+    return counts, report
 
 
 def describe_profile(reader: ProfileReader) -> Dict[str, Any]:
@@ -5544,112 +5493,111 @@ def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
     return loss
 
 
-def build_report(found: Analysis, duration: float) -> Dict[str, Any]:
+# ---- The report ----
+
+
+def build_report(counts: Counts, duration: float) -> Dict[str, Any]:
     """The report, except for what is known about the files."""
-    analysis, keys = found
-    all_latencies: Counter[int] = Counter()
-    for counts in analysis.latencies.values():
-        all_latencies.update(counts)
-    value_sizes = {size: n for size, n in keys.value_sizes.items() if size != NO_SIZE}
-    key_operations = sum(keys.key_sizes.values())
-    requests_total = sum(analysis.requests.values())
-    batches = analysis.batch_places[0]
-    get_requests = analysis.key_places[0]
     return {
-        "requests": requests_total,
-        **report_outcomes(analysis.outcomes, duration),
-        "commands": report_commands(analysis),
-        "latency_us": describe_latency(all_latencies),
-        "keys": {
-            "unique": keys.unique(),
-            **({"estimated": True} if keys.estimated else {}),
-            "size_bytes": describe_sizes(keys.key_sizes),
-            "top": [
-                {"key": f"{key:016x}", "operations": count, "share": count / key_operations}
-                for key, count in heapq.nlargest(10, keys.keys.items(), operator.itemgetter(1))
-            ],
-        },
+        "requests": counts.whole.requests,
+        **report_group(counts.whole, duration),
+        "commands": report_commands(counts),
+        "latency_us": describe_latency(counts.whole.latencies),
+        "keys": report_keys(counts),
         "values": {
-            "size_bytes": describe_sizes(value_sizes),
-            "histogram": powers_of_two(value_sizes),
+            "size_bytes": describe_sizes(counts.value_sizes),
+            "histogram": powers_of_two(counts.value_sizes),
         },
-        "key_size_histogram": powers_of_two(keys.key_sizes),
+        "key_size_histogram": powers_of_two(counts.keys.sizes),
         "ttl_seconds": {
-            "none": analysis.ttls.get(0, 0),
-            "expired": analysis.ttls.get(-1, 0),
-            "set": describe_sizes({t: n for t, n in analysis.ttls.items() if t > 0}),
+            "none": counts.ttls[0],
+            "expired": counts.ttls[-1],
+            "set": describe_sizes(counts.ttls_given()),
         },
-        "noreply_requests": analysis.noreply,
+        "noreply_requests": counts.noreply,
         "pipelining": {
-            "mean_depth": round(requests_total / batches, 2) if batches else None,
-            "max_depth": max(analysis.batch_places, default=-1) + 1,
+            "mean_depth": mean_of(counts.whole.requests, counts.reads),
+            "max_depth": max((0, *counts.places)) + 1 if counts.whole.requests else 0,
         },
         "keys_per_get": {
-            "mean": round(sum(analysis.key_places.values()) / get_requests, 2)
-            if get_requests
-            else None,
-            "max": max(analysis.key_places, default=-1) + 1,
+            "mean": mean_of(total_of(counts.key_places), counts.key_places[0]),
+            "max": max(counts.key_places, default=-1) + 1,
         },
-        "timeline": timeline(analysis.seconds),
+        "timeline": timeline(counts.by_second),
+        "servers": report_servers(counts, duration),
     }
 
 
-def report_outcomes(outcomes: Counter[Tuple[str, int]], duration: float) -> Dict[str, Any]:
-    """Rate and hit ratio from (command, outcome) -> how often. Only retrievals hit or miss."""
-    operations = sum(outcomes.values())
-    hits = sum(count for (_, outcome), count in outcomes.items() if outcome == HIT)
-    misses = sum(count for (_, outcome), count in outcomes.items() if outcome == MISS)
+def mean_of(total: int, count: int) -> Optional[float]:
+    """None: of nothing."""
+    return round(total / count, 2) if count else None
+
+
+def report_group(group: Group, duration: float) -> Dict[str, Any]:
+    """Rate and hit ratio. Only retrievals hit or miss."""
+    hits, misses = group.hits, group.misses
     return {
-        "operations": operations,
-        "operations_per_second": round(operations / duration, 1) if duration else None,
+        "operations": group.operations,
+        "operations_per_second": round(group.operations / duration, 1) if duration else None,
         "hits": hits,
         "misses": misses,
         "hit_ratio": hits / (hits + misses) if hits + misses else None,
     }
 
 
-def report_commands(analysis: RequestCounts) -> Dict[str, Any]:
+def report_commands(counts: Counts) -> Dict[str, Any]:
     """The commands, the most frequent first."""
-    commands: Dict[str, Any] = {}
-    for command, requests in analysis.requests.most_common():
-        outcomes = {
-            outcome: count
-            for (name, outcome), count in sorted(analysis.outcomes.items())
-            if name == command
+    by_frequency = sorted(counts.commands.items(), key=lambda item: (-item[1].requests, item[0]))
+    return {
+        command: {
+            "requests": group.requests,
+            "operations": group.operations,
+            "hits": group.hits,
+            "misses": group.misses,
+            "outcomes": {OUTCOMES[each]: n for each, n in sorted(group.outcomes.items())},
+            "latency_us": describe_latency(group.latencies),
         }
-        commands[command] = {
-            "requests": requests,
-            "operations": sum(outcomes.values()),
-            "hits": outcomes.get(HIT, 0),
-            "misses": outcomes.get(MISS, 0),
-            "outcomes": {OUTCOMES[outcome]: count for outcome, count in outcomes.items()},
-            "latency_us": describe_latency(analysis.latencies.get(command, {})),
-        }
-    return commands
+        for command, group in by_frequency
+    }
 
 
-def report_servers(analysis: RequestCounts, duration: float) -> List[Dict[str, Any]]:
+def report_servers(counts: Counts, duration: float) -> List[Dict[str, Any]]:
     """The servers, the busiest first; address "": the server is not known."""
-    total = sum(analysis.outcomes.values())
+    total = counts.whole.operations
     servers = [
         {
             "host": host,
             **server._asdict(),
-            "connections": counts.connections,
-            **report_outcomes(counts.outcomes, duration),
-            "share": sum(counts.outcomes.values()) / total if total else 0.0,
-            "latency_us": describe_latency(counts.latencies),
+            "connections": group.connections,
+            **report_group(group, duration),
+            "share": group.operations / total if total else 0.0,
+            "latency_us": describe_latency(group.latencies),
         }
-        for (host, server), counts in analysis.servers.items()
+        for (host, server), group in counts.servers.items()
     ]
     return sorted(servers, key=lambda server: -server["operations"])
+
+
+def report_keys(counts: Counts) -> Dict[str, Any]:
+    """How many keys there are, and the hottest."""
+    keys, operations = counts.keys, total_of(counts.keys.sizes)
+    hottest = heapq.nlargest(10, keys.counts.items(), operator.itemgetter(1))
+    return {
+        "unique": keys.unique(),
+        **({"estimated": True} if keys.estimated else {}),
+        "size_bytes": describe_sizes(counts.keys.sizes),
+        "top": [
+            {"key": f"{key:016x}", "operations": count, "share": count / operations}
+            for key, count in hottest
+        ],
+    }
 
 
 def powers_of_two(counts: Dict[int, int]) -> List[Dict[str, int]]:
     """A histogram: how many values are at most 16, 32, 64, ... bytes."""
     buckets: Counter[int] = Counter()
     for value, count in counts.items():
-        buckets[max(1 << (max(value, 1) - 1).bit_length(), 1)] += count
+        buckets[1 << (max(value, 1) - 1).bit_length()] += count
     return [{"up_to": limit, "count": buckets[limit]} for limit in sorted(buckets)]
 
 
@@ -5679,9 +5627,9 @@ def human_bytes(count: float) -> str:
     """1536 -> 1.5K"""
     for unit in ("", "K", "M", "G"):
         if abs(count) < 1024 or unit == "G":
-            return f"{count:.0f}{unit}" if unit == "" or count >= 100 else f"{count:.1f}{unit}"
+            break
         count /= 1024
-    raise AssertionError
+    return f"{count:.0f}{unit}" if unit == "" or count >= 100 else f"{count:.1f}{unit}"
 
 
 def human_seconds(seconds: float) -> str:
@@ -5709,6 +5657,12 @@ def human_number(number: Optional[float]) -> str:
     return f"{number:,.0f}" if abs(number) >= 1000 or number == int(number) else f"{number:.4g}"
 
 
+def table_row(name: str, indent: int, cells: Iterable[str], widths: Iterable[int]) -> str:
+    """A line of a table: a name, and cells that end at equal columns."""
+    row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths))
+    return f"{name:<{indent}}{row}"
+
+
 # ---- The report on profiles ----
 
 WIDTH_MIN, WIDTH, WIDTH_MAX = 60, 80, 160  # columns
@@ -5717,16 +5671,15 @@ WIDTH_MIN, WIDTH, WIDTH_MAX = 60, 80, 160  # columns
 def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) -> str:
     """The report as text, `width` columns wide."""
     wide = min(width - 40, 60)  # columns for the longest bar of a histogram
+    keys, values = report["keys"]["size_bytes"], report["values"]["size_bytes"]
     sections = [
         render_profiles(report),
         render_summary(report),
         render_servers(report, width) if by_server else [],
         render_commands(report, width),
         render_latency(report, width),
-        render_histogram("Key sizes (bytes)", report["key_size_histogram"], wide),
-        render_sizes("  key", report["keys"]["size_bytes"]),
-        render_histogram("Value sizes (bytes)", report["values"]["histogram"], wide),
-        render_sizes("  value", report["values"]["size_bytes"]),
+        render_histogram("key", report["key_size_histogram"], keys, wide),
+        render_histogram("value", report["values"]["histogram"], values, wide),
         render_ttls(report),
         render_keys(report, wide),
         render_timeline(report, width),
@@ -5753,56 +5706,54 @@ def is_truncated(report: Dict[str, Any]) -> bool:
 def render_profiles(report: Dict[str, Any]) -> List[str]:
     lines = []
     for profile in report["profiles"]:
-        lines.append(printable(str(profile["path"])))
         duration = f"{profile['duration_seconds']:,.1f} s"
         if not profile["complete"]:
             known = profile["duration_seconds"] > 0
             duration = f"at least {duration}" if known else "duration unknown"
         about = [str(profile["host"] or ""), str(profile["started_at"]), duration]
-        lines.append(printable("  " + ", ".join(filter(None, about))))
         ports = ", ".join(str(port) for port in profile["ports"] or [])
         where = f"port {ports}, " if ports else ""
         side = ", recorded at the clients" if profile["side"] == "client" else ""
-        lines.append(printable(f"  {where}{profile['source']}, {profile['hook']} hook{side}"))
+        lines += [
+            str(profile["path"]),
+            "  " + ", ".join(filter(None, about)),
+            f"  {where}{profile['source']}, {profile['hook']} hook{side}",
+        ]
         if not profile["complete"]:
             lines.append("  TRUNCATED: data up to the last complete block.")
     if report["loss"]["coverage"] < COVERAGE_MIN:
         lines.append("  INCOMPLETE: traffic was lost; counts are lower bounds. See Coverage below.")
-    return lines
+    return list(map(printable, lines))
 
 
 def render_summary(report: Dict[str, Any]) -> List[str]:
-    connections = (
-        f"Connections  {report['connections']:>14,}   "
-        f"{report['connections_opened']:,} of them opened during the recording"
-    )
-    if not report["operations"]:
-        if not is_truncated(report):
-            return ["", "No operations were recorded.", connections]
-        lines = ["", "Operations unknown: the file ends before its first complete block of them."]
-        return [*lines, connections] if report["connections"] else lines
+    """The first numbers: name, value, and what is said about it."""
+    opened = f"{report['connections_opened']:,} of them opened during the recording"
+    connections = ("Connections", f"{report['connections']:,}", opened)
     rate = report["operations_per_second"]
     per_second = f"{rate:,.0f}/s" if rate is not None else "duration unknown"
     hits = f"{report['hits'] or 0:,} hits, {report['misses'] or 0:,} misses"
-    depth = report["pipelining"]
-    per_get = report["keys_per_get"]
-    lines = [
-        "",
-        f"Requests     {report['requests']:>14,}",
-        f"Operations   {report['operations']:>14,}   {per_second}",
-        f"Hit ratio    {human_percent(report['hit_ratio']):>14}   {hits}"
-        if report["hits"] is not None
-        else f"Hit ratio    {'not recorded':>14}",
+    hit_ratio = (human_percent(report["hit_ratio"]), hits)
+    depth, per_get = report["pipelining"], report["keys_per_get"]
+    rows = [
+        ("Requests", f"{report['requests']:,}", ""),
+        ("Operations", f"{report['operations']:,}", per_second),
+        ("Hit ratio", *(hit_ratio if report["hits"] is not None else ("not recorded", ""))),
         connections,
     ]
     if depth["mean_depth"]:
-        lines.append(
-            f"Pipelining   {depth['mean_depth']:>14}   "
-            f"requests per read on average (max {depth['max_depth']:,})"
-        )
+        about = f"requests per read on average (max {depth['max_depth']:,})"
+        rows.append(("Pipelining", depth["mean_depth"], about))
     if per_get["mean"]:
-        lines.append(f"Keys per get {per_get['mean']:>14}   on average (max {per_get['max']:,})")
-    return lines
+        rows.append(("Keys per get", per_get["mean"], f"on average (max {per_get['max']:,})"))
+    lines = [""]
+    if not report["operations"]:
+        truncated = is_truncated(report)
+        rows = [connections] if report["connections"] or not truncated else []
+        lines.append("No operations were recorded.")
+        if truncated:
+            lines[1] = "Operations unknown: the file ends before its first complete block of them."
+    return lines + [f"{name:<12} {value:>14}   {about}".rstrip() for name, value, about in rows]
 
 
 def render_commands(report: Dict[str, Any], width: int) -> List[str]:
@@ -5840,13 +5791,13 @@ def latency_table(
     title: str, rows: Sequence[Tuple[str, Optional[Dict[str, float]]]], width: int = WIDTH
 ) -> List[str]:
     """A table of percentiles in microseconds. None: there are none in this row."""
-    names = next(filter(None, (found for _, found in rows)), dict(PERCENTILES))
-    column = min((width - 14) // len(names), 11)
-    heading = "".join(f"{name.replace('999', '99.9'):>{column}}" for name in names)
-    lines = [f"{title} (us)", f"{'':<14}{heading}"]
+    names = next(filter(None, (found for _, found in rows)), PERCENTILES)
+    widths = [min((width - 14) // len(names), 11)] * len(names)
+    headings = [name.replace("999", "99.9") for name in names]
+    lines = [f"{title} (us)", table_row("", 14, headings, widths)]
     for row_name, found in rows:
-        numbers = (human_us(found[name]) if found else "-" for name in names)
-        lines.append(f"{row_name:<14}" + "".join(f"{number:>{column}}" for number in numbers))
+        numbers = [human_us(found[name]) if found else "-" for name in names]
+        lines.append(table_row(row_name, 14, numbers, widths))
     return lines
 
 
@@ -5855,8 +5806,10 @@ def render_servers(report: Dict[str, Any], width: int) -> List[str]:
     titles = ("operations", "share", "per s", "hit ratio", "p50 us", "p99 us")
     widths = (13, 8, 10, 10, 9, 9)
     indent = min(width - sum(widths), 17)
-    title = "".join(f"{text:>{column}}" for text, column in zip(titles, widths))
-    lines = ["", f"{'Server':<{indent}}{title}"] if indent > 6 else ["", "Server", title]
+    if indent > 6:
+        lines = ["", table_row("Server", indent, titles, widths)]
+    else:
+        lines = ["", "Server", table_row("", 0, titles, widths)]
     hosts = {server["host"] for server in report["servers"]}
     for server in report["servers"]:
         latency = server["latency_us"] or {}
@@ -5873,45 +5826,34 @@ def render_servers(report: Dict[str, Any], width: int) -> List[str]:
         if len(hosts) > 1:
             who = f"{server['host']} {who}"
         lines.append(f"{server['address'] or 'not known'}  {who}".rstrip())
-        row = "".join(f"{text:>{column}}" for text, column in zip(numbers, widths))
-        lines.append(" " * indent + row)
+        lines.append(table_row("", indent, numbers, widths))
     return lines
 
 
-def render_histogram(title: str, histogram: List[Dict[str, int]], wide: int) -> List[str]:
-    if not histogram:
-        return []
-    total = sum(bucket["count"] for bucket in histogram)
-    lines = ["", title]
-    for bucket in histogram:
-        share = bucket["count"] / total
-        limit = human_bytes(bucket["up_to"])
-        lines.append(f"  up to {limit:>6} {bucket['count']:>14,} {share:>7.2%}  {bar(share, wide)}")
-    return lines
-
-
-def render_sizes(name: str, sizes: Optional[Dict[str, Any]]) -> List[str]:
+def render_histogram(
+    name: str, histogram: List[Dict[str, int]], sizes: Optional[Dict[str, Any]], wide: int
+) -> List[str]:
     if not sizes:
         return []
-    values = ", ".join(
-        f"{key} {sizes[key]:,}" for key in ("min", "mean", "p50", "p90", "p99", "max")
-    )
-    return [f"{name}: {values}"]
+    lines = ["", f"{name.capitalize()} sizes (bytes)"]
+    for bucket in histogram:
+        share = bucket["count"] / sizes["count"]
+        limit = human_bytes(bucket["up_to"])
+        lines.append(f"  up to {limit:>6} {bucket['count']:>14,} {share:>7.2%}  {bar(share, wide)}")
+    return [*lines, f"  {name}: " + ", ".join(f"{key} {sizes[key]:,}" for key in SIZE_NAMES)]
 
 
 def render_ttls(report: Dict[str, Any]) -> List[str]:
     ttls = report["ttl_seconds"]
-    total = ttls["none"] + ttls["expired"] + (ttls["set"] or {"count": 0})["count"]
+    given = ttls["set"] or {"count": 0}
+    total = ttls["none"] + ttls["expired"] + given["count"]
     if not total:
         return []
-    lines = ["", f"Time to live   none {ttls['none'] / total:.2%}"]
-    if ttls["expired"]:
-        lines[-1] += f", already expired {ttls['expired'] / total:.2%}"
+    expired = f", already expired {ttls['expired'] / total:.2%}" if ttls["expired"] else ""
+    lines = ["", f"Time to live   none {ttls['none'] / total:.2%}{expired}"]
     if ttls["set"]:
-        values = ", ".join(
-            f"{key} {human_seconds(ttls['set'][key])}" for key in ("min", "p50", "p90", "max")
-        )
-        lines.append(f"  given {ttls['set']['count'] / total:.2%}: {values}")
+        values = [f"{key} {human_seconds(given[key])}" for key in ("min", "p50", "p90", "max")]
+        lines.append(f"  given {given['count'] / total:.2%}: {', '.join(values)}")
     return lines
 
 
@@ -5988,9 +5930,8 @@ def loss_line(loss: Dict[str, Any]) -> str:
     """What was not seen, in one line."""
     if not loss.get("bytes_seen"):
         return "unknown: no traffic was seen"
-    if not loss.get("bytes_lost") and not loss.get("events_lost"):
-        text = f"100%: all {human_bytes(loss['bytes_seen'])} bytes accounted for"
-    else:
+    text = f"{coverage_text(loss)}: all {human_bytes(loss['bytes_seen'])} bytes accounted for"
+    if loss.get("bytes_lost") or loss.get("events_lost"):
         text = (
             f"{coverage_text(loss)}: LOST {loss['bytes_lost']:,} of {loss['bytes_seen']:,} bytes, "
             f"{loss['events_lost']:,} events dropped"
@@ -6029,38 +5970,183 @@ def paint(line: str) -> str:
 #
 # Requests come in bursts and are not independent; equal periods of a recording nearly are. So
 # a recording is cut into PERIODS of them, and how much a number varies from period to period
-# gives its standard error (the ratio estimator of cluster sampling, with periods as clusters,
-# and Newey and West's correction for periods that are near each other).
-# A percentile's is how far it moves when its share moves by the standard error of that share.
+# gives its standard error (of cluster sampling, with periods as clusters that weigh as much as
+# they have operations, and Newey and West's correction for periods that are near each other).
 
 PERIODS = 20
 LAG_MAX = 3  # periods that are so near are not taken to be independent
-OPERATIONS_MIN = 100  # below a share or a mean
+OPERATIONS_MIN = 100  # that a share or a mean is of
 BEYOND_MIN = 10  # above a percentile
 STANDARD_ERRORS = 4  # a change must exceed as many; by chance, fewer than 1 in 1,000 do
 SAME, CHANGED, NOT_ENOUGH = "same", "changed", "not enough data"
 
-Name = Tuple[Union[str, int], ...]
+
+class Recording(NamedTuple):
+    """A profile to compare: what is counted in all of it, and in each period."""
+
+    counts: Counts
+    periods: List[Counts]
+    report: Dict[str, Any]
+    profile: Dict[str, Any]  # what the report says about it
+
+
+def read_recording(path: str) -> Recording:
+    """Reads the profile twice, since only its end says how long the periods are."""
+    counts, report = analyze_whole([path])
+    counts.seconds = report["profiles"][0]["duration_seconds"]
+    hottest = {int(top["key"], 16) for top in report["keys"]["top"][:1]}
+    periods = [Counts(PERIODS, hottest) for _ in range(PERIODS)]
+    ticks = max(int(counts.seconds / PERIODS * TICKS_PER_SECOND), 1)
+
+    def period_of(tick: int) -> int:
+        return min(max(tick // ticks, 0), PERIODS - 1)
+
+    with ProfileReader(path) as reader:
+        connections: List[Tuple[int, int, int, int]] = []
+        reader.connection_rows = connections
+        for block in chain(reader.blocks(), [None]):  # connections can come after the last block
+            for tick, _, _, kind in connections:
+                period = periods[period_of(tick) if kind != RECV else 0]  # RECV: it was open before
+                period.opened += kind == OPEN
+                period.connections += -1 if kind == CLOSE else 1
+            connections.clear()
+            if block:
+                numbers = {tick: period_of(tick) for tick in block.time}
+                for number, rows in split(block, block.time, numbers):
+                    periods[number].add(rows, reader)
+    for period, open_ in zip(periods, accumulate(period.connections for period in periods)):
+        period.end(reader)
+        period.seconds = counts.seconds / PERIODS
+        period.connections = open_
+    counts.opened = reader.opened
+    counts.connections = sum(period.connections for period in periods) / PERIODS  # on average
+    return Recording(counts, periods, report, report["profiles"][0])
 
 
 class Measure(NamedTuple):
-    """What is compared: the sum of `above` over that of `below`, names of PeriodSums.sums.
-
-    ("slower", "p99", command) over ("timed", command) stands for that percentile.
-    """
+    """A line of a comparison. It can be taken of a whole recording, and of a period."""
 
     title: str
     unit: str  # %, us, s, bytes, or nothing
-    above: Name
-    below: Name
+    value: Callable[[Counts], Optional[float]]
+    weight: Callable[[Counts], float]  # how many operations, or seconds, it is of
+    least: float = OPERATIONS_MIN  # of these; else it is not judged
+
+
+def ratio_measure(
+    title: str, unit: str, above: Callable[[Counts], float], below: Callable[[Counts], float]
+) -> Measure:
+    """A share or a mean."""
+    return Measure(title, unit, lambda c: above(c) / below(c) if below(c) else None, below)
+
+
+def rate_measure(title: str, above: Callable[[Counts], float]) -> Measure:
+    """So many in a second."""
+    return ratio_measure(title, "", above, lambda c: c.seconds)._replace(least=0)
+
+
+def mean_measure(title: str, unit: str, counts: Callable[[Counts], Mapping[int, int]]) -> Measure:
+    """The mean of what is counted."""
+    return ratio_measure(title, unit, lambda c: sum_of(counts(c)), lambda c: total_of(counts(c)))
+
+
+def latency_measure(command: str, name: str) -> Measure:
+    """A percentile of the latency of a command; "": of all."""
+
+    def latencies(counts: Counts) -> Counter[int]:
+        return (counts.commands[command] if command else counts.whole).latencies
+
+    def value(counts: Counts) -> Optional[float]:
+        return (describe_latency(latencies(counts)) or {}).get(name)
+
+    title = f"{command} latency, {name}".strip()
+    least = max(OPERATIONS_MIN, BEYOND_MIN / (1 - PERCENTILES[name]))
+    return Measure(title, "us", value, lambda c: total_of(latencies(c)), least)
+
+
+MEASURES = (
+    rate_measure("operations/s", lambda c: c.whole.operations),
+    rate_measure("connections open", lambda c: c.connections * c.seconds),
+    rate_measure("connections opened/s", lambda c: c.opened),
+    ratio_measure("keys per get", "", lambda c: total_of(c.key_places), lambda c: c.key_places[0]),
+    ratio_measure("hottest key", "%", lambda c: c.keys.hottest(), lambda c: total_of(c.keys.sizes)),
+    mean_measure("key size, mean", "bytes", lambda c: c.keys.sizes),
+    mean_measure("value size, mean", "bytes", lambda c: c.value_sizes),
+    ratio_measure(
+        "with a TTL", "%", lambda c: total_of(c.ttls_given()), lambda c: total_of(c.ttls)
+    ),
+    mean_measure("TTL, mean", "s", lambda c: c.ttls_given()),
+)
+READS = ratio_measure("requests per read", "", lambda c: c.whole.requests, lambda c: c.reads)
+HIT_RATIO = ratio_measure(
+    "hit ratio", "%", lambda c: c.whole.hits, lambda c: c.whole.hits + c.whole.misses
+)
+
+
+def command_measures(command: str, with_responses: bool) -> Iterator[Measure]:
+    """The share of a command in all operations, and those of its outcomes."""
+
+    def operations(counts: Counts) -> int:
+        return counts.commands[command].operations
+
+    def of_outcome(outcome: int) -> Callable[[Counts], int]:
+        return lambda c: c.commands[command].outcomes[outcome]
+
+    yield ratio_measure(command, "%", operations, lambda c: c.whole.operations)
+    for outcome, name in enumerate(OUTCOMES if with_responses else ()):
+        yield ratio_measure(f"{command} {name}", "%", of_outcome(outcome), operations)
+
+
+def choose_measures(recordings: Sequence[Recording], warnings: List[str]) -> List[Measure]:
+    """What can be compared. warnings: why the rest cannot is added."""
+    measures = list(MEASURES)
+    profiles = [recording.profile for recording in recordings]
+    places = {(str(p["source"]).startswith("ebpf"), p["side"]) for p in profiles}
+    if places == {(True, "server")}:  # so it is known what each read held
+        measures.append(READS)
+    with_responses = all(profile["responses"] for profile in profiles)
+    commands = dict.fromkeys(chain.from_iterable(each.counts.commands for each in recordings))
+    for command in commands:
+        measures += command_measures(command, with_responses)
+    if not with_responses:
+        warnings.append("responses were not recorded: no hit ratio, no outcomes, no latency")
+        return measures
+    measures.append(HIT_RATIO)
+    if len(places) > 1:
+        warnings.append("latency is not compared: it was not measured at the same place")
+        return measures
+    return measures + [
+        latency_measure(each, name) for each in ("", *commands) for name in ("p50", "p99")
+    ]
 
 
 class Estimate(NamedTuple):
-    """The value of a measure in one profile, or None, and its uncertainty."""
+    """A number of one recording, or None, and its uncertainty."""
 
     value: Optional[float]
     error: float = 0.0  # standard error
     enough: bool = False  # operations, in enough periods
+
+
+def estimate(measure: Measure, recording: Recording) -> Estimate:
+    """The value of a measure, and how much it varies from period to period."""
+    value = measure.value(recording.counts)
+    weights = list(map(measure.weight, recording.periods))
+    total = sum(weights)
+    if value is None or not total:
+        return Estimate(None)
+    values = map(measure.value, recording.periods)
+    residuals = [w * (each - value) if each is not None else 0 for w, each in zip(weights, values)]
+    squares = sum(map(operator.mul, residuals, residuals))
+    # What lasts for longer than a period: covariances of periods that are near (Newey-West).
+    near = sum(
+        2 * (1 - lag / (LAG_MAX + 1)) * sum(map(operator.mul, residuals, residuals[lag:]))
+        for lag in range(1, LAG_MAX + 1)
+    )
+    error = math.sqrt((squares + max(near, 0.0)) * PERIODS / (PERIODS - 1)) / total
+    # In how many equal periods it would be as certain (Kish's effective sample size).
+    spread = total**2 / sum(weight * weight for weight in weights)
+    return Estimate(value, error, total >= measure.least and spread >= PERIODS / 2)
 
 
 class Line(NamedTuple):
@@ -6075,187 +6161,22 @@ class Line(NamedTuple):
     verdict: Optional[str] = None  # SAME, CHANGED, NOT_ENOUGH; None: not judged
 
 
-class PeriodSums:
-    """Sums over each period of one profile: name -> a number for each period."""
-
-    def __init__(self, path: str) -> None:
-        self.analysis, self.report = analyze_whole([path])
-        self.profile = self.report["profiles"][0]
-        seconds = self.profile["duration_seconds"] / PERIODS
-        self._period_ticks = max(int(seconds * TICKS_PER_SECOND), 1)
-        self.sums: Dict[Name, List[float]] = {("seconds",): [seconds] * PERIODS}
-        # command, or "" for all -> (ticks, how often), sorted; and its percentiles
-        latencies = self.analysis.requests.latencies
-        all_of_them = {"": sum(latencies.values(), Counter()), **latencies}
-        self._latencies = {name: sorted(each.items()) for name, each in all_of_them.items() if each}
-        self._limits = {
-            name: [(p, percentile(each, sum(n for _, n in each), q)) for p, q in PERCENTILES]
-            for name, each in self._latencies.items()
-        }
-        self._hottest = {int(top["key"], 16) for top in self.report["keys"]["top"][:1]}
-        self._read(path)
-
-    def _read(self, path: str) -> None:
-        with ProfileReader(path) as reader:
-            reader.connection_rows = []
-            for block in reader.blocks():
-                periods = [tick // self._period_ticks for tick in block.time]
-                commands = [form.split(" ", 1)[0] for form in reader.forms]
-                now = int(reader.header["started_unix"] + block.time[0] / TICKS_PER_SECOND)
-                self._add_requests(periods, block, commands, now)
-                self._add_sizes(periods, block)
-                self._add_connections(reader.connection_rows)
-            self._add_connections(reader.connection_rows)
-        changes = self.sums.get(("connections",), [0] * PERIODS)
-        seconds = self.sums["seconds",][0]
-        self.sums["connection seconds",] = [open_ * seconds for open_ in accumulate(changes)]
-
-    def _add(self, period: int, count: int, *names: Name) -> None:
-        period = min(max(period, 0), PERIODS - 1)
-        for name in names:
-            self.sums.setdefault(name, [0] * PERIODS)[period] += count
-
-    def _add_requests(
-        self, periods: List[int], block: Operations, commands: List[str], now: int
-    ) -> None:
-        columns = block.form, block.outcome, block.latency, block.exptime
-        places = map(bool, block.key_position), map(bool, block.batch)
-        rows = Counter(zip(periods, *columns, *places))
-        for (period, form, outcome, ticks, exptime, is_later, waited), count in rows.items():
-            command = commands[form]
-            self._add(period, count, ("operations",), ("command", command))
-            self._add(period, count, ("outcome", outcome), ("outcome", command, outcome))
-            if outcome in (HIT, MISS):
-                self._add(period, count, ("retrieved",))
-            if not is_later:
-                self._add(period, count, ("requests",), *([] if waited else [("reads",)]))
-            if command in GET_COMMANDS:
-                self._add(period, count, ("get keys",), *([] if is_later else [("gets",)]))
-            if command in TTL_COMMANDS and (exptime or command not in ("mg", "ma")):
-                self._add(period, count, ("exptimes",))
-                ttl = ttl_of(exptime, now)
-                if ttl > 0:
-                    self._add(period, count, ("ttls",))
-                    self._add(period, count * ttl, ("ttl seconds",))
-            for name in ("", command) if ticks else ():
-                self._add(period, count, ("timed", name))
-                slower = [("slower", p, name) for p, limit in self._limits[name] if ticks > limit]
-                self._add(period, count, *slower)
-
-    def _add_sizes(self, periods: List[int], block: Operations) -> None:
-        for (period, key), count in Counter(zip(periods, block.key)).items():
-            if block.key_size[key]:
-                self._add(period, count, ("keys",))
-                self._add(period, count * block.key_size[key], ("key bytes",))
-                if block.key_hash[key] in self._hottest:
-                    self._add(period, count, ("hottest",))
-        for (period, size), count in Counter(zip(periods, block.value_size)).items():
-            if size != NO_SIZE:
-                self._add(period, count, ("values",))
-                self._add(period, count * size, ("value bytes",))
-
-    def _add_connections(self, rows: List[Tuple[int, int, int, int]]) -> None:
-        for tick, _, _, kind in rows:
-            # RECV: it was there before.
-            period = 0 if kind == RECV else tick // self._period_ticks
-            self._add(period, -1 if kind == CLOSE else 1, ("connections",))
-            if kind == OPEN:
-                self._add(period, 1, ("opened",))
-        rows.clear()
-
-    def estimate(self, measure: Measure) -> Estimate:
-        """The measure in this profile."""
-        above, below = (
-            self.sums.get(name, [0.0] * PERIODS) for name in (measure.above, measure.below)
-        )
-        total = sum(below)
-        if not total:
-            return Estimate(None)
-        value = sum(above) / total
-        residuals = [a - value * b for a, b in zip(above, below)]
-        squares = sum(map(operator.mul, residuals, residuals))
-        # What lasts for longer than a period: covariances of periods that are near (Newey-West).
-        near = sum(
-            2 * (1 - lag / (LAG_MAX + 1)) * sum(map(operator.mul, residuals, residuals[lag:]))
-            for lag in range(1, LAG_MAX + 1)
-        )
-        error = math.sqrt((squares + max(near, 0.0)) * PERIODS / (PERIODS - 1)) / total
-        enough = total >= OPERATIONS_MIN or measure.below == ("seconds",)
-        # In how many equal periods it would be as certain (Kish's effective sample size).
-        enough = enough and total**2 / sum(b * b for b in below) >= PERIODS / 2
-        if measure.above[0] != "slower":
-            return Estimate(value, error, enough)
-        _, name, command = measure.above
-        counts, share = self._latencies[str(command)], dict(PERCENTILES)[str(name)]
-        low, value, high = (
-            percentile(counts, int(total), min(max(share + shift, 0.0), 1.0)) * TICK_NS / 1000
-            for shift in (-error, 0.0, error)
-        )
-        return Estimate(value, (high - low) / 2, enough and total * (1 - share) >= BEYOND_MIN)
-
-
-def judge(measure: Measure, first: Estimate, second: Estimate, tolerance: float) -> Optional[Line]:
-    """The line for a measure; None if neither has it. COMPARE_NOTES has the rule."""
-    if first.value is None or second.value is None or not (first.value or second.value):
-        return None
-    larger = max(first.value, second.value)
-    difference = abs(second.value - first.value)
-    noise = STANDARD_ERRORS * math.hypot(first.error, second.error)
-    allowed = (4 if measure.unit == "us" else 1) * tolerance * larger
+def judge(title: str, unit: str, estimates: Sequence[Estimate], tolerance: float) -> Iterator[Line]:
+    """The line for two estimates, if there is something. COMPARE_NOTES has the rule."""
+    (first, first_error, _), (second, second_error, _) = estimates
+    if first is None or second is None or not (first or second):
+        return
+    difference = abs(second - first)
+    noise = STANDARD_ERRORS * math.hypot(first_error, second_error)
+    allowed = tolerance * max(first, second) * (4 if unit == "us" else 1)
     verdict = NOT_ENOUGH
-    if first.enough and second.enough:
+    if all(each.enough for each in estimates):
         if difference > max(allowed, noise):
             verdict = CHANGED
-        elif difference <= allowed and noise <= 4 * tolerance * larger:
+        elif difference <= allowed and noise <= 4 * tolerance * max(first, second):
             verdict = SAME
-    line = Line(measure.title, measure.unit, first.value, second.value, verdict=verdict)
-    if first.value:
-        change = (second.value - first.value) / first.value
-        line = line._replace(change=change, noise=noise / first.value)
-    return line
-
-
-MEASURES = (
-    Measure("operations/s", "", ("operations",), ("seconds",)),
-    Measure("connections open", "", ("connection seconds",), ("seconds",)),
-    Measure("connections opened/s", "", ("opened",), ("seconds",)),
-    Measure("keys per get", "", ("get keys",), ("gets",)),
-    Measure("hottest key", "%", ("hottest",), ("keys",)),
-    Measure("key size, mean", "bytes", ("key bytes",), ("keys",)),
-    Measure("value size, mean", "bytes", ("value bytes",), ("values",)),
-    Measure("with a TTL", "%", ("ttls",), ("exptimes",)),
-    Measure("TTL, mean", "s", ("ttl seconds",), ("ttls",)),
-)
-READ_MEASURE = Measure("requests per read", "", ("requests",), ("reads",))
-HIT_MEASURE = Measure("hit ratio", "%", ("outcome", HIT), ("retrieved",))
-
-
-def choose_measures(one: PeriodSums, two: PeriodSums, warnings: List[str]) -> List[Measure]:
-    """What can be compared of two profiles. warnings: why the rest cannot is added."""
-    measures = list(MEASURES)
-    profiles = one.profile, two.profile
-    places = {(str(p["source"]).startswith("ebpf"), p["side"]) for p in profiles}
-    if places == {(True, "server")}:  # so it is known what each read held
-        measures.append(READ_MEASURE)
-    with_responses = all(profile["responses"] for profile in profiles)
-    if with_responses:
-        measures.append(HIT_MEASURE)
-    else:
-        warnings.append("responses were not recorded: no hit ratio, no outcomes, no latency")
-    with_latency = with_responses and len(places) == 1
-    if with_responses and not with_latency:
-        warnings.append("latency is not compared: it was not measured at the same place")
-    counts = one.analysis.requests, two.analysis.requests
-    for command in dict.fromkeys(["", *counts[0].requests, *counts[1].requests]):
-        if command:
-            measures.append(Measure(command, "%", ("command", command), ("operations",)))
-        for outcome, name in enumerate(OUTCOMES if command and with_responses else ()):
-            above = "outcome", command, outcome
-            measures.append(Measure(f"{command} {name}", "%", above, ("command", command)))
-        for share in ("p50", "p99") if with_latency else ():
-            title, slower = f"{command} latency, {share}", ("slower", share, command)
-            measures.append(Measure(title.strip(), "us", slower, ("timed", command)))
-    return measures
+    change, relative_noise = ((second - first) / first, noise / first) if first else (None, None)
+    yield Line(title, unit, first, second, change, relative_noise, verdict)
 
 
 def compare(first_path: str, second_path: str, tolerance: float = 0.05) -> Dict[str, Any]:
@@ -6263,22 +6184,24 @@ def compare(first_path: str, second_path: str, tolerance: float = 0.05) -> Dict[
 
     tolerance: relative. Raises ProfileError if there is too little to compare.
     """
-    one, two = PeriodSums(first_path), PeriodSums(second_path)
-    for each in (one, two):
-        if not each.estimate(Measure("", "", ("operations",), ("operations",))).enough:
+    recordings = read_recording(first_path), read_recording(second_path)
+    for each in recordings:
+        if not estimate(ENOUGH, each).enough:
             raise ProfileError(
                 f"{printable(each.profile['path'])} holds too little to compare: "
                 f"{each.report['operations']:,} operations, or all of them in a short part of it",
                 "record longer, while there is traffic; --exact compares any counts",
             )
     warnings: List[str] = []
-    lines = [
-        judge(measure, one.estimate(measure), two.estimate(measure), tolerance)
-        for measure in choose_measures(one, two, warnings)
-    ]
-    lines += compare_keys(one, two, tolerance)
-    found = sorted(filter(None, lines), key=extent, reverse=True)
-    return comparison([one.report, two.report], found, warnings, tolerance)
+    lines = list(compare_keys(recordings, tolerance))
+    for measure in choose_measures(recordings, warnings):
+        estimates = [estimate(measure, each) for each in recordings]
+        lines += judge(measure.title, measure.unit, estimates, tolerance)
+    lines.sort(key=extent, reverse=True)
+    return comparison([each.report for each in recordings], lines, warnings, tolerance)
+
+
+ENOUGH = ratio_measure("", "", lambda c: c.whole.operations, lambda c: c.whole.operations)
 
 
 def extent(line: Line) -> float:
@@ -6287,30 +6210,29 @@ def extent(line: Line) -> float:
     return abs(second - first) / (max(first, second) or 1.0)
 
 
-def compare_keys(one: PeriodSums, two: PeriodSums, tolerance: float) -> List[Optional[Line]]:
+def compare_keys(recordings: Sequence[Recording], tolerance: float) -> Iterator[Line]:
     """How many distinct keys there are, and, if the salts are equal, how many are in both."""
-    keys = one.analysis.keys, two.analysis.keys
-    seconds = one.profile["duration_seconds"], two.profile["duration_seconds"]
+    keys = [each.counts.keys for each in recordings]
+    seconds = [each.counts.seconds for each in recordings]
     # More keys come with more time, and with more operations: at most in proportion.
-    enough = abs(seconds[1] - seconds[0]) <= tolerance * max(seconds)
-    enough = enough and not (keys[0].estimated or keys[1].estimated)
+    enough = max(seconds) - min(seconds) <= tolerance * max(seconds)
+    enough = enough and not any(each.estimated for each in keys)
     estimates = []
-    for each, count in ((one, keys[0].unique()), (two, keys[1].unique())):
-        rate = each.estimate(MEASURES[0])
-        error = math.hypot(math.sqrt(count), count * rate.error / (rate.value or 1))
+    for recording in recordings:
+        count, operations = recording.counts.keys.unique(), estimate(MEASURES[0], recording)
+        error = math.hypot(math.sqrt(count), count * operations.error / (operations.value or 1))
         estimates.append(Estimate(count, error, enough))
-    lines = [judge(Measure("distinct keys", "", (), ()), estimates[0], estimates[1], tolerance)]
-    if enough and lines[0] and one.profile["key_space"] == two.profile["key_space"]:
-        both = keys[0].keys.keys() & keys[1].keys.keys()
+    yield from judge("distinct keys", "", estimates, tolerance)
+    if enough and len({each.profile["key_space"] for each in recordings}) == 1:
+        both = keys[0].counts.keys() & keys[1].counts.keys()
         first, second = (
-            sum(map(each.keys.__getitem__, both)) / sum(each.keys.values()) for each in keys
+            sum(map(each.counts.__getitem__, both)) / (total_of(each.counts) or 1) for each in keys
         )
-        lines.append(Line("operations on keys in both", "%", first, second))
-    return lines
+        yield Line("operations on keys in both", "%", first, second)
 
 
 def comparison(
-    reports: List[Dict[str, Any]],
+    reports: Sequence[Dict[str, Any]],
     lines: List[Line],
     warnings: List[str],
     tolerance: Optional[float] = None,
@@ -6325,8 +6247,8 @@ def comparison(
         if loss["coverage"] < COVERAGE_MIN:
             seen = coverage_text(loss)
             warnings.append(f"{profile['path']} has only {seen} of the traffic: do not trust this")
-    rank = {CHANGED: 0, SAME: 1, NOT_ENOUGH: 2, None: 3}
-    lines.sort(key=lambda line: rank[line.verdict])
+    rank = (CHANGED, SAME, NOT_ENOUGH, None)
+    lines.sort(key=lambda line: rank.index(line.verdict))
     return {
         "profiles": profiles,
         "exact": tolerance is None,
@@ -6356,11 +6278,11 @@ def compare_exactly(first_path: str, second_path: str) -> Dict[str, Any]:
     lines = []
     for (name, left), right in tables:
         verdict = None if name in unknown else SAME if left == right else CHANGED
-        lines.append(Line(name, "", sum(left.values()), sum(right.values()), verdict=verdict))
+        lines.append(Line(name, "", total_of(left), total_of(right), verdict=verdict))
         entries = {entry: left.get(entry, 0) - right.get(entry, 0) for entry in {*left, *right}}
-        shown = sorted(filter(entries.get, entries), key=lambda e: (-abs(entries[e]), e))
         if verdict != CHANGED or len(entries) < 2:
             continue
+        shown = sorted(filter(entries.get, entries), key=lambda e: (-abs(entries[e]), e))
         for entry in shown[:DIFFERENCES_SHOWN]:
             title = f"  {entry:016x}" if name == "which keys" else f"  {entry}"
             counts = left.get(entry, 0), right.get(entry, 0)
@@ -6368,22 +6290,25 @@ def compare_exactly(first_path: str, second_path: str) -> Dict[str, Any]:
     return comparison([first, second], lines, [])
 
 
-def count_tables(found: Analysis, report: Dict[str, Any]) -> Dict[str, Dict[Any, int]]:
+def count_tables(counts: Counts, report: Dict[str, Any]) -> Dict[str, Dict[Any, int]]:
     """All that is counted: table -> value -> how often."""
-    requests, keys = found
-    places = requests.key_places  # how many gets have a key in a place
+    places = counts.key_places  # how many gets have a key in a place
     return {
-        "requests": requests.requests,
-        "operations": {f"{c} {OUTCOMES[o]}": n for (c, o), n in requests.outcomes.items()},
+        "requests": {name: group.requests for name, group in counts.commands.items()},
+        "operations": {
+            f"{name} {OUTCOMES[outcome]}": count
+            for name, group in counts.commands.items()
+            for outcome, count in group.outcomes.items()
+        },
         "connections": {"all": report["connections"]},
-        "key sizes": keys.key_sizes,
-        "value sizes": {size: n for size, n in keys.value_sizes.items() if size != NO_SIZE},
-        "exptimes": {f"{c} {exptime}": n for (c, exptime), n in requests.exptimes.items()},
+        "key sizes": counts.keys.sizes,
+        "value sizes": counts.value_sizes,
+        "exptimes": {f"{name} {exptime}": n for (name, exptime), n in counts.exptimes.items()},
         "keys per get": {p + 1: n - places[p + 1] for p, n in places.items() if n > places[p + 1]},
-        "reads": {"all": requests.batch_places[0]},
-        "distinct keys": {"all": keys.unique()},
-        "key popularity": Counter(keys.keys.values()),
-        "which keys": keys.keys,
+        "reads": {"all": counts.reads},
+        "distinct keys": {"all": counts.keys.unique()},
+        "key popularity": Counter(counts.keys.counts.values()),
+        "which keys": counts.keys.counts,
     }
 
 
@@ -6391,32 +6316,29 @@ def render_comparison(result: Dict[str, Any], width: int = WIDTH) -> str:
     """The comparison as text; what changed most comes first."""
     lines = []
     for profile in result["profiles"]:
-        lines.append(printable(str(profile["path"])))
         about = f"{profile['started_at']}, {profile['duration_seconds']:,.1f} s"
         seen = f"{profile['operations']:,} operations, coverage {coverage_text(profile['loss'])}"
-        lines.append(f"  {printable(about)}, {seen}")
-    lines += [f"warning: {printable(warning)}" for warning in result["warnings"]]
+        lines += [str(profile["path"]), f"  {about}, {seen}"]
+    lines += [f"warning: {warning}" for warning in result["warnings"]]
     titles = ("first", "second") if result["exact"] else ("first", "second", "change", "noise")
-    column = min((width - 22) // 4, 12)
-    lines += ["", f"{'':<{width - 4 * column}}" + "".join(f"{text:>{column}}" for text in titles)]
+    widths = [min((width - 22) // 4, 12)] * 4
+    indent = width - sum(widths)
+    lines += ["", table_row("", indent, titles, widths)]
     units = {"%": human_percent, "us": human_us, "s": human_seconds}
-    counts = Counter(line["verdict"] or "not judged" for line in result["lines"])
-    for verdict in counts:  # in the order of the lines
-        lines.append(verdict.capitalize())
-        for line in result["lines"]:
-            if (line["verdict"] or "not judged") != verdict:
-                continue
+    for verdict, its_lines in groupby(result["lines"], key=operator.itemgetter("verdict")):
+        lines.append((verdict or "not judged").capitalize())
+        for line in its_lines:
             unit = units.get(line["unit"], human_number)
-            texts = [unit(line["first"]), unit(line["second"])]
+            cells = [unit(line["first"]), unit(line["second"])]
             if line["noise"] is not None:
-                texts += [f"{line['change']:+.1%}", f"{line['noise']:.1%}"]
+                cells += [f"{line['change']:+.1%}", f"{line['noise']:.1%}"]
             elif not result["exact"] and not line["first"]:
-                texts.append("new")
-            name = f" {printable(line['name'])}{', us' if line['unit'] == 'us' else ''}"
-            row = f"{name:<{width - 4 * column}}"
-            lines.append(row + "".join(f"{text:>{column}}" for text in texts))
-    lines += ["", f"{result['verdict']}: {counts[CHANGED]} of {sum(counts.values())} lines changed"]
-    return fit(lines, width)
+                cells.append("new")
+            name = f" {line['name']}{', us' if line['unit'] == 'us' else ''}"
+            lines.append(table_row(name, indent, cells, widths))
+    changed = sum(line["verdict"] == CHANGED for line in result["lines"])
+    lines += ["", f"{result['verdict']}: {changed} of {len(result['lines'])} lines changed"]
+    return fit(map(printable, lines), width)
 
 
 # ==== Replay: what to send ============================================================
@@ -8950,7 +8872,7 @@ def compare_command(options: argparse.Namespace) -> int:
 
 def require_file(path: str) -> None:
     """Raise ProfileError if a profile cannot be read twice."""
-    if not file_sizes([path]):
+    if path == "-" or not os.path.isfile(path):
         with ProfileReader(path):  # its errors are more precise, but it cannot open a pipe
             raise ProfileError(
                 f"{printable(path)} is not a regular file, and is read twice", "save it to a file"

@@ -1147,6 +1147,7 @@ def test_ledgers_of_several_profiles_are_one() -> None:
         "resyncs": 7,
         "unmatched_responses": 9,
         "refused_connections": 0,
+        "exchanges": 0,
         "coverage": 0.99,
         **dict.fromkeys(("tls_connections", "tls_bytes", "udp_datagrams", "udp_bytes"), 0),
     }
