@@ -459,8 +459,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.seen_bytes = 0  # what segments stand for, and gaps between them
-        self.lost_bytes = 0  # gaps outside of values, and skipped until synchronized again
-        self.tentative_bytes = 0  # parsed, but not yet known to be what they seem to be
+        self.lost_bytes = 0  # gaps outside of values, and all until it is synchronized again
         self.desyncs = 0  # times that a connection lost its synchronization
         self.unmatched_responses = 0
         self.refused_connections = 0  # the server had as many as its -c allows
@@ -471,7 +470,7 @@ class Ledger:
     @property
     def understood_bytes(self) -> int:
         """Parsed, or passed over as part of a value."""
-        return self.seen_bytes - self.lost_bytes - self.tentative_bytes
+        return self.seen_bytes - self.lost_bytes
 
     def report(self, final: bool = True) -> Dict[str, Any]:
         """The ledger as the profile and `analyze --json` hold it.
@@ -2779,21 +2778,13 @@ META_OUTCOMES: Dict[bytes, Dict[bytes, int]] = {
     b"mn": {b"MN": OK},
 }
 
-# command -> how it is answered, its fewest and most words
+# command -> how it is answered
 ADMIN = {
-    b"version": (REPLY_LINE, 1, 999),
-    b"verbosity": (REPLY_LINE, 2, 3),
-    b"flush_all": (REPLY_LINE, 1, 3),
-    b"cache_memlimit": (REPLY_LINE, 2, 3),
-    b"slabs": (REPLY_LINE, 1, 999),
-    b"lru": (REPLY_LINE, 2, 999),
-    b"extstore": (REPLY_LINE, 2, 999),
-    b"refresh_certs": (REPLY_LINE, 1, 999),
-    b"shutdown": (REPLY_LINE, 1, 999),
-    b"stats": (REPLY_STREAM, 1, 999),
-    b"lru_crawler": (REPLY_STREAM, 1, 999),
-    b"watch": (REPLY_FOREVER, 1, 999),
-    b"quit": (REPLY_NONE, 1, 999),
+    **dict.fromkeys((b"version", b"verbosity", b"flush_all", b"cache_memlimit"), REPLY_LINE),
+    **dict.fromkeys((b"slabs", b"lru", b"extstore", b"refresh_certs", b"shutdown"), REPLY_LINE),
+    **dict.fromkeys((b"stats", b"lru_crawler"), REPLY_STREAM),
+    b"watch": REPLY_FOREVER,
+    b"quit": REPLY_NONE,
 }
 _ADMIN_OUTCOMES = {
     **dict.fromkeys((b"OK", b"RESET", b"END", b"VERSION", b"EN"), OK),
@@ -2899,8 +2890,8 @@ def parse_request(line: bytes) -> Parsed:
     words = line.split(b" ")
     if b"" in words:  # memcached takes several spaces for one
         words = [word for word in words if word]
-    parse = _PARSE.get(words[0]) if words else None
-    return parse(words[0], words) if parse else _invalid()
+    parse, fewest, most = _PARSE.get(words[0], _UNKNOWN) if words else _UNKNOWN
+    return parse(words[0], words) if fewest <= len(words) <= most else _invalid()
 
 
 def _invalid(reply: int = REPLY_LINE, size: Optional[int] = None) -> Parsed:
@@ -2933,24 +2924,15 @@ def _number32(word: bytes) -> Optional[int]:
     return None if number is None else (number + 2**31) % 2**32 - 2**31
 
 
-def _parse_get(command: bytes, words: List[bytes]) -> Parsed:
-    if len(words) == 1:
-        return _invalid()
-    return Request(command, REPLY_VALUES, REPLY_OUTCOMES[command], tuple(words[1:])), 0
-
-
-def _parse_gat(command: bytes, words: List[bytes]) -> Parsed:
-    exptime = _number32(words[1]) if len(words) > 1 else None
+def _parse_retrieval(command: bytes, words: List[bytes]) -> Parsed:
+    exptime = _number32(words.pop(1)) if command.startswith(b"gat") else 0
     if exptime is None:
         return _invalid()
-    keys = tuple(words[2:])  # without one it touches nothing; memcached answers END or an error
+    keys = tuple(words[1:])  # gat without one touches nothing; memcached answers END or an error
     return Request(command, REPLY_VALUES, REPLY_OUTCOMES[command], keys, NO_SIZE, exptime), 0
 
 
 def _parse_storage(command: bytes, words: List[bytes]) -> Parsed:
-    count = STORAGE[command]
-    if not count <= len(words) <= count + 1:
-        return _invalid()
     noreply = words[-1] == b"noreply"
     reply = REPLY_NONE if noreply else REPLY_LINE
     flags = _number(words[2], 0, 2**64 - 1)
@@ -2958,7 +2940,7 @@ def _parse_storage(command: bytes, words: List[bytes]) -> Parsed:
     size = _number32(words[4])
     if flags is None or exptime is None or size is None or not 0 <= size <= VALUE_MAX:
         return _invalid(reply, size)
-    if len(words[1]) > KEY_MAX or (count == 6 and _number(words[5], 0, 2**64 - 1) is None):
+    if len(words[1]) > KEY_MAX or (command == b"cas" and _number(words[5], 0, 2**64 - 1) is None):
         return _invalid(reply, size)
     form = command
     if flags:
@@ -2968,37 +2950,22 @@ def _parse_storage(command: bytes, words: List[bytes]) -> Parsed:
     return Request(form, reply, REPLY_OUTCOMES[command], (words[1],), size, exptime), size + 2
 
 
-def _parse_delete(command: bytes, words: List[bytes]) -> Parsed:
-    if not 2 <= len(words) <= 4:
-        return _invalid()
-    return _one_key(command, words, b"")
-
-
-def _parse_arithmetic(command: bytes, words: List[bytes]) -> Parsed:
-    if not 3 <= len(words) <= 4:
-        return _invalid()
-    delta = _number(words[2], 0, 2**64 - 1)
-    return _one_key(command, words, b" ?" if delta is None else b" %d" % delta)
-
-
-def _parse_touch(command: bytes, words: List[bytes]) -> Parsed:
-    if not 3 <= len(words) <= 4:
-        return _invalid()
-    return _one_key(command, words, b"", _number32(words[2]) or 0)
-
-
-def _one_key(command: bytes, words: List[bytes], argument: bytes, exptime: int = 0) -> Parsed:
+def _parse_one_key(command: bytes, words: List[bytes]) -> Parsed:
+    form, exptime = command, 0
+    if command == b"touch":
+        exptime = _number32(words[2]) or 0
+    elif command != b"delete":
+        delta = _number(words[2], 0, 2**64 - 1)
+        form += b" ?" if delta is None else b" %d" % delta
     noreply = len(words) > 2 and words[-1] == b"noreply"
-    form = command + argument + (b" noreply" if noreply else b"")
+    form += b" noreply" if noreply else b""
     reply = REPLY_NONE if noreply else REPLY_LINE
     return Request(form, reply, REPLY_OUTCOMES[command], (words[1],), NO_SIZE, exptime), 0
 
 
-def _parse_meta_noop(command: bytes, _words: List[bytes]) -> Parsed:
-    return Request(command, REPLY_META, REPLY_OUTCOMES[command]), 0
-
-
 def _parse_meta(command: bytes, words: List[bytes]) -> Parsed:
+    if command == b"mn":
+        return Request(command, REPLY_META, REPLY_OUTCOMES[command]), 0
     size, flags = NO_SIZE, words[2:]
     number = _number32(words[2]) if command == b"ms" and flags else None
     if len(words) < 2 or len(words[1]) > KEY_MAX or len(words) > META_WORDS_MAX:
@@ -3061,9 +3028,7 @@ def _decode_key(key: bytes) -> Optional[bytes]:
 
 
 def _parse_admin(command: bytes, words: List[bytes]) -> Parsed:
-    reply, fewest, most = ADMIN[command]
-    if not fewest <= len(words) <= most:
-        return _invalid()
+    reply = ADMIN[command]
     kept = [word if _ADMIN_WORD.match(word) else b"?" for word in words[1:6]]
     form = b" ".join([command, *kept])
     if words[-1] == b"noreply" and form.startswith(ADMIN_NOREPLY):
@@ -3071,17 +3036,20 @@ def _parse_admin(command: bytes, words: List[bytes]) -> Parsed:
     return Request(form, reply, REPLY_OUTCOMES[command]), 0
 
 
-_PARSE: Dict[bytes, Callable[[bytes, List[bytes]], Parsed]] = {
-    **dict.fromkeys((b"get", b"gets"), _parse_get),
-    **dict.fromkeys((b"gat", b"gats"), _parse_gat),
-    **dict.fromkeys(STORAGE, _parse_storage),
-    **dict.fromkeys((b"incr", b"decr"), _parse_arithmetic),
-    b"delete": _parse_delete,
-    b"touch": _parse_touch,
-    **dict.fromkeys(META_OUTCOMES, _parse_meta),
-    b"mn": _parse_meta_noop,
-    **dict.fromkeys(ADMIN, _parse_admin),
+_MANY = 1 << 20  # words, more than a line can have
+# command -> how its words are read, how many there are at least and at most
+_PARSE: Dict[bytes, Tuple[Callable[[bytes, List[bytes]], Parsed], int, int]] = {
+    **dict.fromkeys((b"get", b"gets", b"gat", b"gats"), (_parse_retrieval, 2, _MANY)),
+    **{command: (_parse_storage, words, words + 1) for command, words in STORAGE.items()},
+    b"delete": (_parse_one_key, 2, 4),
+    **dict.fromkeys((b"incr", b"decr", b"touch"), (_parse_one_key, 3, 4)),
+    **dict.fromkeys(META_OUTCOMES, (_parse_meta, 1, _MANY)),
+    **dict.fromkeys(ADMIN, (_parse_admin, 1, 999)),
+    **dict.fromkeys((b"lru", b"extstore"), (_parse_admin, 2, 999)),
+    b"flush_all": (_parse_admin, 1, 3),
+    **dict.fromkeys((b"verbosity", b"cache_memlimit"), (_parse_admin, 2, 3)),
 }
+_UNKNOWN = _parse_admin, 1, 0
 
 # ---- Text: lines, and values that are counted off ----
 
@@ -3283,15 +3251,12 @@ class ResponseParser(MessageReader[Response]):
         word = words[0]
         if word != b"VALUE" and word != b"VA":
             return (word, words, -1), 0, False
-        size = _value_size(words, 3 if word == b"VALUE" else 1)
+        index = 3 if word == b"VALUE" else 1
+        digits = words[index] if len(words) > index else b""
+        if not digits.isdigit() or len(digits) > 10 or int(digits) > VALUE_MAX:
+            raise ProtocolError("a value without a length")
+        size = int(digits)
         return (word, words, size), size + 2, word == b"VA"
-
-
-def _value_size(words: List[bytes], index: int) -> int:
-    digits = words[index] if len(words) > index else b""
-    if not digits.isdigit() or len(digits) > 10 or int(digits) > VALUE_MAX:
-        raise ProtocolError("a value without a length")
-    return int(digits)
 
 
 # ---- The binary protocol, and TLS ----
@@ -3354,35 +3319,6 @@ def _response_word(opcode: int, status: int) -> bytes:
     return struct.pack(">BBH", BINARY_RESPONSE, opcode, status)
 
 
-def parse_binary_request(header: Tuple[Any, ...], extras: bytes, key: bytes) -> Request:
-    """The request of a header, its extras and its key. The value is not looked at."""
-    _, opcode, key_size, extras_size, _, body_size, opaque, cas = header
-    name = BINARY_NAMES.get(opcode, b"unknown")
-    form = name + b" binary"
-    value_size, exptime = NO_SIZE, 0
-    if name in BINARY_STORES:
-        value_size = body_size - key_size - extras_size
-        if extras_size == 8:
-            flags, exptime = struct.unpack(">Ii", extras)
-            form += b" %d" % flags if flags else b""
-    elif name in BINARY_COUNTS and extras_size == 20:
-        delta, initial, exptime = struct.unpack(">QQi", extras)
-        form += b" %d %d" % (delta, initial)
-    elif extras_size == 4:  # touch, gat, and the delay of flush
-        (exptime,) = struct.unpack(">i", extras)
-    has_key = 0 < len(key) <= KEY_MAX and not name.startswith(BINARY_KEYLESS)
-    return Request(
-        form + b" cas" if cas else form,
-        REPLY_BINARY,
-        binary_outcomes(opcode, bool(cas)),
-        (key,) if has_key else (),
-        value_size,
-        exptime,
-        quiet=name.endswith(b"q"),
-        opaque=bytes((opcode,)) + opaque,
-    )
-
-
 def counted_from_nothing(request: Request, number: bytes) -> bool:
     """Did an incr of the binary protocol make its key, with the initial value?
 
@@ -3430,10 +3366,33 @@ class BinaryRequestParser(MessageReader[Request]):
     @staticmethod
     def parse_head(head: bytes) -> Head[Request]:
         header = _BINARY_HEADER.unpack_from(head)
-        key_at = len(head) - header[2]
-        extras = head[key_at - header[3] : key_at]
-        request = parse_binary_request(header, extras, head[key_at:])
-        return request, _binary_value_size(header), False
+        _, opcode, key_size, extras_size, _, _, opaque, cas = header
+        value_bytes = _binary_value_size(header)
+        key_at = len(head) - key_size
+        extras, key = head[key_at - extras_size : key_at], head[key_at:]
+        name = BINARY_NAMES.get(opcode, b"unknown")
+        form = name + b" binary"
+        exptime = 0
+        if name in BINARY_STORES and extras_size == 8:
+            flags, exptime = struct.unpack(">Ii", extras)
+            form += b" %d" % flags if flags else b""
+        elif name in BINARY_COUNTS and extras_size == 20:
+            delta, initial, exptime = struct.unpack(">QQi", extras)
+            form += b" %d %d" % (delta, initial)
+        elif name not in BINARY_STORES and extras_size == 4:  # touch, gat, the delay of flush
+            (exptime,) = struct.unpack(">i", extras)
+        has_key = 0 < len(key) <= KEY_MAX and not name.startswith(BINARY_KEYLESS)
+        request = Request(
+            form + b" cas" if cas else form,
+            REPLY_BINARY,
+            binary_outcomes(opcode, bool(cas)),
+            (key,) if has_key else (),
+            value_bytes if name in BINARY_STORES else NO_SIZE,
+            exptime,
+            quiet=name.endswith(b"q"),
+            opaque=bytes((opcode,)) + opaque,
+        )
+        return request, value_bytes, False
 
 
 class BinaryResponseParser(MessageReader[Response]):
@@ -3692,9 +3651,11 @@ BREAKS = 2  # a gap outside of a value, invalid bytes, a reply to nothing; or to
 WATCHES = 3  # `watch` was answered: what the server sends is a log without an end
 IS_TLS = 4
 
+# A jump in a stream is a gap; or, if the identifier can be used again, another socket has got it
+# unnoticed. It is a gap if the call is where it should be in the other direction. Else nothing is
+# made up of it: bytes that were dropped had been counted when they moved; see Ledger.report.
 GAP_MAX = 1 << 30  # more is backwards, or farther than any TCP window
-# How many bytes of replies are missing if the next read begins at a place; see _goes_on.
-NO_DOUBT = (0, -1)
+NO_DOUBT = (0, -1)  # so many bytes of replies are missing if the next read begins at this place
 
 # state -> what happens -> the state after it. See Connection._change for what becomes of the
 # bytes and of the requests.
@@ -3716,10 +3677,13 @@ class Trial:
     tentatively, and a reply that fits its first request proves it right.
     """
 
+    REPLIES_MAX = 0  # lines of one reply that are looked at
     COUNTS = True  # do its operations and bytes count, when the connection is synchronized?
 
     def __init__(self) -> None:
         self.operations: List[Tuple[PendingRequest, int, Sizes, int]] = []
+        self.bytes = 0  # read and sent until now; they count as lost
+        self._replies: List[Response] = []  # to the first request in the queue, so far
         self.misfit = False  # a request was answered before it had come
         self.fits = False
 
@@ -3727,7 +3691,12 @@ class Trial:
         self, pending: PendingRequests, responses: Iterable[Response], time_ns: int
     ) -> Optional[Response]:
         """Give replies to requests; see PendingRequests.answer."""
-        return pending.answer(responses, time_ns)
+        for response in responses:
+            if response[0] and len(self._replies) < self.REPLIES_MAX:
+                self._replies.append(response)
+            if pending.answer((response,), time_ns):
+                return response
+        return None
 
     def weigh(self, pending: PendingRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
         """A request was answered. Before the whole value has come there can be an error only."""
@@ -3761,7 +3730,7 @@ class PacketTrial(Trial):
     TURNS = 4
     SHIFTS = 4
     PAUSE_NS = NS_PER_SECOND // 20
-    REPLIES_MAX = 4096  # lines of one reply that are looked at
+    REPLIES_MAX = 4096
     COUNTS = False
 
     def __init__(self) -> None:
@@ -3774,17 +3743,7 @@ class PacketTrial(Trial):
         self._silent = False  # was one passed over since the last that was answered?
         self._shifts = set(range(1, self.SHIFTS + 1))  # other ways that are still possible
         self._recent: Deque[PendingRequest] = deque(maxlen=self.SHIFTS)  # answered
-        self._replies: List[Response] = []  # to the first request in the queue, so far
-
-    def answer(
-        self, pending: PendingRequests, responses: Iterable[Response], time_ns: int
-    ) -> Optional[Response]:
-        for response in responses:
-            if response[0] and len(self._replies) < self.REPLIES_MAX:
-                self._replies.append(response)
-            if pending.answer((response,), time_ns):
-                return response
-        return None
+        self._replies = []
 
     def weigh(self, pending: PendingRequest, outcome: int, _sizes: Sizes, time_ns: int) -> None:
         self.misfit = self.misfit or not (pending[1] or outcome in ERRORS)
@@ -3827,7 +3786,7 @@ class Connection:
         *("number", "chain", "sock", "named", "ended", "final", "held"),
         *("state", "recv_next", "send_next", "requests", "responses", "pending"),
         *("_matcher", "_ledger", "_answers", "_emit", "_binary", "_fresh"),
-        *("_read_ns", "_read_count", "_sent_ns", "_trial", "_trial_bytes", "_doubt"),
+        *("_read_ns", "_read_count", "_sent_ns", "_trial", "_doubt"),
     )
 
     def __init__(self, matcher: "Matcher", number: int, opened: bool, sock: bytes = b"") -> None:
@@ -3849,7 +3808,6 @@ class Connection:
         self._read_ns = 0  # of the latest read
         self._read_count = 0  # requests that began in it
         self._sent_ns = 0  # when the server sent last; 0: something was received since
-        self._trial_bytes = 0  # read and sent while TENTATIVE
         self._doubt = NO_DOUBT
         self._begin_parsing()
 
@@ -3863,6 +3821,9 @@ class Connection:
         requests, responses = parsers
         self.requests = requests(*self._matcher.known[requests])
         self.responses = responses(*self._matcher.known[responses])
+
+    def _half_bytes(self) -> int:
+        return self.requests.unfinished_bytes() + self.responses.unfinished_bytes()
 
     # -- bytes in --
 
@@ -3879,8 +3840,11 @@ class Connection:
                 return
         self._sent_ns = 0
         queue, requests = self.pending.queue, self.requests
-        if new_read and queue and queue[0][0].quiet:
-            self._end_silence(sent)
+        if new_read and queue and queue[0][0].quiet and sent == self.send_next:
+            # The server reads on, and everything it sent was seen. A client may write before it
+            # reads; and if a request is half read, not all may be answered yet.
+            if self._matcher.reads and not requests.unfinished_bytes():
+                self.pending.end_silence()
         storing = requests.skip
         try:
             begun = requests.feed(data, length - len(data))
@@ -3904,7 +3868,7 @@ class Connection:
             elif queue[0][0].reply == REPLY_NONE or not self._answers:
                 self._pass_unanswered()
         if requests.partial or self.held or len(queue) > self.QUEUE_SMALL:
-            self._keep_within_budget()
+            self._matcher.hold(self)
 
     def _may_read(self, segment: Segment, expected: Optional[int], new_read: bool) -> bool:
         """Is this segment, which is not simply the next read, to be parsed?"""
@@ -3915,7 +3879,7 @@ class Connection:
         if offset == place:  # so they are missing indeed
             self._ledger.seen_bytes += doubtful_bytes
             self._ledger.lost_bytes += doubtful_bytes
-        elif offset != expected and not self._goes_on(segment, sent == self.send_next):
+        elif offset != expected and is_reusable(segment[2]) and sent != self.send_next:
             self.send_next = sent
             if behind_gap:
                 self._change(BREAKS)
@@ -3946,7 +3910,7 @@ class Connection:
             is_sure = mark == self.recv_next
             if len(data) != length:  # mark tells something else; a value bounds what is missing
                 is_sure = missing <= self.responses.skip
-            if self._goes_on(segment, is_sure):
+            if is_sure or not is_reusable(segment[2]):
                 self._miss(self.responses, missing, 0)
             else:
                 doubtful_bytes, place = self._doubt
@@ -3973,7 +3937,7 @@ class Connection:
             self._lose(responses.unread)
             self._change(BREAKS)
         if self.responses.partial or self.held:
-            self._keep_within_budget()
+            self._matcher.hold(self)
 
     def _choose_protocol(self, data: bytes, length: int) -> bool:
         """Choose as memcached does: by the first byte of a connection, for its whole life.
@@ -4000,7 +3964,7 @@ class Connection:
     # -- where the bytes went --
 
     def _lose(self, length: int) -> None:
-        """Count bytes that were seen but not understood. Tentative ones are counted later."""
+        """Count bytes that were seen but not understood. Tentative ones are counted already."""
         if self.state != TENTATIVE:
             self._ledger.lost_bytes += length
             self._ledger.tls_bytes += length if self.state == ENCRYPTED else 0
@@ -4011,16 +3975,6 @@ class Connection:
         reader.forget()
         self._change(BREAKS)
 
-    @staticmethod
-    def _goes_on(segment: Segment, is_sure: bool) -> bool:
-        """Is a jump in a stream a gap? Else another socket has got this one's place unnoticed.
-
-        A call is sure to go on with this connection if it is where it should be in the other
-        direction. If it is not, nothing is made up of the jump: bytes that were dropped had been
-        counted when they moved; see Ledger.report.
-        """
-        return is_sure or not is_reusable(segment[2])
-
     def _miss(self, reader: MessageReader[Any], difference: int, time_ns: int) -> None:
         """A range of the stream that no segment covers; time_ns is that of the next one."""
         length = difference & 0xFFFFFFFF
@@ -4028,8 +3982,7 @@ class Connection:
         self._ledger.seen_bytes += length if known else 0
         if known and self.state == WATCHING and reader is self.responses:
             return
-        if known and self.state in (TENTATIVE, SYNCED):
-            self._take_tentatively(length)
+        if known and self._is_parsed(length):
             found = reader.feed(b"", length)
             if not reader.unread:
                 if reader is self.requests:
@@ -4041,37 +3994,29 @@ class Connection:
         self._lose(length if known else 0)
         self._change(BREAKS)
 
-    def _keep_within_budget(self) -> None:
-        """Bound what is half read, half written or waiting, and the sum over connections."""
-        waiting = len(self.pending.queue)
-        held_bytes = len(self.requests.partial) + len(self.responses.partial)
-        held_bytes += waiting * PENDING_BYTES
-        if not self._matcher.hold(self, held_bytes) or waiting > PENDING_MAX:
-            self._change(BREAKS)
-
     # -- states --
 
     def _may_parse(self, length: int, begins: bool) -> bool:
         """Are these bytes to be parsed? If not, they are counted here."""
         if self.state == UNSYNCED and begins:
             self._change(STARTS)
-        self._take_tentatively(length)
         if self.state not in (TENTATIVE, SYNCED, WATCHING):
             self._lose(length)
-        return self.state in (TENTATIVE, SYNCED)
+        return self._is_parsed(length)
 
-    def _take_tentatively(self, length: int) -> None:
-        if self.state == TENTATIVE:
-            self._trial_bytes += length
-            self._ledger.tentative_bytes += length
+    def _is_parsed(self, length: int) -> bool:
+        """Are these bytes parsed? Tentative ones are lost until a reply proves the contrary."""
+        if self._trial:
+            self._trial.bytes += length
+            self._ledger.lost_bytes += length
+        return self.state in (TENTATIVE, SYNCED)
 
     def _begin_turn(self, time_ns: int, sent_ns: int, acknowledged: int) -> bool:
         """Packets: does the client continue after a reply? Then a turn ends, if there was one."""
         begins = bool(sent_ns) and acknowledged in (-1, self.send_next)
         if self._trial and sent_ns:
             waiting = any(request.reply != REPLY_NONE for request, *_ in self.pending.queue)
-            half_bytes = self.requests.unfinished_bytes() + self.responses.unfinished_bytes()
-            if waiting or half_bytes or not begins:
+            if waiting or self._half_bytes() or not begins:
                 self._change(BREAKS)
             else:
                 self.pending.queue.clear()
@@ -4091,29 +4036,29 @@ class Connection:
             self._trial = None
             self.pending.done = self._emit
             self._binary = isinstance(self.requests, BinaryRequestParser)
-            self._settle(trial.COUNTS)
+            ledger.lost_bytes -= trial.bytes if trial.COUNTS else 0
             for operation in trial.operations:
                 self._emit(*operation)
         elif event in (BREAKS, IS_TLS):
             if before in (SYNCED, WATCHING):
                 ledger.desyncs += event == BREAKS
-                half_bytes = self.requests.unfinished_bytes() + self.responses.unfinished_bytes()
-                ledger.lost_bytes += half_bytes
+                ledger.lost_bytes += self._half_bytes()
                 for pending in self.pending.queue:
                     if pending[1]:  # it was run; only the answer is not known
                         told = pending[0].reply != REPLY_NONE and self._answers
                         self._emit(pending, LOST if told else NONE, _NO_SIZES, 0)
-            self._settle(False)
             self._begin_parsing()
-            self._matcher.hold(self, 0)
+            self._matcher.hold(self)
+
+    def give_up(self) -> None:
+        self._change(BREAKS)
 
     def begin_chain(self, number: int, recv_next: int, send_next: int) -> None:
         """Both streams stand between two messages at these places; the kernel is certain.
 
         What was seen until now should lead there. If not, it is given up.
         """
-        idle = not (self.pending.queue or self.requests.skip or self.requests.partial)
-        idle = idle and not (self.responses.skip or self.responses.partial)
+        idle = not (self.pending.queue or self._half_bytes())
         for expected, now in ((self.recv_next, recv_next), (self.send_next, send_next)):
             missing = 0 if expected is None else (now - expected) & 0xFFFFFFFF
             if missing:
@@ -4126,12 +4071,6 @@ class Connection:
                 self._change(STARTS)
                 self._change(FITS)
         self.recv_next, self.send_next = recv_next, send_next
-
-    def _settle(self, understood: bool) -> None:
-        """Count what was read tentatively: as understood, or as lost."""
-        self._ledger.tentative_bytes -= self._trial_bytes
-        self._ledger.lost_bytes += 0 if understood else self._trial_bytes
-        self._trial_bytes = 0
 
     # -- answers --
 
@@ -4166,15 +4105,6 @@ class Connection:
                 break
             self._emit(queue.popleft(), NONE, _NO_SIZES, 0)
 
-    def _end_silence(self, sent: int) -> None:
-        """The server reads on, and everything it sent was seen: quiet requests got no reply.
-
-        Unless a request is half read: then not all may be answered yet. A client may write
-        before it reads, so on the client's side this tells nothing.
-        """
-        if self._matcher.reads and sent == self.send_next and not self.requests.unfinished_bytes():
-            self.pending.end_silence()
-
     def close(self) -> None:
         """The connection ended: what still waits was not answered."""
         if self.state in (SYNCED, WATCHING):
@@ -4190,9 +4120,8 @@ class Connection:
             if self.pending.queue and not self.pending.queue[-1][1]:
                 self._lose(self.requests.unfinished_bytes())
         self.pending.queue.clear()
-        self._settle(False)
         self.ended = True
-        self._matcher.hold(self, 0)
+        self._matcher.hold(self)
 
 
 # ---- All connections ----
@@ -4302,7 +4231,7 @@ class Matcher:
         self.open_count = 0
         self.total_count = 0
         self.opened_count = 0
-        self._counts = [0] * len(OUTCOMES)  # operations by outcome
+        self.operations = self.hits = self.misses = 0  # so far
         self._sink = sink
         self._rows: List[Any] = []  # one Operation after the other, not as tuples
         self._on_connection = on_connection  # (time_ns, number, port, kind, server)
@@ -4321,21 +4250,6 @@ class Matcher:
         self._ended: Deque[Connection] = deque()
         self._closed_now: List[Tuple[Connection, int]] = []
         self._closed_before: List[Tuple[Connection, int]] = []
-
-    @property
-    def operations(self) -> int:
-        """All so far."""
-        return sum(self._counts)
-
-    @property
-    def hits(self) -> int:
-        """Of gets, so far."""
-        return self._counts[HIT]
-
-    @property
-    def misses(self) -> int:
-        """Of gets, so far."""
-        return self._counts[MISS]
 
     def process(self, segments: Iterable[Segment]) -> None:
         """Take a batch of segments in, in the order of each connection."""
@@ -4387,8 +4301,10 @@ class Matcher:
             self._hand_over([rows[field::OPERATION_FIELDS] for field in range(OPERATION_FIELDS)])
 
     def _hand_over(self, columns: Columns) -> None:
-        for outcome, operations in Counter(columns[4]).items():
-            self._counts[outcome] += operations
+        outcomes = columns[4]
+        self.operations += len(outcomes)
+        self.hits += outcomes.count(HIT)
+        self.misses += outcomes.count(MISS)
         self._sink(columns)
 
     def _find(self, segment: Segment) -> Optional[Connection]:
@@ -4464,7 +4380,7 @@ class Matcher:
         ]
         doubtful = is_reusable(connection.sock)
         if doubtful and min(missing, default=2) > 1:
-            return  # this end may be another connection's: see Connection._goes_on
+            return  # this end may be another connection's: see GAP_MAX
         for length in missing:
             if 1 < length < GAP_MAX:  # a FIN counts for one
                 self.ledger.seen_bytes += length - doubtful
@@ -4498,21 +4414,18 @@ class Matcher:
         if not request.codes:
             request.codes = tuple(map(self._code_of, request.keys)) or _NO_KEY
         form, size, exptime, rows = request.form, request.value_size, request.exptime, self._rows
-        retrieves = outcome == HIT and size == NO_SIZE
-        result = outcome
+        gets = outcome == HIT and request.reply == REPLY_VALUES
         for position, code in enumerate(request.codes):
-            if retrieves:
-                size = sizes.get(position, NO_SIZE)
-                if size == NO_SIZE and request.reply == REPLY_VALUES:
-                    result = MISS if code else OK  # `gat 10` alone gets nothing
-                else:
-                    result = HIT
+            if sizes:
+                size = sizes.get(position, request.value_size)
+            if gets:  # a hit of each key that has a value; `gat 10` alone gets nothing
+                outcome = HIT if size != NO_SIZE else MISS if code else OK
             rows += (
                 asked_ns,
                 latency_ns,
                 number,
                 form,
-                result,
+                outcome,
                 place,
                 position,
                 code,
@@ -4521,13 +4434,17 @@ class Matcher:
             )
             latency_ns = 0
 
-    def hold(self, connection: Connection, held_bytes: int) -> bool:
-        """Note how many bytes wait on the connection. False if all together are too many."""
-        if held_bytes <= self.HELD_SMALL:
-            held_bytes = 0
-        self.held_bytes += held_bytes - connection.held
-        connection.held = held_bytes
-        return not held_bytes or self.held_bytes <= self.HELD_TOTAL_MAX
+    def hold(self, connection: Connection) -> None:
+        """Bound what is half read, half written or waiting: on it, and on all together."""
+        waiting = len(connection.pending.queue)
+        held = len(connection.requests.partial) + len(connection.responses.partial)
+        held += waiting * PENDING_BYTES
+        if held <= self.HELD_SMALL or connection.ended:
+            held = 0
+        self.held_bytes += held - connection.held
+        connection.held = held
+        if waiting > PENDING_MAX or (held and self.held_bytes > self.HELD_TOTAL_MAX):
+            connection.give_up()
 
     def _encode_key(self, key: bytes) -> int:
         """The key's code: a keyed hash of 64 bits and the size, as hash << 16 | size."""
@@ -4618,6 +4535,8 @@ def unpack_columns(
 ) -> Tuple[Dict[str, Sequence[int]], int]:
     """The columns that begin at payload[at], and where they end. Raises DamagedError."""
     columns: Dict[str, Sequence[int]] = {}
+    if rows > BLOCK_ROWS_MAX:
+        raise DamagedError("a block has an impossible number of rows")
     for name, typecode in layout:
         (length,) = _U32.unpack_from(payload, at)
         at += _U32.size
@@ -5069,8 +4988,8 @@ class ProfileReader:
 
     def _decode_operations(self, payload: memoryview) -> Operations:
         rows, keys = struct.unpack_from("<II", payload)
-        if max(rows, keys) > BLOCK_ROWS_MAX or not rows:
-            raise DamagedError("a block has an impossible number of rows")
+        if not rows:
+            raise DamagedError("a block has no rows")
         columns, at = unpack_columns(COLUMNS, rows, payload, 2 * _U32.size)
         key_columns, _ = unpack_columns(KEY_COLUMNS, keys, payload, at)
         operations = Operations(**columns, **key_columns)
@@ -5086,32 +5005,25 @@ class ProfileReader:
 
     def _count_connections(self, payload: memoryview) -> None:
         (rows,) = _U32.unpack_from(payload)
-        if rows > BLOCK_ROWS_MAX:
-            raise DamagedError("a block has an impossible number of rows")
         columns, at = unpack_columns(CONNECTION_COLUMNS[:-1], rows, payload, _U32.size)
-        kinds = columns["kind"]
+        kinds, numbers = columns["kind"], columns["number"]
         self.opened += kinds.count(OPEN)
         self.connections += kinds.count(OPEN) + kinds.count(RECV)
-        if at < len(payload):
-            servers, _ = unpack_columns(CONNECTION_COLUMNS[-1:], rows, payload, at)
-            self._note_servers(columns["number"], servers["server"])
         if self.connection_rows is not None:
-            ticks = accumulate(columns["time"])
-            each = zip(ticks, columns["number"], columns["port"], kinds)
+            each = zip(accumulate(columns["time"]), numbers, columns["port"], kinds)
             self.connection_rows.extend(row for row in each if row[3] != SERVED)
-
-    def _note_servers(self, numbers: Sequence[int], servers: Sequence[int]) -> None:
+        if at == len(payload):
+            return
+        servers = unpack_columns(CONNECTION_COLUMNS[-1:], rows, payload, at)[0]["server"]
         if not any(servers):
             return
         if max(servers) >= len(self.servers):
             raise DamagedError("a connection has an unknown server")
-        highest = max(numbers)
-        if highest > self.connections:  # they are numbered without gaps
+        if max(numbers) > self.connections:  # they are numbered without gaps
             raise DamagedError("a connection has an impossible number")
-        self.server_of.extend(repeat(0, highest + 1 - len(self.server_of)))
-        for number, server in zip(numbers, servers):
-            if server:
-                self.server_of[number] = server
+        self.server_of.extend(repeat(0, max(numbers) + 1 - len(self.server_of)))
+        for number, server in compress(zip(numbers, servers), servers):
+            self.server_of[number] = server
 
 
 # ==== Analysis ========================================================================

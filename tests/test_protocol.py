@@ -618,6 +618,14 @@ def test_what_was_answered_is_not_held_against_a_connection() -> None:
     assert len(rows) == 700_000 and matcher.ledger.desyncs == 0
 
 
+def test_values_before_an_error_keep_their_sizes() -> None:
+    """A server that runs out of memory in the middle of a reply says so there."""
+    wire = Wire().open().recv("get sg.1 sg.2\n")
+    wire.send("VALUE sg.1 0 5\nhello\nSERVER_ERROR out of memory writing get response\n").close()
+    rows = [expect("get", "server_error", "sg.1", 5), expect("get", "server_error", "sg.2")]
+    assert readable(match(wire.segments).rows) == rows
+
+
 def test_what_is_not_answered_is_unanswered() -> None:
     wire = Wire().open().recv("get sg.1\nset sg.2 0 0 1\nx\nget sg.1\n").send("END\n").close()
     rows = readable(match(wire.segments).rows)
