@@ -9158,7 +9158,7 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         "Loads the kernel programs for a moment, and records nothing.",
         epilog="exit status: 0 if record would work here, 1 if not.\n\n" + examples("check"),
     )
-    sub.add_argument("-v", "--verbose", action="store_true", help=VERBOSE_HELP)
+    add(sub, "-v --verbose", VERBOSE_HELP)
     sub.set_defaults(run=check, parser=sub)
     if arguments and arguments[0] in commands.choices:
         # Of a subparser argparse would not take options between SOURCE and OUTPUT.
@@ -9171,6 +9171,93 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         finish_replay_options(options.parser, options)
     return options
 
+
+def add(group: Any, names: str, about: str, **more: Any) -> None:
+    """Add an option. names: as in "-o --output FILE"; without FILE or `more` it is a flag."""
+    flags = [name for name in names.split() if name.startswith("-")]
+    for metavar in names.split()[len(flags) :]:
+        more["metavar"] = metavar
+    group.add_argument(*flags, help=about, **(more or {"action": "store_true"}))
+
+
+# ---- Types of options ----
+
+Value = TypeVar("Value")
+Number = TypeVar("Number", int, float)
+
+
+def option_type(expected: str, convert: Callable[[str], Value]) -> Callable[[str], Value]:
+    """An argparse type. convert: raises ValueError if the text is not what is expected."""
+
+    def parse(text: str) -> Value:
+        try:
+            return convert(text)
+        except (ValueError, OverflowError):
+            raise argparse.ArgumentTypeError(f"{printable(text)!r} is not {expected}") from None
+
+    return parse
+
+
+def within(lowest: float, value: Number, highest: float) -> Number:
+    """The value. Raises ValueError if it is outside."""
+    if lowest <= value <= highest:
+        return value
+    raise ValueError
+
+
+def number_within(what: str, lowest: int, highest: int) -> Callable[[str], int]:
+    """An argparse type: a whole number within bounds."""
+    expected = f"a {what} from {lowest} to {highest}"
+    return option_type(expected, lambda text: within(lowest, int(text), highest))
+
+
+UNIT_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def to_seconds(text: str) -> float:
+    """90, 90s, 1.5m, 1h30m, as reports print it."""
+    parts = re.findall(r"([0-9]*\.?[0-9]+)(ms|s|m|h|d|$)", text)
+    if "".join(map("".join, parts)) != text:
+        raise ValueError
+    return within(1e-9, sum(float(number) * UNIT_SECONDS[unit] for number, unit in parts), 1e9)
+
+
+def to_passes(text: str) -> int:
+    """How often a profile is replayed; 0: endlessly."""
+    if text in ("once", "infinite"):
+        return 1 if text == "once" else 0
+    if not re.fullmatch(r"times:[0-9]+", text):
+        raise ValueError
+    return within(1, int(text[6:]), math.inf)
+
+
+def to_moment(text: str) -> float:
+    """A Unix time, or an ISO time with Z or an offset, as a Unix time."""
+    import datetime
+
+    if not re.fullmatch(r"[0-9.]+", text):
+        found = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+        text = str(found.timestamp()) if found.tzinfo else ""
+    return within(time.time(), float(text), time.time() + 366 * 86400)
+
+
+RING_MIB = tuple(1 << power for power in range(11))
+parse_ring_size = option_type(
+    "a power of two such as 16 or 64, up to 1024", lambda text: RING_MIB[RING_MIB.index(int(text))]
+)
+parse_duration = option_type("a time above 0 such as 90, 90s, 1.5m or 2h", to_seconds)
+tolerance = option_type(
+    "a percentage, as 5 or 2.5%", lambda text: within(1e-6, float(text.rstrip("%")), 1000) / 100
+)
+replay_speed = option_type(  # 0: max
+    "max or a number such as 2.5",
+    lambda text: 0.0 if text == "max" else within(0.001, float(text), 100_000),
+)
+loop_mode = option_type("once, times:N or infinite", to_passes)
+shard = option_type("I/N with I from 0 to N-1", parse_shard)
+moment = option_type("a future time such as 2027-01-01T12:00:00Z or Unix seconds", to_moment)
+
+# ---- The commands ----
 
 VERBOSE_HELP = "show the verifier's log on failure"
 
@@ -9195,104 +9282,55 @@ def add_record_arguments(commands: Any) -> None:
         "packets where eBPF does not work. OUTPUT: a name that ends in .profile, or - for stdout. "
         "Default: membench-<UTC time>.profile",
     )
-    add_traffic_options(sub.add_argument_group("what to record").add_argument)
-    add_output_options(sub.add_argument_group("output").add_argument)
-    add_machine_options(sub.add_argument_group("how to run").add_argument)
+    add_traffic_options(sub.add_argument_group("what to record"))
+    add_output_options(sub.add_argument_group("output"))
+    add_machine_options(sub.add_argument_group("how to run"))
 
 
-def add_traffic_options(add: Callable[..., Any]) -> None:
+def add_traffic_options(group: Any) -> None:
     """The options of `record` that say what to record."""
-    add(
-        "--port",
-        type=number_within("port", 1, 65535),
-        action="append",
-        metavar="P",
-        help="the server's port; may be repeated. Default: the ports memcached listens on",
-    )
-    add(
-        "--side",
-        choices=("server", "client"),
-        default="server",
-        help="record the server's sockets, or those of the clients on this machine; latency "
-        "is then the clients'. Default: server",
-    )
-    add(
-        "--pid",
-        type=number_within("process number", 1, 1 << 22),
-        metavar="N",
-        help="record only this process; without --port, on the ports it listens on",
-    )
-    add(
-        "--duration",
-        type=parse_duration,
-        metavar="TIME",
-        help="stop after this time, such as 90, 90s, 1.5m or 2h; default: until Ctrl-C or SIGTERM",
-    )
-    add(
-        "--filter",
-        metavar="EXPRESSION",
-        default="",
-        help="packets and capture files: only what this accepts, in tcpdump's language",
-    )
-    add(
-        "--no-responses",
-        action="store_true",
-        help="record only requests: cheaper, but no outcomes and no latency",
-    )
+    about = "the server's port; may be repeated. Default: the ports memcached listens on"
+    add(group, "--port P", about, type=number_within("port", 1, 65535), action="append")
+    about = "record the server's sockets, or those of the clients on this machine; latency is "
+    about += "then the clients'. Default: server"
+    add(group, "--side", about, choices=("server", "client"), default="server")
+    about = "record only this process; without --port, on the ports it listens on"
+    add(group, "--pid N", about, type=number_within("process number", 1, 1 << 22))
+    about = "stop after this time, such as 90, 90s, 1.5m or 2h; default: until Ctrl-C or SIGTERM"
+    add(group, "--duration TIME", about, type=parse_duration)
+    about = "packets and capture files: only what this accepts, in tcpdump's language"
+    add(group, "--filter EXPRESSION", about, default="")
+    about = "record only requests: cheaper, but no outcomes and no latency"
+    add(group, "--no-responses", about)
 
 
-def add_output_options(add: Callable[..., Any]) -> None:
+def add_output_options(group: Any) -> None:
     """The options of `record` about its output."""
-    add("-o", "--output", metavar="FILE", help="write OUTPUT to FILE, whatever its name is")
-    add(
-        "--force",
-        action="store_true",
-        help="overwrite OUTPUT if it exists, once something was recorded",
-    )
-    salt = (
-        "secret for the key hashes, to compare keys across profiles: 16 to 128 hexadecimal digits"
-    )
-    add("--salt-file", metavar="FILE", help=f"a file with the {salt}; - for stdin")
-    add(
-        "--salt",
-        type=parse_salt,
-        metavar="HEX",
-        help="the secret itself. Every user of this machine can see it in the list of processes",
-    )
-    add("--allow-empty", action="store_true", help="status 0 even if nothing was recorded")
-    add("--strict", action="store_true", help="status 1 if more than 1 %% of the traffic was lost")
+    add(group, "-o --output FILE", "write OUTPUT to FILE, whatever its name is")
+    add(group, "--force", "overwrite OUTPUT if it exists, once something was recorded")
+    about = "a file with the secret for the key hashes, to compare keys across profiles: 16 to 128 "
+    about += "hexadecimal digits; - for stdin"
+    add(group, "--salt-file FILE", about)
+    about = "the secret itself. Every user of this machine can see it in the list of processes"
+    add(group, "--salt HEX", about, type=parse_salt)
+    add(group, "--allow-empty", "status 0 even if nothing was recorded")
+    add(group, "--strict", "status 1 if more than 1 %% of the traffic was lost")
 
 
-def add_machine_options(add: Callable[..., Any]) -> None:
+def add_machine_options(group: Any) -> None:
     """The options of `record` that say how to run."""
-    add(
-        "--hook",
-        choices=("auto", *HOOKS),
-        default="auto",
-        help="kernel hooks: sock needs Linux 6.3, sock-events is sock without pairing exchanges, "
-        "syscalls costs more; default: the best available",
-    )
-    add(
-        "--ring-size",
-        type=parse_ring_size,
-        metavar="MIB",
-        help="buffer between kernel and membench, a power of two; default 64",
-    )
-    add(
-        "--user",
-        metavar="NAME",
-        help="user to run as after attaching, and owner of OUTPUT; default: who invoked sudo",
-    )
-    add(
-        "--nice",
-        type=number_within("niceness", 0, 19),
-        default=5,
-        metavar="N",
-        help="CPU niceness of the recorder, 0 to 19; default 5",
-    )
-    add("--bpf-object", metavar="FILE", help="load the kernel programs from FILE")
-    add("-q", "--quiet", action="store_true", help="print only errors")
-    add("-v", "--verbose", action="store_true", help=VERBOSE_HELP)
+    about = "kernel hooks: sock needs Linux 6.3, sock-events is sock without pairing exchanges, "
+    about += "syscalls costs more; default: the best available"
+    add(group, "--hook", about, choices=("auto", *HOOKS), default="auto")
+    about = "buffer between kernel and membench, a power of two; default 64"
+    add(group, "--ring-size MIB", about, type=parse_ring_size)
+    about = "user to run as after attaching, and owner of OUTPUT; default: who invoked sudo"
+    add(group, "--user NAME", about)
+    about = "CPU niceness of the recorder, 0 to 19; default 5"
+    add(group, "--nice N", about, type=number_within("niceness", 0, 19), default=5)
+    add(group, "--bpf-object FILE", "load the kernel programs from FILE")
+    add(group, "-q --quiet", "print only errors")
+    add(group, "-v --verbose", VERBOSE_HELP)
 
 
 def add_analyze_arguments(commands: Any) -> None:
@@ -9305,8 +9343,8 @@ def add_analyze_arguments(commands: Any) -> None:
         epilog=examples("analyze"),
     )
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
-    sub.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    sub.add_argument("--by-server", action="store_true", help="also report on each recorded server")
+    add(sub, "--json", "one JSON object instead of text")
+    add(sub, "--by-server", "also report on each recorded server")
     sub.set_defaults(run=analyze_command, parser=sub)
 
 
@@ -9336,28 +9374,11 @@ def add_compare_arguments(commands: Any) -> None:
     )
     sub.add_argument("first", metavar="PROFILE", help="a file")
     sub.add_argument("second", metavar="PROFILE", help="another")
-    sub.add_argument(
-        "--tolerance",
-        type=tolerance,
-        default=0.05,
-        metavar="PERCENT",
-        help="differences up to this one are no change; default 5%%",
-    )
-    sub.add_argument(
-        "--exact",
-        action="store_true",
-        help="demand equal counts instead, for recordings of the same requests",
-    )
-    sub.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    about = "differences up to this one are no change; default 5%%"
+    add(sub, "--tolerance PERCENT", about, type=tolerance, default=0.05)
+    add(sub, "--exact", "demand equal counts instead, for recordings of the same requests")
+    add(sub, "--json", "one JSON object instead of text")
     sub.set_defaults(run=compare_command, parser=sub)
-
-
-def tolerance(text: str) -> float:
-    """An argparse type: a percentage as a share."""
-    with contextlib.suppress(ValueError):
-        if 0 < float(text.rstrip("%")) <= 1000:
-            return float(text.rstrip("%")) / 100
-    raise argparse.ArgumentTypeError(f"{printable(text)!r} is not a percentage, as 5 or 2.5%")
 
 
 REPLAY_NOTES = """\
@@ -9486,52 +9507,6 @@ def finish_replay_options(parser: argparse.ArgumentParser, options: argparse.Nam
         parser.error(f"{printable(options.target)!r} is not HOST:PORT or unix:PATH")
 
 
-def replay_speed(text: str) -> float:
-    """An argparse type: a factor above 0; 0 for max."""
-    if text == "max":
-        return 0.0
-    with contextlib.suppress(ValueError):
-        if 0.001 <= float(text) <= 100_000:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{printable(text)!r} is neither max nor a number such as 2.5")
-
-
-def loop_mode(text: str) -> int:
-    """An argparse type: how many passes; 0: endless."""
-    if text in ("once", "infinite"):
-        return 1 if text == "once" else 0
-    kind, _, number = text.partition(":")
-    if kind == "times" and number.isdigit() and int(number):
-        return int(number)
-    raise argparse.ArgumentTypeError(f"{printable(text)!r} is not once, times:N or infinite")
-
-
-def shard(text: str) -> Shard:
-    """An argparse type: I/N, I from 0 to N - 1."""
-    with contextlib.suppress(ValueError):
-        return parse_shard(text)
-    raise argparse.ArgumentTypeError(f"{printable(text)!r} is not I/N with I from 0 to N-1")
-
-
-def moment(text: str) -> float:
-    """An argparse type: a Unix time, or an ISO time with Z or an offset."""
-    import datetime
-
-    with contextlib.suppress(ValueError, OverflowError):
-        try:
-            at = float(text)
-        except ValueError:
-            found = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
-            if found.tzinfo is None:
-                raise
-            at = found.timestamp()
-        if time.time() < at < time.time() + 366 * 86400:
-            return at
-    raise argparse.ArgumentTypeError(
-        f"{printable(text)!r} is not a future time such as 2027-01-01T12:00:00Z or Unix seconds"
-    )
-
-
 PROFILE_SUFFIX = ".profile"
 
 
@@ -9602,38 +9577,6 @@ def explain_source(text: str) -> str:
         f"unknown source {text!r}: no file has this name, and no network interface "
         f"(there are {', '.join(interface_names())})"
     )
-
-
-def number_within(what: str, lowest: int, highest: int) -> Callable[[str], int]:
-    """An argparse type: a whole number within bounds."""
-
-    def parse(text: str) -> int:
-        with contextlib.suppress(ValueError):
-            if lowest <= int(text) <= highest:
-                return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {what} from {lowest} to {highest}")
-
-    return parse
-
-
-def parse_ring_size(text: str) -> int:
-    """An argparse type: MiB, a power of two, as the kernel wants it."""
-    size = number_within("number of MiB", 1, 1024)(text)
-    if size & (size - 1):
-        raise argparse.ArgumentTypeError(f"{size} is not a power of two such as 16 or 64")
-    return size
-
-
-UNIT_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_duration(text: str) -> float:
-    """An argparse type: a time above 0 in seconds; 90, 90s, 1.5m, 1h30m, as reports print it."""
-    parts = re.findall(r"([0-9]*\.?[0-9]+)(ms|s|m|h|d|$)", text)
-    seconds = sum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
-    if "".join(map("".join, parts)) == text and 0 < seconds < 1e9:
-        return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is not a time above 0 such as 90, 90s, 1.5m or 2h")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
