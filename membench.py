@@ -687,14 +687,14 @@ class BpfObject:
     def load(self) -> None:
         self._libbpf.object_load(self._object)
 
-    def attach(self, name: str, tracepoints: Sequence[Tuple[str, str]] = ()) -> None:
-        """Attach where the program's section says, or to each of the tracepoints."""
+    def attach(self, name: str, tracepoint: str) -> None:
+        """Attach where the program's section says, or to this tracepoint of a system call."""
         program = self._libbpf.find_program(self._object, name.encode())
-        if not tracepoints:
-            self._links.append(self._libbpf.attach(program))
-        for category, event in tracepoints:
-            link = self._libbpf.attach_tracepoint(program, category.encode(), event.encode())
-            self._links.append(link)
+        if tracepoint:
+            link = self._libbpf.attach_tracepoint(program, b"syscalls", tracepoint.encode())
+        else:
+            link = self._libbpf.attach(program)
+        self._links.append(link)
 
     def update(self, map_name: str, key: bytes, value: bytes) -> None:
         """Set one element of a map."""
@@ -1203,8 +1203,7 @@ def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
 
 # ---- Socket ownership ----
 
-TCP_LISTEN = "0A"
-TCP_ESTABLISHED = "01"
+TCP_ESTABLISHED, TCP_LISTEN = " 01 ", " 0A "  # in a line of /proc/PID/net/tcp
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # its inode, the same on every kernel
 
 
@@ -1218,26 +1217,20 @@ class TcpSocket(NamedTuple):
     inode: str
 
 
-def tcp_sockets(pid: Any, state: str = "", ports: Iterable[int] = ()) -> Iterator[TcpSocket]:
-    """The TCP sockets in a process's network namespace; those of one state, or all.
+def tcp_sockets(pid: Any, wanted: str = "") -> Iterator[TcpSocket]:
+    """The TCP sockets in a process's network namespace.
 
-    ports: only those with one of these ports at either end; others may come as well.
+    wanted: a regular expression; only lines that it is found in, because there may be tens of
+    thousands of others.
     """
-    # Tens of thousands may be in other states, or at other ports.
-    wanted = re.compile("|".join(f":{port:04X} " for port in ports) or f" {state} ").search
+    is_wanted = re.compile(wanted).search
     for family in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{pid}/net/{family}", encoding="ascii") as file:
-                next(file)
-                for line in file:
-                    if not wanted(line):
-                        continue
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{family}") as file:
+            for line in islice(file, 1, None):
+                if is_wanted(line):
                     words = line.split()
-                    if state and words[3] != state:
-                        continue
-                    (local, _, local_port), (remote, _, remote_port) = (
-                        word.partition(":") for word in words[1:3]
-                    )
+                    local, local_port = words[1].split(":")
+                    remote, remote_port = words[2].split(":")
                     yield TcpSocket(
                         hex_address(local),
                         int(local_port, 16),
@@ -1300,18 +1293,21 @@ def unix_sockets(pid: Any) -> Iterator[Tuple[str, str]]:
                 yield words[6], words[7] if len(words) > 7 else ""
 
 
-def unix_inodes(pids: Iterable[Any]) -> Set[int]:
-    """The Unix sockets in the network namespaces of these processes."""
-    inodes: Set[int] = set()
-    seen = set()
+def network_namespaces(pids: Iterable[Any]) -> Iterator[Any]:
+    """One of these processes for each network namespace that they are in."""
+    seen: Set[Any] = set()
     for pid in pids:
-        namespace: Any = pid
-        with contextlib.suppress(OSError):  # others' may be read, but not told apart
+        namespace = pid
+        with contextlib.suppress(OSError):  # others' sockets may be read, but not told apart
             namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
         if namespace not in seen:
             seen.add(namespace)
-            inodes.update(int(inode) for inode, _ in unix_sockets(pid))
-    return inodes
+            yield pid
+
+
+def unix_inodes(pids: Iterable[Any]) -> Set[int]:
+    """The Unix sockets in the network namespaces of these processes."""
+    return {int(inode) for pid in network_namespaces(pids) for inode, _ in unix_sockets(pid)}
 
 
 def foreign_inodes(ports: Set[int], client: bool) -> Iterator[int]:
@@ -1320,13 +1316,10 @@ def foreign_inodes(ports: Set[int], client: bool) -> Iterator[int]:
     A server's socket has a listener at its port, and at its address or any, in its network
     namespace. ports are the servers': with client, the peers' ports of the sockets looked for.
     """
-    namespaces: Dict[Any, str] = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            namespaces.setdefault(os.stat(f"/proc/{pid}/ns/net").st_ino, pid)
-    for pid in namespaces.values():
+    numbers = "|".join(f":{port:04X} " for port in ports)  # at either end
+    for pid in network_namespaces(process_numbers()):
         listening = {(s.local, s.local_port) for s in tcp_sockets(pid, TCP_LISTEN)}
-        for found in tcp_sockets(pid, ports=ports):
+        for found in tcp_sockets(pid, numbers) if numbers else ():
             if (found.remote_port if client else found.local_port) in ports:
                 places = {(found.local, found.local_port), ("*", found.local_port)}
                 if bool(places & listening) == client and found.inode != "0":
@@ -1371,15 +1364,13 @@ class ServerNames:
 
     def _listens(self, pid: int, port: int) -> str:
         """Where it listens. Of several addresses with one port, those known to be its own."""
-        found = []
-        if self._can_look:
-            found = [s for s in tcp_sockets(pid, TCP_LISTEN) if s.local_port == port]
+        if not self._can_look:
+            return f"?:{port}"
+        found = {s for s in tcp_sockets(pid, TCP_LISTEN) if s.local_port == port}
         with contextlib.suppress(OSError):
-            if len(found) > 1:
-                own = socket_inodes(pid)
-                found = [listener for listener in found if listener.inode in own] or found
-        addresses = sorted({with_port(listener.local, port) for listener in found})
-        return ",".join(addresses) or f"?:{port}"
+            own = socket_inodes(pid)
+            found = {listener for listener in found if listener.inode in own} or found
+        return ",".join(sorted({with_port(s.local, port) for s in found})) or f"?:{port}"
 
     def _remote(self, port: int, client_port: int, pid: int, ends: bytes) -> str:
         if self._unix_path:
@@ -1416,15 +1407,6 @@ def require_proc() -> None:
         raise SourceError("/proc is not mounted", "mount -t proc proc /proc")
 
 
-def missing_capabilities() -> List[str]:
-    """What this process lacks to load and attach the programs; [] if nothing."""
-    effective = capget()
-    if effective >> CAP_SYS_ADMIN & 1:
-        return []
-    wanted = {"CAP_BPF": CAP_BPF, "CAP_PERFMON": CAP_PERFMON}
-    return [name for name, bit in wanted.items() if not effective >> bit & 1]
-
-
 def how_to_get_privileges() -> str:
     """What to do about missing capabilities."""
     if os.geteuid() == 0:  # root of a container, most likely
@@ -1440,8 +1422,10 @@ def require_bpf() -> None:
             "record on a newer kernel",
         )
     require_proc()
-    missing = missing_capabilities()
-    if missing:
+    held = capget()
+    wanted = {"CAP_BPF": CAP_BPF, "CAP_PERFMON": CAP_PERFMON}
+    missing = [name for name, bit in wanted.items() if not held >> bit & 1]
+    if missing and not held >> CAP_SYS_ADMIN & 1:
         raise SourceError(
             f"recording with eBPF needs root (missing: {', '.join(missing)})",
             how_to_get_privileges(),
@@ -1467,14 +1451,19 @@ def require_bpf() -> None:
 TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 
 
-def require_tracefs() -> None:
-    """Raise SourceError with what to do, unless the syscall tracepoints can be found."""
-    if any(os.path.isdir(path + "/events/syscalls") for path in TRACEFS):
+def require_tracefs(libbpf_version: str) -> None:
+    """Raise SourceError with what to do, unless libbpf can find the syscall tracepoints."""
+    is_old = not libbpf_version.startswith("1")
+    places = TRACEFS[is_old:]
+    if any(os.path.isdir(path + "/events/syscalls") for path in places):
         return
     why, hint = "is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing"
-    if any(os.path.ismount(path) for path in TRACEFS):
+    if any(map(os.path.ismount, places)):
         why = "this user cannot read (missing: CAP_DAC_READ_SEARCH)"
         hint = how_to_get_privileges()
+    elif is_old:
+        why = "is not in debugfs, where libbpf before 1.0 looks"
+        hint = "mount -t debugfs debugfs /sys/kernel/debug"
     raise SourceError(f"the syscalls hook needs tracefs, which {why}", hint)
 
 
@@ -1650,7 +1639,7 @@ class ClientOrder:
     def finish(self) -> List[Segment]:
         """All that still waits: the requests before it were not seen."""
         held, self._held = self._held, {}
-        return [segment for segments in held.values() for segment in segments]
+        return list(chain.from_iterable(held.values()))
 
 
 class HeldOpenings:
@@ -1662,7 +1651,7 @@ class HeldOpenings:
     def __init__(self) -> None:
         self._held: Dict[bytes, Segment] = {}
 
-    def sort(self, segments: List[Segment]) -> List[Segment]:
+    def sort(self, segments: List[Segment], _now_ns: int) -> List[Segment]:
         """The segments of the process alone."""
         kept = []
         for segment in segments:
@@ -1681,30 +1670,40 @@ class HeldOpenings:
 
 # ---- The eBPF source ----
 
-SYSCALLS_RECV = ("read", "readv", "recvfrom", "recvmsg")
-SYSCALLS_SEND = ("write", "writev", "sendto", "sendmsg")
-
 UNIX_PATH_MAX = 108  # bytes of sun_path
 
-# hook family -> (kernel it needs, programs that see receives, programs that see sends)
-HOOKS: Dict[str, Tuple[Tuple[int, int], List[str], List[str]]] = {
-    "sock": ((6, 3), ["sock_recv_length"], ["sock_send_length"]),
-    "sock-events": ((6, 3), ["sock_recv_length"], ["sock_send_length"]),  # pairs no exchanges
-    "syscalls": (
-        (5, 8),
-        ["sys_exit"] + ["sys_enter_" + name for name in SYSCALLS_RECV],
-        ["sys_enter_" + name for name in SYSCALLS_SEND],
-    ),
+CALLS = {
+    RECV: ("read", "readv", "recvfrom", "recvmsg"),
+    SEND: ("write", "writev", "sendto", "sendmsg"),
 }
-STATE_PROGRAMS = {
-    "sock": "sock_set_state",
-    "sock-events": "sock_set_state",
-    "syscalls": "inet_sock_set_state",
-}
-ALL_PROGRAMS = {
-    *STATE_PROGRAMS.values(),
-    *(program for _, recv, send in HOOKS.values() for program in recv + send),
-}
+SOCK_PROGRAMS = {RECV: "sock_recv_length", SEND: "sock_send_length"}
+HOOKS = {"sock": (6, 3), "sock-events": (6, 3), "syscalls": (5, 8)}  # the kernel each needs
+
+
+def hook_programs(hook: str, directions: Iterable[int]) -> List[Tuple[str, str]]:
+    """The programs of a hook, and where to attach each; "": where its section says."""
+    if hook != "syscalls":
+        return [("sock_set_state", ""), *((SOCK_PROGRAMS[way], "") for way in directions)]
+    calls = [call for way in directions for call in CALLS[way]]
+    programs = [("inet_sock_set_state", "")]
+    programs += [("sys_exit", f"sys_exit_{call}") for call in calls]  # one for all the exits
+    return programs + [(f"sys_enter_{call}", "") for call in calls]
+
+
+ALL_PROGRAMS = {name for hook in HOOKS for name, _ in hook_programs(hook, (RECV, SEND))}
+
+
+def unix_address(path: str) -> bytes:
+    """The bytes of a Unix socket's address, as the kernel has them. @NAME is an abstract one."""
+    raw = os.fsencode(path) + b"\0"
+    if path[:1] == "@":
+        raw = b"\0" + raw[1:-1]
+    if len(raw) > UNIX_PATH_MAX:
+        raise SourceError(
+            f"{printable(path)} is too long for a Unix socket's path",
+            f"the limit is {UNIX_PATH_MAX - 1} bytes",
+        )
+    return raw
 
 
 class EbpfSource:
@@ -1733,111 +1732,91 @@ class EbpfSource:
         unix_path: str = "",
         bound_path: str = "",
     ) -> None:
-        self.name = f"ebpf:{interface or 'any'}"
-        if unix_path:
-            self.name = f"ebpf:unix:{printable(unix_path)}"
+        self.name = (
+            f"ebpf:unix:{printable(unix_path)}" if unix_path else f"ebpf:{interface or 'any'}"
+        )
         self.hook = ""
         self.remarks: List[str] = []
         # What is known about when memcached reads does not hold for its clients.
         self.reads = side == "server"
-        self._responses = responses
+        directions = (RECV, SEND) if self.reads else (SEND, RECV)  # requests first
+        self._directions = directions[: 1 + responses]
         self._verbose = verbose
         self._image = embedded_object() if image is None else image
         self._ring_bytes = ring_mib << 20
         self._ports = set(ports)
-        self._settings = Settings(wakeup_bytes=self._ring_bytes // self.POLL_WAKEUP_SHARE)
+        settings = self._settings = Settings(client=not self.reads, pid=pid)
+        settings.wakeup_bytes = self._ring_bytes // self.POLL_WAKEUP_SHARE
         for port in ports:
-            self._settings.ports[port >> 3] |= 1 << (port & 7)
+            settings.ports[port >> 3] |= 1 << (port & 7)
         if interface:
-            self._settings.ifindex = interface_index(interface)
-            self._settings.netns = os.stat("/proc/self/ns/net").st_ino
-        if pid:
-            self._settings.pid = pid
-            self._settings.netns = network_namespace(pid)
-        self._settings.client = side == "client"
+            settings.ifindex = interface_index(interface)
+        if interface or pid:
+            settings.netns = network_namespace(pid or os.getpid())
         if unix_path:
-            self._set_unix_path(bound_path or unix_path)
+            address = unix_address(bound_path or unix_path)
+            settings.unix_len = 2 + len(address)
+            ctypes.memmove(settings.unix_path, address, len(address))
         self._stopped = False
         self._slots: Optional[mmap.mmap] = None
         self._waiting: List[Segment] = []
-        self._unix: Optional[UnixConnections] = None
-        self._order = ClientOrder() if side == "client" else None
-        self._openings = HeldOpenings() if pid and not unix_path else None
+        self._order = None if self.reads else ClientOrder()
         self._stack = contextlib.ExitStack()
         self._open("sock" if unix_path else hook)
+        # What puts the segments in order, one behind the other.
+        self._sorters: List[Union[UnixConnections, HeldOpenings, ClientOrder]] = []
         if unix_path:
-            self._unix = UnixConnections(unix_inodes(process_numbers()))
+            self._sorters.append(UnixConnections(unix_inodes(process_numbers())))
+        elif pid:
+            self._sorters.append(HeldOpenings())
+        if self._order:
+            self._sorters.append(self._order)
         self._names = ServerNames(printable(unix_path), side == "client")
 
-    def _set_unix_path(self, path: str) -> None:
-        raw = os.fsencode(path)
-        if len(raw) > UNIX_PATH_MAX - (path[:1] != "@"):
-            raise SourceError(
-                f"{printable(path)} is too long for a Unix socket's path",
-                f"the limit is {UNIX_PATH_MAX - 1} bytes",
-            )
-        if path[:1] == "@":  # an abstract one
-            raw = b"\0" + raw[1:]
-            self._settings.unix_len = 2 + len(raw)
-        else:
-            self._settings.unix_len = 2 + len(raw) + 1
-        ctypes.memmove(self._settings.unix_path, raw, len(raw))
-
     def _open(self, hook: str) -> None:
+        """Attach this hook, or the first that works."""
         require_bpf()
         libbpf = Libbpf()
-        hooks = [hook] if hook != "auto" else [name for name in HOOKS if name != "sock-events"]
-        refusals = self._try_hooks(libbpf, hooks)
+        refusals = []
+        for name in [hook] if hook != "auto" else ["sock", "syscalls"]:
+            since = HOOKS[name]
+            if kernel_release() < since:
+                refusals.append(f"{name} needs Linux {since[0]}.{since[1]}")
+                continue
+            try:
+                self._load(libbpf, name)
+                return
+            except LibbpfError as error:
+                if error.errno == errno.ENOMEM:
+                    raise memory_error() from None
+                messages = libbpf.take_messages()
+                for message in messages if self._verbose else ():
+                    write_stderr(printable(message.expandtabs()) + "\n")
+                refusals.append(f"{name}: {explain_refusal(error, messages)}")
         if UNKNOWN_KIND in "".join(refusals):
             raise SourceError(
                 f"this libbpf ({libbpf.version}) is too old: Linux {platform.release()} needs "
                 "libbpf 1.0 or later, which knows all kinds of its types (BTF)",
                 "install it (libbpf.so.1)",
             )
-        if not self.hook:
-            raise SourceError(
-                f"cannot load membench's programs on this kernel ({platform.release()}): "
-                + "; ".join(refusals),
-                "membench.py check says what works here; record -v shows the verifier's log",
-            )
+        raise SourceError(
+            f"cannot load membench's programs on this kernel ({platform.release()}): "
+            + "; ".join(refusals),
+            "membench.py check says what works here; record -v shows the verifier's log",
+        )
 
-    def _try_hooks(self, libbpf: Libbpf, names: List[str]) -> List[str]:
-        """Attach the first hooks that work. Returns why the others do not."""
-        refusals = []
-        for name in names:
-            since = HOOKS[name][0]
-            if kernel_release() < since:
-                refusals.append(f"{name} needs Linux {since[0]}.{since[1]}")
-                continue
-            try:
-                self._try_hook(libbpf, name)
-                break
-            except LibbpfError as error:
-                if error.errno == errno.ENOMEM:
-                    raise memory_error() from None
-                messages = libbpf.take_messages()
-                if self._verbose:
-                    for message in messages:
-                        write_stderr(printable(message.expandtabs()) + "\n")
-                refusals.append(f"{name}: {explain_refusal(error, messages)}")
-        return refusals
-
-    def _try_hook(self, libbpf: Libbpf, hook: str) -> None:
-        _, recv, send = HOOKS[hook]
-        if self._settings.client:
-            recv, send = send, recv  # its requests are what it sends
-        programs = [*recv, *(send if self._responses else [])]
-        if hook == "syscalls" and "sys_exit" not in programs:
-            programs.append("sys_exit")
-        if not self._settings.unix_len:
-            programs.insert(0, STATE_PROGRAMS[hook])
+    def _load(self, libbpf: Libbpf, hook: str) -> None:
+        """Load and attach the programs of a hook."""
+        programs = hook_programs(hook, self._directions)
+        if self._settings.unix_len:
+            del programs[0]  # such sockets have no states
         if hook == "syscalls":
-            require_tracefs()
-        pairing = hook == "sock" and self._responses and not self._settings.client
-        self._settings.pairing = pairing and not self._settings.unix_len
+            require_tracefs(libbpf.version)
+        is_pairing = hook == "sock" and self._directions == (RECV, SEND)
+        self._settings.pairing = is_pairing and not self._settings.unix_len
         with contextlib.ExitStack() as stack:
             self._object = stack.enter_context(BpfObject(libbpf, self._image))
-            self._object.keep_only(programs, ALL_PROGRAMS)
+            self._object.keep_only((name for name, _ in programs), ALL_PROGRAMS)
             self._object.set_constants(self._settings)
             self._object.set_size("events", self._ring_bytes)
             cpus = libbpf.possible_cpus()
@@ -1850,39 +1829,19 @@ class EbpfSource:
             if self._settings.pairing:
                 size = SLOTS * ctypes.sizeof(WaitingRequest)
                 self._slots = stack.enter_context(self._object.map_memory("waiting_requests", size))
-            ring_fd = self._object.map_fd("events")
-            self._ring = stack.enter_context(RingBuffer(libbpf, ring_fd))
-            for program in programs:
-                self._attach(program)
-                if program == STATE_PROGRAMS[hook]:
+            self._ring = stack.enter_context(RingBuffer(libbpf, self._object.map_fd("events")))
+            for program, tracepoint in programs:
+                self._object.attach(program, tracepoint)
+                if program.endswith("set_state"):
                     self._note_foreign_sockets()
             self._stack = stack.pop_all()
         self.hook = hook
 
     def _note_foreign_sockets(self) -> None:
         """Those that were there before; of later ones the kernel tells."""
-        for inode in foreign_inodes(self._ports, bool(self._settings.client)):
+        for inode in foreign_inodes(self._ports, not self.reads):
             self._object.update("foreign_sockets", struct.pack("=Q", inode), bytes(4))
             self._object.update("membench.data", bytes(4), bytes(4))  # none_foreign
-
-    def _attach(self, program: str) -> None:
-        tracepoints: List[Tuple[str, str]] = []  # none: its section says where
-        if program == "sys_exit":  # one program for all the exits
-            recv, send = SYSCALLS_RECV, SYSCALLS_SEND
-            if self._settings.client:
-                recv, send = send, recv
-            calls = recv + (send if self._responses else ())
-            tracepoints = [("syscalls", "sys_exit_" + name) for name in calls]
-        try:
-            self._object.attach(program, tracepoints)
-        except LibbpfError as error:
-            if error.errno == errno.ENOENT and program.startswith("sys_"):
-                raise SourceError(
-                    "libbpf cannot find the syscall tracepoints: before version 1.0 it looks "
-                    "only in debugfs",
-                    "mount -t debugfs debugfs /sys/kernel/debug",
-                ) from None
-            raise
 
     def __enter__(self) -> "EbpfSource":
         return self
@@ -1903,17 +1862,11 @@ class EbpfSource:
         while True:
             segments, used = parse_events(self._ring.read(timeout_ms))
             self._ring.take(used)
-            if self._unix:
-                segments = self._unix.sort(segments, self.now())
-            if not segments and self._stopped:
-                if self._waiting:
-                    segments, self._waiting = self._waiting, []
-                    return segments
-                return self._order.finish() if self._order else segments
-            if self._openings:
-                segments = self._openings.sort(segments)
-            if self._order:
-                segments = self._order.sort(segments, self.now())
+            if self._stopped and not segments:
+                segments, self._waiting = self._waiting, []
+                return segments or (self._order.finish() if self._order else [])
+            for sorter in self._sorters:
+                segments = sorter.sort(segments, self.now())
             if segments or not self._stopped:
                 return segments
 
@@ -8073,15 +8026,8 @@ def listening_places(pid: int) -> Server:
 
 def listened_ports() -> Set[int]:
     """The ports that anything listens on, in every network namespace that can be read."""
-    ports: Set[int] = set()
-    seen = set()
-    for pid in ["self", *process_numbers()]:
-        with contextlib.suppress(OSError):
-            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
-            if namespace not in seen:
-                seen.add(namespace)
-                ports.update(s.local_port for s in tcp_sockets(pid, TCP_LISTEN))
-    return ports
+    namespaces = network_namespaces(["self", *process_numbers()])
+    return {s.local_port for pid in namespaces for s in tcp_sockets(pid, TCP_LISTEN)}
 
 
 def is_unix_socket(path: str) -> bool:
