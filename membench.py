@@ -3092,6 +3092,10 @@ class MessageReader(Generic[Message]):
         """Bytes taken in of a message that is not complete."""
         return self._message_bytes - self.skip if self.skip else len(self.partial)
 
+    def settle(self) -> None:
+        """What was taken in of a value that is not complete has been counted."""
+        self._message_bytes = self.skip
+
     def feed(self, data: bytes, hole: int = 0, hole_at: int = -1) -> List[Message]:
         """The messages that begin, or became complete, in this data. Raises ProtocolError.
 
@@ -4072,6 +4076,7 @@ class Connection:
                 self._emit(pending, outcome, _NO_SIZES, 0)
             if self.pending.queue and not self.pending.queue[-1][1]:
                 self._lose(self.requests.unfinished_bytes())
+                self.requests.settle()
         self.pending.queue.clear()
         self.ended = True
         self._matcher.hold(self)

@@ -346,7 +346,8 @@ def test_unix_connections_that_the_server_ends(
         with server.connect() as stays, server.connect() as quits:
             for connection in (stays, quits):
                 exchange(connection, b"get a\r\n", b"END\r\n")
-            wait_until("a check", lambda: not closing(1) and len(source._unix._listed) > 0)
+            checked = time.monotonic() + 5 * membench.UnixConnections.CHECK_SECONDS
+            wait_until("a check", lambda: not closing(1) and time.monotonic() > checked)
             quits.sendall(b"quit\r\n")
             assert quits.recv(100) == b""
             wait_until("the first closing", lambda: closing(1))
