@@ -74,7 +74,7 @@ import time
 import zlib
 from array import array
 from collections import Counter, defaultdict, deque
-from itertools import accumulate, chain, compress, groupby, islice, repeat
+from itertools import accumulate, chain, compress, groupby, islice, repeat, takewhile
 from typing import (
     Any,
     BinaryIO,
@@ -350,51 +350,19 @@ class ServerName(NamedTuple):
 
 # What one request did to one key, or to none. The profile's outcomes; the numbers are
 # stored in files.
+NONE, HIT, MISS, STORED, NOT_STORED, EXISTS, NOT_FOUND, DELETED, TOUCHED, OK = range(10)
+ERROR, CLIENT_ERROR, SERVER_ERROR, UNANSWERED, LOST = range(10, 15)
 OUTCOMES = (
     "none",  # no reply was asked for, or replies were not recorded
-    "hit",
-    "miss",
-    "stored",
-    "not_stored",
-    "exists",
-    "not_found",
-    "deleted",
-    "touched",
-    "ok",
-    "error",
-    "client_error",
-    "server_error",
+    *("hit", "miss", "stored", "not_stored", "exists", "not_found", "deleted", "touched", "ok"),
+    *("error", "client_error", "server_error"),
     "unanswered",  # the connection or the recording ended first
     "lost",  # the reply was in bytes that membench did not see
 )
-(
-    NONE,
-    HIT,
-    MISS,
-    STORED,
-    NOT_STORED,
-    EXISTS,
-    NOT_FOUND,
-    DELETED,
-    TOUCHED,
-    OK,
-    ERROR,
-    CLIENT_ERROR,
-    SERVER_ERROR,
-    UNANSWERED,
-    LOST,
-) = range(len(OUTCOMES))
 
 # How a request is answered.
-(
-    REPLY_LINE,
-    REPLY_VALUES,
-    REPLY_META,
-    REPLY_STREAM,
-    REPLY_FOREVER,
-    REPLY_BINARY,
-    REPLY_NONE,
-) = range(7)
+REPLY_LINE, REPLY_VALUES, REPLY_META, REPLY_STREAM, REPLY_FOREVER = range(5)
+REPLY_BINARY, REPLY_NONE = 5, 6
 
 
 class Request:
@@ -597,8 +565,8 @@ class Libbpf:
         self.map_set_value = bind("bpf_map__set_initial_value", [_MapP, pointer, size_t], c_int)
         ring_arguments = [c_int, SampleFunction, pointer, pointer]
         self.ring_new = bind("ring_buffer__new", ring_arguments, _RingP)
-        self.ring_poll = bind("ring_buffer__poll", [_RingP, c_int], c_int)
-        self.ring_consume = bind("ring_buffer__consume", [_RingP], c_int)
+        self.ring_poll = bind("ring_buffer__poll", [_RingP, c_int], ctypes.c_long)
+        self.ring_consume = bind("ring_buffer__consume", [_RingP], ctypes.c_long)
         self.ring_free = bind("ring_buffer__free", [_RingP], None)
 
     def _function(self, name: str, argtypes: List[Any], restype: Any) -> Callable[..., Any]:
@@ -809,13 +777,16 @@ class RingBuffer:
         The last ones may not be complete; they come again. So take() must be told how many
         bytes were used.
         """
-        self._call(self._libbpf.ring_poll, self._ring, timeout_ms)
-        if not self._batch:
+        result = self._libbpf.ring_poll(self._ring, timeout_ms)
+        if not self._batch and not self._error:
             # Submitted without a wake-up: there, but poll does not see it.
-            self._call(self._libbpf.ring_consume, self._ring)
+            result = self._libbpf.ring_consume(self._ring)
         if self._error:
             error, self._error = self._error, None
             raise error
+        # ECANCELED is our own callback's; EINTR is a signal, which Python handles.
+        if result < 0 and -result not in (errno.ECANCELED, errno.EINTR):
+            raise LibbpfError("ring_buffer__poll", -result)
         batch = bytes(self._batch)
         self._batch.clear()
         return batch
@@ -824,14 +795,6 @@ class RingBuffer:
         """Free the first `used` bytes of what was read last, for the kernel to reuse."""
         if self.ORDERED and used:
             self._consumer[0] = self._before + used
-
-    def _call(self, function: Callable[..., int], *arguments: Any) -> None:
-        try:
-            function(*arguments)
-        except LibbpfError as error:
-            # ECANCELED is our own callback's; EINTR is a signal, which Python handles.
-            if error.errno not in (errno.ECANCELED, errno.EINTR) and not self._error:
-                raise
 
 
 # ==== libpcap =========================================================================
@@ -1590,32 +1553,23 @@ class ClientOrder:
         """The segments that need not wait any longer."""
         kept: List[Segment] = []
         for segment in segments:
-            kind, _, sock, offset, length, _, mark = segment
+            kind, _, sock, offset, length, _, _ = segment
             sock_id = sock[:SOCK_ID_BYTES]
-            if kind == SEND:
-                # Without a mark (bytes are missing) it has no place of its own.
-                expected = self._next.get(sock_id, mark) if mark >= 0 else mark
-                behind = (mark - expected) & 0xFFFFFFFF
-                if sock_id in self._held or 0 < behind < 1 << 31:
-                    self._held.setdefault(sock_id, []).append(segment)
-                    continue
-            elif kind == RECV:
+            if kind == RECV:
                 kept.append(segment)
-                end = (offset + length) & 0xFFFFFFFF
-                self._next[sock_id] = end
+                self._next[sock_id] = (offset + length) & 0xFFFFFFFF
                 if sock_id in self._held:
-                    kept += self._release(sock_id, end)
-                continue
+                    kept += self._release(sock_id)
+            elif kind == OPEN:
+                kept += self._held.pop(sock_id, ())
+                kept.append(segment)
+                self._next[sock_id] = offset
+            elif sock_id in self._held or self._is_early(segment):
+                self._held.setdefault(sock_id, []).append(segment)
             else:  # CLOSE too may come before the last call has returned
-                if kind == OPEN:
-                    kept += self._held.pop(sock_id, ())
-                    self._next[sock_id] = offset
-                elif sock_id in self._held:
-                    self._held[sock_id].append(segment)
-                    continue
-                else:
+                kept.append(segment)
+                if kind == CLOSE:
                     self._next.pop(sock_id, None)
-            kept.append(segment)
         if segments:  # when that was: who was suspended has much to read, and all of it is old
             now_ns = segments[-1][1]
         for sock_id, held in list(self._held.items()):
@@ -1624,17 +1578,19 @@ class ClientOrder:
                 self._next.pop(sock_id, None)  # begin anew with what comes next
         return kept
 
-    def _release(self, sock_id: bytes, end: int) -> List[Segment]:
+    def _is_early(self, segment: Segment) -> bool:
+        """Is it a response to requests that have not come? Without a mark, nothing tells."""
+        kind, _, sock, _, _, _, mark = segment
+        if kind != SEND or mark < 0:
+            return False
+        return 0 < (mark - self._next.get(sock[:SOCK_ID_BYTES], mark)) & 0xFFFFFFFF < 1 << 31
+
+    def _release(self, sock_id: bytes) -> List[Segment]:
         held = self._held.pop(sock_id)
-        ready = 0
-        while ready < len(held):
-            mark = held[ready][6] if held[ready][0] == SEND else -1
-            if mark >= 0 and 0 < (mark - end) & 0xFFFFFFFF < 1 << 31:
-                break
-            ready += 1
-        if held[ready:]:
-            self._held[sock_id] = held[ready:]
-        return held[:ready]
+        ready = list(takewhile(lambda segment: not self._is_early(segment), held))
+        if len(ready) < len(held):
+            self._held[sock_id] = held[len(ready) :]
+        return ready
 
     def finish(self) -> List[Segment]:
         """All that still waits: the requests before it were not seen."""
@@ -8163,18 +8119,12 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
     if watched.captured:  # nothing of this machine explains it
         return explain_capture(kernel, where)
     paths = sorted({path for server in watched.servers for path in server.unix_paths})
-    served = sorted({port for server in watched.servers for port in server.ports})
     if watched.unix_path and not is_unix_socket(watched.unix_path):
         elsewhere = f"; memcached listens on {printable(', '.join(paths))}" if paths else ""
         return f"there is no Unix socket {printable(watched.unix_path)}{elsewhere}"
     if watched.unix_path:
         return f"no traffic was seen on {where}"
-    if served and not set(served) & set(watched.ports):
-        return (
-            f"memcached listens on {ports_text(served)} here, not on {where}. "
-            f"Try --port {served[0]}"
-        )
-    return explain_silent_ports(watched, bool(served), paths)
+    return explain_silent_ports(watched, paths)
 
 
 def explain_capture(kernel: Dict[str, int], where: str) -> str:
@@ -8193,16 +8143,19 @@ def explain_capture(kernel: Dict[str, int], where: str) -> str:
     return text
 
 
-def explain_silent_ports(watched: Watched, served: bool, paths: List[str]) -> str:
-    """As explain_silence, for TCP. served: a memcached listens on one of the ports watched.
-
-    paths: the Unix sockets where a memcached listens.
-    """
+def explain_silent_ports(watched: Watched, paths: List[str]) -> str:
+    """As explain_silence, for TCP. paths: the Unix sockets where a memcached listens."""
     ports, where = watched.ports, watched.where
+    served = sorted({port for server in watched.servers for port in server.ports})
+    if served and not set(served) & set(ports):
+        return (
+            f"memcached listens on {ports_text(served)} here, not on {where}. "
+            f"Try --port {served[0]}"
+        )
     clients = any(s.remote_port in ports for s in tcp_sockets("self", TCP_ESTABLISHED))
+    if watched.side == "client" and clients:
+        return f"no traffic was seen from the clients of {where}"
     if watched.side == "client":
-        if clients:
-            return f"no traffic was seen from the clients of {where}"
         return f"nothing here is connected to {where}. Is another --port meant?"
     if not served and clients:
         return (
@@ -8253,7 +8206,18 @@ def choose_user(asked: Optional[str]) -> Optional[User]:
         needed = 1 << CAP_SETUID | 1 << CAP_SETGID
         may_change = capget() & needed == needed
     if asked is not None:
-        return find_user(asked, may_change)
+        try:
+            entry = pwd.getpwnam(asked)
+        except (KeyError, ValueError, AttributeError):
+            raise MembenchError(
+                f"there is no user {printable(asked)}", "omit --user, or name one that exists"
+            ) from None
+        if may_change:
+            return User(entry.pw_uid, entry.pw_gid, (entry.pw_uid, entry.pw_gid))
+        if entry.pw_uid != os.geteuid():
+            raise MembenchError(
+                f"only root can record as {printable(asked)}", "run it with sudo, or omit --user"
+            )
     if not may_change or os.geteuid():
         return None
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
@@ -8264,23 +8228,6 @@ def choose_user(asked: Optional[str]) -> Optional[User]:
         nobody = pwd.getpwnam("nobody")
         return User(nobody.pw_uid, nobody.pw_gid, None)
     return User(65534, 65534, None)  # what the kernel calls the overflow user
-
-
-def find_user(name: str, may_change: bool) -> Optional[User]:
-    """The user of this name; None if that is who we are and must remain."""
-    try:
-        entry = pwd.getpwnam(name)
-    except (KeyError, ValueError, AttributeError):
-        raise MembenchError(
-            f"there is no user {printable(name)}", "omit --user, or name one that exists"
-        ) from None
-    if may_change:
-        return User(entry.pw_uid, entry.pw_gid, (entry.pw_uid, entry.pw_gid))
-    if entry.pw_uid != os.geteuid():
-        raise MembenchError(
-            f"only root can record as {printable(name)}", "run it with sudo, or omit --user"
-        )
-    return None
 
 
 def drop_privileges(user: Optional[User]) -> None:
@@ -8376,6 +8323,15 @@ def parse_salt(text: str) -> bytes:
     raise argparse.ArgumentTypeError("a salt has 16 to 128 hexadecimal digits")
 
 
+def read_file(path: str, hint: str, most_bytes: int = -1) -> bytes:
+    """What is in a file that the user named, or on stdin for -."""
+    try:
+        with open(0 if path == "-" else path, "rb") as file:
+            return file.read(most_bytes)
+    except OSError as error:
+        raise MembenchError(f"cannot read {printable(path)}: {error.strerror}", hint) from None
+
+
 def read_salt(path: Optional[str]) -> bytes:
     """The secret in a file, or on stdin for -, in hexadecimal; without a path, a new one.
 
@@ -8383,13 +8339,9 @@ def read_salt(path: Optional[str]) -> bytes:
     """
     if path is None:
         return os.urandom(32)
+    text = read_file(path, "give a file that holds a salt", SALT_FILE_MAX)
     try:
-        with open(0 if path == "-" else path, encoding="ascii", errors="replace") as file:
-            return parse_salt(file.read(SALT_FILE_MAX).strip())
-    except OSError as error:
-        raise MembenchError(
-            f"cannot read {printable(path)}: {error.strerror}", "give a file that holds a salt"
-        ) from None
+        return parse_salt(text.decode("ascii", "replace").strip())
     except argparse.ArgumentTypeError as error:
         raise MembenchError(
             f"{printable(path)} holds no salt: {error}", "openssl rand -hex 32 makes one"
@@ -8439,10 +8391,7 @@ def take_in(
 
 def drain(source: Source, matcher: Matcher, profile: ProfileWriter) -> None:
     """Take in what the stopped source had seen already, and end all connections."""
-    while True:
-        segments = source.read(0)
-        if not segments:
-            break
+    for segments in iter(lambda: source.read(0) or [], []):
         take_in(segments, source, matcher, profile)
     matcher.process(())  # twice: closed connections wait for a batch
     matcher.process(())
@@ -8482,14 +8431,7 @@ def open_ebpf(
     """Record at the sockets."""
     image = None
     if options.bpf_object:
-        try:
-            with open(options.bpf_object, "rb") as file:
-                image = file.read()
-        except OSError as error:
-            raise MembenchError(
-                f"cannot read {printable(options.bpf_object)}: {error.strerror}",
-                "give an object file such as bpf/programs.bpf.o",
-            ) from None
+        image = read_file(options.bpf_object, "give an object file such as bpf/programs.bpf.o")
     path = watched.unix_path
     source = EbpfSource(
         watched.ports,
@@ -8594,7 +8536,7 @@ class Status:
         now = (matcher.operations, matcher.hits, matcher.misses, moved_bytes)
         operations, hits, misses, moved = (new - old for new, old in zip(now, self._before))
         self._before = now
-        lost = kernel.get("dropped_bytes", 0) + matcher.ledger.lost_bytes
+        lost = matcher.ledger.report(final=False)["bytes_lost"]
         p99_us = f"{self._profile.latency_p99_ns / 1000:,.0f}" if operations else "-"
         return [
             f"{elapsed:4.0f} s",
