@@ -565,8 +565,8 @@ class Libbpf:
         self.map_set_value = bind("bpf_map__set_initial_value", [_MapP, pointer, size_t], c_int)
         ring_arguments = [c_int, SampleFunction, pointer, pointer]
         self.ring_new = bind("ring_buffer__new", ring_arguments, _RingP)
-        self.ring_poll = bind("ring_buffer__poll", [_RingP, c_int], ctypes.c_long)
-        self.ring_consume = bind("ring_buffer__consume", [_RingP], ctypes.c_long)
+        self.ring_poll = bind("ring_buffer__poll", [_RingP, c_int], c_int)
+        self.ring_consume = bind("ring_buffer__consume", [_RingP], c_int)
         self.ring_free = bind("ring_buffer__free", [_RingP], None)
 
     def _function(self, name: str, argtypes: List[Any], restype: Any) -> Callable[..., Any]:
@@ -777,16 +777,20 @@ class RingBuffer:
         The last ones may not be complete; they come again. So take() must be told how many
         bytes were used.
         """
-        result = self._libbpf.ring_poll(self._ring, timeout_ms)
-        if not self._batch and not self._error:
-            # Submitted without a wake-up: there, but poll does not see it.
-            result = self._libbpf.ring_consume(self._ring)
+        wait = functools.partial(self._libbpf.ring_poll, self._ring, timeout_ms)
+        # What was submitted without a wake-up is there, but poll does not see it.
+        look = functools.partial(self._libbpf.ring_consume, self._ring)
+        for take_records in (wait, look):
+            if not self._batch and not self._error:
+                try:
+                    take_records()
+                except LibbpfError as error:
+                    # ECANCELED is our own callback's; EINTR is a signal, which Python handles.
+                    if error.errno not in (errno.ECANCELED, errno.EINTR):
+                        raise
         if self._error:
-            error, self._error = self._error, None
-            raise error
-        # ECANCELED is our own callback's; EINTR is a signal, which Python handles.
-        if result < 0 and -result not in (errno.ECANCELED, errno.EINTR):
-            raise LibbpfError("ring_buffer__poll", -result)
+            stored, self._error = self._error, None
+            raise stored
         batch = bytes(self._batch)
         self._batch.clear()
         return batch
@@ -8054,49 +8058,42 @@ def choose_watched(options: argparse.Namespace) -> Watched:
         if not is_unix_socket(path):
             absent = f"there is no Unix socket {printable(path)}"
     else:
-        ports, why = choose_ports(options.port, kind, side, pid, servers)
-        why = f"clients of {why}" if side == "client" else why
-        if kind != "file" and side == "server":
+        found, of_whom = servers, "memcached"
+        if pid and side == "server" and not options.port:
+            found, of_whom = [own_places(pid)], "it"
+        ports = sorted(set(options.port or [port for one in found for port in one.ports]))
+        why = ports_text(ports)
+        if kind == "file" and not options.port:  # what runs here says nothing about a capture
+            ports, why = [DEFAULT_PORT], f"port {DEFAULT_PORT} (the default)"
+        elif not ports:
+            ports, why = [DEFAULT_PORT], "no memcached found here"
+            if in_pid_namespace():
+                why = "processes outside of this PID namespace cannot be seen"
+            why = f"port {DEFAULT_PORT} ({why}; the default)"
+        elif not options.port:
+            why += f" (where {of_whom} listens)"
+        if side == "client":
+            why = f"clients of {why}"
+        elif kind != "file":
             unserved = sorted(set(ports) - listened_ports())
             absent = f"nothing listens on {ports_text(unserved)}" if unserved else ""
     why += f", process {pid} alone" if pid else ""
     return Watched(ports, path, side, pid, why, servers, absent, kind == "file")
 
 
-def choose_ports(
-    asked: Optional[List[int]], kind: str, side: str, pid: int, servers: List[Server]
-) -> Tuple[List[int], str]:
-    """The ports to watch, and in words why these."""
-    if asked:
-        ports = sorted(set(asked))
-        return ports, ports_text(ports)
-    if kind == "file":  # what runs on this machine says nothing about a capture
-        return [DEFAULT_PORT], f"port {DEFAULT_PORT} (the default)"
-    if pid and side == "server":
-        return own_ports(pid)
-    ports = sorted({port for server in servers for port in server.ports})
-    if ports:
-        return ports, f"{ports_text(ports)} (where memcached listens)"
-    if in_pid_namespace():
-        why = "processes outside of this PID namespace cannot be seen; the default"
-        return [DEFAULT_PORT], f"port {DEFAULT_PORT} ({why})"
-    return [DEFAULT_PORT], f"port {DEFAULT_PORT} (no memcached found here; the default)"
-
-
-def own_ports(pid: int) -> Tuple[List[int], str]:
-    """The ports of one process. Raises SourceError if it has none."""
+def own_places(pid: int) -> Server:
+    """Where one process listens. Raises SourceError if it does not on a TCP port."""
     network_namespace(pid)  # says why, if there is no such process
     try:
         server = listening_places(pid)
     except OSError:
         raise not_permitted(pid, ", or give a --port") from None
-    if server.ports:
-        return server.ports, f"{ports_text(server.ports)} (where it listens)"
-    paths = server.unix_paths
-    raise SourceError(
-        f"process {pid} does not listen on a TCP port",
-        f"record ebpf:unix:{printable(paths[0])}" if paths else "give another --pid, or a --port",
-    )
+    if not server.ports:
+        hint = "give another --pid, or a --port"
+        if server.unix_paths:
+            hint = f"record ebpf:unix:{printable(server.unix_paths[0])}"
+        raise SourceError(f"process {pid} does not listen on a TCP port", hint)
+    return server
 
 
 def ports_text(ports: Sequence[int]) -> str:
