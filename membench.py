@@ -8498,7 +8498,7 @@ class Status:
         self._live = LiveLine(quiet)
         self._started = self._shown_at = time.monotonic()
         self._before = (0, 0, 0, 0)
-        self._hinted = False
+        self._hint_at = self._started + self.HINT_AFTER
         what = f"{source.name} with the {source.hook} hook, {watched.why}"
         self._say(f"recording {what}; Ctrl-C ends it")
         if watched.absent:
@@ -8516,14 +8516,13 @@ class Status:
         if passed < LiveLine.INTERVAL:
             return
         self._shown_at = now
-        matcher = self._matcher
-        matcher.ledger.kernel = self._source.counters()
+        self._matcher.ledger.kernel = self._source.counters()
         if self._live.is_on:
             self._live.show(self._fields(now - self._started, passed))
-        if not self._hinted and now - self._started >= self.HINT_AFTER:
-            self._hinted = True
-            if not matcher.operations:
-                why = explain_silence(self._watched, matcher)
+        if now >= self._hint_at:
+            self._hint_at = math.inf
+            if not self._matcher.operations:
+                why = explain_silence(self._watched, self._matcher)
                 self._say(f"no memcached traffic so far: {why}")
 
     def _fields(self, elapsed: float, passed: float) -> List[str]:
@@ -8593,14 +8592,17 @@ def check(options: argparse.Namespace) -> int:
     lines: List[str] = []
 
     def probe(name: str, action: Callable[[], str]) -> bool:
+        mark = "yes"
         try:
-            good, text = True, action()
+            text = action()
         except MembenchError as error:
-            good, text = False, f"{error}. {error.hint}"
-        except LibbpfError as error:
-            good, text = False, str(error)
-        lines.append(f"{'yes' if good else 'NO':<4} {name:<14} {text}")
-        return good
+            mark, text = "NO", f"{error}. {error.hint}"
+        lines.append(f"{mark:<4} {name:<14} {text}")
+        return mark == "yes"
+
+    def probe_machine() -> str:
+        require_bpf()
+        return f"Linux {platform.release()}, BTF, privileges"
 
     def probe_hook(hook: str) -> str:
         with EbpfSource([DEFAULT_PORT], hook=hook, ring_mib=1, verbose=options.verbose):
@@ -8613,10 +8615,6 @@ def check(options: argparse.Namespace) -> int:
     def probe_libpcap() -> str:
         load_libpcap()
         return "FILE.pcap, FILE.pcapng, or - for a pipe"
-
-    def probe_machine() -> str:
-        require_bpf()
-        return f"Linux {platform.release()}, BTF, privileges"
 
     probe("kernel", probe_machine)
     probe("libbpf", lambda: Libbpf().version)
