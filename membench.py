@@ -3386,7 +3386,7 @@ class PendingRequests:
 
     def answer(self, responses: Iterable[Response], time_ns: int) -> Optional[Response]:
         """Give responses to the requests that they answer. Returns the first that answers none."""
-        queue = self.queue
+        queue, index = self.queue, 0
         for response in responses:
             word, words, size = response
             if not word and self._refused and words == [b""]:
@@ -3394,12 +3394,13 @@ class PendingRequests:
                 continue
             if not queue or self.endless:
                 return None if self.endless else response
-            request, index = queue[0][0], 0
+            request = queue[0][0]
             if not request.plain and (request.quiet or request.reply >= REPLY_BINARY):
                 found = self._find(word, words)
                 if found is None:
                     return response
-                request, index = queue[found][0], found
+                index = found
+                request = queue[index][0]
             outcome = request.outcomes.get(word)
             if outcome is None:
                 if word == b"VALUE" and request.reply == REPLY_VALUES:
@@ -3408,10 +3409,10 @@ class PendingRequests:
                         place = request.keys.index(words[1], self._next_key)
                     except ValueError:
                         return response
-                    if index:
-                        self._pass_silent(index)
                     self._sizes[place] = size
                     self._next_key = place + 1
+                    if index:
+                        index = self._pass_silent(index)
                     continue
                 outcome = reply_outcome(request, word)
                 if outcome is None:
@@ -3425,7 +3426,7 @@ class PendingRequests:
                     outcome = STORED if counted_from_nothing(request, words[2]) else OK
                 self.endless = outcome == OK and request.reply == REPLY_FOREVER
             if index:
-                self._pass_silent(index)
+                index = self._pass_silent(index)
             sizes = _NO_SIZES
             if self._sizes:
                 sizes, self._sizes, self._next_key = self._sizes, {}, 0
@@ -3435,10 +3436,12 @@ class PendingRequests:
             self.done(queue.popleft(), outcome, sizes, time_ns)
         return None
 
-    def _pass_silent(self, count: int) -> None:
+    def _pass_silent(self, count: int) -> int:
+        """The first requests in the queue got no reply. Returns how many are left to pass: none."""
         for _ in range(count):
             pending = self.queue.popleft()
             self.done(pending, silent_outcome(pending[0]), _NO_SIZES, 0)
+        return 0
 
     def end_silence(self) -> None:
         """The server reads on, and everything it sent was seen: quiet requests got no reply.
@@ -3853,7 +3856,7 @@ class Connection:
         if responses.unread and self.state in (TENTATIVE, SYNCED):
             self._lose(responses.unread)
             self._change(BREAKS)
-        if self.responses.partial or self.held:
+        if responses.partial or self.held:
             self._matcher.hold(self)
 
     def _choose_protocol(self, data: bytes, length: int) -> bool:
@@ -3987,7 +3990,6 @@ class Connection:
             if self.state == UNSYNCED:
                 self._change(STARTS)
                 self._change(FITS)
-        self.recv_next, self.send_next = recv_next, send_next
 
     # -- answers --
 
@@ -4173,32 +4175,31 @@ class Matcher:
         """Take a batch of segments in, in the order of each connection."""
         by_sock, seen_bytes = self._by_sock, 0
         for segment in segments:
-            kind, sock = segment[0], segment[2]
+            kind = segment[0]
             if kind == EXCHANGE:
                 self._hand_over_rows()  # one connection may have some of both
                 self._take_exchanges(segment[5])
                 continue
-            connection = by_sock.get(sock) or self._find(segment)
+            connection = by_sock.get(segment[2]) or self._find(segment)
+            if kind == CLOSE:
+                if connection is not None and not connection.ended:
+                    offset = segment[3]
+                    connection.final = (offset, segment[4]) if offset >= 0 else None
+                    self._closed_now.append((connection, segment[1]))
+                continue
+            if connection is None or kind == OPEN:
+                connection = self._add(segment)
             if kind == RECV:
                 seen_bytes += segment[4]
-                (connection or self._add(segment)).receive(segment)
+                connection.receive(segment)
             elif kind == SEND:
                 seen_bytes += segment[4]
-                (connection or self._add(segment)).send(segment)
-            elif kind == OPEN:
-                connection = self._add(segment)
+                connection.send(segment)
+            else:
+                if kind == CHAIN_BEGIN:
+                    connection.begin_chain(segment[6], *segment[3:5])
+                    self._exchanges.numbers[connection.chain] = connection.number
                 connection.recv_next, connection.send_next = segment[3:5]
-            elif kind == CHAIN_BEGIN:
-                connection = connection or self._add(segment)
-                connection.begin_chain(segment[6], *segment[3:5])
-                self._exchanges.numbers[connection.chain] = connection.number
-            elif kind == CHAIN_END:
-                connection = connection or self._add(segment)
-                connection.recv_next, connection.send_next = segment[3:5]
-            elif connection is not None and not connection.ended:
-                offset = segment[3]
-                connection.final = (offset, segment[4]) if offset >= 0 else None
-                self._closed_now.append((connection, segment[1]))
         self.ledger.seen_bytes += seen_bytes
         # A reset closes a connection while another CPU is still at work on it, so its
         # last events may come after. A batch later they are here.
@@ -4327,13 +4328,15 @@ class Matcher:
                 asked_ns = time_ns
             elif exact:
                 latency_ns = time_ns - asked_ns
-        if request is VALUE_LINE and outcome != ERROR and self.responses:
-            return
-        if not request.codes:
-            request.codes = tuple(map(self._code_of, request.keys)) or _NO_KEY
+        codes = request.codes
+        if not codes:
+            if request is VALUE_LINE and outcome != ERROR and self.responses:
+                return
+            codes = tuple(map(self._code_of, request.keys))
+            request.codes, codes = codes, codes or (0,)
         form, size, exptime, rows = request.form, request.value_size, request.exptime, self._rows
         gets = outcome == HIT and request.reply == REPLY_VALUES
-        for position, code in enumerate(request.codes):
+        for position, code in enumerate(codes):
             if sizes:
                 size = sizes.get(position, request.value_size)
             if gets:  # a hit of each key that has a value; `gat 10` alone gets nothing
@@ -4369,9 +4372,6 @@ class Matcher:
         keyed = self._new_hash()
         keyed.update(key)
         return int.from_bytes(keyed.digest(), "little") << 16 | min(len(key), 0xFFFF)
-
-
-_NO_KEY = (0,)
 
 
 # ==== Profile =========================================================================
