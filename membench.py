@@ -823,6 +823,9 @@ _PcapP, _FileP = map(_handle, ("_Pcap", "_File"))  # pcap_dumper_t is a FILE
 class LibpcapError(Exception):
     """A libpcap call failed, and this is what libpcap says about it."""
 
+    def __init__(self, said: bytes) -> None:
+        super().__init__(printable(said.decode(errors="replace")))
+
 
 def load_libpcap() -> Tuple[ctypes.CDLL, ctypes.CDLL]:
     """libpcap, 1.5 or later, and the C library. Raises SourceError."""
@@ -860,7 +863,7 @@ class PacketReader:
             )
             self._dumper = pcap.pcap_dump_fopen(handle, self._memory)
             if not self._dumper:
-                raise self._error()
+                raise LibpcapError(pcap.pcap_geterr(handle))
             stack.callback(libc.free, self._records)
             stack.callback(pcap.pcap_dump_close, self._dumper)
             self._stack = stack.pop_all()
@@ -875,7 +878,7 @@ class PacketReader:
         message = ctypes.create_string_buffer(PCAP_ERRBUF_SIZE)
         handle = pcap.pcap_create(os.fsencode(interface), message)
         if not handle:
-            raise LibpcapError(message.value.decode(errors="replace"))
+            raise LibpcapError(message.value)
         pcap.pcap_set_buffer_size(handle, buffer_bytes)
         pcap.pcap_set_timeout(handle, timeout_ms)
         pcap.pcap_set_tstamp_precision(handle, PCAP_TSTAMP_PRECISION_NANO)
@@ -883,7 +886,7 @@ class PacketReader:
         if status < 0:
             said = pcap.pcap_geterr(handle) or pcap.pcap_statustostr(status)
             pcap.pcap_close(handle)
-            raise LibpcapError(said.decode(errors="replace"))
+            raise LibpcapError(said)
         pcap.pcap_setnonblock(handle, 1, message)
         return cls(pcap, libc, handle)
 
@@ -903,7 +906,7 @@ class PacketReader:
         )
         if not handle:
             libc.fclose(file)
-            raise LibpcapError(message.value.decode(errors="replace"))
+            raise LibpcapError(message.value)
         return cls(pcap, libc, handle)
 
     def __enter__(self) -> "PacketReader":
@@ -912,19 +915,16 @@ class PacketReader:
     def __exit__(self, *_exception: object) -> None:
         self._stack.close()
 
-    def _error(self) -> LibpcapError:
-        return LibpcapError(self._pcap.pcap_geterr(self._handle).decode(errors="replace"))
-
     def set_filter(self, expression: str) -> None:
         """Let only those packets in that the expression, in tcpdump's language, accepts."""
         program, pcap = (ctypes.c_void_p * 2)(), self._pcap  # struct bpf_program
         text = os.fsencode(expression)
-        if pcap.pcap_compile(self._handle, program, text, 1, PCAP_NETMASK_UNKNOWN):
-            raise self._error()
-        status = pcap.pcap_setfilter(self._handle, program)
-        pcap.pcap_freecode(program)
+        status = pcap.pcap_compile(self._handle, program, text, 1, PCAP_NETMASK_UNKNOWN)
+        if not status:
+            status = pcap.pcap_setfilter(self._handle, program)
+            pcap.pcap_freecode(program)
         if status:
-            raise self._error()
+            raise LibpcapError(pcap.pcap_geterr(self._handle))
 
     def read(self, count: int) -> Tuple[bytes, Optional[LibpcapError]]:
         """Up to `count` packets, as records; and why there can be no more after them."""
@@ -932,7 +932,7 @@ class PacketReader:
         pcap.pcap_dump_flush(dumper)  # for the first time, a header that nobody needs
         self._libc.rewind(self._memory)
         status = pcap.pcap_dispatch(self._handle, count, pcap.pcap_dump, dumper)
-        error = self._error() if status < 0 else None
+        error = LibpcapError(pcap.pcap_geterr(self._handle)) if status < 0 else None
         pcap.pcap_dump_flush(dumper)
         return ctypes.string_at(self._records, self._size.value), error
 
@@ -958,6 +958,7 @@ class Source(Protocol):
     hook: str  # "sock", "syscalls"; of packets, how they came
     remarks: List[str]  # what the user should be told at the end
     reads: bool  # is a segment what the server read or wrote at once? See Connection.
+    requests_only: bool  # is it known that nothing that servers sent will come?
 
     def __enter__(self) -> "Source": ...
 
@@ -1698,7 +1699,7 @@ class EbpfSource:
         self.hook = ""
         self.remarks: List[str] = []
         # What is known about when memcached reads does not hold for its clients.
-        self.reads = side == "server"
+        self.reads, self.requests_only = side == "server", False
         directions = (RECV, SEND) if self.reads else (SEND, RECV)  # requests first
         self._directions = directions[: 1 + responses]
         self._verbose = verbose
@@ -1851,32 +1852,34 @@ class EbpfSource:
 # ---- Packets: from the link layer to TCP ----
 
 TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 1, 2, 4, 16
-IPPROTO_TCP = 6
-IPPROTO_UDP = 17
-TUNNEL_PROTOCOLS = {47: "GRE or ERSPAN", 4: "IP in IP", 41: "IPv6 in IP"}
-TUNNEL_PORTS = {4789: "VXLAN (UDP 4789)", 6081: "GENEVE (UDP 6081)"}
+
+# What a header says is behind it: an Ethernet type, or a protocol of IP, which is below 256.
+IPPROTO_TCP, IPPROTO_UDP, IPPROTO_GRE = 6, 17, 47
+ETHERNET, IP4, IP6 = 0x6558, 0x0800, 0x86DD  # the first is GRE's number for a whole frame
+ERSPAN_2, ERSPAN_3 = 0x88BE, 0x22EB
+VLAN_TYPES = (0x8100, 0x88A8, 0x9100)
+INNER_IP = {4: IP4, 41: IP6}
+VXLAN_PORTS, GENEVE_PORT = (4789, 8472), 6081
 IP6_FRAGMENT, IP6_AUTHENTICATION = 44, 51
 IP6_EXTENSIONS = (0, 43, IP6_FRAGMENT, IP6_AUTHENTICATION, 60, 135, 139, 140)
-IP6_EXTENSIONS_MAX = 8
-_IP_TYPES = (b"\x08\x00", b"\x86\xdd")
-_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
+HEADERS_MAX = 16  # in front of TCP
 
 # Length, fragment field, protocol, addresses. IPv6: length, next header, addresses.
 _IP4 = struct.Struct(">2xH2xHxB2x8s")
 _IP6 = struct.Struct(">4xHBx32s")
 _TCP = struct.Struct(">4sIIH")  # ports, sequence number, acknowledged, header length and flags
 
-# libpcap's number of a link layer -> where its Ethernet type stands (-1: it has none, all is
+# libpcap's number of a link layer -> where its Ethernet type stands (-4: it has none, all is
 # IP), and where the packet inside begins.
 DLT_ETHERNET, DLT_SLL, DLT_SLL2 = 1, 113, 276
 LINKS = {
-    0: (-1, 4),  # loopback of BSD: four bytes of address family
+    0: (-4, 4),  # loopback of BSD: four bytes of address family
     DLT_ETHERNET: (12, 14),
-    12: (-1, 0),  # IP alone: 12 (101 in a file), 228, 229
-    108: (-1, 4),  # loopback of OpenBSD
+    12: (-4, 0),  # IP alone: 12 (101 in a file), 228, 229
+    108: (-4, 4),  # loopback of OpenBSD
     DLT_SLL: (14, 16),  # what Linux gives for "any"
-    228: (-1, 0),
-    229: (-1, 0),
+    228: (-4, 0),
+    229: (-4, 0),
     DLT_SLL2: (0, 20),
 }
 
@@ -1899,16 +1902,23 @@ class PacketParser:
                 "capture with tcpdump on an Ethernet interface, or with -i any",
             )
         self._type_at, self._ip_at = LINKS[link]
+        # Ethernet type; of IPv4 version and size of its header, then as _IP4; then as _TCP.
+        between = self._ip_at - self._type_at - 2
+        self._plain = struct.Struct(f">H{between}xBxH2xHxB2x8s4sIIH")
         self.time_ns = 1  # of the last packet; never goes back, and is never 0
-        self.ignored = 0  # not TCP, or not to be understood
-        self.tunnels: Counter[str] = Counter()  # those among the ignored, by name
+        self.udp = self.unknown = 0  # packets that are not TCP, or not to be understood
         self.fragments = 0  # first ones, which alone have ports; the data is missed when acked
+        self.cut = self.cut_bytes = 0  # packets that were captured in part, and how much at most
 
     def parse(self, records: bytes, clock_ns: int = 0) -> List[TcpPacket]:
         """The TCP packets among whole records. clock_ns is added to their times."""
         packets: List[TcpPacket] = []
         append, now, ip_at, type_at = packets.append, self.time_ns, self._ip_at, self._type_at
-        unpack, unpack_ip4, unpack_tcp = CAPTURED.unpack_from, _IP4.unpack_from, _TCP.unpack_from
+        unpack, unpack_plain, plain_bytes = (
+            CAPTURED.unpack_from,
+            self._plain.unpack_from,
+            ip_at + 40,
+        )
         end, size = 0, len(records)
         while end < size:
             seconds, nanoseconds, captured, length = unpack(records, end)
@@ -1917,73 +1927,106 @@ class PacketParser:
             time_ns = seconds * NS_PER_SECOND + nanoseconds + clock_ns
             if time_ns > now:
                 now = time_ns
-            ip = start + ip_at
-            if type_at >= 0 and records[start + type_at : start + type_at + 2] not in _IP_TYPES:
-                ip = self._skip_tags(records, start, end)
-            if end - ip >= 20 and records[ip] == 0x45:  # IPv4 without options
-                tcp = ip + 20
-                total, fragment, protocol, addresses = unpack_ip4(records, ip)
+            kind = ETHERNET
+            if captured >= plain_bytes:
+                kind, version, total, fragment, protocol, addresses, ports, number, acked, bits = (
+                    unpack_plain(records, start + type_at)
+                )
+            # Most are IPv4 without options.
+            if (
+                kind == IP4
+                and version == 0x45
+                and protocol == IPPROTO_TCP
+                and not fragment & 0x3FFF
+            ):
+                tcp = start + ip_at + 20
+                stop = tcp - 20 + total if total else start + length  # 0: offloading, over 64 KB
             else:
-                tcp, total, fragment, protocol, addresses = self._parse_ip(records, ip, end)
-            if protocol != IPPROTO_TCP or fragment & 0x3FFF or end - tcp < 20:
-                self.ignored += 1
-                self.fragments += protocol == IPPROTO_TCP and fragment & 0x3FFF == 0x2000
-                self._note_tunnel(protocol, records[tcp + 2 : min(tcp + 4, end)])
-                continue
-            ports, number, acked, bits = unpack_tcp(records, tcp)
+                found = self._find_tcp(records[start:end], length)
+                if not found:
+                    continue
+                tcp, stop, addresses = start + found[0], start + found[1], found[2]
+                ports, number, acked, bits = _TCP.unpack_from(records, tcp)
             payload = tcp + (bits >> 10 & 0x3C)
-            stop = ip + total if total else start + length  # 0: segmentation offload, over 64 KB
-            if tcp + 20 <= payload <= stop:
-                carried = records[payload : stop if stop < end else end]
-                append((now, addresses + ports, number, acked, bits, stop - payload, carried))
-            else:
-                self.ignored += 1
+            if not tcp + 20 <= payload <= stop:
+                self.unknown += 1
+                continue
+            carried = records[payload : stop if stop < end else end]
+            if stop > end:
+                self.cut += 1
+                self.cut_bytes = max(self.cut_bytes, captured)
+            append((now, addresses + ports, number, acked, bits, stop - payload, carried))
         self.time_ns = now
         return packets
 
-    def _note_tunnel(self, protocol: int, port: bytes) -> None:
-        tunnel = TUNNEL_PROTOCOLS.get(protocol)
-        if protocol == IPPROTO_UDP:
-            tunnel = TUNNEL_PORTS.get(int.from_bytes(port, "big"))
-        if tunnel:
-            self.tunnels[tunnel] += 1
+    def _find_tcp(self, packet: bytes, length: int) -> Optional[Tuple[int, int, bytes]]:
+        """Where TCP begins, where it ends on the wire, and addresses, behind any headers.
 
-    def _skip_tags(self, data: bytes, start: int, end: int) -> int:
-        """Where IP begins in a packet with VLAN tags; its end, if it holds no IP."""
-        kind = data[start + self._type_at : start + self._type_at + 2]
-        at = start + self._ip_at
-        while kind in _VLAN_TYPES and at < end:
-            kind = data[at + 2 : at + 4]
-            at += 4
-        return at if kind in _IP_TYPES else end
+        None if there is none; then the packet is counted here.
+        """
+        at, stop, addresses, fragment = self._ip_at, length, b"", 0
+        kind = IP4 if self._type_at < 0 else _word(packet, self._type_at)
+        with contextlib.suppress(IndexError, struct.error):  # not all of a header was captured
+            for _ in range(HEADERS_MAX):
+                if fragment:
+                    self.fragments += kind == IPPROTO_TCP and fragment == 0x2000
+                    break
+                if kind == IPPROTO_TCP and addresses and at + 20 <= len(packet):
+                    return at, stop, addresses
+                begin = at
+                if kind in VLAN_TYPES:
+                    kind, at = _word(packet, at + 2), at + 4
+                elif kind == ETHERNET:
+                    kind, at = _word(packet, at + 12), at + 14
+                elif kind in (IP4, IP6) and packet[at] >> 4 == 4:
+                    total, fragment, kind, addresses = _IP4.unpack_from(packet, at)
+                    fragment, at = fragment & 0x3FFF, at + (packet[at] & 15) * 4
+                    stop = begin + total if total else length
+                elif kind in (IP4, IP6) and packet[at] >> 4 == 6:
+                    total, kind, addresses = _IP6.unpack_from(packet, at)
+                    at += 40
+                    stop = at + total if total else length
+                elif kind in IP6_EXTENSIONS:
+                    kind, at, fragment = skip_extension(packet, kind, at)
+                else:
+                    kind, at = leave_tunnel(packet, kind, at)
+                if at <= begin and kind not in (IP4, IP6):
+                    break
+        self.udp += kind == IPPROTO_UDP
+        self.unknown += kind != IPPROTO_UDP
+        return None
 
-    @staticmethod
-    def _parse_ip(data: bytes, ip: int, end: int) -> Tuple[int, int, int, int, bytes]:
-        """Where TCP would begin, length, fragment field, protocol, addresses of any IP packet."""
-        version = data[ip] >> 4 if ip < end else 0
-        if version == 4 and end - ip >= 20 and data[ip] & 15 >= 5:
-            return ip + (data[ip] & 15) * 4, *_IP4.unpack_from(data, ip)
-        if version == 6 and end - ip >= 40:
-            total, protocol, addresses = _IP6.unpack_from(data, ip)
-            tcp, protocol, fragment = skip_extensions(data, ip + 40, end, protocol)
-            return tcp, total and total + 40, fragment, protocol, addresses
-        return end, 0, 0, -1, b""
+
+def _word(packet: bytes, at: int) -> int:
+    return int.from_bytes(packet[at : at + 2], "big")
 
 
-def skip_extensions(data: bytes, at: int, end: int, protocol: int) -> Tuple[int, int, int]:
-    """IPv6 extension headers: (what follows them, its protocol, IPv4's fragment field)."""
-    fragment = 0
-    for _ in range(IP6_EXTENSIONS_MAX):
-        if protocol not in IP6_EXTENSIONS or fragment & 0x1FFF or at + 8 > end:
-            break
-        size = (data[at + 1] + 1) * 8
-        if protocol == IP6_AUTHENTICATION:  # which counts in fours
-            size = (data[at + 1] + 2) * 4
-        elif protocol == IP6_FRAGMENT:
-            word = int.from_bytes(data[at + 2 : at + 4], "big")
-            fragment, size = word >> 3 | (word & 1) << 13, 8
-        protocol, at = data[at], at + size
-    return at, protocol, fragment
+def skip_extension(packet: bytes, kind: int, at: int) -> Tuple[int, int, int]:
+    """An extension header of IPv6: (what is behind it, where, fragment field as in IPv4)."""
+    fragment, size = 0, (packet[at + 1] + 1) * 8
+    if kind == IP6_AUTHENTICATION:  # which counts in fours
+        size = (packet[at + 1] + 2) * 4
+    elif kind == IP6_FRAGMENT:
+        word = _word(packet, at + 2)
+        fragment, size = word >> 3 | (word & 1) << 13, 8
+    return packet[at], at + size, fragment
+
+
+def leave_tunnel(packet: bytes, kind: int, at: int) -> Tuple[int, int]:
+    """What a tunnel's header is followed by, and where that begins; the same, if it is none."""
+    kind = INNER_IP.get(kind, kind)
+    if kind == IPPROTO_GRE:
+        flags, kind = _word(packet, at), _word(packet, at + 2)
+        at += 4 + 4 * bin(flags & 0xB000).count("1")  # checksum, key, sequence number
+        if kind == ERSPAN_2:
+            return ETHERNET, at + (8 if flags & 0x1000 else 0)
+        if kind == ERSPAN_3:
+            return ETHERNET, at + (20 if packet[at + 11] & 1 else 12)
+    elif kind == IPPROTO_UDP and _word(packet, at + 2) in VXLAN_PORTS:
+        return ETHERNET, at + 16
+    elif kind == IPPROTO_UDP and _word(packet, at + 2) == GENEVE_PORT:
+        return _word(packet, at + 10), at + 16 + (packet[at + 8] & 0x3F) * 4
+    return kind, at
 
 
 # ---- Packets: from TCP packets to the streams of connections ----
@@ -1993,52 +2036,60 @@ def skip_extensions(data: bytes, at: int, end: int, protocol: int) -> Tuple[int,
 #     again, the first win. What comes out of order waits, within bounds.
 #   - A hole becomes a gap when the other side acknowledges it (the receiver had the bytes,
 #     we did not), when too much waits behind it, or when the connection or the recording
-#     ends. Time alone says nothing.
+#     ends. Time alone says nothing. A direction of which no packet was seen has no gaps.
 #   - What a packet acknowledges is delivered, or reported as a gap, before the packet's own
 #     data. So a reply never comes before the request that caused it, in whatever order the
 #     packets are found.
-#   - A connection is synchronized from its beginning only if its SYN-ACK was seen: that alone
-#     tells where both directions begin.
+#   - Who sent the SYN is the client. Without one it is the side whose bytes are requests, or
+#     else whose port is not watched. So what waits for it is the first data of both sides. A
+#     client that has a watched port number as its own is no server: its connection is foreign.
+#   - A connection is synchronized from its beginning only if its handshake was seen.
 
 WRAP = 0xFFFFFFFF  # sequence numbers are modulo 2**32
-WINDOW_MAX = 1 << 30  # TCP's largest; what is farther away is of another connection
+WINDOW_MAX = 1 << 28  # what is farther away is of another connection, or damaged
+
+# How requests and replies begin, as far as it takes to tell them from each other.
+REQUEST_BEGIN = re.compile(
+    rb"(?:gets?|gats?|touch|delete|incr|decr|set|add|replace|append|prepend|cas|m[gsda]) +[^ \r\n]"
+    rb"|(?:mn|version|stats|quit)\r?\n|\x80[\0-\x24]|(?P<other>[A-Z]+ /\S* HTTP/)"
+)
+REPLY_BEGIN = re.compile(
+    rb"(?:VALUE|VA) +\S|(?:END|EN|HD|MN|N[SF]|EX|(?:NOT_)?STORED|EXISTS|NOT_FOUND)\r\n"
+    rb"|(?:DELETED|TOUCHED)\r\n|\x81[\0-\x24]|(?P<other>HTTP/)"
+)
+
+BEGUN, RUNNING, ENDED, FOREIGN = range(4)
+
+Piece = Tuple[int, int, bytes, int]  # payload that waits: (number, length, data, acknowledged)
 
 
-class StreamDirection:
-    """One direction of a connection: what is expected next, and what came too early."""
-
-    __slots__ = ("kind", "flow", "other", "next", "fin", "early")
-
-    flow: "Flow"
-    other: "StreamDirection"
-
-    def __init__(self, kind: int) -> None:
-        self.kind = kind  # RECV, SEND
-        self.next = -1  # sequence number; -1: not known yet
-        self.fin = -1  # where the FIN stands; -1: not seen
-        self.early: List[Tuple[int, int, bytes]] = []  # (number, length, data), in order
-
-
-class Flow:
-    """One TCP connection."""
+class Direction:
+    """One direction of a connection. sock and state are the connection's, so both have them."""
 
     __slots__ = (
-        *("sock", "keys", "client", "server", "time_ns"),
-        *("client_isn", "opening", "ended", "out_of_window"),
+        *("kind", "key", "sock", "state", "other", "isn", "next", "fin", "early", "time_ns"),
     )
 
-    def __init__(self, sock: bytes, keys: Tuple[bytes, bytes], time_ns: int) -> None:
+    other: "Direction"
+
+    def __init__(self, kind: int, key: bytes, sock: bytes) -> None:
+        self.kind = kind  # RECV, SEND
+        self.key = key  # addresses and ports, as in its packets
         self.sock = sock  # see Segment
-        self.keys = keys  # of the client's and of the server's packets
-        self.client = StreamDirection(RECV)
-        self.server = StreamDirection(SEND)
-        self.client.flow = self.server.flow = self
-        self.client.other, self.server.other = self.server, self.client
-        self.time_ns = time_ns  # of its last packet
-        self.client_isn = -1  # of its SYN; -1: not seen
-        self.opening: Optional[Tuple[int, int]] = None  # first numbers, until the handshake ends
-        self.ended = False
-        self.out_of_window = 0  # packets that cannot be of this connection
+        # BEGUN: where its bytes begin, or who is the client, is not known yet
+        self.state = BEGUN
+        self.isn = self.next = self.fin = -1  # numbers of the SYN, of what is expected, of the FIN
+        self.early: List[Piece] = []  # in order
+        self.time_ns = 0  # of its last packet
+
+    def sides(self) -> Tuple["Direction", "Direction"]:
+        """The client's and the server's direction."""
+        return (self, self.other) if self.kind == RECV else (self.other, self)
+
+    def likeness(self) -> int:
+        """1: its first bytes are like a request, -1: like a reply."""
+        data = self.early[0][2] if self.early else b""
+        return bool(REQUEST_BEGIN.match(data)) - bool(REPLY_BEGIN.match(data))
 
 
 class Reassembler:
@@ -2049,11 +2100,9 @@ class Reassembler:
     """
 
     EARLY_MAX = 2048
+    JOIN_MAX = 16  # wait on one direction of a connection, of which the other one is silent
     EARLY_BYTES_MAX = 64 << 20
     FLOWS_MAX = 65536
-    OUT_OF_WINDOW_MAX = 8
-    FORGET_NS = 60 * NS_PER_SECOND  # after the end, when no retransmission can come any more
-    SWEEP_NS = 10 * NS_PER_SECOND
 
     def __init__(self, ports: Iterable[int]) -> None:
         self.segments: List[Segment] = []
@@ -2062,12 +2111,12 @@ class Reassembler:
         self.gaps = 0
         self.gap_bytes = 0
         self.moved_bytes = [0, 0]  # received and sent, gaps included
+        self.others: Counter[int] = Counter()  # packets like memcached's on ports not watched
         self._time_ns = 0
         self._ports = frozenset(ports)
-        self._directions: Dict[bytes, StreamDirection] = {}  # by addresses and ports
+        self._directions: Dict[bytes, Direction] = {}  # by addresses and ports
         self._early_bytes = 0
         self._last_id = 0
-        self._swept_ns = 0
 
     def __len__(self) -> int:
         """How many connections are known."""
@@ -2076,238 +2125,230 @@ class Reassembler:
     def add(self, packets: Iterable[TcpPacket]) -> None:
         """Packets in the order in which they were captured. Never raises."""
         find = self._directions.get
-        for time_ns, key, number, acked, flags, length, data in packets:
+        for packet in packets:
+            time_ns, key, number, acked, flags, length, data = packet
             self._time_ns = time_ns
-            way = find(key) or self._begin(key, flags)
-            if way and (number != way.next or flags & TCP_SYN):
-                way = self._admit(way, number, acked, flags, length)
-            if not way:
-                self.ignored += 1
+            way = find(key)
+            if way is None or number != way.next or flags & 0x17 != TCP_ACK or way.early:
+                self._take(packet, way)
                 continue
+            # The next one of its connection, as most are; _take() would do the same.
             self.packets += 1
-            way.flow.time_ns = time_ns
-            if flags & TCP_SYN:
-                continue
-            if acked != way.other.next and flags & TCP_ACK:
-                self._cover(way.other, acked)
-            if flags & TCP_RST:  # one that is older than what was seen ends nothing
-                if way.next >= 0 and (number - way.next) & WRAP < WINDOW_MAX:
-                    self._end(way.flow)
-                continue
-            if length and number == way.next and not way.early:
-                self._deliver(way, length, data, acked if flags & TCP_ACK else -1)
-            elif length:
-                self._take(way, number, length, data)
-            if flags & TCP_FIN and way.fin < 0:
-                way.fin = (number + length) & WRAP
-            if way.fin >= 0:
-                self._finish(way)
+            way.time_ns = time_ns
+            if 0 < (acked - way.other.next) & WRAP < WINDOW_MAX:
+                self._advance(way.other, acked)
+            if length:
+                self._deliver(way, length, data, acked)
+
+    def _take(self, packet: TcpPacket, way: Optional[Direction]) -> None:
+        _, key, number, acked, flags, length, data = packet
+        way = way or self._begin(key, flags, data)
+        if way and flags & TCP_SYN:
+            way = self._shake_hands(way, number, acked, flags)
+        elif way and not flags & TCP_RST and way.state != FOREIGN:
+            way = self._admit(way, number, acked, length)
+        if way:
+            way.time_ns = self._time_ns
+        if not way or way.state == FOREIGN:
+            self.ignored += 1
+            return
+        self.packets += 1
+        if flags & TCP_SYN:
+            return
+        if flags & TCP_ACK:
+            self._advance(way.other, acked)
+        if flags & TCP_FIN and way.fin < 0:
+            way.fin = (number + length) & WRAP
+        if length:
+            self._wait(way, (number, length, data, acked))
+        if flags & TCP_FIN:
+            self._join(way)
+            self._advance(way, way.next)
+        # A RST that is older than what was seen ends nothing.
+        if flags & TCP_RST and way.next >= 0 and (number - way.next) & WRAP < WINDOW_MAX:
+            self._end(way)
 
     # -- connections --
 
-    def _begin(self, key: bytes, flags: int) -> Optional[StreamDirection]:
+    def _begin(self, key: bytes, flags: int, data: bytes) -> Optional[Direction]:
         """The direction of a packet of a connection that is not known yet; None: not ours."""
         source, target = struct.unpack(">HH", key[-4:])
-        to_server = target in self._ports
-        if to_server and source in self._ports:  # the server is who was asked to connect
-            if flags & TCP_SYN:
-                to_server = not flags & TCP_ACK
-            else:
-                to_server = target <= source
-        elif not to_server and source not in self._ports:
+        ports = self._ports
+        if source not in ports and target not in ports:
+            for port, begin in ((target, REQUEST_BEGIN), (source, REPLY_BEGIN)):
+                found = begin.match(data)
+                if found and not found["other"]:
+                    self.others[port] += 1
             return None
         if flags & TCP_RST:  # the end of nothing, or the refusal of a connection
             return None
         if len(self) >= self.FLOWS_MAX:
             self._make_room()
-        return self._add_flow(key, to_server)
+        to_server = target in ports and (source not in ports or target <= source)
+        return self._add(key, not flags & TCP_ACK if flags & TCP_SYN else to_server)
 
     def _make_room(self) -> None:
         """Forget an eighth: those that have ended, then those that were silent for longest."""
-        flows = sorted(self._flows(), key=lambda flow: (not flow.ended, flow.time_ns))
-        for flow in flows[: max(self.FLOWS_MAX // 8, 1)]:
-            self._forget(flow)
+        ways = [way for way in self._directions.values() if way.kind == RECV]
+        ways.sort(key=lambda way: (way.state != ENDED, max(way.time_ns, way.other.time_ns)))
+        for way in ways[: max(self.FLOWS_MAX // 8, 1)]:
+            self._forget(way)
 
-    def _flows(self) -> List[Flow]:
-        return [way.flow for way in self._directions.values() if way.kind == RECV]
-
-    def _add_flow(self, key: bytes, to_server: bool) -> StreamDirection:
+    def _add(self, key: bytes, to_server: bool) -> Direction:
         """A new connection; returns the direction that the key stands for."""
         size = (len(key) - 4) // 2
         back = key[size : 2 * size] + key[:size] + key[-2:] + key[-4:-2]
-        keys = (key, back) if to_server else (back, key)
-        peer_port, port = struct.unpack(">HH", keys[0][-4:])
+        ports = struct.unpack(">HH", key[-4:] if to_server else back[-4:])
         self._last_id += 1
-        flow = Flow(SOCK.pack(self._last_id, 0, peer_port, port), keys, self._time_ns)
-        self._directions[keys[0]], self._directions[keys[1]] = flow.client, flow.server
-        return flow.client if to_server else flow.server
+        sock = SOCK.pack(self._last_id, 0, *ports)
+        way = Direction(RECV if to_server else SEND, key, sock)
+        way.other = Direction(SEND if to_server else RECV, back, sock)
+        way.other.other = way
+        if ports[1] not in self._ports:
+            way.state = way.other.state = FOREIGN
+        self._directions[key], self._directions[back] = way, way.other
+        return way
 
-    def _renew(self, way: StreamDirection, to_server: bool) -> StreamDirection:
-        """Another connection between the same endpoints; the same direction of it."""
-        flow = way.flow
-        self._forget(flow)
-        return self._add_flow(flow.keys[way is flow.server], to_server)
+    def _forget(self, way: Direction) -> None:
+        self._end(way)
+        del self._directions[way.key], self._directions[way.other.key]
 
-    def _forget(self, flow: Flow) -> None:
-        self._end(flow)
-        for key in flow.keys:
-            self._directions.pop(key, None)
+    def _shake_hands(self, way: Direction, number: int, acked: int, flags: int) -> Direction:
+        """SYN or SYN-ACK. That of another connection ends this one: the port is used again."""
+        answer = bool(flags & TCP_ACK)
+        client_isn = (acked - 1) & WRAP if answer else number
+        known = (way.other if answer else way).isn
+        if known != client_isn and max(known, way.next, way.other.next) >= 0:
+            self._forget(way)
+            way = self._add(way.key, not answer)
+        (way.other if answer else way).isn = client_isn
+        way.isn = number
+        return way
 
-    def _open(self, flow: Flow) -> None:
-        """The handshake is over."""
-        assert flow.opening
-        received, sent = flow.opening
-        flow.opening = None
-        flow.client.next, flow.server.next = received, sent
-        key = flow.keys[0]  # the client's address, the server's, both ports
-        size = (len(key) - 4) // 2
+    def _open(self, way: Direction, number: int, acked: int) -> None:
+        """The handshake is over. If the SYN-ACK was not seen, its acknowledgement tells as much."""
+        client, server = way.sides()
+        way.state = way.other.state = RUNNING
+        received, sent = (client.isn + 1) & WRAP, (server.isn + 1) & WRAP
+        if server.isn < 0:
+            if way is server or number != received:
+                return
+            sent = acked
+        client.next, server.next = received, sent
+        size = (len(client.key) - 4) // 2  # addresses of the client and the server, both ports
         family = socket.AF_INET if size == 4 else socket.AF_INET6
-        ends = ENDPOINTS.pack(0, family, key[size : 2 * size], key[:size])
-        self._emit(OPEN, flow, received, sent, ends)
+        ends = ENDPOINTS.pack(0, family, client.key[size : 2 * size], client.key[:size])
+        self._emit(OPEN, client, received, sent, ends)
 
-    def _end(self, flow: Flow) -> None:
-        """The connection ends here. Nothing more fills its holes."""
-        if flow.ended:
+    def _join(self, way: Direction) -> None:
+        """Whose connection is it? This is called when that is known, or cannot wait any more."""
+        if way.state != BEGUN:
             return
-        flow.ended = True
-        self._flush(flow.client)
-        self._flush(flow.server)
-        if flow.client.next >= 0 or flow.server.next >= 0:
-            self._emit(CLOSE, flow, max(flow.client.next, 0), max(flow.server.next, 0))
+        client, server = way.sides()
+        foreign = client.likeness() < server.likeness()
+        if foreign and SOCK.unpack(way.sock)[2] not in self._ports:
+            way.state = way.other.state = FOREIGN
+            for side in (client, server):
+                side.next = -1
+                self._early_bytes -= sum(len(data) for _, _, data, _ in side.early)
+                side.early.clear()
+            return
+        way.state = way.other.state = RUNNING
+        for side in (way.other, way):  # the other one has waited for this one
+            if side.early:
+                side.next = side.early[0][0]
+                self._advance(side, side.next)
 
-    def _emit(self, kind: int, flow: Flow, offset: int, length: int, data: bytes = b"") -> None:
-        self.segments.append((kind, self._time_ns, flow.sock, offset, length, data, -1))
+    def _end(self, way: Direction) -> None:
+        """The connection ends here. Nothing more fills its holes."""
+        client, server = way.sides()
+        if way.state < ENDED:
+            self._flush(client)
+            self._flush(server)
+        if way.state < ENDED:  # still
+            way.state = way.other.state = ENDED
+            known = min(client.next, server.next) >= 0
+            self._emit(CLOSE, way, client.next if known else -1, server.next if known else -1)
+
+    def _emit(self, kind: int, way: Direction, offset: int, length: int, data: bytes = b"") -> None:
+        self.segments.append((kind, self._time_ns, way.sock, offset, length, data, -1))
 
     # -- packets of a connection --
 
-    def _admit(
-        self, way: StreamDirection, number: int, acked: int, flags: int, length: int
-    ) -> Optional[StreamDirection]:
-        """The direction of a packet that is not plainly the next one; None: it is none of it."""
-        if flags & TCP_SYN:
-            return self._shake_hands(way, number, acked, flags)
-        if flags & TCP_RST:
-            return way if self._is_near(way, number) else None
-        if way.flow.opening:
-            self._open(way.flow)
-        if way.next < 0 and (length or flags & TCP_FIN):
-            way.next = number  # joined mid-stream
-        if not self._is_near(way, number):
-            way.flow.out_of_window += 1
-            if way.flow.out_of_window < self.OUT_OF_WINDOW_MAX:
-                return None
-            way = self._renew(way, way is way.flow.client)  # its SYN was missed
+    def _admit(self, way: Direction, number: int, acked: int, length: int) -> Direction:
+        """The direction of a packet; a new one, if it cannot be of this connection."""
+        distance = min((number - way.next) & WRAP, (way.next - number) & WRAP)
+        if way.next >= 0 and distance >= WINDOW_MAX:
+            self._forget(way)  # its SYN was missed
+            way = self._add(way.key, way.kind == RECV)
+        if way.state == BEGUN and way.sides()[0].isn >= 0:
+            self._open(way, number, acked)
+        if way.next < 0 and (length or way.state == RUNNING):
             way.next = number
         return way
 
-    @staticmethod
-    def _is_near(way: StreamDirection, number: int) -> bool:
-        """Can it be of this connection?"""
-        ahead, behind = (number - way.next) & WRAP, (way.next - number) & WRAP
-        return way.next < 0 or min(ahead, behind) < WINDOW_MAX
-
-    def _shake_hands(
-        self, way: StreamDirection, number: int, acked: int, flags: int
-    ) -> Optional[StreamDirection]:
-        """SYN or SYN-ACK. That of another connection ends this one: the port is used again."""
-        flow = way.flow
-        answer = bool(flags & TCP_ACK)
-        client_isn = (acked - 1) & WRAP if answer else number
-        if flow.client_isn not in (client_isn, -1) or (
-            flow.client_isn == -1 and (flow.client.next >= 0 or flow.server.next >= 0)
-        ):
-            way = self._renew(way, not answer)
-            flow = way.flow
-        elif way is not (flow.server if answer else flow.client):
-            return None  # two servers that connect to each other at once
-        flow.client_isn = client_isn
-        if answer and flow.client.next < 0 and flow.server.next < 0:
-            flow.opening = (acked, (number + 1) & WRAP)
-        return way
-
-    def _take(self, way: StreamDirection, number: int, length: int, data: bytes) -> None:
-        """Payload that may be old, new, early, or some of each."""
+    def _wait(self, way: Direction, piece: Piece) -> None:
+        """Payload that may be old, next, early, or some of each."""
         behind = way.next - WINDOW_MAX  # so that what is before the next byte comes first
-        way.early.append((number, length, data))
+        way.early.append(piece)
         way.early.sort(key=lambda piece: (piece[0] - behind) & WRAP)
-        self._early_bytes += len(data)
-        self._deliver_early(way)
+        self._early_bytes += len(piece[2])
+        if way.other.early or len(way.early) > self.JOIN_MAX:
+            self._join(way)
+        self._advance(way, way.next)
         if len(way.early) > self.EARLY_MAX or self._early_bytes > self.EARLY_BYTES_MAX:
             self._flush(way)
 
-    def _deliver(
-        self, way: StreamDirection, length: int, data: bytes = b"", acked: int = -1
-    ) -> None:
+    def _advance(self, way: Direction, limit: int) -> None:
+        """Deliver what waits and follows; what is missing before `limit` becomes gaps."""
+        if way.state == BEGUN or way.next < 0 or not way.time_ns:
+            return
+        if limit == (way.fin + 1) & WRAP and way.fin >= 0:
+            limit = way.fin
+        while True:
+            missing = (limit - way.next) & WRAP
+            if missing >= WINDOW_MAX:
+                missing = 0
+            if way.early:
+                number, length, data, acked = way.early[0]
+                behind = (way.next - number) & WRAP
+                if behind < WINDOW_MAX:
+                    del way.early[0]
+                    self._early_bytes -= len(data)
+                    if behind < length:
+                        self._deliver(way, length - behind, data[behind:], acked)
+                    continue
+                missing = min(missing, -behind & WRAP)
+            if not missing:
+                break
+            self.gaps += 1
+            self.gap_bytes += missing
+            self._deliver(way, missing)
+        if way.next == way.fin:
+            way.next = (way.fin + 1) & WRAP
+            if way.other.fin >= 0 and way.other.next == (way.other.fin + 1) & WRAP:
+                self._end(way)
+
+    def _deliver(self, way: Direction, length: int, data: bytes = b"", acked: int = -1) -> None:
         """The next bytes of this direction, of which some may be missing. acked: by the sender."""
         number, kind = way.next, way.kind
         way.next = (number + length) & WRAP
         self.moved_bytes[kind] += length
         mark = acked if kind == RECV else -1
-        self.segments.append((kind, self._time_ns, way.flow.sock, number, length, data, mark))
+        self.segments.append((kind, self._time_ns, way.sock, number, length, data, mark))
 
-    def _deliver_early(self, way: StreamDirection) -> None:
-        """All that waits and follows without a hole."""
-        count = 0
-        for number, length, data in way.early:
-            behind = (way.next - number) & WRAP
-            if behind >= WINDOW_MAX:
-                break
-            if behind < length:
-                self._deliver(way, length - behind, data[behind:])
-            self._early_bytes -= len(data)
-            count += 1
-        del way.early[:count]
-
-    def _cover(self, way: StreamDirection, acked: int) -> None:
-        """The receiver has all bytes before `acked`: what we do not have is a gap."""
-        if way.next < 0:
-            way.next = acked
-        if way.fin >= 0 and acked == (way.fin + 1) & WRAP:
-            acked = way.fin
-        while 0 < (acked - way.next) & WRAP < WINDOW_MAX:
-            missing = (acked - way.next) & WRAP
-            if way.early:
-                missing = min(missing, (way.early[0][0] - way.next) & WRAP)
-            self._report_gap(way, missing)
-        self._finish(way)
-
-    def _flush(self, way: StreamDirection) -> None:
+    def _flush(self, way: Direction) -> None:
         """Deliver all that waits, with a gap for each hole."""
-        while way.early:
-            self._report_gap(way, (way.early[0][0] - way.next) & WRAP)
-
-    def _report_gap(self, way: StreamDirection, length: int) -> None:
-        """The next bytes are missing; then comes what waited for them."""
-        self.gaps += 1
-        self.gap_bytes += length
-        self._deliver(way, length)
-        self._deliver_early(way)
-
-    def _finish(self, way: StreamDirection) -> None:
-        """Is this direction at its FIN? And the other one too?"""
-        if way.fin >= 0 and way.next == way.fin:
-            way.next = (way.fin + 1) & WRAP
-            other = way.other
-            if other.fin >= 0 and other.next == (other.fin + 1) & WRAP:
-                self._end(way.flow)
+        self._join(way)
+        if way.early:
+            self._advance(way, way.early[-1][0])
 
     # -- for whoever reads --
 
     def take(self) -> List[Segment]:
         """The segments since the last call."""
-        if self._time_ns - self._swept_ns > self.SWEEP_NS:
-            self._swept_ns = self._time_ns
-            self._sweep()
         segments, self.segments = self.segments, []
         return segments
-
-    def _sweep(self) -> None:
-        """Forget connections that ended long ago, or of which one side did."""
-        too_old = self._time_ns - self.FORGET_NS
-        for flow in self._flows():
-            leaving = flow.ended or flow.client.fin >= 0 or flow.server.fin >= 0
-            if leaving and flow.time_ns < too_old:
-                self._forget(flow)
 
     def finish(self) -> None:
         """No more packets will come: what waits is delivered, holes are gaps."""
@@ -2318,7 +2359,7 @@ class Reassembler:
 class PacketStreams:
     """What live packets and capture files have in common; see Source."""
 
-    reads = False
+    reads = requests_only = False
 
     def __init__(self, name: str, ports: Sequence[int]) -> None:
         self.name = name
@@ -2326,6 +2367,7 @@ class PacketStreams:
         self._streams = Reassembler(ports)
         self._reader: Optional[PacketReader] = None
         self._parser = PacketParser(DLT_ETHERNET)
+        self._over = False  # nothing more can be read
         self._stack = contextlib.ExitStack()
 
     def __exit__(self, *_exception: object) -> None:
@@ -2349,9 +2391,11 @@ class PacketStreams:
             "gaps": streams.gaps,
             "gap_bytes": streams.gap_bytes,
             "fragments": parser.fragments,
-            "ignored_packets": streams.ignored + parser.ignored,
+            "cut_packets": parser.cut,
+            "ignored_packets": streams.ignored + parser.udp + parser.unknown,
             "other_tcp": streams.ignored,
-            **parser.tunnels,
+            "other_udp": parser.udp,
+            **{f"like_memcached_{port}": n for port, n in streams.others.most_common(5)},
         }
 
     def _use(self, reader: PacketReader, expression: str) -> None:
@@ -2363,16 +2407,16 @@ class PacketStreams:
                 reader.set_filter(expression)
         except LibpcapError as error:
             raise SourceError(
-                f"--filter: {printable(str(error))}", "its language is tcpdump's: man pcap-filter"
+                f"--filter: {error}", "its language is tcpdump's: man pcap-filter"
             ) from None
+
+    def _take(self) -> Optional[List[Segment]]:
+        """See Source.read."""
+        segments = self._streams.take()
+        return segments if segments or not self._over else None
 
 
 # ---- Capture files ----
-
-
-class CaptureError(SourceError):
-    """A file is no capture, or none that can be read."""
-
 
 CAPTURE_HINT = (
     "SOURCE can be a .pcap or .pcapng file, as tcpdump -w writes it, or - for a pipe: "
@@ -2383,39 +2427,43 @@ CAPTURE_HINT = (
 class CaptureSource(PacketStreams):
     """Packets of a pcap or pcapng file, or of a pipe. Times are the packets' own.
 
-    Raises CaptureError for what is no capture. One that is truncated or damaged is read up to
+    Raises SourceError for what is no capture. One that is truncated or damaged is read up to
     there; `remarks` says so.
     """
+
+    LOOK_AHEAD = 10_000  # if so many packets are to servers, and none from one, then all are
 
     def __init__(self, path: str, ports: Sequence[int], expression: str = "") -> None:
         super().__init__("-" if path == "-" else os.path.basename(path), ports)
         self.hook = "capture"
         self._title = "the capture on stdin" if path == "-" else printable(path)
         self._expression = expression
-        self._over = False
-        self._start_ns = -1
+        self._start_ns = 0
+        self._answered = False  # was there a packet from a server?
+        self._server_ports = {struct.pack(">H", port) for port in ports}
         try:
             self._file = self._stack.enter_context(
                 open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-")
             )
-            self._waits = not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         except OSError as error:
-            raise CaptureError(
+            raise SourceError(
                 f"cannot read {printable(path)}: {error.strerror}", CAPTURE_HINT
             ) from None
+        self._waits = not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         if path == "-" and os.isatty(0):
-            raise CaptureError("a capture does not come from a terminal", CAPTURE_HINT)
+            raise SourceError("a capture does not come from a terminal", CAPTURE_HINT)
 
     def __enter__(self) -> "CaptureSource":
         return self
 
     def started(self, timeout_ms: int) -> Optional[Tuple[int, float]]:
-        """See Source.started: the time of the first packet."""
-        if self._start_ns < 0 and not self._over:
+        """See Source.started: the time of the first packet, once requests_only is known."""
+        streams = self._streams
+        if not (self._over or self._answered or streams.packets > self.LOOK_AHEAD):
             self._fill(timeout_ms)
-        if self._start_ns < 0 and self._over:
-            return 0, time.time()
-        return None if self._start_ns < 0 else (self._start_ns, self._start_ns / NS_PER_SECOND)
+            return None
+        self.requests_only = streams.packets > 0 and not self._answered
+        return self._start_ns, self._start_ns / NS_PER_SECOND or time.time()
 
     def now(self) -> int:
         """See Source.now: the time of the last packet."""
@@ -2425,11 +2473,16 @@ class CaptureSource(PacketStreams):
         """See Source.read; None at the end of the file."""
         if not self._over and not self._streams.segments:
             self._fill(timeout_ms)
-        segments = self._streams.take()
-        return segments if segments or not self._over else None
+        return self._take()
 
     def stop(self) -> None:
         """See Source.stop."""
+        parser = self._parser
+        if not self._over and parser.cut:
+            self.remarks.append(
+                f"{parser.cut:,} packets were cut to {parser.cut_bytes} bytes (tcpdump -s), so the "
+                "rest of them is lost; --no-responses may still read the requests"
+            )
         if not self._over:
             self._over = True
             self._streams.finish()
@@ -2452,20 +2505,22 @@ class CaptureSource(PacketStreams):
         except LibpcapError as no_capture:
             records, error = b"", no_capture
         packets = self._parser.parse(records)
-        if records and self._start_ns < 0:
+        if records and not self._start_ns:
             self._start_ns = packets[0][0] if packets else self._parser.time_ns
+        if not self._answered:
+            self._answered = any(packet[1][-4:-2] in self._server_ports for packet in packets)
         self._streams.add(packets)
         if error:
-            self._explain(printable(str(error)))
+            self._explain(str(error))
         if error or not records:
             self.stop()
 
     def _explain(self, error: str) -> None:
-        """Why there is no more to read. Raises CaptureError if there was nothing at all."""
+        """Why there is no more to read. Raises SourceError if there was nothing at all."""
         if os.strerror(errno.EINTR) in error:  # by whoever ends the recording
             return
         if self._reader is None:
-            raise CaptureError(f"{self._title} is no capture: {error}", CAPTURE_HINT)
+            raise SourceError(f"{self._title} is no capture: {error}", CAPTURE_HINT)
         what = "truncated" if "truncated" in error else f"damaged ({error})"
         self.remarks.append(f"{self._title} is {what}; all packets before that were read")
 
@@ -2518,31 +2573,29 @@ class PacketSource(PacketStreams):
         self._ring_bytes = max(ring_mib, 2) << 20
         self._waiting: Deque[Tuple[bytes, int]] = deque()  # (records, to add to their times)
         self._waiting_bytes = 0
-        self._over = False
         self._stopped_ns = 0
         require_packets()
         if interface:
             interface_index(interface)
         with self._stack:
             try:
-                reader = PacketReader.open_live(
+                self._live = PacketReader.open_live(
                     interface or "any", self._ring_bytes, self.TIMEOUT_MS
                 )
-                self._use(reader, expression)
-                own = port_filter(ports, reader.link)
-                reader.set_filter(f"({expression}) and {own}" if expression else own)
+                self._use(self._live, expression)
+                own = port_filter(ports, self._live.link)
+                self._live.set_filter(f"({expression}) and {own}" if expression else own)
             except LibpcapError as error:
                 if os.strerror(errno.ENOMEM) in str(error):
                     raise memory_error() from None
                 raise SourceError(
-                    f"cannot capture on {self.name}: {printable(str(error))}",
+                    f"cannot capture on {self.name}: {error}",
                     "membench.py check says what works here",
                 ) from None
-            self._live = reader
             # Loopback shows each packet as it leaves and as it comes; libpcap drops the first.
             # The kernel, since Linux 4.20, does it at a lower cost for the sender.
             if interface == "lo":
-                with socket.socket(fileno=os.dup(reader.fileno())) as packets:
+                with socket.socket(fileno=os.dup(self._live.fileno())) as packets:
                     with contextlib.suppress(OSError):
                         packets.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             self._stack = self._stack.pop_all()
@@ -2581,8 +2634,7 @@ class PacketSource(PacketStreams):
             self._streams.add(packets)
         if (self._stopped_ns or self._over) and not self._waiting:
             self._streams.finish()
-        segments = self._streams.take()
-        return segments if segments or not self._over else None
+        return self._take()
 
     def _fetch(self) -> bool:
         """Take some packets off the ring; were there any?"""
@@ -2591,7 +2643,7 @@ class PacketSource(PacketStreams):
         records, error = self._live.read(PACKETS_AT_ONCE)
         if error:
             self._over = True
-            self.remarks.append(f"{self.name}: {printable(str(error))}")
+            self.remarks.append(f"{self.name}: {error}")
         if records:
             self._waiting.append((records, self._choose_difference(records)))
             self._waiting_bytes += len(records)
@@ -8127,16 +8179,19 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
 def explain_capture(kernel: Dict[str, int], where: str) -> str:
     """As explain_silence, for a capture: what was in it instead."""
     packets = kernel["events"] + kernel["ignored_packets"]
-    if kernel["events"]:
-        return (
-            f"of {packets:,} packets {kernel['events']:,} were TCP on {where}, but with no request"
-        )
-    text = f"{packets:,} packets, none TCP on {where}"
-    if kernel["other_tcp"]:
-        text += f"; {kernel['other_tcp']:,} are TCP on other ports"
-    for tunnel in (*TUNNEL_PROTOCOLS.values(), *TUNNEL_PORTS.values()):
-        if kernel.get(tunnel):
-            text += f"; {kernel[tunnel]:,} are {tunnel}, a tunnel that membench does not unpack"
+    if kernel["send_bytes"]:
+        return f"of {packets:,} packets none holds requests, only what was sent from {where}"
+    text = f"{packets:,} packets, {kernel['events'] or 'none'} TCP on {where}"
+    others = packets - kernel["events"] - kernel["other_tcp"] - kernel["other_udp"]
+    for count, what in (
+        (kernel["other_tcp"], "TCP of other connections"),
+        (kernel["other_udp"], "UDP"),
+        (others, "neither TCP nor UDP"),
+    ):
+        text += f"; {count:,} are {what}" if count else ""
+    like = [int(name.split("_")[-1]) for name in kernel if name.startswith("like_memcached_")]
+    if like:
+        text += f". What looks like memcached was on {ports_text(like)}. Try --port {like[0]}"
     return text
 
 
@@ -8275,6 +8330,10 @@ def record(options: argparse.Namespace) -> int:
     with Stop() as stop, ProfileWriter(options.output, options.force, owner) as profile:
         with open_source(options, watched) as source:
             started_ns, started_unix = wait_for_start(source, stop)
+            if source.requests_only and not options.no_responses:
+                options.no_responses = True
+                if not options.quiet:
+                    say(f"{source.name} has one direction only: recorded as with --no-responses")
             header = describe_recording(options, source, watched, secret, started_unix)
             profile.start(header, started_ns)
             lower_priority(options.nice)
@@ -8351,7 +8410,8 @@ def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:
         start = source.started(POLL_MS)
         if start:
             return start
-    return source.now(), time.time()
+    source.stop()  # then a capture has begun, too
+    return source.started(0) or (source.now(), time.time())
 
 
 def live_segments(

@@ -10,6 +10,7 @@ import random
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -40,6 +41,7 @@ from captures import (
     with_head,
 )
 from live import (
+    LOOPBACK,
     MODULE,
     PATIENCE_SECONDS,
     Memcached,
@@ -52,6 +54,7 @@ from live import (
     wait_until,
 )
 from rows import Rows
+from test_foreign import Web
 
 
 class Clean(NamedTuple):
@@ -240,6 +243,136 @@ def test_fragments_are_counted(clean: Clean, tmp_path: Path) -> None:
     assert result.ledger.kernel["fragments"] == 1
     assert result.ledger.kernel["gaps"] >= 1
     assert not inventions(result.rows, clean.result.rows)
+
+
+# ---- What else a capture can hold ----
+
+
+def parts(packets: List[Packet], port: int) -> Dict[bool, List[Packet]]:
+    """The packets to the server (True) and from it. IPv4, Ethernet."""
+    found: Dict[bool, List[Packet]] = {True: [], False: []}
+    for packet in packets:
+        found[struct.unpack_from(">H", packet.data, 36)[0] == port].append(packet)
+    return found
+
+
+@pytest.mark.parametrize("options", [(), ("--no-responses",)])
+def test_a_capture_of_requests_alone(
+    clean: Clean, options: Tuple[str, ...], tmp_path: Path
+) -> None:
+    """As a mirror of one direction writes it: nothing of it is lost."""
+    source, output = tmp_path / "a.pcap", tmp_path / "a.profile"
+    source.write_bytes(to_pcap(parts(clean.packets, clean.port)[True]))
+    done = run("record", str(source), str(output), "--port", str(clean.port), *options)
+    assert done.returncode == 0, done.stderr
+    assert ("one direction only: recorded as with --no-responses" in done.stderr) is not bool(
+        options
+    )
+    report = analyze(output)
+    assert report["operations"] == len(clean.result.rows)
+    assert report["loss"]["bytes_lost"] == 0 and report["loss"]["coverage"] == 1.0
+    assert report["loss"]["bytes_seen"] == clean.result.ledger.kernel["recv_bytes"]
+    assert not report["profiles"][0]["responses"] and report["hits"] is None
+    about = run("analyze", str(output)).stdout.splitlines()[1]
+    assert re.match(r" +\d{4}-", about), "there is no host in front of the time"
+
+
+def test_a_capture_of_replies_alone(clean: Clean, tmp_path: Path) -> None:
+    source, output = tmp_path / "a.pcap", tmp_path / "a.profile"
+    source.write_bytes(to_pcap(parts(clean.packets, clean.port)[False]))
+    done = run("record", str(source), str(output), "--port", str(clean.port))
+    assert done.returncode == 4, done.stderr
+    assert f"none holds requests, only what was sent from port {clean.port}" in done.stderr
+
+
+def test_a_snapped_capture_says_so(short: Clean, tmp_path: Path) -> None:
+    source, output = tmp_path / "a.pcap", tmp_path / "a.profile"
+    packets = snapped(short.packets, 96)
+    source.write_bytes(to_pcap(packets))
+    port = ("--port", str(short.port))
+    done = run("record", str(source), str(output), *port)
+    cut = sum(len(packet.data) < packet.length for packet in packets)
+    assert f"{cut} packets were cut to 96 bytes" in done.stderr
+    done = run("record", str(source), str(output), *port, "--no-responses", "--force")
+    assert analyze(output)["operations"] == len(short.result.rows), done.stderr
+
+
+def outer(protocol: int, header: bytes) -> bytes:
+    """Headers in front of those of a tunnel. Nobody looks at their lengths."""
+    return (
+        b"\2" * 12
+        + b"\x08\0"
+        + struct.pack(">BBHIBBH", 0x45, 0, 0, 0, 64, protocol, 0)
+        + (b"\x0a\0\0\1\x0a\0\0\2" + header)
+    )
+
+
+def udp(port: int, header: bytes) -> bytes:
+    return outer(17, struct.pack(">HHHH", 5555, port, 0, 0) + header)
+
+
+# What stands in front of a packet, and from where on it is inside.
+TUNNELS = {
+    "VXLAN": (udp(4789, b"\x08\0\0\0\0\0\1\0"), 0),
+    "VXLAN on Linux's old port": (udp(8472, b"\x08\0\0\0\0\0\1\0"), 0),
+    "GENEVE": (udp(6081, b"\0\0\x65\x58\0\0\1\0"), 0),
+    "GENEVE with options": (udp(6081, b"\2\0\x65\x58\0\0\1\0" + b"option's"), 0),
+    "GENEVE without Ethernet": (udp(6081, b"\0\0\x08\0\0\0\1\0"), 14),
+    "GRE": (outer(47, b"\0\0\x08\0"), 14),
+    "GRE with key and number": (outer(47, b"\x30\0\x65\x58keynumb.."[:12]), 0),
+    "ERSPAN I": (outer(47, b"\0\0\x88\xbe"), 0),
+    "ERSPAN II": (outer(47, b"\x10\0\x88\xbenumb" + bytes(8)), 0),
+    "ERSPAN III": (outer(47, b"\x10\0\x22\xebnumb" + bytes(12)), 0),
+    "ERSPAN III and more": (outer(47, b"\x10\0\x22\xebnumb" + bytes(11) + b"\1" + bytes(8)), 0),
+    "IP in IP": (outer(4, b""), 14),
+    "VXLAN in GRE": (outer(47, b"\0\0\x65\x58") + udp(4789, b"\x08\0\0\0\0\0\1\0"), 0),
+}
+
+
+@pytest.mark.parametrize("name", TUNNELS)
+def test_tunnels(clean: Clean, name: str, tmp_path: Path) -> None:
+    head, inside = TUNNELS[name]
+    packets = with_head(clean.packets, head, inside)
+    result = read_capture(tmp_path / "a", to_pcap(packets), clean.port)
+    assert result.identities == clean.result.identities
+    assert result.ledger.report()["coverage"] == 1.0
+    for end in range(len(head) + 60):  # cut anywhere
+        read_capture(tmp_path / "a", to_pcap(snapped(packets[3:4], end)), clean.port)
+
+
+@pytest.mark.parametrize("handshake", [True, False])
+@pytest.mark.parametrize("other", ["web", "memcached"])
+def test_a_client_that_has_the_servers_port_number(
+    other: str, handshake: bool, tmp_path: Path
+) -> None:
+    """Who sent the SYN is the client, or else whose bytes are requests."""
+    path = tmp_path / "a.pcap"
+    with Memcached() as server, Memcached() as second, Web() as web, Tcpdump(path, server.port):
+        with socket.socket() as foreign:
+            foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            foreign.bind(("127.0.0.2", server.port))
+            foreign.connect(web.address if other == "web" else (LOOPBACK, second.port))
+            for _ in range(5):
+                if other == "web":
+                    web.ask(foreign)
+                else:
+                    exchange(foreign, b"get a\r\n", b"END\r\n")
+        with server.connect() as connection:
+            for _ in range(10):
+                exchange(connection, b"get a\r\n", b"END\r\n")
+    packets = [
+        packet
+        for packet in read_pcap(path)
+        if handshake
+        or b"\x7f\0\0\2" not in packet.data[26:34]
+        or not packet.data[47] & membench.TCP_SYN
+    ]
+    result = read_capture(path, to_pcap(packets), server.port)
+    assert [row[4] for row in result.rows] == [membench.MISS] * 10
+    report = result.ledger.report()
+    assert report["bytes_seen"] == 10 * len(b"get a\r\nEND\r\n") and report["coverage"] == 1.0
+    assert result.opened == 1
+    assert all(re.fullmatch("[a-z_0-9]+", name) for name in report["kernel"])
 
 
 # ---- Damage that only removes, repeats or reorders ----
@@ -706,7 +839,6 @@ def test_filters_that_are_none(clean: Clean, tmp_path: Path) -> None:
 WITHOUT_LIBPCAP = """
 import ctypes, os, sys
 sys.path.insert(0, os.path.dirname(sys.argv[1]))
-from rows import Rows
 import membench
 real = ctypes.CDLL
 def load(name, *arguments, **options):
