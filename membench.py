@@ -5041,27 +5041,23 @@ def percentile(counts: List[Tuple[int, int]], total: int, share: float) -> int:
     return counts[-1][0]
 
 
-def describe_sizes(counts: Dict[int, int]) -> Optional[Dict[str, Any]]:
-    """Minimum, mean, percentiles and maximum of (value -> how often), or None."""
+def describe_sizes(counts: Mapping[int, int]) -> Optional[Dict[str, Any]]:
+    """Number, minimum, mean, percentiles and maximum of (value -> how often), or None."""
     total = total_of(counts)
     if not total:
         return None
     ordered = sorted(counts.items())
+    shares = {name: percentile(ordered, total, share) for name, share in PERCENTILES.items()}
     mean = round(sum_of(counts) / total, 1)
-    shares = [percentile(ordered, total, PERCENTILES[name]) for name in SIZE_NAMES[2:5]]
-    values = (ordered[0][0], mean, *shares, ordered[-1][0])
-    return {"count": total, **dict(zip(SIZE_NAMES, values))}
+    return {"count": total, "min": ordered[0][0], "mean": mean, **shares, "max": ordered[-1][0]}
 
 
-def describe_latency(counts: Dict[int, int]) -> Optional[Dict[str, float]]:
+def describe_latency(counts: Mapping[int, int]) -> Optional[Dict[str, float]]:
     """Percentiles in microseconds of (ticks -> how often), or None."""
-    ordered = sorted(item for item in counts.items() if item[0])
-    total = sum(count for _, count in ordered)
-    if not total:
+    found = describe_sizes({ticks: count for ticks, count in counts.items() if ticks})
+    if not found:
         return None
-    ticks = {name: percentile(ordered, total, share) for name, share in PERCENTILES.items()}
-    ticks["max"] = ordered[-1][0]
-    return {name: value * TICK_NS / 1000 for name, value in ticks.items()}
+    return {name: found[name] * TICK_NS / 1000 for name in (*PERCENTILES, "max")}
 
 
 def round_to_3_digits(counts: Counter[int]) -> Counter[int]:
@@ -5086,16 +5082,6 @@ class Group:
     def operations(self) -> int:
         """How many they are."""
         return total_of(self.outcomes)
-
-    @property
-    def hits(self) -> int:
-        """Only retrievals hit or miss."""
-        return self.outcomes[HIT]
-
-    @property
-    def misses(self) -> int:
-        """Retrievals that found no item."""
-        return self.outcomes[MISS]
 
 
 class Keys:
@@ -5362,13 +5348,9 @@ def covered_seconds(spans: List[Tuple[float, float]]) -> float:
 
 def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
     """The ledgers of several profiles as one."""
-    names = (
-        *("bytes_seen", "bytes_lost", "events_lost", "unmatched_responses", "resyncs"),
-        *("refused_connections", "exchanges"),
-        *("tls_connections", "tls_bytes", "udp_datagrams", "udp_bytes"),
-    )
+    names = Ledger().report().keys() - {"kernel"}
     loss: Dict[str, Any] = {
-        name: sum(int(ledger.get(name, 0)) for ledger in ledgers) for name in names
+        name: sum(int(ledger.get(name, 0)) for ledger in ledgers) for name in sorted(names)
     }
     seen = loss["bytes_seen"]
     loss["coverage"] = (seen - loss["bytes_lost"]) / seen if seen else 1.0
@@ -5380,11 +5362,17 @@ def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
 
 def build_report(counts: Counts, duration: float) -> Dict[str, Any]:
     """The report, except for what is known about the files."""
+    operations = counts.whole.operations
+    commands = sorted(counts.commands.items(), key=lambda item: (-item[1].requests, item[0]))
+    # Address "": the server is not known.
+    servers = sorted(counts.servers.items(), key=lambda item: (-item[1].operations, item[0]))
     return {
         "requests": counts.whole.requests,
         **report_group(counts.whole, duration),
-        "commands": report_commands(counts),
-        "latency_us": describe_latency(counts.whole.latencies),
+        "commands": {
+            command: {"requests": group.requests, **report_group(group, duration)}
+            for command, group in commands
+        },
         "keys": report_keys(counts),
         "values": {
             "size_bytes": describe_sizes(counts.value_sizes),
@@ -5406,7 +5394,16 @@ def build_report(counts: Counts, duration: float) -> Dict[str, Any]:
             "max": max(counts.key_places, default=-1) + 1,
         },
         "timeline": timeline(counts.by_second),
-        "servers": report_servers(counts, duration),
+        "servers": [
+            {
+                "host": host,
+                **server._asdict(),
+                "connections": group.connections,
+                "share": group.operations / operations if operations else 0.0,
+                **report_group(group, duration),
+            }
+            for (host, server), group in servers
+        ],
     }
 
 
@@ -5416,48 +5413,17 @@ def mean_of(total: int, count: int) -> Optional[float]:
 
 
 def report_group(group: Group, duration: float) -> Dict[str, Any]:
-    """Rate and hit ratio. Only retrievals hit or miss."""
-    hits, misses = group.hits, group.misses
+    """What is reported of operations, whatever they have in common."""
+    hits, misses, operations = group.outcomes[HIT], group.outcomes[MISS], group.operations
     return {
-        "operations": group.operations,
-        "operations_per_second": round(group.operations / duration, 1) if duration else None,
+        "operations": operations,
+        "operations_per_second": round(operations / duration, 1) if duration else None,
         "hits": hits,
         "misses": misses,
         "hit_ratio": hits / (hits + misses) if hits + misses else None,
+        "outcomes": {OUTCOMES[each]: n for each, n in sorted(group.outcomes.items())},
+        "latency_us": describe_latency(group.latencies),
     }
-
-
-def report_commands(counts: Counts) -> Dict[str, Any]:
-    """The commands, the most frequent first."""
-    by_frequency = sorted(counts.commands.items(), key=lambda item: (-item[1].requests, item[0]))
-    return {
-        command: {
-            "requests": group.requests,
-            "operations": group.operations,
-            "hits": group.hits,
-            "misses": group.misses,
-            "outcomes": {OUTCOMES[each]: n for each, n in sorted(group.outcomes.items())},
-            "latency_us": describe_latency(group.latencies),
-        }
-        for command, group in by_frequency
-    }
-
-
-def report_servers(counts: Counts, duration: float) -> List[Dict[str, Any]]:
-    """The servers, the busiest first; address "": the server is not known."""
-    total = counts.whole.operations
-    servers = [
-        {
-            "host": host,
-            **server._asdict(),
-            "connections": group.connections,
-            **report_group(group, duration),
-            "share": group.operations / total if total else 0.0,
-            "latency_us": describe_latency(group.latencies),
-        }
-        for (host, server), group in counts.servers.items()
-    ]
-    return sorted(servers, key=lambda server: -server["operations"])
 
 
 def report_keys(counts: Counts) -> Dict[str, Any]:
@@ -5961,7 +5927,10 @@ MEASURES = (
 )
 READS = ratio_measure("requests per read", "", lambda c: c.whole.requests, lambda c: c.reads)
 HIT_RATIO = ratio_measure(
-    "hit ratio", "%", lambda c: c.whole.hits, lambda c: c.whole.hits + c.whole.misses
+    "hit ratio",
+    "%",
+    lambda c: c.whole.outcomes[HIT],
+    lambda c: c.whole.outcomes[HIT] + c.whole.outcomes[MISS],
 )
 
 

@@ -69,11 +69,14 @@ def share_of(values: Sequence[int], share: float) -> int:
     return sorted(values)[math.ceil(len(values) * share) - 1]
 
 
+SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+
+
 def latency(rows: Iterable[Row]) -> Optional[Dict[str, float]]:
     ticks = [row.ticks for row in rows if row.ticks]
     if not ticks:
         return None
-    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1}
+    shares = {**SHARES, "max": 1}
     return {name: share_of(ticks, share) * TICK_NS / 1000 for name, share in shares.items()}
 
 
@@ -84,7 +87,7 @@ def sizes(values: Sequence[int]) -> Optional[Dict[str, float]]:
         "count": len(values),
         "min": min(values),
         "mean": round(sum(values) / len(values), 1),
-        **{f"p{percent}": share_of(values, percent / 100) for percent in (50, 90, 99)},
+        **{name: share_of(values, share) for name, share in SHARES.items()},
         "max": max(values),
     }
 
@@ -115,18 +118,6 @@ def grouped(pairs: Iterable[Tuple[Any, Row]]) -> Dict[Any, List[Row]]:
     return found
 
 
-def command_report(rows: List[Row]) -> Dict[str, Any]:
-    found = Counter(row.outcome for row in rows)
-    return {
-        "requests": sum(row.place == 0 for row in rows),
-        "operations": len(rows),
-        "hits": found["hit"],
-        "misses": found["miss"],
-        "outcomes": {name: found[name] for name in OUTCOMES if found[name]},
-        "latency_us": latency(rows),
-    }
-
-
 def ttl_report(rows: List[Row]) -> Dict[str, Any]:
     ttls = []
     for row in rows:
@@ -139,11 +130,19 @@ def ttl_report(rows: List[Row]) -> Dict[str, Any]:
     return {"none": ttls.count(0), "expired": ttls.count(-1), "set": sizes(set_ttls)}
 
 
-def hit_report(rows: List[Row]) -> Dict[str, Any]:
-    hits = sum(row.outcome == "hit" for row in rows)
-    misses = sum(row.outcome == "miss" for row in rows)
-    ratio = hits / (hits + misses) if hits + misses else None
-    return {"hits": hits, "misses": misses, "hit_ratio": ratio}
+def group_report(rows: List[Row], duration: float) -> Dict[str, Any]:
+    """Of all operations, of a command's or of a server's."""
+    found = Counter(row.outcome for row in rows)
+    hits, misses = found["hit"], found["miss"]
+    return {
+        "operations": len(rows),
+        "operations_per_second": round(len(rows) / duration, 1),
+        "hits": hits,
+        "misses": misses,
+        "hit_ratio": hits / (hits + misses) if hits + misses else None,
+        "outcomes": {name: found[name] for name in OUTCOMES if found[name]},
+        "latency_us": latency(rows),
+    }
 
 
 def timeline_report(rows: List[Row]) -> Dict[str, Any]:
@@ -180,14 +179,14 @@ def plain_report(rows: List[Row], duration: float) -> Dict[str, Any]:
     by_command = grouped((row.command, row) for row in rows)
     return {
         "requests": len(firsts),
-        "operations": len(rows),
-        "operations_per_second": round(len(rows) / duration, 1),
-        **hit_report(rows),
+        **group_report(rows, duration),
         "commands": {
-            command: command_report(by_command[command])
+            command: {
+                "requests": asked[command],
+                **group_report(by_command[command], duration),
+            }
             for command in sorted(by_command, key=lambda name: (-asked[name], name))
         },
-        "latency_us": latency(rows),
         "keys": keys_report(rows),
         "values": {"size_bytes": sizes(values), "histogram": histogram(values)},
         "key_size_histogram": histogram([row.key_size for row in rows if row.key_size]),
@@ -210,11 +209,8 @@ def plain_servers(rows: List[Row], duration: float) -> Dict[str, Any]:
     found = {}
     for server, its in grouped((row.server, row) for row in rows).items():
         found[json.dumps(server)] = {
-            "operations": len(its),
-            "operations_per_second": round(len(its) / duration, 1),
             "share": len(its) / len(rows),
-            **hit_report(its),
-            "latency_us": latency(its),
+            **group_report(its, duration),
         }
     return found
 

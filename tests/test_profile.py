@@ -1047,7 +1047,16 @@ def test_describe_sizes() -> None:
     assert describe_sizes({}) is None
     assert describe_sizes({5: 0}) is None
     one = describe_sizes({5: 1})
-    assert one == {"count": 1, "min": 5, "mean": 5.0, "p50": 5, "p90": 5, "p99": 5, "max": 5}
+    assert one == {
+        "count": 1,
+        "min": 5,
+        "mean": 5.0,
+        "p50": 5,
+        "p90": 5,
+        "p99": 5,
+        "p999": 5,
+        "max": 5,
+    }
     rng = random.Random(10)
     values = [rng.randrange(10**6) for _ in range(999)]
     counts: Dict[int, int] = {}
