@@ -6303,8 +6303,7 @@ class RequestTemplate:
     """
 
     __slots__ = (
-        *("command", "sample", "write", "has_cas", "closes", "answered", "value_end"),
-        "gives_unique",
+        *("command", "sample", "write", "has_cas", "answered", "value_end", "gives_unique"),
     )
 
     def __init__(self, write: Write, parse: Callable[[bytes], Request], has_cas: bool) -> None:
@@ -6314,12 +6313,11 @@ class RequestTemplate:
         command, *flags = sample.form.split(b" ")
         binary = sample.reply == REPLY_BINARY
         self.command = command.decode()
-        self.closes = command in (b"quit", b"quitq", b"shutdown")  # the connection
         self.answered = sample.reply != REPLY_NONE and command not in (b"quitq", b"shutdown")
         # What follows a value; None: there is no value.
         self.value_end = None if sample.value_size == NO_SIZE else b"" if binary else b"\r\n"
-        self.gives_unique = command in (BINARY_GETS if binary else (b"gets", b"gats"))
-        self.gives_unique = self.gives_unique or (sample.reply == REPLY_META and b"c" in flags)
+        # VALUE lines need no request to be read.
+        self.gives_unique = command in BINARY_GETS if binary else b"c" in flags
 
     def request(self, keys: Tuple[bytes, ...], opaque: int) -> Request:
         """A request of this form, to be matched with its reply."""
@@ -6349,10 +6347,6 @@ def make_template(form: str, included: Iterable[str] = ()) -> Optional[RequestTe
     return text_template(command, words)
 
 
-_PATTERN_FIELDS = (b"keys", b"size", b"exptime", b"opaque", b"cas")
-_PATTERN_FIELD = re.compile(rb"%\(([a-z]+)\)")
-
-
 def text_template(command: bytes, words: List[bytes]) -> Optional[RequestTemplate]:
     """A template from a command line: only keys and numbers differ between requests."""
     words = [b"1" if word == b"?" else word.replace(b"%", b"%%") for word in words]
@@ -6376,14 +6370,11 @@ def text_template(command: bytes, words: List[bytes]) -> Optional[RequestTemplat
         return None
     pattern = b" ".join([command, *words]) + b"\r\n"
     in_base64 = command in META_OUTCOMES and b"b" in words
-    # By position, which is faster than by name.
-    fields = [_PATTERN_FIELDS.index(name) for name in _PATTERN_FIELD.findall(pattern)]
-    pick = operator.itemgetter(*fields) if fields else lambda values: ()
-    line = _PATTERN_FIELD.sub(b"%", pattern)
 
     def write(keys: Sequence[bytes], size: int, exptime: int, opaque: int, cas: int) -> bytes:
         text = base64.b64encode(keys[0]) if in_base64 else b" ".join(keys)
-        return line % pick((text, size, exptime, opaque, cas))
+        values = {b"keys": text, b"size": size, b"exptime": exptime, b"opaque": opaque, b"cas": cas}
+        return pattern % values
 
     return RequestTemplate(write, lambda text: parse_request(text)[0], b"%(cas)d" in pattern)
 
@@ -6466,11 +6457,6 @@ class Batch:
 # ---- Counts: numbers that add up over workers and shards ----
 
 
-def to_histogram(nanoseconds: Iterable[int]) -> Counter[int]:
-    """Ticks rounded down to 3 digits -> how often. Such histograms add up exactly."""
-    return round_to_3_digits(Counter([ns // TICK_NS for ns in nanoseconds]))
-
-
 def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
     """Add nested counts, however deep. Keys that are numbers may be text, as in JSON."""
     for name, value in more.items():
@@ -6481,96 +6467,110 @@ def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
             total[name] = total.get(name, 0) + value
 
 
-class CommandCounts:
+UNIQUES_MAX = 1 << 17  # CAS uniques remembered
+# Of times in ticks. Rounded down to 3 digits, they have few distinct values, and add up exactly.
+HISTOGRAMS = ("latency", "recorded_latency", "lateness")
+
+
+def command_counts() -> Dict[str, Any]:
     """What is counted for one command."""
-
-    __slots__ = (
-        *("requests", "outcomes", "recorded_outcomes", "errors"),
-        *("latencies", "recorded_latencies"),
-    )
-
-    def __init__(self) -> None:
-        self.requests = 0  # sent
-        self.outcomes = [0] * len(OUTCOMES)
-        self.recorded_outcomes = [0] * len(OUTCOMES)  # of the requests that were sent
-        self.errors: Counter[str] = Counter()
-        self.latencies: List[int] = []  # ns
-        self.recorded_latencies: List[int] = []  # ticks
-
-    def numbers(self) -> Dict[str, Any]:
-        """As numbers that can be added up; histograms are {ticks: how often}."""
-        by_name = [
-            {OUTCOMES[outcome]: count for outcome, count in enumerate(counts) if count}
-            for counts in (self.outcomes, self.recorded_outcomes)
-        ]
-        return {
-            "requests": self.requests,
-            "operations": sum(self.recorded_outcomes),
-            "outcomes": by_name[0],
-            "recorded_outcomes": by_name[1],
-            "errors": self.errors,
-            "latency": to_histogram(self.latencies),
-            "recorded_latency": round_to_3_digits(Counter(self.recorded_latencies)),
-        }
+    by_name = ("outcomes", "recorded_outcomes", "errors", "latency", "recorded_latency")
+    return {"requests": 0, "operations": 0, **{name: Counter() for name in by_name}}
 
 
 class Tally:
-    """What one worker counts."""
-
-    # Of single numbers, and of those by name.
-    TOTALS = (
-        *("writes", "bytes_sent", "bytes_received", "connections", "unknown_uniques", "not_sent"),
-        *("waited_ns", "out_of_time", "shared_keys", "preload_refused"),
-    )
-    BY_NAME = ("commands", "connection_failures", "skipped", "lateness")
+    """What one worker counts, and what it remembers of replies."""
 
     def __init__(self) -> None:
+        self.lines = RecentCache(ResponseParser.parse_head)
+        self.uniques: Dict[bytes, int] = {}  # key -> the CAS unique that the target gave last
+        self._words: List[bytes] = []  # of the reply that is looked at
         self.clear()
 
     def clear(self) -> None:
-        """Count from 0 again."""
-        self.commands: DefaultDict[str, CommandCounts] = defaultdict(CommandCounts)
-        self.totals: Counter[str] = Counter()
+        """Count from 0."""
+        single = (
+            *("writes", "bytes_sent", "bytes_received", "connections", "unknown_uniques"),
+            *("not_sent", "waited_ns", "out_of_time", "shared_keys", "preload_refused"),
+        )
+        self.commands: DefaultDict[str, Dict[str, Any]] = defaultdict(command_counts)
+        self.totals = dict.fromkeys(single, 0)
         self.failures: Counter[str] = Counter()  # of connections, by kind
         self.skipped: Counter[str] = Counter()  # command -> requests not to be replayed
-        self.lateness: List[int] = []  # ns, of writes
-        self.sent: List[SentRequest] = []  # and not yet counted, which is slower one by one
+        self.lateness: Counter[int] = Counter()  # ticks -> writes
+
+    def count_sent(self, sent: SentRequest) -> None:
+        """A request was sent."""
+        _, template, outcomes, latency, _ = sent
+        counted = self.commands[template.command]
+        counted["requests"] += 1
+        counted["operations"] += len(outcomes)
+        for outcome in outcomes:
+            counted["recorded_outcomes"][OUTCOMES[outcome]] += 1
+        if latency:
+            counted["recorded_latency"][latency] += 1
 
     def count_reply(self, sent: SentRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
         """A request was answered, or got no reply (then time_ns is 0). See PendingRequests."""
         request, template, _, _, times = sent
-        counted, keys = self.commands[template.command], len(request.keys)
-        if outcome == HIT and request.reply == REPLY_VALUES:
-            counted.outcomes[HIT] += len(sizes)
-            counted.outcomes[MISS] += keys - len(sizes)
-        else:
-            counted.outcomes[outcome] += keys or 1
+        counted, keys = self.commands[template.command], len(request.keys) or 1
+        if outcome == HIT and request.reply == REPLY_VALUES and len(sizes) < keys:
+            counted["outcomes"]["miss"] += keys - len(sizes)
+            keys = len(sizes)
+        if keys:
+            counted["outcomes"][OUTCOMES[outcome]] += keys
         if time_ns:
-            counted.latencies.append(time_ns - times[0])
+            counted["latency"][(time_ns - times[0]) // TICK_NS] += 1
+            if template.gives_unique:
+                words = self._words[3:4]  # of the binary protocol
+                if request.reply == REPLY_META:
+                    words = [word[1:] for word in self._words[1:] if word[:1] == b"c"]
+                for word in words:
+                    self.remember(request.keys[0], word)
+
+    def look_at(self, responses: Iterable[Response]) -> Iterator[Response]:
+        """The responses, while they are given to their requests one after the other."""
+        for response in responses:
+            self._words = words = response[1]
+            if response[0] == b"VALUE" and len(words) > 4:
+                self.remember(words[1], words[4])
+            yield response
+
+    def remember(self, key: bytes, unique: bytes) -> None:
+        """The target gave this CAS unique, a number in decimal, for a key."""
+        if unique.isdigit() and len(unique) <= 20:
+            self.uniques[key] = int(unique)
+        if len(self.uniques) > UNIQUES_MAX:
+            del self.uniques[next(iter(self.uniques))]
+
+    def fill(self, part: Any) -> Any:
+        """A part of a batch with the CAS unique that is known by now."""
+        if type(part) is not DeferredCas:
+            return part
+        unique = WRONG_UNIQUE if part.wrong else self.uniques.get(part.key)
+        self.totals["unknown_uniques"] += unique is None
+        return part.write(WRONG_UNIQUE if unique is None else unique)
 
     def count_errors(self, requests: Iterable[SentRequest], kind: str) -> None:
         """These were not answered, or not sent."""
         for _, template, *_ in requests:
-            self.commands[template.command].errors[kind] += 1
+            self.commands[template.command]["errors"][kind] += 1
 
     def take(self) -> Dict[str, Any]:
-        """What is new since the last time. Call often: until then, each request takes memory."""
-        for _, template, outcomes, latency, _ in self.sent:
-            counted = self.commands[template.command]
-            counted.requests += 1
-            for outcome in outcomes:
-                counted.recorded_outcomes[outcome] += 1
-            if latency:
-                counted.recorded_latencies.append(latency)
-        taken = {
+        """What is new since the last time."""
+        counts = {
             **self.totals,
-            "commands": {name: counted.numbers() for name, counted in self.commands.items()},
+            "commands": dict(self.commands),
             "connection_failures": self.failures,
             "skipped": self.skipped,
-            "lateness": to_histogram(self.lateness),
+            "lateness": self.lateness,
         }
+        for counted in (counts, *self.commands.values()):
+            for name in HISTOGRAMS:
+                if name in counted:
+                    counted[name] = round_to_3_digits(counted[name])
         self.clear()
-        return taken
+        return counts
 
 
 # ---- Scheduling: what to send when ----
@@ -6664,37 +6664,23 @@ def in_order(pieces: Iterable[List[Row]]) -> Iterator[List[Row]]:
         del window[:begin]
 
 
-class Pace:
-    """When requests are due. speed 0: at once (`max`)."""
-
-    def __init__(self, speed: float, recorded_unix: float, start_unix: float) -> None:
-        self.speed = speed
-        self.recorded_unix = recorded_unix
-        self.start_ns = 0  # CLOCK_MONOTONIC: tick 0 of the first pass
-        self.start_unix = start_unix
-
-    def shift(self, exptime: int, tick: int, since_start: int) -> int:
-        """Shift a Unix time, so that it is as far from its request as it was when recorded.
-
-        tick: of the recording; since_start: ticks of the recording since the first pass.
-        """
-        recorded = self.recorded_unix + tick / TICKS_PER_SECOND
-        if self.speed:
-            now = self.start_unix + since_start / TICKS_PER_SECOND / self.speed
-        else:
-            now = time.time()
-        return max(int(exptime - recorded + now), RELATIVE_EXPTIME_MAX + 1)
-
-
 class Schedule:
     """What to send when: rows in, batches out, in order of time, pass after pass."""
 
-    def __init__(self, tally: Tally, pace: Pace, included: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        *,
+        included: Iterable[str] = (),
+        speed: float = 0,
+        recorded_unix: float = 0,
+        start_unix: float = 0,
+    ) -> None:
         self.keys = KeyTexts()
         self._tally = tally
-        self._pace = pace
-        self._included = frozenset(included)
-        self._templates: Dict[str, Optional[RequestTemplate]] = {}
+        self._template = functools.lru_cache(None)(lambda form: make_template(form, included))
+        self._speed = speed  # 0: `max`
+        self._recorded_unix, self._start_unix = recorded_unix, start_unix
         self._opaque = 0
         self._answered: Dict[int, int] = {}  # connection -> tick of its last answer
 
@@ -6756,12 +6742,6 @@ class Schedule:
             self._add(batch, template, row, rows[more:index] if index > more else ())
         return done
 
-    def _template(self, form: str) -> Optional[RequestTemplate]:
-        """The template of this form, made once."""
-        if form not in self._templates:
-            self._templates[form] = make_template(form, self._included)
-        return self._templates[form]
-
     def _add(
         self, batch: Batch, template: RequestTemplate, row: Row, others: Sequence[Row]
     ) -> None:
@@ -6773,7 +6753,7 @@ class Schedule:
             keys = (key, *(other[6] for other in others))
             outcomes = (outcome, *(other[9] for other in others))
         if exptime > RELATIVE_EXPTIME_MAX:
-            exptime = self._pace.shift(exptime, tick, batch.tick)
+            exptime = self._shift(exptime, tick, batch.tick)
         if template.value_end is None or size == NO_SIZE:
             size = 0
         self._opaque = opaque = self._opaque + 1
@@ -6790,6 +6770,17 @@ class Schedule:
             for part in value_parts(size, template.value_end):
                 batch.append(part)
 
+    def _shift(self, exptime: int, tick: int, since_start: int) -> int:
+        """Shift a Unix time, so that it is as far from its request as it was when recorded.
+
+        tick: of the recording; since_start: ticks of the recording since the first pass.
+        """
+        recorded = self._recorded_unix + tick / TICKS_PER_SECOND
+        now = time.time()
+        if self._speed:
+            now = self._start_unix + since_start / TICKS_PER_SECOND / self._speed
+        return max(int(exptime - recorded + now), RELATIVE_EXPTIME_MAX + 1)
+
 
 # ---- Preload: what a target must hold so that hits can hit ----
 
@@ -6800,62 +6791,49 @@ _SETTLED = -(1 << 40)  # nothing to preload, or no more to learn
 _NEED_VALUE = frozenset((HIT, STORED, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
 
 
-class Preload:
-    """Finds the keys that had a value before the profile's first request for them.
+def preload_items(path: str, shard: Shard, keys: KeyTexts) -> Iterator[Tuple[bytes, int]]:
+    """(key, value size) of the keys that had a value before the profile's first request for them.
 
     The first conclusive outcome counts: a hit, a touch, a delete that found the key. Sizes
     come from the first hit, less what was appended before it. Keys are processed in slices
     of the hash space, in as many passes as memory requires.
     """
+    low, high = 0, 1 << 64
+    while low < 1 << 64:
+        found, high = preload_states(path, shard, keys, range(low, high))
+        for (key_hash, size), state in found.items():
+            if state != _SETTLED:
+                yield keys.text(key_hash, size), state if state >= 0 else PRELOAD_UNKNOWN_BYTES
+        low, high = high, min(high + (high - low), 1 << 64)
 
-    def __init__(self, path: str, shard: Shard, keys: KeyTexts) -> None:
-        self._path = path
-        self._shard = shard
-        self._keys = keys
 
-    def batches(self, schedule: Schedule) -> Iterator[List[Batch]]:
-        """Requests that store all of it, on one connection."""
-        items = self.items()
-        for chunk in iter(lambda: list(islice(items, PRELOAD_REQUESTS)), []):
-            rows = [(0, 0, 0, 0, 0, 0, key, size, 0, STORED, 0) for key, size in chunk]
-            yield schedule.encode(rows, ("set",), 0)
+def preload_states(
+    path: str, shard: Shard, keys: KeyTexts, hashes: range
+) -> Tuple[Dict[Tuple[int, int], int], int]:
+    """What is known about the keys with these hashes, and where those end if they are too many.
 
-    def items(self) -> Iterator[Tuple[bytes, int]]:
-        """(key, value size) of all that is to be stored."""
-        low, high = 0, 1 << 64
-        while low < 1 << 64:
-            found, high = self._scan(low, high)
-            for (key_hash, size), value_size in found.items():
-                if value_size != _SETTLED:
-                    length = value_size if value_size >= 0 else PRELOAD_UNKNOWN_BYTES
-                    yield self._keys.text(key_hash, size), length
-            low, high = high, min(high + (high - low), 1 << 64)
-
-    def _scan(self, low: int, high: int) -> Tuple[Dict[Tuple[int, int], int], int]:
-        """What is known about the keys with hashes from low up to `high`, which may shrink.
-
-        Values: the size; -1 - appended bytes where no size is known yet; _SETTLED.
-        """
-        found: Dict[Tuple[int, int], int] = {}
-        mine, total = self._shard
-        with ProfileReader(self._path) as reader:
-            for block in reader.blocks():
-                self._keys.number_short_keys(block.key_hash, block.key_size)
-                verbs = [verb_of(form) for form in reader.forms]
-                pairs = list(zip(block.key_hash, block.key_size))
-                ours = [low <= key < high and key % total == mine and size for key, size in pairs]
-                for key, form, outcome, size in zip(
-                    block.key, block.form, block.outcome, block.value_size
-                ):
-                    if ours[key]:
-                        state = preload_state(found.get(pairs[key]), verbs[form], outcome, size)
-                        if state is not None:
-                            found[pairs[key]] = state
-                            ours[key] = _SETTLED < state < 0
-                while len(found) > PRELOAD_KEYS_MAX and high - low > 1:
-                    high = low + (high - low) // 2
-                    found = {pair: state for pair, state in found.items() if pair[0] < high}
-        return found, high
+    Values: the size; -1 - appended bytes where no size is known yet; _SETTLED.
+    """
+    found: Dict[Tuple[int, int], int] = {}
+    with ProfileReader(path) as reader:
+        for block in reader.blocks():
+            keys.number_short_keys(block.key_hash, block.key_size)
+            verbs = [verb_of(form) for form in reader.forms]
+            pairs = list(zip(block.key_hash, block.key_size))
+            ours = [
+                key in hashes and key % shard.total == shard.number and size for key, size in pairs
+            ]
+            rows = zip(block.key, block.form, block.outcome, block.value_size)
+            for key, form, outcome, size in rows:
+                if ours[key]:
+                    state = preload_state(found.get(pairs[key]), verbs[form], outcome, size)
+                    if state is not None:
+                        found[pairs[key]] = state
+                        ours[key] = _SETTLED < state < 0
+            while len(found) > PRELOAD_KEYS_MAX and hashes.stop - hashes.start > 1:
+                hashes = range(hashes.start, (hashes.start + hashes.stop) // 2)
+                found = {pair: state for pair, state in found.items() if pair[0] in hashes}
+    return found, hashes.stop
 
 
 def verb_of(form: str) -> str:
@@ -6909,12 +6887,9 @@ SWEEP_NS = NS_PER_SECOND // 5
 SILENCE_NS = NS_PER_SECOND // 4  # after this time a quiet request gets no reply any more
 AHEAD_BATCHES = 4_000  # encoded before they are due
 STEP_NS = 200_000  # a step of the schedule takes about that long
-STOP_SLACK_NS = (
-    NS_PER_SECOND // 4
-)  # what was due this shortly before the end does not count as missed
+STOP_SLACK_NS = NS_PER_SECOND // 4  # what was due this shortly before the end is not missed
 STOPPED_NS = NS_PER_SECOND  # how long a stopped replay waits for replies
 TURN_BATCHES = 32  # in a row before replies are looked at again
-UNIQUES_MAX = 1 << 17  # CAS uniques remembered
 
 TIMEOUT, CONNECTION, PROTOCOL = "timeout", "connection", "protocol"
 
@@ -6953,47 +6928,6 @@ class Target(NamedTuple):
         return link
 
 
-class Replies:
-    """What all connections of a worker need to read replies: it counts them, and remembers."""
-
-    def __init__(self, tally: Tally) -> None:
-        self.tally = tally
-        self.lines = RecentCache(ResponseParser.parse_head)
-        self.words: List[bytes] = []  # of the reply that is looked at
-        self.uniques: Dict[bytes, int] = {}  # key -> the CAS unique that the target gave last
-
-    def done(self, sent: SentRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
-        """A request was answered, or got no reply; see PendingRequests."""
-        self.tally.count_reply(sent, outcome, sizes, time_ns)
-        request, template, *_ = sent
-        if not time_ns or not template.gives_unique:
-            return
-        if request.reply == REPLY_BINARY:
-            self.remember(request.keys[0], self.words[3])
-        elif request.reply == REPLY_META:
-            for word in self.words[1:]:
-                if word[:1] == b"c":
-                    self.remember(request.keys[0], word[1:])
-
-    def remember(self, key: bytes, unique: bytes) -> None:
-        """The target gave this CAS unique, a number in decimal, for a key."""
-        if unique.isdigit() and len(unique) <= 20:
-            self.uniques[key] = int(unique)
-        if len(self.uniques) > UNIQUES_MAX:
-            del self.uniques[next(iter(self.uniques))]
-
-    def fill(self, parts: List[Any]) -> List[Any]:
-        """Parts of a batch with the CAS uniques that are known by now."""
-        filled = []
-        for part in parts:
-            if type(part) is DeferredCas:
-                unique = WRONG_UNIQUE if part.wrong else self.uniques.get(part.key)
-                self.tally.totals["unknown_uniques"] += unique is None
-                part = part.write(WRONG_UNIQUE if unique is None else unique)
-            filled.append(part)
-        return filled
-
-
 class ReplayConnection:
     """One connection to the target: what waits to be sent, what waits for an answer.
 
@@ -7002,26 +6936,26 @@ class ReplayConnection:
 
     __slots__ = (
         *("number", "socket", "connected", "queue", "unsent", "pending"),
-        *("last_ns", "retry_ns", "closing", "quitting", "_replies", "_parser"),
+        *("last_ns", "retry_ns", "closing", "_tally", "_parser", "_between"),
     )
 
-    def __init__(self, number: int, replies: Replies) -> None:
+    def __init__(self, number: int, tally: Tally) -> None:
         self.number = number
         self.queue: Deque[Batch] = deque()
         self.last_ns = 0  # the last write
         self.retry_ns = 0  # no attempt to connect before
         self.closing = False
-        self._replies = replies
+        self._tally = tally
         self.reset()
 
     def reset(self) -> None:
         """The connection is gone: forget what was sent and what was half read."""
         self.socket: Optional[socket.socket] = None
         self.connected = False
-        self.quitting = False  # `quit` was sent: the target will close
         self.unsent: List[Any] = []  # the rest of a write that the socket did not take
-        self.pending = PendingRequests(self._replies.done)
+        self.pending = PendingRequests(self._tally.count_reply)
         self._parser: Any = None  # of replies; which one is known when a request was sent
+        self._between = True  # was the last reply that was read whole, and to all that waited?
 
     def is_idle(self) -> bool:
         """Does nothing wait here?"""
@@ -7037,18 +6971,16 @@ class ReplayConnection:
     def send(self, batch: Batch, now_ns: int) -> None:
         """Write a batch, and note what is to come back. Raises OSError."""
         batch.times[1] = now_ns
-        expect, tally = self.pending.queue.append, self._replies.tally
+        expect, tally = self.pending.queue.append, self._tally
         for sent in batch.requests:
-            template = sent[1]
-            if template.answered:
+            tally.count_sent(sent)
+            if sent[1].answered:
                 expect(sent)
             else:
                 tally.count_reply(sent, NONE, {}, 0)
-            if template.closes:
-                self.quitting = True
-        tally.sent += batch.requests
         tally.totals["writes"] += 1
-        self.write(self._replies.fill(batch.parts) if batch.deferred else batch.parts, now_ns)
+        parts = [*map(tally.fill, batch.parts)] if batch.deferred else batch.parts
+        self.write(parts, now_ns)
 
     def write(self, parts: List[Any], now_ns: int) -> None:
         """Hand parts to the socket; what it does not take is `unsent`. Raises OSError."""
@@ -7060,7 +6992,7 @@ class ReplayConnection:
                 sent = self.socket.sendmsg(parts[:IOVECS_MAX])
         except BlockingIOError:
             sent = 0
-        self._replies.tally.totals["bytes_sent"] += sent
+        self._tally.totals["bytes_sent"] += sent
         if sent:
             self.last_ns = now_ns
         self.unsent = []
@@ -7074,20 +7006,36 @@ class ReplayConnection:
 
     def read(self, data: bytes, now_ns: int) -> None:
         """Take in what the target sent. Raises ProtocolError, or OSError if it refuses."""
-        replies, pending, parser = self._replies, self.pending, self._parser
+        pending, parser = self.pending, self._parser
         if parser is None:
             binary = pending.queue and pending.queue[0][0].reply == REPLY_BINARY
-            parser = BinaryResponseParser() if binary else ResponseParser(replies.lines)
+            parser = BinaryResponseParser() if binary else ResponseParser(self._tally.lines)
             self._parser = parser
         if data.startswith(b"ERROR Too many"):  # open connections
             self.connected = False
             raise ConnectionRefusedError
-        for response in parser.feed(data):
-            replies.words = words = response[1]
-            if response[0] == b"VALUE" and len(words) > 4:
-                replies.remember(words[1], words[4])
-            if pending.answer((response,), now_ns):
-                raise ProtocolError("this answers nothing that was asked")
+        if self._between and self._take_whole_value(data, now_ns):
+            return
+        if pending.answer(self._tally.look_at(parser.feed(data)), now_ns):
+            raise ProtocolError("this answers nothing that was asked")
+        self._between = not (pending.queue or parser.partial or parser.skip)
+
+    def _take_whole_value(self, data: bytes, now_ns: int) -> bool:
+        """Is this the value of the one key that is asked for, and nothing else?
+
+        Most replies are, and this takes a third of the time of the parser and the matching.
+        """
+        queue = self.pending.queue
+        if len(queue) != 1 or not data.endswith(b"END\r\n"):
+            return False
+        request, head_bytes = queue[0][0], data.find(b"\n") + 1
+        (word, words, size), body_bytes, _ = self._tally.lines[data[:head_bytes]]
+        if word != b"VALUE" or len(words) != 4 or request.keys != (words[1],):
+            return False
+        if request.reply != REPLY_VALUES or head_bytes + body_bytes + 5 != len(data):
+            return False
+        self._tally.count_reply(queue.popleft(), HIT, {0: size}, now_ns)
+        return True
 
 
 class Engine:
@@ -7095,7 +7043,7 @@ class Engine:
 
     Open loop: no connection waits for another, and one waits for its own replies only where
     its client had waited; latency counts from when a request was due in either case. Or, at
-    pace.speed 0, a closed loop on each connection: a batch is sent when everything before it
+    speed 0 (`max`), a closed loop on each connection: a batch is sent when everything before it
     is answered.
     """
 
@@ -7104,23 +7052,23 @@ class Engine:
         target: Target,
         feed: Iterator[List[Batch]],
         tally: Tally,
-        pace: Pace,
         *,
+        speed: float,
         timeout: float,
     ) -> None:
-        self.tally = tally
-        self.pace = pace
+        self.start_ns = 0  # CLOCK_MONOTONIC: tick 0 of the first pass
         self.cut_short = False  # stopped before all was sent
         self._target = target
+        self._feed = feed
+        self._tally = tally
+        self._speed = speed
+        self._closed_loop = not speed
         self._timeout_ns = int(timeout * NS_PER_SECOND)
-        self._replies = Replies(tally)
         self._links: Dict[int, ReplayConnection] = {}  # by the number of the connection
         self._by_fd: Dict[int, ReplayConnection] = {}
         self._idle_ns = 0  # time with nothing to do
         self._first = (0, 0)  # (ns, tick) of the first write
         self._last_ns = self._last_tick = 0  # of the last write or answer; of the last batch
-        self._closed_loop = not pace.speed
-        self._feed = feed
         self._exhausted = False
         self._ready: Deque[Batch] = deque()  # in order of time
         self._queued = 0  # batches in the queues of connections
@@ -7168,16 +7116,17 @@ class Engine:
 
     def _drop_queues(self) -> None:
         """Nothing more will be sent; count what should have been by now."""
-        batches = list(self._ready)
+        batches = [*self._ready, *chain(*(link.queue for link in self._links.values()))]
         for link in self._links.values():
-            batches += link.queue
             link.queue.clear()
         self._queued = 0
         self._ready.clear()
-        passed_ns = time.monotonic_ns() - STOP_SLACK_NS - self.pace.start_ns
-        passed = passed_ns * self.pace.speed // TICK_NS if self.pace.start_ns else 0
-        due = (len(batch.requests) for batch in batches if batch.tick < passed)  # none at `max`
-        self.tally.totals["not_sent"] += sum(due)
+        # At `max` nothing was due.
+        passed_ns = time.monotonic_ns() - STOP_SLACK_NS - self.start_ns if self.start_ns else 0
+        passed = passed_ns * self._speed // TICK_NS
+        self._tally.totals["not_sent"] += sum(
+            len(batch.requests) for batch in batches if batch.tick < passed
+        )
 
     def _start_due(self) -> Optional[int]:
         """Start what is due. Nanoseconds to the next, or None at the end.
@@ -7194,7 +7143,7 @@ class Engine:
             if closed_loop:
                 room -= 1
             else:
-                due_ns = self.pace.start_ns + int(batch.tick * TICK_NS / self.pace.speed)
+                due_ns = self.start_ns + int(batch.tick * TICK_NS / self._speed)
                 wait_ns = due_ns - now_ns
                 if wait_ns > 0:
                     break
@@ -7264,7 +7213,7 @@ class Engine:
     def _link(self, number: int) -> ReplayConnection:
         link = self._links.get(number)
         if link is None:
-            link = self._links[number] = ReplayConnection(number, self._replies)
+            link = self._links[number] = ReplayConnection(number, self._tally)
         return link
 
     def _connect(self, link: ReplayConnection, now_ns: int) -> None:
@@ -7289,7 +7238,7 @@ class Engine:
             if number:
                 raise OSError(number, os.strerror(number))
             link.connected = self._reached = True
-            self.tally.totals["connections"] += 1
+            self._tally.totals["connections"] += 1
         now_ns = time.monotonic_ns()
         if link.unsent:
             link.write(link.unsent, now_ns)
@@ -7304,11 +7253,12 @@ class Engine:
         except BlockingIOError:
             return
         if not data:
-            if link.quitting or not (link.pending.queue or link.queue):
-                self._disconnect(link)  # an idle connection may be closed
-                return
-            raise ConnectionResetError
-        self.tally.totals["bytes_received"] += len(data)
+            if link.awaits_reply():
+                raise ConnectionResetError
+            link.pending.end_silence()
+            self._disconnect(link)  # an idle connection may be closed
+            return
+        self._tally.totals["bytes_received"] += len(data)
         now_ns = self._last_ns = time.monotonic_ns()
         link.read(data, now_ns)
         self._send_queue(link, now_ns)
@@ -7330,11 +7280,11 @@ class Engine:
         Raises MembenchError if there never was one.
         """
         now_ns, reached = time.monotonic_ns(), link.connected
-        self.tally.failures[kind] += 1
-        self.tally.count_errors((sent for sent in link.pending.queue if not sent[0].quiet), kind)
+        self._tally.failures[kind] += 1
+        self._tally.count_errors((sent for sent in link.pending.queue if not sent[0].quiet), kind)
         self._disconnect(link)
         link.retry_ns = now_ns if reached else now_ns + RETRY_NS
-        if not self._reached and now_ns < (self.pace.start_ns or now_ns) + NS_PER_SECOND:
+        if not self._reached and now_ns < (self.start_ns or now_ns) + NS_PER_SECOND:
             raise MembenchError(
                 f"cannot connect to {printable(self._target.name)}",
                 "start the target first, and check its address",
@@ -7353,7 +7303,7 @@ class Engine:
         """The first batches that wait here are not sent: there is no connection."""
         for _ in range(min(batches, len(link.queue))):
             self._queued -= 1
-            self.tally.count_errors(link.queue.popleft().requests, kind)
+            self._tally.count_errors(link.queue.popleft().requests, kind)
 
     # -- sending --
 
@@ -7364,11 +7314,13 @@ class Engine:
             batch.queued_at_ns = self._idle_ns
             link.queue.append(batch)
             self._queued += 1
+            if link.connected and len(link.queue) > 1:  # it waits like those before it
+                return
         elif batch.kind == CLOSE:
             link.closing = True
         elif batch.kind == OPEN and link.is_idle():
             self._disconnect(link)  # that of the pass before
-        if batch.kind != CLOSE:
+        if not link.socket and batch.kind != CLOSE:
             self._connect(link, now_ns)
             if not link.socket and now_ns < link.retry_ns and not self._closed_loop:
                 self._drop(link, CONNECTION, len(link.queue))
@@ -7398,9 +7350,9 @@ class Engine:
         if self._closed_loop:
             batch.times[0] = now_ns
         else:
-            self.tally.lateness.append(now_ns - batch.times[0])
+            self._tally.lateness[(now_ns - batch.times[0]) // TICK_NS] += 1
             # The part of the lag in which this process only waited for the target.
-            self.tally.totals["waited_ns"] += self._idle_ns - batch.queued_at_ns
+            self._tally.totals["waited_ns"] += self._idle_ns - batch.queued_at_ns
         self._last_ns = now_ns
         self._last_tick = max(self._last_tick, batch.tick)
         if not self._first[0]:
@@ -7415,10 +7367,10 @@ class Engine:
 
         In seconds since the start, and since the recording's; empty if nothing was sent.
         """
-        first_ns, first_tick = self._first
+        (first_ns, first_tick), start_ns = self._first, self.start_ns
         if not first_ns:
             return [], []
-        sent = [(ns - self.pace.start_ns) / NS_PER_SECOND for ns in (first_ns, self._last_ns)]
+        sent = [(ns - start_ns) / NS_PER_SECOND for ns in (first_ns, self._last_ns)]
         return sent, [tick / TICKS_PER_SECOND for tick in (first_tick, self._last_tick)]
 
 
@@ -7441,7 +7393,7 @@ def empty_result() -> Dict[str, Any]:
         "recorded": {"span": []},  # of their recording
         "ended_by": None,
         "fatal": None,  # the message and the hint of an error
-        "counts": {**{name: {} for name in Tally.BY_NAME}, **dict.fromkeys(Tally.TOTALS, 0)},
+        "counts": Tally().take(),
     }
 
 
@@ -7500,7 +7452,7 @@ def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, 
 
 def report_all(counts: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
     """What --stats-json holds for all commands together."""
-    together = CommandCounts().numbers()
+    together = command_counts()
     for counted in counts["commands"].values():
         add_counts(together, counted)
     return report_command(together, span)
@@ -7676,26 +7628,6 @@ def parse_shard(text: str) -> Shard:
 MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def read_results(path: str) -> Dict[str, Any]:
-    """What --stats-json wrote. Raises MembenchError on anything else."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            result: Dict[str, Any] = json.load(file)
-        if result["membench_replay"] != 1:
-            raise ValueError
-        merge_results([result])  # these are results if they can be merged and shown
-    except OSError as error:
-        raise MembenchError(
-            f"cannot read {printable(path)}: {error.strerror}", "check the name"
-        ) from None
-    except MALFORMED:
-        raise MembenchError(
-            f"{printable(path)} does not hold the results of a replay",
-            "make them with: membench.py replay ... --stats-json FILE",
-        ) from None
-    return result
-
-
 def merge_results(results: Sequence[Dict[str, Any]]) -> Tuple[Dict[str, Any], str]:
     """Merge the results of several shards: (the report, the report as text).
 
@@ -7784,6 +7716,17 @@ PR_SET_PDEATHSIG = 1
 REPORT_NS = NS_PER_SECOND // 5  # between two reports of a worker
 
 
+def make_schedule(options: argparse.Namespace, found: Survey, tally: Tally) -> Schedule:
+    """The schedule that the options ask for."""
+    return Schedule(
+        tally,
+        included=options.include,
+        speed=options.speed,
+        recorded_unix=found.started_unix,
+        start_unix=options.start_at or time.time(),
+    )
+
+
 def replay_share(
     pipe: Any, options: argparse.Namespace, found: Survey, target: Target, index: int
 ) -> None:
@@ -7794,13 +7737,12 @@ def replay_share(
     stop.
     """
     tally = Tally()
-    pace = Pace(options.speed, found.started_unix, options.start_at or time.time())
-    schedule = Schedule(tally, pace, options.include)
+    schedule = make_schedule(options, found, tally)
     shard = Shard(
         options.shard.number + options.shard.total * index, options.shard.total * options.workers
     )
     feed = schedule.batches(found.path, shard, options.loop_mode, found.duration)
-    engine = Engine(target, feed, tally, pace, timeout=options.timeout)
+    engine = Engine(target, feed, tally, speed=options.speed, timeout=options.timeout)
     duration_ns = (options.duration or math.inf) * NS_PER_SECOND
     report_ns = 0
     fatal = None
@@ -7819,15 +7761,15 @@ def replay_share(
             report()
             if pipe.poll(0):
                 return False
-        return now_ns - pace.start_ns < duration_ns
+        return now_ns - engine.start_ns < duration_ns
 
     try:
         engine.prime()
         report()
-        pace.start_ns = pipe.recv()
-        while time.monotonic_ns() < pace.start_ns and not pipe.poll(0):
-            time.sleep(min(max(pace.start_ns - time.monotonic_ns(), 0) / NS_PER_SECOND, 0.05))
-        engine.run(go_on if pace.start_ns else lambda: False)
+        engine.start_ns = pipe.recv()
+        while time.monotonic_ns() < engine.start_ns and not pipe.poll(0):
+            time.sleep(min(max(engine.start_ns - time.monotonic_ns(), 0) / NS_PER_SECOND, 0.05))
+        engine.run(go_on if engine.start_ns else lambda: False)
     except MembenchError as error:
         fatal = [str(error), error.hint]
     engine.close()
@@ -7870,39 +7812,18 @@ def start_workers(options: argparse.Namespace, found: Survey, target: Target) ->
     return workers
 
 
-class ReplayStatus:
-    """The live line of a replay: what happened in the last second."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.live = LiveLine(quiet)
-        self._started = self._shown = time.monotonic()
-        self._new = empty_result()
-
-    def add(self, result: Dict[str, Any]) -> None:
-        """Take in what a worker has reported."""
-        if self.live.is_on:
-            join(self._new, result)
-
-    def update(self) -> None:
-        """Call often; writes once a second."""
-        now = time.monotonic()
-        if now - self._shown < LiveLine.INTERVAL or not self.live.is_on:
-            return
-        counts = self._new["counts"]
-        found = report_all(counts, (self._shown, now))
-        self._shown, self._new = now, empty_result()
-        latency = found["latency_us"] or {}
-        lateness = describe_histogram(counts["lateness"]) or {}
-        fields = [
-            f"{now - self._started:6.0f} s",
-            f"{found['operations_per_second']:9,.0f} ops/s",
-            f"errors {sum(found['errors'].values()):,}",
-            f"lag {lateness.get('p99', 0):,.0f} us",
-            f"p50 {latency.get('p50', 0):,.0f} us",
-            f"p99 {latency.get('p99', 0):,.0f} us",
-            f"hits {human_percent(found['hit_ratio'])}",
-        ]
-        self.live.show(fields)
+def live_fields(counts: Dict[str, Any], seconds: float) -> List[str]:
+    """The live line: what happened in so many seconds."""
+    found = report_all(counts, (0, seconds))
+    latency, lateness = found["latency_us"] or {}, describe_histogram(counts["lateness"]) or {}
+    return [
+        f"{found['operations_per_second']:9,.0f} ops/s",
+        f"errors {sum(found['errors'].values()):,}",
+        f"lag {lateness.get('p99', 0):,.0f} us",
+        f"p50 {latency.get('p50', 0):,.0f} us",
+        f"p99 {latency.get('p99', 0):,.0f} us",
+        f"hits {human_percent(found['hit_ratio'])}",
+    ]
 
 
 def run_workers(
@@ -7916,7 +7837,9 @@ def run_workers(
 
     workers = start_workers(options, found, target)
     preparing = set(workers)
-    joined, status = empty_result(), ReplayStatus(options.quiet)
+    joined, new = empty_result(), empty_result()  # new: since the live line was written
+    live = LiveLine(options.quiet)
+    began = shown = time.monotonic()
     started_unix, told = 0.0, False
 
     def tell_all(number: int) -> None:
@@ -7940,15 +7863,18 @@ def run_workers(
                     fatal = ["a worker process was killed", "not all of its requests are counted"]
                     joined["fatal"] = fatal
             else:
-                join(joined, result)
-                status.add(result)
+                join(new, result)
         if workers and not (preparing or started_unix or told):
             started_unix = max(options.start_at, time.time() + 0.02)
             if options.start_at and started_unix > options.start_at:
                 say(f"starting {started_unix - options.start_at:.1f} s after --start-at")
             tell_all(time.monotonic_ns() + int((started_unix - time.time()) * NS_PER_SECOND))
-        status.update()
-    status.live.clear()
+        now = time.monotonic()
+        if not workers or now - shown >= LiveLine.INTERVAL:
+            live.show([f"{now - began:6.0f} s", *live_fields(new["counts"], now - shown)])
+            join(joined, new)
+            new, shown = empty_result(), now
+    live.clear()
     return started_unix, joined
 
 
@@ -8777,6 +8703,22 @@ def describe_replay(
     }
 
 
+def read_results(path: str) -> Dict[str, Any]:
+    """What --stats-json wrote. Raises MembenchError on anything else."""
+    text = read_file(path, "check the name")
+    try:
+        result: Dict[str, Any] = json.loads(text)
+        if result["membench_replay"] != 1:
+            raise ValueError
+        merge_results([result])  # these are results if they can be merged and shown
+    except MALFORMED:
+        raise MembenchError(
+            f"{printable(path)} does not hold the results of a replay",
+            "make them with: membench.py replay ... --stats-json FILE",
+        ) from None
+    return result
+
+
 def merge_command(options: argparse.Namespace) -> int:
     """Show the merged results of shards. 1 if a request failed, or a shard is missing."""
     results = [read_results(path) for path in options.profile]
@@ -8865,18 +8807,15 @@ def describe_target(target: Target) -> str:
         with target.connect(STATS_SECONDS) as link:
             link.sendall(b"stats\r\n")
             replies = link.makefile("rb")
-            for _ in range(1000):
-                line = replies.readline(4096)
-                words = line.split()
-                if words[:2] == [b"STAT", b"curr_items"]:
-                    items = int(words[2])
+            for line in islice(iter(lambda: replies.readline(4096), b""), 1000):
+                found = re.match(rb"STAT curr_items ([0-9]+)\r\n", line)
+                if found:
+                    items = int(found[1])
                     return f"holds {items:,} items now" if items else "holds no items now"
-                if words[:1] != [b"STAT"]:
+                if not line.startswith(b"STAT "):
                     break
     except OSError as error:
         return f"did not give its stats: {error.strerror or error}"
-    except (ValueError, IndexError):
-        pass
     answer = f"answers {printable(repr(line[:60])[1:])}" if line else "closes the connection"
     return f"is not a memcached that gives its stats: it {answer}"
 
@@ -8902,11 +8841,14 @@ def raise_file_limit(connections: int) -> None:
 
 def preload(options: argparse.Namespace, target: Target, stop: Stop) -> int:
     """Store what the recorded server held. Returns how many values were refused."""
-    tally, pace = Tally(), Pace(0, 0, 0)
-    schedule = Schedule(tally, pace)
-    feed = Preload(options.profile[0], options.shard, schedule.keys).batches(schedule)
-    engine = Engine(target, feed, tally, pace, timeout=options.timeout)
-    counts = empty_result()["counts"]
+    tally = Tally()
+    schedule = Schedule(tally)
+    items = preload_items(options.profile[0], options.shard, schedule.keys)
+    rows = ((0, 0, 0, 0, 0, 0, key, size, 0, STORED, 0) for key, size in items)
+    chunks = iter(lambda: list(islice(rows, PRELOAD_REQUESTS)), [])
+    feed = (schedule.encode(chunk, ("set",), 0) for chunk in chunks)
+    engine = Engine(target, feed, tally, speed=0, timeout=options.timeout)
+    counts = tally.take()
 
     def go_on() -> bool:
         add_counts(counts, tally.take())
@@ -8931,9 +8873,7 @@ def preload(options: argparse.Namespace, target: Target, stop: Stop) -> int:
 def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Target]) -> str:
     """What a replay would send, how long it takes, what it needs: --dry-run."""
     tally = Tally()
-    schedule = Schedule(
-        tally, Pace(options.speed, found.started_unix, time.time()), options.include
-    )
+    schedule = make_schedule(options, found, tally)
     requests: Counter[str] = Counter()
     sent_bytes = writes = 0
     for batch in chain.from_iterable(schedule.batches(found.path, options.shard)):
@@ -8961,7 +8901,7 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
     else:
         lines.append("  the target   no --target was given")
     if options.preload:
-        items = Preload(found.path, options.shard, KeyTexts()).items()
+        items = preload_items(found.path, options.shard, KeyTexts())
         stored = [size for _, size in items]
         lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
     if schedule.keys.shared:
@@ -9337,43 +9277,34 @@ def add_replay_arguments(commands: Any) -> None:
         "and compare it with the recording.",
         epilog=REPLAY_NOTES,
     )
-    add = sub.add_argument
-    add("profile", nargs="+", metavar="PROFILE", help="a file; with --merge, results of shards")
-    add("--target", metavar="ADDRESS", help="HOST:PORT, [IPV6]:PORT or unix:PATH")
-    add(
-        "--speed",
-        type=replay_speed,
-        default=1.0,
-        metavar="N|max",
-        help="N times as fast as recorded, or max: as fast as the target answers; default 1",
+    sub.add_argument(
+        "profile", nargs="+", metavar="PROFILE", help="a file; with --merge, results of shards"
     )
+
+    def add(name: str, metavar: str, kind: Callable[[str], Any], default: Any, text: str) -> None:
+        sub.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
+
+    def flag(text: str, *names: str) -> None:
+        sub.add_argument(*names, action="store_true", help=text)
+
+    add("--target", "ADDRESS", str, None, "HOST:PORT, [IPV6]:PORT or unix:PATH")
     add(
-        "--loop-mode",
-        type=loop_mode,
-        default=1,
-        metavar="MODE",
-        help="once (default), times:N or infinite",
+        *("--speed", "N|max", replay_speed, 1.0),
+        "N times as fast as recorded, or max: as fast as the target answers; default 1",
     )
-    add("--duration", type=parse_duration, metavar="TIME", help="stop after this time")
-    add(
+    add("--loop-mode", "MODE", loop_mode, 1, "once (default), times:N or infinite")
+    add("--duration", "TIME", parse_duration, None, "stop after this time")
+    flag(
+        "first store what the recorded server must have held, so that hits are possible",
         "--preload",
-        action="store_true",
-        help="first store what the recorded server must have held, so that hits are possible",
     )
+    processes = number_within("number of processes", 1, 1024)
+    add("--workers", "N", processes, None, "worker processes; default: one per CPU")
     add(
-        "--workers",
-        type=number_within("number of processes", 1, 1024),
-        metavar="N",
-        help="worker processes; default: one per CPU",
+        *("--timeout", "TIME", parse_duration, 5.0),
+        "give up on a request and its connection after this time; default 5",
     )
-    add(
-        "--timeout",
-        type=parse_duration,
-        default=5.0,
-        metavar="TIME",
-        help="give up on a request and its connection after this time; default 5",
-    )
-    add(
+    sub.add_argument(
         "--include",
         action="append",
         default=[],
@@ -9382,28 +9313,18 @@ def add_replay_arguments(commands: Any) -> None:
         help="also replay this command: " + ", ".join(sorted(GUARDED)) + "; may be repeated",
     )
     add(
-        "--shard",
-        type=shard,
-        default=Shard(0, 1),
-        metavar="I/N",
-        help="this is machine I (from 0) of N: replay its share of the connections",
+        *("--shard", "I/N", shard, Shard(0, 1)),
+        "this is machine I (from 0) of N: replay its share of the connections",
     )
-    add(
-        "--start-at",
-        type=moment,
-        default=0.0,
-        metavar="TIME",
-        help="start at this time: 2027-01-01T12:00:00Z, or Unix seconds",
-    )
-    add("--stats-json", metavar="FILE", help="write the results, with histograms, to FILE")
-    add("--merge", action="store_true", help="do not replay: merge the results of shards")
-    add(
+    add("--start-at", "TIME", moment, 0.0, "when to start: 2027-01-01T12:00:00Z, or Unix seconds")
+    add("--stats-json", "FILE", str, None, "write the results, with histograms, to FILE")
+    flag("do not replay: merge the results of shards", "--merge")
+    flag(
+        "print what would be sent and what that needs; asks a --target only for its stats",
         "--dry-run",
-        action="store_true",
-        help="print what would be sent and what that needs; asks a --target only for its stats",
     )
-    add("-y", "--yes", action="store_true", help="do not ask before writing to the target")
-    add("-q", "--quiet", action="store_true", help="print only results and errors")
+    flag("do not ask before writing to the target", "-y", "--yes")
+    flag("print only results and errors", "-q", "--quiet")
     sub.set_defaults(run=replay, parser=sub)
 
 

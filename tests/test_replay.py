@@ -256,14 +256,25 @@ def test_shards_and_workers_send_disjoint_shares(tmp_path: Path) -> None:
         assert (found["first"], found["second"], found["verdict"]) == (31, 31, "same")
 
 
+def to_histogram(values: Sequence[int]) -> Dict[int, int]:
+    """What a worker reports of these latencies in ns."""
+    tally = membench.Tally()
+    template = require(membench.make_template("get"))
+    sent = (template.request((b"key",), 1), template, (membench.HIT,), 0, [1, 1])
+    for value in values:
+        tally.count_reply(sent, membench.HIT, {0: 1}, value + 1)
+    found: Dict[int, int] = tally.take()["commands"]["get"]["latency"]
+    return found
+
+
 def test_percentiles_of_merged_shards_are_exact(tmp_path: Path) -> None:
     chance = random.Random(5)
     values = [int(chance.paretovariate(1) * 50_000) for _ in range(20_000)]
-    parts = [membench.to_histogram(values[n::3]) for n in range(3)]
+    parts = [to_histogram(values[n::3]) for n in range(3)]
     total: Dict[str, Any] = {}
     for part in parts:
         membench.add_counts(total, json.loads(json.dumps(part)))
-    whole = membench.to_histogram(values)
+    whole = to_histogram(values)
     assert membench.describe_histogram(total) == membench.describe_histogram(whole)
     exact = sorted(values)
     for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999)):
@@ -551,7 +562,7 @@ def test_rates_are_those_of_the_same_requests(tmp_path: Path) -> None:
 def test_no_digits_that_a_histogram_does_not_have() -> None:
     texts = []
     for ns in (5_321, 85_432, 854_321, 123_456_789):
-        found = membench.describe_histogram(membench.to_histogram([ns]))
+        found = membench.describe_histogram(to_histogram([ns]))
         assert found
         texts.append(membench.human_us(found["max"]))
     assert texts == ["5.3", "85.4", "854", "123,000"]
@@ -1149,9 +1160,9 @@ def test_preload_stores_what_was_there(tmp_path: Path) -> None:
     assert report["hit_ratio"] == report["recorded_hit_ratio"]
     sizes = dict(
         (key, size)
-        for key, size in membench.Preload(
+        for key, size in membench.preload_items(
             str(profile), membench.Shard(0, 1), membench.KeyTexts()
-        ).items()
+        )
     )
     assert sorted(sizes.values()) == [10, 10, 10, 11, 20, 77, 123]
 
@@ -1165,7 +1176,7 @@ def test_preload_in_slices_is_the_same(tmp_path: Path, monkeypatch: pytest.Monke
 
     def items() -> List[Tuple[bytes, int]]:
         share = membench.Shard(0, 1)
-        return sorted(membench.Preload(profile, share, membench.KeyTexts()).items())
+        return sorted(membench.preload_items(profile, share, membench.KeyTexts()))
 
     whole = items()
     monkeypatch.setattr(membench, "PRELOAD_KEYS_MAX", 100)
