@@ -1261,16 +1261,14 @@ def unix_sockets(pid: Any) -> Iterator[Tuple[str, str]]:
                 yield words[6], words[7] if len(words) > 7 else ""
 
 
-def network_namespaces(pids: Iterable[Any]) -> Iterator[Any]:
+def network_namespaces(pids: Iterable[Any]) -> Iterable[Any]:
     """One of these processes for each network namespace that they are in."""
-    seen: Set[Any] = set()
+    found: Dict[int, Any] = {}
     for pid in pids:
-        namespace = pid
-        with contextlib.suppress(OSError):  # others' sockets may be read, but not told apart
-            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
-        if namespace not in seen:
-            seen.add(namespace)
-            yield pid
+        with contextlib.suppress(OSError):
+            # Each namespace has a file of its own, which, unlike ns/net, anybody may look at.
+            found.setdefault(os.stat(f"/proc/{pid}/net/tcp").st_ino, pid)
+    return found.values()
 
 
 def unix_inodes(pids: Iterable[Any]) -> Set[int]:
