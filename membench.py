@@ -7889,6 +7889,7 @@ class Stop:
     def __init__(self) -> None:
         self.requested = False
         self.number = 0  # of the signal
+        self.ended_ns = 0  # when a recording has ended, by its source's clock
 
     def __enter__(self) -> "Stop":
         self._old = {number: signal.signal(number, self._request) for number in self.SIGNALS}
@@ -8231,26 +8232,24 @@ def record(options: argparse.Namespace) -> int:
             profile.start(header, started_ns)
             lower_priority(options.nice)
             drop_privileges(user)
+            emit, emit_connection = profile.add, profile.add_connection
             responses = not options.no_responses
-            matcher = Matcher(
-                profile.add,
-                profile.add_connection,
-                secret,
-                responses,
-                source.reads,
-                source.server,
-            )
+            matcher = Matcher(emit, emit_connection, secret, responses, source.reads, source.server)
             status = Status(watched, matcher, profile, source, quiet=options.quiet)
-            for segments in live_segments(source, stop, started_ns, options.duration):
-                take_in(segments, source, matcher, profile)
+            for segments in segment_batches(source, stop, started_ns, options.duration):
+                matcher.process(segments)
+                if profile.is_due():
+                    matcher.ledger.kernel = source.counters()
+                    profile.flush(matcher.ledger)
                 status.update()
-            duration_ns = source.now() - started_ns
-            source.stop()
-            drain(source, matcher, profile)
+            matcher.process(())  # twice: closed connections wait for a batch
+            matcher.process(())
+            matcher.finish()
             matcher.ledger.kernel = source.counters()
         empty = not matcher.operations and not options.allow_empty
-        profile.finish(matcher.ledger, {"duration_seconds": duration_ns / NS_PER_SECOND}, empty)
-    status.finish(duration_ns / NS_PER_SECOND)
+        duration = (stop.ended_ns - started_ns) / NS_PER_SECOND
+        profile.finish(matcher.ledger, {"duration_seconds": duration}, empty)
+    status.finish(duration)
     if empty:
         raise NothingRecorded(
             f"nothing was recorded: {explain_silence(watched, matcher)}",
@@ -8307,14 +8306,14 @@ def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:
     return source.started(0) or (source.now(), time.time())
 
 
-def live_segments(
+def segment_batches(
     source: Source, stop: Stop, started_ns: int, duration: Optional[float]
 ) -> Iterator[List[Segment]]:
     """Batches of segments until the duration is over, a signal came, or the file ended.
 
-    The wait for the next batch is chosen so that about SEGMENTS_AT_ONCE come: waking up costs
-    as much as some dozens of segments, but larger batches keep the CPU from the server for
-    longer at a time.
+    Then what the source, which is stopped, had seen by then. The wait for the next batch is
+    chosen so that about SEGMENTS_AT_ONCE come: waking up costs as much as some dozens of
+    segments, but larger batches keep the CPU from the server for longer at a time.
     """
     gc.freeze()  # a recording makes hardly any reference cycles: look seldom
     gc.set_threshold(100_000)
@@ -8327,25 +8326,9 @@ def live_segments(
         wait_ms = wait_ms * SEGMENTS_AT_ONCE // max(len(segments), 1)
         wait_ms = min(max(wait_ms, POLL_MS), POLL_MS_MAX)
         yield segments
-
-
-def take_in(
-    segments: Iterable[Segment], source: Source, matcher: Matcher, profile: ProfileWriter
-) -> None:
-    """A batch from the source to the file."""
-    matcher.process(segments)
-    if profile.is_due():
-        matcher.ledger.kernel = source.counters()
-        profile.flush(matcher.ledger)
-
-
-def drain(source: Source, matcher: Matcher, profile: ProfileWriter) -> None:
-    """Take in what the stopped source had seen already, and end all connections."""
-    for segments in iter(lambda: source.read(0) or [], []):
-        take_in(segments, source, matcher, profile)
-    matcher.process(())  # twice: closed connections wait for a batch
-    matcher.process(())
-    matcher.finish()
+    stop.ended_ns = source.now()
+    source.stop()
+    yield from iter(lambda: source.read(0) or [], [])
 
 
 def open_source(options: argparse.Namespace, watched: Watched) -> Source:
