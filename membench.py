@@ -7978,7 +7978,6 @@ class Watched(NamedTuple):
     pid: int  # 0: any process
     why: str
     servers: List[Server]  # those that ran when the recording began
-    absent: str  # what was not there then, in words
     captured: bool  # in a file, perhaps on another machine
 
     @property
@@ -7987,6 +7986,16 @@ class Watched(NamedTuple):
         if self.unix_path:
             return f"the Unix socket {printable(self.unix_path)}"
         return ports_text(self.ports)
+
+    def absent(self) -> str:
+        """What is not here now, in words; "" if nothing is missing, or need not be here."""
+        if self.unix_path:
+            there = is_unix_socket(self.unix_path)
+            return "" if there else f"there is no Unix socket {printable(self.unix_path)}"
+        if self.captured or self.side == "client":
+            return ""
+        unserved = sorted(set(self.ports) - listened_ports())
+        return f"nothing listens on {ports_text(unserved)}" if unserved else ""
 
 
 def choose_watched(options: argparse.Namespace) -> Watched:
@@ -7997,12 +8006,10 @@ def choose_watched(options: argparse.Namespace) -> Watched:
         require_proc()
     servers = find_servers()  # without privileges they could not be found later
     ports: List[int] = []
-    path = absent = ""
+    path = ""
     if place.startswith("unix:"):
         path = place[len("unix:") :]
         why = "its clients" if side == "client" else "its server"
-        if not is_unix_socket(path):
-            absent = f"there is no Unix socket {printable(path)}"
     else:
         found, of_whom = servers, "memcached"
         if pid and side == "server" and not options.port:
@@ -8018,13 +8025,9 @@ def choose_watched(options: argparse.Namespace) -> Watched:
             why = f"port {DEFAULT_PORT} ({why}; the default)"
         elif not options.port:
             why += f" (where {of_whom} listens)"
-        if side == "client":
-            why = f"clients of {why}"
-        elif kind != "file":
-            unserved = sorted(set(ports) - listened_ports())
-            absent = f"nothing listens on {ports_text(unserved)}" if unserved else ""
+        why = f"clients of {why}" if side == "client" else why
     why += f", process {pid} alone" if pid else ""
-    return Watched(ports, path, side, pid, why, servers, absent, kind == "file")
+    return Watched(ports, path, side, pid, why, servers, kind == "file")
 
 
 def own_places(pid: int) -> Server:
@@ -8062,12 +8065,11 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
     if watched.captured:  # nothing of this machine explains it
         return explain_capture(kernel, where)
     paths = sorted({path for server in watched.servers for path in server.unix_paths})
-    if watched.unix_path and not is_unix_socket(watched.unix_path):
-        elsewhere = f"; memcached listens on {printable(', '.join(paths))}" if paths else ""
-        return f"there is no Unix socket {printable(watched.unix_path)}{elsewhere}"
-    if watched.unix_path:
-        return f"no traffic was seen on {where}"
-    return explain_silent_ports(watched, paths)
+    if not watched.unix_path:
+        return explain_silent_ports(watched, paths)
+    elsewhere = f"; memcached listens on {printable(', '.join(paths))}" if paths else ""
+    absent = watched.absent()
+    return f"{absent}{elsewhere}" if absent else f"no traffic was seen on {where}"
 
 
 def explain_capture(kernel: Dict[str, int], where: str) -> str:
@@ -8110,12 +8112,10 @@ def explain_silent_ports(watched: Watched, paths: List[str]) -> str:
         )
     if not served and paths:
         return f"memcached listens on a Unix socket. Try ebpf:unix:{printable(paths[0])}"
-    if not any(s.local_port in ports for s in tcp_sockets("self", TCP_LISTEN)):
+    absent = watched.absent()
+    if absent:
         unseen = "; outside of this PID namespace, processes cannot be seen, and ports may not be"
-        return (
-            f"nothing listens on {where} here{unseen if in_pid_namespace() else ''}. "
-            "Check --port and the machine"
-        )
+        return f"{absent} here{unseen if in_pid_namespace() else ''}. Check --port and the machine"
     return f"no traffic was seen on {where}, where a server listens"
 
 
@@ -8437,8 +8437,9 @@ class Status:
         self._hint_at = self._started + self.HINT_AFTER
         what = f"{source.name} with the {source.hook} hook, {watched.why}"
         self._say(f"recording {what}; Ctrl-C ends it")
-        if watched.absent:
-            self._say(f"{watched.absent} yet: waiting")
+        absent = watched.absent()
+        if absent:
+            self._say(f"{absent} yet: waiting")
 
     def _say(self, text: str) -> None:
         if not self._quiet:
