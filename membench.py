@@ -8723,19 +8723,23 @@ def write_results(path: Optional[str], report: Optional[Dict[str, Any]]) -> None
     """--stats-json: put in place when it is complete. None: only try, before anything is sent."""
     if not path:
         return
-    new = f"{path}.{os.getpid()}.new"
+    new, mode = f"{path}.{os.getpid()}.new", "x"
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        new, mode = path, "w"  # a device, or a pipe: written to, not replaced
     try:
-        with open(new, "x", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
-        if report:
+        if report or new != path:
+            with open(new, mode, encoding="utf-8") as file:
+                json.dump(report, file, indent=1)
+        if report and new != path:
             os.replace(new, path)
     except OSError as error:
         raise MembenchError(
             f"cannot write {printable(path)}: {error.strerror}", "choose another path"
         ) from None
     finally:
-        with contextlib.suppress(OSError):
-            os.unlink(new)
+        if new != path:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
 
 
 def resolve_target(text: str) -> Target:

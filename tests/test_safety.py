@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -175,6 +176,21 @@ def test_reader_of_the_pipe_goes_away(tmp_path: Path) -> None:
         recorder.stderr.close()
     assert "membench: error:" in errors and "Broken pipe" in errors
     assert "Traceback" not in errors
+
+
+def test_results_do_not_replace_a_device(tmp_path: Path) -> None:
+    """`--stats-json /dev/null` as root: the whole machine needs what is there."""
+    device, profile = tmp_path / "null", tmp_path / "a.profile"
+    os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    with Memcached() as server:
+        with Recorder(profile, "--port", str(server.port)) as recorder:
+            get_often(server, 3)
+            recorder.stop()
+        target = ("--target", f"{LOOPBACK}:{server.port}", "--yes", "--speed", "max")
+        done = run("replay", str(profile), *target, "--stats-json", str(device))
+    assert done.returncode == 0, done.stderr
+    assert device.is_char_device()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.profile", "null"]
 
 
 # ---- Errors ----
