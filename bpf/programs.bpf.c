@@ -269,7 +269,7 @@ struct Call {
 	__u32 moved;   /* bytes */
 	__u32 offset;
 	__u32 peer_next; /* see set_mark() */
-	__u32 syscall; /* number; syscalls family */
+	__u32 syscall; /* its number */
 	__u16 sport;
 	__u16 dport;
 };
@@ -690,6 +690,20 @@ __noinline __u64 read_header(__u32 direction, __u32 at, __u32 len)
 
 /* ---- From a finished call to events ---- */
 
+/* Where in the two streams of its socket did a call move bytes? Reading the last bytes also
+ * consumes a FIN behind them. */
+static __always_inline void set_place(struct Call *call, __u32 direction, __u32 read_until,
+				      __u32 written_until, int has_fin)
+{
+	if (direction == DIRECTION_RECV) {
+		call->offset = read_until - call->moved - !!has_fin;
+		call->peer_next = written_until;
+	} else {
+		call->offset = written_until - call->moved;
+		call->peer_next = read_until;
+	}
+}
+
 /* Can bytes that are passed over stand before others in an event? */
 static __always_inline int may_be_inside(__u32 direction)
 {
@@ -1024,10 +1038,10 @@ __noinline int capture(__u32 direction)
  * a chain, in which each exchange begins, in both directions, where the last one ended.
  * A chain begins where the parser stands between two requests:
  *   - where the connection opened, or
- *   - behind an exchange that was seen here and handed over as two events. memcached reads
- *     commands into an empty buffer of COMMAND_READ bytes (see "Values"). A read that asks
- *     for as many and gets fewer can only be within a value if that goes on behind it; then
- *     no reply can follow. The parser has to agree, or it gives up what it had.
+ *   - behind an exchange that was seen here, after another write, and handed over as two
+ *     events. memcached reads commands into an empty buffer of COMMAND_READ bytes (see
+ *     "Values"). A read that asks for as many and gets fewer can only be within a value if
+ *     that goes on behind it; then no reply can follow. The parser has to agree.
  * A chain ends with the first call that is no part of an exchange. The request that waits
  * is then handed over as the event that it would have been, in its place. CHAIN_BEGIN and
  * CHAIN_END tell the reader where in both streams that was, so it knows each missing byte.
@@ -1075,6 +1089,8 @@ struct Conversation {
 	__u32 recv_next;  /* where the next exchange has to begin; while a request waits ... */
 	__u32 send_next;  /* ... these are its beginning, and that of its reply */
 	__u32 answer;     /* ANSWER_*: how that request is answered */
+	__u32 direction;  /* of the latest call; before it was seen to write, RECV */
+	struct SocketDataEvent event; /* what all its events have in common */
 };
 
 struct {
@@ -1277,38 +1293,32 @@ static __always_inline struct WaitingRequest *slot_of(const struct Conversation 
 
 /* Tell the reader where a chain begins or ends. */
 static __always_inline int tell_chain(struct Conversation *c, struct Counters *count,
-				      const struct SocketDataEvent *whose, __u8 direction)
+				      __u8 direction)
 {
-	struct SocketDataEvent event = *whose;
-
-	event.time_ns = bpf_ktime_get_ns();
-	event.direction = direction;
-	event.offset = c->recv_next;
-	event.data_len = c->send_next;
-	event.mark = c->number;
-	event.captured_len = 0;
-	c->chain = CHAIN_NONE;
-	return output(count, &event, sizeof(event), 0);
+	c->event.time_ns = bpf_ktime_get_ns();
+	c->event.direction = direction;
+	c->event.offset = c->recv_next;
+	c->event.data_len = c->send_next;
+	c->event.mark = c->number;
+	return output(count, &c->event, sizeof(c->event), 0);
 }
 
-static __always_inline void begin_chain(struct Conversation *c, struct Counters *count,
-					const struct SocketDataEvent *whose)
+static __always_inline void begin_chain(struct Conversation *c, struct Counters *count)
 {
-	if (tell_chain(c, count, whose, DIRECTION_CHAIN_BEGIN))
-		c->chain = CHAIN_BEGUN;
+	c->chain = tell_chain(c, count, DIRECTION_CHAIN_BEGIN) ? CHAIN_BEGUN : CHAIN_NONE;
 }
 
 /* What follows goes as events: first the end of the chain, then the request that waits.
  * Returns 0 if the reader could not be told of the end. */
-__noinline int hand_over(struct Conversation *c, const struct SocketDataEvent *whose)
+__noinline int hand_over(struct Conversation *c)
 {
 	struct Counters *count = get_counters();
 	struct WaitingRequest *slot;
 	__u32 len;
 
-	if (!c || !whose || !count)
+	if (!c || !count)
 		return 0;
-	if (c->chain >= CHAIN_OPEN && !tell_chain(c, count, whose, DIRECTION_CHAIN_END)) {
+	if (c->chain >= CHAIN_OPEN && !tell_chain(c, count, DIRECTION_CHAIN_END)) {
 		c->chain = CHAIN_BROKEN;
 		return 0;
 	}
@@ -1324,9 +1334,16 @@ __noinline int hand_over(struct Conversation *c, const struct SocketDataEvent *w
 	return 1;
 }
 
+/* The reader cannot be told of this call: it does not know yet where the chain ended. */
+static __always_inline void drop_call(struct Counters *count, const struct Call *call)
+{
+	count_call(count, call);
+	count->dropped_events++;
+	count->dropped_bytes += call->moved;
+}
+
 /* A read of one whole request? Then it waits for its reply. */
-static __always_inline int take_read(struct Conversation *c, const struct Call *call,
-				     const struct SocketDataEvent *whose)
+static __always_inline int take_read(struct Conversation *c, const struct Call *call)
 {
 	struct Scratch *scratch = get_scratch(DIRECTION_RECV);
 	struct WaitingRequest *slot = slot_of(c);
@@ -1336,6 +1353,8 @@ static __always_inline int take_read(struct Conversation *c, const struct Call *
 	    call->moved >= COMMAND_READ || !slot || !scratch || slot->owner)
 		return 0;
 	if (!c->chain) {
+		if (c->direction == DIRECTION_RECV)
+			return 0;
 		c->recv_next = call->offset;
 		c->send_next = call->peer_next;
 	}
@@ -1351,7 +1370,7 @@ static __always_inline int take_read(struct Conversation *c, const struct Call *
 	if (!line || __sync_val_compare_and_swap(&slot->owner, 0, SLOT_BUSY))
 		return 0;
 	slot->chained = c->chain == CHAIN_OPEN;
-	slot->event = *whose;
+	slot->event = c->event;
 	slot->event.time_ns = c->exchange.time_ns = bpf_ktime_get_ns();
 	slot->event.offset = call->offset;
 	slot->event.data_len = c->exchange.recv_len = call->moved;
@@ -1422,16 +1441,20 @@ static __always_inline int take_write(struct Conversation *c, struct Counters *c
 }
 
 static __always_inline int take_call(struct Conversation *c, struct Counters *count,
-				     const struct Call *call, const struct SocketDataEvent *whose)
+				     const struct Call *call)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 
 	if (!c->thread) {
 		c->thread = thread;
+		c->event.sock_id = call->sock_id;
+		c->event.pid = thread >> 32;
+		c->event.sport = call->sport;
+		c->event.dport = call->dport;
 		if (!c->number)
 			c->number = next_number();
 		else if (call->direction == DIRECTION_RECV && call->offset == c->recv_next)
-			begin_chain(c, count, whose); /* it has just opened */
+			begin_chain(c, count); /* it has just opened */
 	}
 	if (c->thread != thread)
 		c->stopping = 1;
@@ -1439,34 +1462,23 @@ static __always_inline int take_call(struct Conversation *c, struct Counters *co
 		return PAIR_NO;
 	if (call->direction == DIRECTION_SEND)
 		return take_write(c, count, call);
-	return take_read(c, call, whose) ? PAIR_DONE : PAIR_NO;
+	return take_read(c, call) ? PAIR_DONE : PAIR_NO;
 }
 
 /* One hook at a time is at work on a conversation. */
-static __always_inline int enter_conversation(struct Conversation *c)
-{
-	return !__sync_lock_test_and_set(&c->busy, 1);
-}
+#define ENTER_CONVERSATION(c) (!__sync_lock_test_and_set(&(c)->busy, 1))
+#define LEAVE_CONVERSATION(c) __sync_lock_test_and_set(&(c)->busy, 0)
 
 /* Nothing is paired any more. If another hook is at work on it, that one ends it then.
  * Returns 0 if the reader could not be told. */
-static __always_inline int stop_pairing(struct Conversation *c,
-					const struct SocketDataEvent *whose)
+static __always_inline int stop_pairing(struct Conversation *c)
 {
 	c->stopping = 1;
-	if (!enter_conversation(c))
+	if (!ENTER_CONVERSATION(c))
 		return 1;
-	c->stopped = hand_over(c, whose);
-	__sync_lock_test_and_set(&c->busy, 0);
+	c->stopped = hand_over(c);
+	LEAVE_CONVERSATION(c);
 	return c->stopped;
-}
-
-/* The call is not told: the reader does not know yet where the chain ended. */
-static __always_inline void drop_call(struct Counters *count, const struct Call *call)
-{
-	count_call(count, call);
-	count->dropped_events++;
-	count->dropped_bytes += call->moved;
 }
 
 static __always_inline int pair_or_capture(struct sock *sk, struct Call *call)
@@ -1475,37 +1487,34 @@ static __always_inline int pair_or_capture(struct sock *sk, struct Call *call)
 		? BPF_SK_STORAGE_GET_F_CREATE : 0;
 	struct Conversation *c = bpf_sk_storage_get(&conversations, sk, 0, flags);
 	struct Counters *count = get_counters();
-	struct SocketDataEvent whose = {
-		.sock_id = call->sock_id, .pid = current_pid(),
-		.dport = call->dport, .sport = call->sport,
-	};
 	__u64 dropped;
 	int taken;
 
 	if (!c || !count || c->stopped)
 		return capture(call->direction);
-	if (!enter_conversation(c)) {
+	if (!ENTER_CONVERSATION(c)) {
 		c->stopping = 1;
 		drop_call(count, call);
 		return 0;
 	}
 	dropped = count->dropped_events;
-	taken = take_call(c, count, call, &whose);
+	taken = take_call(c, count, call);
 	if (taken == PAIR_DONE) {
 		count_call(count, call);
-	} else if (!hand_over(c, &whose)) {
+	} else if (!hand_over(c)) {
 		drop_call(count, call);
 	} else {
 		capture(call->direction);
 		if (taken == PAIR_BEGIN && count->dropped_events == dropped) {
 			c->recv_next += c->exchange.recv_len;
 			c->send_next += call->moved;
-			begin_chain(c, count, &whose);
+			begin_chain(c, count);
 		}
 	}
-	__sync_lock_test_and_set(&c->busy, 0);
+	c->direction = call->direction;
+	LEAVE_CONVERSATION(c);
 	if (c->stopping)
-		stop_pairing(c, &whose);
+		stop_pairing(c);
 	return 0;
 }
 
@@ -1513,25 +1522,14 @@ static __always_inline int pair_or_capture(struct sock *sk, struct Call *call)
 
 struct StateEvent { struct SocketDataEvent event; struct Endpoints ends; };
 
-/* A record to be filled in and submitted, or NULL. */
-static __always_inline struct StateEvent *begin_state_event(__u32 direction)
+static __always_inline int tell_state(struct StateEvent *record, __u32 direction)
 {
-	struct StateEvent *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
 	struct Counters *count = get_counters();
 
-	if (!count || !record) {
-		if (count)
-			count->dropped_events++;
-		if (record)
-			bpf_ringbuf_discard(record, 0);
-		return NULL;
-	}
-	__builtin_memset(record, 0, sizeof(*record));
 	record->event.time_ns = bpf_ktime_get_ns();
 	record->event.direction = direction;
 	record->event.mark = -1;
-	count->events++;
-	return record;
+	return count && output(count, record, sizeof(*record), 0);
 }
 
 /* ---- Hooks: sock family ---- */
@@ -1552,6 +1550,8 @@ static __always_inline int names_socket(__u32 fd, const struct sock *sk)
 	       file && file == sk->sk_socket->file;
 }
 
+#define ON_ARM64(number) ((number) | 1 << 16) /* it has numbers of its own */
+
 static __always_inline void find_buffer(struct Call *call, const struct sock *sk, int thrown_away)
 {
 	__u32 fd;
@@ -1559,44 +1559,36 @@ static __always_inline void find_buffer(struct Call *call, const struct sock *sk
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 
-	call->shape = BUFFER_UNREADABLE;
 	if (bpf_core_field_exists(x86->orig_ax)) {
 		fd = x86->di;
 		call->address = x86->si;
 		call->count = x86->dx;
-		switch (x86->orig_ax) {
-		case 0: case 1: case 44: case 45: /* read write sendto recvfrom */
-			call->shape = BUFFER_PLAIN;
-			break;
-		case 19: case 20: /* readv writev */
-			call->shape = BUFFER_VECTOR;
-			break;
-		case 46: case 47: /* sendmsg recvmsg */
-			call->shape = BUFFER_MESSAGE;
-			break;
-		}
+		call->syscall = x86->orig_ax;
 	} else {
 		fd = arm64->regs[0];
 		call->address = arm64->regs[1];
 		call->count = arm64->regs[2];
-		switch (arm64->syscallno) {
-		case 63: case 64: case 206: case 207:
-			call->shape = BUFFER_PLAIN;
-			break;
-		case 65: case 66:
-			call->shape = BUFFER_VECTOR;
-			break;
-		case 211: case 212:
-			call->shape = BUFFER_MESSAGE;
-			break;
-		}
+		call->syscall = ON_ARM64(arm64->syscallno);
+	}
+	switch (call->syscall) {
+	case 0: case 1: case 44: case 45: /* read write sendto recvfrom */
+	case ON_ARM64(63): case ON_ARM64(64): case ON_ARM64(206): case ON_ARM64(207):
+		call->shape = BUFFER_PLAIN;
+		break;
+	case 19: case 20: case ON_ARM64(65): case ON_ARM64(66): /* readv writev */
+		call->shape = BUFFER_VECTOR;
+		break;
+	case 46: case 47: case ON_ARM64(211): case ON_ARM64(212): /* sendmsg recvmsg */
+		call->shape = BUFFER_MESSAGE;
+		break;
+	default:
+		call->shape = BUFFER_UNREADABLE;
 	}
 	if (call->shape != BUFFER_UNREADABLE && (thrown_away || !names_socket(fd, sk)))
 		call->shape = BUFFER_UNREADABLE;
 	open_call(call);
 }
 
-/* Multipath TCP keeps its sequence numbers elsewhere. */
 static __always_inline void count_unreadable(__u32 direction, __u32 moved)
 {
 	struct Counters *count = get_counters();
@@ -1621,10 +1613,11 @@ static __always_inline void count_datagram(__u32 moved)
 	count->udp_bytes += moved;
 }
 
-static __always_inline int moved_by_inet(struct sock *sk, int ret, int flags, __u32 direction)
+/* Is this a call on a watched connection? Then who, and where in its streams. */
+static __always_inline int find_inet(struct Call *call, struct sock *sk, int flags,
+				     __u32 direction)
 {
 	__u16 peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
-	struct Call call = {};
 	struct tcp_sock *tcp;
 	__u16 port;
 
@@ -1633,36 +1626,22 @@ static __always_inline int moved_by_inet(struct sock *sk, int ret, int flags, __
 	port = local_port(sk, sk->__sk_common.skc_num);
 	if (!settings.client && !port_watched(port))
 		return 0;
-	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
-		return 0; /* the stream did not move */
-	if (!process_watched() || !interface_watched(sk) || is_foreign(sk))
+	if (flags & MSG_ERRQUEUE || !process_watched() || !interface_watched(sk) || is_foreign(sk))
 		return 0;
-	call.direction = as_server_sees(direction);
 	tcp = bpf_skc_to_tcp_sock(sk);
-	if (!tcp) {
+	if (!tcp) { /* Multipath TCP keeps its sequence numbers elsewhere. */
 		if (sk->sk_protocol == IPPROTO_MPTCP)
-			count_unreadable(call.direction, ret);
+			count_unreadable(call->direction, call->moved);
 		else if (sk->sk_protocol == IPPROTO_UDP)
-			count_datagram(ret);
+			count_datagram(call->moved);
 		return 0;
 	}
-	call.sock_id = bpf_get_socket_cookie(sk);
-	call.moved = ret;
-	call.sport = settings.client ? peer_port : port;
-	call.dport = settings.client ? port : peer_port;
-	if (direction == DIRECTION_RECV) {
-		call.offset = tcp->copied_seq - ret;
-		/* Reading the last bytes also consumes a FIN behind them. */
-		if ((sk->__sk_common.skc_flags >> SOCK_DONE & 1) && tcp->copied_seq == tcp->rcv_nxt)
-			call.offset--;
-		call.peer_next = tcp->write_seq;
-	} else {
-		call.offset = tcp->write_seq - ret;
-		if (settings.client)
-			call.peer_next = tcp->copied_seq;
-	}
-	find_buffer(&call, sk, flags & MSG_TRUNC);
-	return settings.pairing ? pair_or_capture(sk, &call) : capture(call.direction);
+	call->sock_id = bpf_get_socket_cookie(sk);
+	call->sport = settings.client ? peer_port : port;
+	call->dport = settings.client ? port : peer_port;
+	set_place(call, direction, tcp->copied_seq, tcp->write_seq,
+		  sk->__sk_common.skc_flags >> SOCK_DONE & 1 && tcp->copied_seq == tcp->rcv_nxt);
+	return 1;
 }
 
 /* A server's socket has the address that its listener was bound to. */
@@ -1695,72 +1674,66 @@ static __always_inline int path_watched(struct unix_sock *unix_sk)
 static __always_inline void tell_unix_state(struct sock *sk, __u64 cookie, __u32 direction,
 					    struct UnixStream *stream)
 {
-	struct StateEvent *record = begin_state_event(direction);
+	struct StateEvent record = {
+		.event = {
+			.sock_id = cookie, .pid = current_pid(),
+			.offset = stream->offset, .data_len = stream->send_offset,
+		},
+		.ends = {.family = AF_UNIX},
+	};
 
-	if (!record)
-		return;
-	record->event.sock_id = cookie;
-	record->event.pid = current_pid();
-	record->event.offset = stream->offset;
-	record->event.data_len = stream->send_offset;
-	record->ends.family = AF_UNIX;
-	record->ends.inode = BPF_CORE_READ((struct socket_alloc *)sk->sk_socket, vfs_inode.i_ino);
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	record.ends.inode = BPF_CORE_READ((struct socket_alloc *)sk->sk_socket, vfs_inode.i_ino);
+	tell_state(&record, direction);
 }
 
-static __noinline int moved_by_unix(struct sock *sk, int ret, int flags, __u32 direction)
+static __always_inline int find_unix(struct Call *call, struct sock *sk, __u32 direction)
 {
 	struct unix_sock *unix_sk = bpf_skc_to_unix_sock(sk);
-	struct Call call = {};
 	struct UnixStream *stream;
 
-	if (!unix_sk || !path_watched(unix_sk) || sk->sk_type != SOCK_STREAM)
+	if (!unix_sk || !path_watched(unix_sk) || sk->sk_type != SOCK_STREAM || !process_watched())
 		return 0;
-	if ((flags & MSG_PEEK) || !process_watched())
-		return 0;
-	call.sock_id = bpf_get_socket_cookie(sk);
+	call->sock_id = bpf_get_socket_cookie(sk);
 	stream = bpf_sk_storage_get(&unix_streams, sk, 0, 0);
-	if (!ret) { /* the end of what the peer sent */
+	if (!call->moved) { /* the end of what the peer sent */
 		if (direction == DIRECTION_RECV && stream)
-			tell_unix_state(sk, call.sock_id, DIRECTION_CLOSE, stream);
+			tell_unix_state(sk, call->sock_id, DIRECTION_CLOSE, stream);
 		return 0;
 	}
-	call.direction = as_server_sees(direction);
 	if (!stream) {
 		stream = bpf_sk_storage_get(&unix_streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!stream) {
-			count_unreadable(call.direction, ret);
+			count_unreadable(call->direction, call->moved);
 			return 0;
 		}
 		/* Did it begin now, or was it only seen now? The reader finds out. */
-		tell_unix_state(sk, call.sock_id, DIRECTION_OPEN, stream);
+		tell_unix_state(sk, call->sock_id, DIRECTION_OPEN, stream);
 	}
-	call.moved = ret;
-	if (call.direction == DIRECTION_RECV) {
-		call.offset = stream->offset;
-		call.peer_next = stream->send_offset;
-		stream->offset += ret;
-	} else {
-		call.offset = stream->send_offset;
-		call.peer_next = stream->offset;
-		stream->send_offset += ret;
-	}
-	find_buffer(&call, sk, flags & MSG_TRUNC);
-	return capture(call.direction);
+	if (call->direction == DIRECTION_RECV)
+		stream->offset += call->moved;
+	else
+		stream->send_offset += call->moved;
+	set_place(call, call->direction, stream->offset, stream->send_offset, 0);
+	return 1;
 }
 
 static __always_inline int moved(struct sock *sk, int ret, int flags, __u32 direction)
 {
+	struct Call call = {.moved = ret, .direction = as_server_sees(direction)};
 	__u16 family;
 
-	if (ret < 0 || !sk)
-		return 0;
+	if (ret < 0 || !sk || flags & MSG_PEEK)
+		return 0; /* or the stream did not move */
 	family = sk->__sk_common.skc_family;
-	if (settings.unix_len)
-		return family == AF_UNIX ? moved_by_unix(sk, ret, flags, direction) : 0;
-	if (!ret || (family != AF_INET && family != AF_INET6))
+	if (settings.unix_len) {
+		if (family != AF_UNIX || !find_unix(&call, sk, direction))
+			return 0;
+	} else if (!ret || (family != AF_INET && family != AF_INET6) ||
+		   !find_inet(&call, sk, flags, direction)) {
 		return 0;
-	return moved_by_inet(sk, ret, flags, direction);
+	}
+	find_buffer(&call, sk, flags & MSG_TRUNC);
+	return settings.pairing ? pair_or_capture(sk, &call) : capture(call.direction);
 }
 
 SEC("tp_btf/sock_recv_length")
@@ -1872,6 +1845,8 @@ int sys_exit(struct sys_exit *ctx)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct Call *pending = bpf_map_lookup_elem(&pending_calls, &thread);
+	struct tcp_sock *tcp;
+	__u32 read_until;
 	struct Call call;
 
 	if (!pending)
@@ -1880,24 +1855,16 @@ int sys_exit(struct sys_exit *ctx)
 	bpf_map_delete_elem(&pending_calls, &thread);
 	if (ctx->ret <= 0 || call.syscall != ctx->syscall)
 		return 0; /* another number: the exit of the noted call went by unseen */
-
-	struct tcp_sock *tcp = (void *)call.sock_id;
+	tcp = (void *)call.sock_id;
 	call.moved = ctx->ret;
 	if (call.shape == BUFFER_DATAGRAM) {
 		count_datagram(call.moved);
 		return 0;
 	}
-	if (call.direction == as_server_sees(DIRECTION_RECV)) {
-		__u32 copied_seq = BPF_CORE_READ(tcp, copied_seq);
-		call.offset = copied_seq - call.moved;
-		if ((BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_flags) >> SOCK_DONE & 1) &&
-		    copied_seq == BPF_CORE_READ(tcp, rcv_nxt))
-			call.offset--;
-		call.peer_next = BPF_CORE_READ(tcp, write_seq);
-	} else {
-		call.offset = BPF_CORE_READ(tcp, write_seq) - call.moved;
-		call.peer_next = BPF_CORE_READ(tcp, copied_seq);
-	}
+	read_until = BPF_CORE_READ(tcp, copied_seq);
+	set_place(&call, as_server_sees(call.direction), read_until, BPF_CORE_READ(tcp, write_seq),
+		  BPF_CORE_READ((struct sock *)tcp, __sk_common.skc_flags) >> SOCK_DONE & 1 &&
+		  read_until == BPF_CORE_READ(tcp, rcv_nxt));
 	open_call(&call);
 	return capture(call.direction);
 }
@@ -1917,14 +1884,15 @@ static __always_inline void copy_addresses(const struct sock *sk, __u8 *local, _
 
 /* In the sock family the cookie is the identifier, and exchanges may be paired. For older
  * kernels nothing of that may be in the program, so this must be known when it is compiled. */
-static __always_inline int tell_state(struct sock *sk, int old_state, int new_state,
-				      const int sock_family)
+static __always_inline int state_changed(struct sock *sk, int old_state, int new_state,
+					 const int sock_family)
 {
 	int expected = settings.client ? TCP_SYN_SENT : TCP_SYN_RECV;
 	struct tcp_sock *tcp = (void *)sk;
 	struct ValueKey key = {.direction = DIRECTION_RECV};
 	struct Conversation *c = NULL;
-	struct StateEvent *record;
+	struct StateEvent record = {};
+	struct SocketDataEvent *event = &record.event;
 	__u64 address = (__u64)sk;
 	__u16 port, peer;
 	__u32 direction;
@@ -1953,56 +1921,46 @@ static __always_inline int tell_state(struct sock *sk, int old_state, int new_st
 			return 0;
 	}
 
-	key.sock_id = sock_family ? bpf_get_socket_cookie(sk) : (__u64)sk;
+	key.sock_id = sock_family ? bpf_get_socket_cookie(sk) : address;
 	bpf_map_delete_elem(&values, &key);
 	key.direction = DIRECTION_SEND;
 	bpf_map_delete_elem(&values, &key);
 
+	event->sock_id = key.sock_id;
+	event->sport = settings.client ? peer : port;
+	event->dport = settings.client ? port : peer;
 	if (sock_family && settings.pairing) {
-		struct SocketDataEvent whose = {
-			.sock_id = key.sock_id, .sport = port, .dport = peer,
-		};
-
 		c = bpf_sk_storage_get(&conversations, sk, 0, direction == DIRECTION_OPEN
 				       ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-		if (c && direction == DIRECTION_CLOSE && !stop_pairing(c, &whose))
+		if (c && direction == DIRECTION_CLOSE && !stop_pairing(c))
 			return 0; /* an end where the reader does not expect it would be a gap */
 	}
-	record = begin_state_event(direction);
-	if (!record)
-		return 0;
-	record->event.sock_id = key.sock_id;
-	record->ends.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	record.ends.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	event->offset = BPF_CORE_READ(tcp, copied_seq);
+	event->data_len = BPF_CORE_READ(tcp, write_seq);
 	if (settings.client) {
-		record->event.sport = peer;
-		record->event.dport = port;
-		record->event.offset = BPF_CORE_READ(tcp, write_seq);
-		record->event.data_len = BPF_CORE_READ(tcp, copied_seq);
-		copy_addresses(sk, record->ends.client, record->ends.server);
+		event->offset = BPF_CORE_READ(tcp, write_seq);
+		event->data_len = BPF_CORE_READ(tcp, copied_seq);
+		copy_addresses(sk, record.ends.client, record.ends.server);
 	} else {
-		record->event.sport = port;
-		record->event.dport = peer;
-		record->event.offset = BPF_CORE_READ(tcp, copied_seq);
-		record->event.data_len = BPF_CORE_READ(tcp, write_seq);
-		copy_addresses(sk, record->ends.server, record->ends.client);
+		copy_addresses(sk, record.ends.server, record.ends.client);
 	}
-	if (sock_family && c && !c->number && direction == DIRECTION_OPEN) {
+	if (tell_state(&record, direction) && c && direction == DIRECTION_OPEN && !c->number) {
 		c->number = next_number();
-		c->recv_next = record->event.offset;
-		c->send_next = record->event.data_len;
+		c->recv_next = event->offset;
+		c->send_next = event->data_len;
 	}
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state, struct sock *sk, int old_state, int new_state)
 {
-	return tell_state(sk, old_state, new_state, 0);
+	return state_changed(sk, old_state, new_state, 0);
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(sock_set_state, struct sock *sk, int old_state, int new_state)
 {
-	return tell_state(sk, old_state, new_state, 1);
+	return state_changed(sk, old_state, new_state, 1);
 }

@@ -8,9 +8,10 @@ import socket
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 from live import (
@@ -19,6 +20,7 @@ from live import (
     Recorder,
     exchange,
     membench,
+    repeats,
 )
 from rows import Rows
 
@@ -206,6 +208,142 @@ def test_both_ways_tell_the_same(seed: int, tmp_path: Path) -> None:
         assert report["loss"]["bytes_lost"] == 0
 
 
+# ---- Servers that do what memcached does not ----
+
+
+class OddConnection:
+    """One connection of a server that answers right, but reads and writes in every possible way."""
+
+    def __init__(self, chance: random.Random, client: socket.socket, served: socket.socket) -> None:
+        self._chance = chance
+        self._client = client
+        self._served = served
+        self._other_thread = ThreadPoolExecutor(1)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self._chance.random() < 0.02:
+            return self._other_thread.submit(function, *arguments).result()
+        return function(*arguments)
+
+    def read(self, length: int, most: int = 16384) -> None:
+        while length:
+            if self._chance.random() < 0.1:
+                self._call(self._served.recv, most, socket.MSG_PEEK)
+            length -= len(self._call(self._served.recv, most))
+
+    def write(self, data: bytes) -> None:
+        self._call(self._served.sendall, data)
+
+    def ask(self, data: bytes, most: int = 16384) -> None:
+        self._client.sendall(data)
+        self.read(len(data), most)
+
+    def exchange(self) -> None:
+        """A request and its reply, whole or in pieces, alone or with another one."""
+        chance = self._chance
+        key = b"k%d" % chance.randrange(5)
+        value = (b"get a\r\n" * 90)[: chance.choice((1, 7, 600))]
+        request, reply = chance.choice(
+            (
+                (b"get %s\r\n" % key, b"END\r\n"),
+                (b"get %s\r\n" % key, b"VALUE %s 0 7\r\nget a\r\n\r\nEND\r\n" % key),
+                (b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value), b"STORED\r\n"),
+                (b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value), b"NOT_STORED\r\n"),
+                (b"incr %s 1\r\n" % key, b"7\r\n"),
+                (b"mg %s v\r\n" % key, b"EN\r\n"),
+                (b"mg %s v\r\n" % key, b"VA 7\r\nget a\r\n\r\n"),
+            )
+        )
+        cut, cut_reply = chance.randrange(1, len(request)), chance.randrange(1, len(reply))
+        line_end = request.index(b"\n") + 1
+        ways = (
+            ((request,), (reply,)),
+            ((request[:cut], request[cut:]), (reply,)),
+            ((request,), (reply[:cut_reply], reply[cut_reply:])),
+            ((request[:line_end], request[line_end:]), (reply,)),  # a value that looks like one
+            ((request, request), (reply, reply)),  # asked before the first one is answered
+            ((request + request,), (reply + reply,)),
+        )
+        asked, answered = chance.choices(ways, (15, 2, 2, 1, 2, 2))[0]
+        for piece in asked:
+            if piece:
+                self.ask(piece, chance.choice((16384,) * 15 + (5, 16383)))
+        for piece in answered:
+            self.write(piece)
+
+    def close(self) -> None:
+        """By a reset, or not."""
+        if self._chance.random() < 0.5:
+            option = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._client.setsockopt(*option)
+        self._client.close()
+        self._served.close()
+        self._other_thread.shutdown()
+
+
+def connect(listener: socket.socket) -> Tuple[socket.socket, socket.socket]:
+    """A connection's two ends."""
+    client = socket.create_connection(listener.getsockname())
+    return client, listener.accept()[0]
+
+
+def recorded(source: membench.EbpfSource) -> Tuple[List[Row], membench.Ledger]:
+    """The rows and the ledger of all that was recorded."""
+    source.stop()
+    rows = Rows()
+    matcher = membench.Matcher(rows.take, lambda *_: None, b"secret")
+    while segments := source.read(0):
+        matcher.process(segments)
+    matcher.finish()
+    return rows, matcher.ledger
+
+
+@pytest.mark.parametrize("seed", range(repeats(20)))
+def test_an_odd_server_is_recorded_alike(seed: int) -> None:
+    """MSG_PEEK, two threads on one socket, replies in pieces, resets, joined mid-stream."""
+    chance = random.Random(seed)
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listener.getsockname()[1]
+        old = [OddConnection(chance, *connect(listener)) for _ in range(seed % 3)]
+        sources = [
+            stack.enter_context(membench.EbpfSource([port], hook=hook))
+            for hook in ("sock", "sock-events")
+        ]
+        for connection in [*old, *(OddConnection(chance, *connect(listener)) for _ in range(3))]:
+            for _ in range(40):
+                connection.exchange()
+            connection.close()
+        counters = [source.counters() for source in sources]
+        (paired, ledger), (parsed, other) = map(recorded, sources)
+    assert counters[0]["exchanges"] > 10 and not counters[1]["exchanges"]
+    assert sorted(row[2:] for row in paired) == sorted(row[2:] for row in parsed)
+    assert ledger.seen_bytes == other.seen_bytes
+    assert ledger.seen_bytes == counters[0]["recv_bytes"] + counters[0]["send_bytes"]
+    assert (ledger.lost_bytes, ledger.desyncs) == (other.lost_bytes, other.desyncs) == (0, 0)
+
+
+def test_a_full_ring_loses_each_byte_once() -> None:
+    """Nobody reads. What found no room is counted, and nothing is counted twice at the end."""
+    request, reply = b"get a\r\n", b"END\r\n"
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listener.getsockname()[1]
+        source = stack.enter_context(membench.EbpfSource([port], hook="sock", ring_mib=1))
+        client, served = map(stack.enter_context, connect(listener))
+        while not source.counters()["dropped_events"]:
+            client.sendall(request)
+            served.recv(16384)
+            served.sendall(reply)
+            client.recv(100)
+        client.sendall(request)
+        served.recv(16384)
+        counters = source.counters()
+        _, ledger = recorded(source)
+    moved = counters["recv_bytes"] + counters["send_bytes"]
+    assert ledger.seen_bytes + counters["dropped_bytes"] == moved
+
+
 SOCK = membench.SOCK.pack(7, 1, 40000, 11211)
 
 
@@ -306,6 +444,22 @@ def test_a_chain_that_begins_elsewhere_is_a_known_gap() -> None:
     )
     assert [row[1] for row in rows] == ["lost", "miss"]
     assert (ledger.lost_bytes, ledger.desyncs) == (10 + 20, 1)
+
+
+def test_a_chain_that_the_parser_knows_to_be_none() -> None:
+    """The server has read a second request before it answered the first."""
+    rows, ledger = matched(
+        [
+            OPENED,
+            (membench.RECV, 2, SOCK, 100, 7, b"get a\r\n", 200),
+            (membench.RECV, 3, SOCK, 107, 7, b"get b\r\n", 200),
+            (membench.SEND, 4, SOCK, 200, 5, b"END\r\n", 114),
+            (membench.CHAIN_BEGIN, 5, SOCK, 114, 205, b"", 9),
+            (membench.SEND, 6, SOCK, 205, 5, b"END\r\n", 114),
+        ]
+    )
+    assert [row[1] for row in rows] == ["miss", "miss"]
+    assert (ledger.lost_bytes, ledger.desyncs) == (0, 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
