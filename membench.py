@@ -1497,9 +1497,9 @@ class UnixConnections:
 
     def __init__(self, there_before: Set[int]) -> None:
         self._there_before = there_before
-        self._open: Dict[int, Tuple[int, int, bytes]] = {}  # sock_id -> (inode, pid, sock)
+        self._open: Dict[bytes, Tuple[int, bytes]] = {}  # sock_id, packed -> (inode, sock)
         self._listed: Set[int] = set()  # inodes that could be seen at the last check
-        self._gone: List[int] = []  # sock_ids that could no longer be seen
+        self._gone: List[bytes] = []  # sock_ids that could no longer be seen
         self._checked_at = time.monotonic()
 
     def sort(self, segments: List[Segment], now_ns: int) -> List[Segment]:
@@ -1507,15 +1507,13 @@ class UnixConnections:
         kept = []
         for segment in segments:
             kind, sock = segment[0], segment[2]
-            if kind >= OPEN:
-                sock_id, pid, _, _ = SOCK.unpack(sock)
-                if kind == CLOSE:
-                    self._open.pop(sock_id, None)
-                else:
-                    inode = ENDPOINTS.unpack_from(segment[5])[0]
-                    self._open[sock_id] = inode, pid, sock
-                    if inode in self._there_before:
-                        continue
+            if kind == CLOSE:
+                self._open.pop(sock[:SOCK_ID_BYTES], None)
+            elif kind == OPEN:
+                inode = ENDPOINTS.unpack_from(segment[5])[0]
+                self._open[sock[:SOCK_ID_BYTES]] = inode, sock
+                if inode in self._there_before:
+                    continue
             kept.append(segment)
         if time.monotonic() - self._checked_at > self.CHECK_SECONDS:
             kept += self._check(now_ns)
@@ -1524,17 +1522,13 @@ class UnixConnections:
     def _check(self, now_ns: int) -> List[Segment]:
         """CLOSE for those gone at the previous check: all that they moved has been read now."""
         self._checked_at = time.monotonic()
-        closed: List[Segment] = []
-        for sock_id in self._gone:
-            if sock_id in self._open:
-                _, _, sock = self._open.pop(sock_id)
-                closed.append((CLOSE, now_ns, sock, -1, 0, b"", -1))
+        closed = [self._open.pop(sock_id) for sock_id in self._gone if sock_id in self._open]
         if self._open:
-            there = unix_inodes({pid for _, pid, _ in self._open.values()})
+            there = unix_inodes({SOCK.unpack(sock)[1] for _, sock in self._open.values()})
             gone = self._listed - there
-            self._gone = [sock_id for sock_id, (inode, *_) in self._open.items() if inode in gone]
+            self._gone = [sock_id for sock_id, (inode, _) in self._open.items() if inode in gone]
             self._listed = there | gone
-        return closed
+        return [(CLOSE, now_ns, sock, -1, 0, b"", -1) for _, sock in closed]
 
 
 class ClientOrder:
@@ -8213,7 +8207,6 @@ def lower_priority(niceness: int) -> None:
 
 POLL_MS, POLL_MS_MAX = 10, 100
 SEGMENTS_AT_ONCE = 100
-LOST_SHARE_MAX = 0.01  # a recording that lost more is called incomplete
 
 
 def record(options: argparse.Namespace) -> int:
@@ -8259,7 +8252,7 @@ def record(options: argparse.Namespace) -> int:
             f"nothing was recorded: {explain_silence(watched, matcher)}",
             "use --allow-empty if that is expected",
         )
-    if options.strict and lost_much(matcher.ledger.report()):
+    if options.strict and matcher.ledger.report()["coverage"] < COVERAGE_MIN:
         raise MembenchError("more than 1 % of the traffic was lost", "see --ring-size and --nice")
     return 0
 
@@ -8510,7 +8503,7 @@ class Status:
             line += "; a larger --ring-size loses less, as does --nice 0 if the CPUs are busy"
         if kernel.get("unreadable_bytes"):
             line += f"; {kernel['unreadable_bytes']:,} bytes moved by calls that cannot be read"
-        if lost_much(report):
+        if report["coverage"] < COVERAGE_MIN:
             line += "; INCOMPLETE: more than 1 % was lost, so counts are lower bounds"
         self._say(line)
 
@@ -8518,11 +8511,6 @@ class Status:
 def hit_ratio(hits: int, misses: int) -> str:
     """98.7%, or - for none."""
     return f"{hits / (hits + misses):.1%}" if hits + misses else "-"
-
-
-def lost_much(loss: Dict[str, Any]) -> bool:
-    """Is so much missing that counts are lower bounds? loss: see Ledger.report."""
-    return bool(loss["coverage"] < 1 - LOST_SHARE_MAX)
 
 
 # ---- check ----
