@@ -1235,6 +1235,14 @@ def process_numbers() -> List[str]:
     return []
 
 
+def process_name(pid: Any) -> str:
+    """What a process calls itself; "" if it has ended."""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return printable(file.read().rstrip("\n"))
+    return ""
+
+
 def in_pid_namespace() -> bool:
     """Are there processes that /proc does not list, under other numbers than here?"""
     with contextlib.suppress(OSError):
@@ -1317,16 +1325,10 @@ class ServerNames:
             return None
         name = self._names.get((pid, port))
         if not name:
+            process = process_name(pid) if self._can_look else ""
             address = f"unix:{self._unix_path}" if self._unix_path else self._listens(pid, port)
-            name = self._names[pid, port] = ServerName(address, self._process(pid), pid)
+            name = self._names[pid, port] = ServerName(address, process, pid)
         return name
-
-    def _process(self, pid: int) -> str:
-        with contextlib.suppress(OSError):
-            if self._can_look:
-                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                    return printable(file.read().rstrip("\n"))
-        return ""
 
     def _listens(self, pid: int, port: int) -> str:
         """Where it listens. Of several addresses with one port, those known to be its own."""
@@ -7918,10 +7920,9 @@ def find_servers() -> List[Server]:
     """The memcached processes of this machine whose sockets this process can list."""
     servers = []
     for name in process_numbers():
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{name}/comm", "rb") as file:
-                if file.read().strip() == b"memcached":
-                    servers.append(listening_places(int(name)))
+        if process_name(name) == "memcached":
+            with contextlib.suppress(OSError):
+                servers.append(listening_places(int(name)))
     return servers
 
 
