@@ -191,23 +191,18 @@ def columns_of(stream: Any) -> int:
         return 0
 
 
-def wants_color() -> bool:
-    """Do results go to a terminal that shows color, and is NO_COLOR unset?"""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return columns_of(sys.stdout) > 0 and not plain
-
-
 def print_result(text: str, paint: Optional[Callable[[str], str]] = None) -> None:
     """Print to stdout at once, so that a failure is noticed here and not at the exit.
 
-    paint: colors a line, if color is wanted.
+    paint: colors a line, if stdout is a terminal that shows color, and NO_COLOR is unset.
     """
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         # Names in it come from elsewhere, so control characters are stripped.
         clean = "\n".join(map(printable, text.split("\n")))
-        if paint and wants_color():
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        if paint and not plain and columns_of(sys.stdout):
             clean = "\n".join(map(paint, clean.split("\n")))
         encoding = sys.stdout.encoding or "ascii"
         print(clean.encode(encoding, "replace").decode(encoding), flush=True)
@@ -8063,12 +8058,7 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
         return "there was only UDP traffic, which membench does not parse"
     if watched.captured:  # nothing of this machine explains it
         return explain_capture(kernel, where)
-    paths = sorted({path for server in watched.servers for path in server.unix_paths})
-    if not watched.unix_path:
-        return explain_silent_ports(watched, paths)
-    elsewhere = f"; memcached listens on {printable(', '.join(paths))}" if paths else ""
-    absent = watched.absent()
-    return f"{absent}{elsewhere}" if absent else f"no traffic was seen on {where}"
+    return explain_idle_machine(watched)
 
 
 def explain_capture(kernel: Dict[str, int], where: str) -> str:
@@ -8090,10 +8080,14 @@ def explain_capture(kernel: Dict[str, int], where: str) -> str:
     return text
 
 
-def explain_silent_ports(watched: Watched, paths: List[str]) -> str:
-    """As explain_silence, for TCP. paths: the Unix sockets where a memcached listens."""
-    ports, where = watched.ports, watched.where
+def explain_idle_machine(watched: Watched) -> str:
+    """As explain_silence, if nothing at all moved: what else there is on this machine."""
+    ports, where, absent = watched.ports, watched.where, watched.absent()
     served = sorted({port for server in watched.servers for port in server.ports})
+    paths = sorted({path for server in watched.servers for path in server.unix_paths})
+    if watched.unix_path:
+        elsewhere = f"; memcached listens on {printable(', '.join(paths))}" if paths else ""
+        return f"{absent}{elsewhere}" if absent else f"no traffic was seen on {where}"
     if served and not set(served) & set(ports):
         return (
             f"memcached listens on {ports_text(served)} here, not on {where}. "
@@ -8111,7 +8105,6 @@ def explain_silent_ports(watched: Watched, paths: List[str]) -> str:
         )
     if not served and paths:
         return f"memcached listens on a Unix socket. Try ebpf:unix:{printable(paths[0])}"
-    absent = watched.absent()
     if absent:
         unseen = "; outside of this PID namespace, processes cannot be seen, and ports may not be"
         return f"{absent} here{unseen if in_pid_namespace() else ''}. Check --port and the machine"
