@@ -7536,44 +7536,41 @@ def render_replay(report: Dict[str, Any]) -> str:
         *render_replay_summary(report),
         "",
     ]
-    lines += [
-        f"{name:<12} {n:>12} {s:>10} {hits:>10} {then:>10}" for name, n, s, hits, then in rows
-    ]
+    lines += [table_row(name, 12, cells, (13, 11, 11, 11)) for name, *cells in rows]
     if len(errors) > 1:
-        lines += ["", *(f"{row[0]:<12}" + "".join(map("{:>12}".format, row[1:])) for row in errors)]
+        lines += ["", *(table_row(name, 12, cells, repeat(12)) for name, *cells in errors)]
     return "\n".join([*lines, "", *render_latencies(report)])
 
 
 def render_replay_summary(report: Dict[str, Any]) -> List[str]:
-    """What all requests did together: rows of a name, a number, and what else belongs to it."""
+    """What all requests did together."""
     counts, recorded, lateness = report["counts"], report["recorded"], report["lateness_us"]
     rates = map(human_number, (report["operations_per_second"], recorded["operations_per_second"]))
+    ratios = map(human_percent, (report["hit_ratio"], report["recorded_hit_ratio"]))
     failures = sum(counts["connection_failures"].values())
-    received = human_bytes(counts["bytes_received"])
+    sent, received = (human_bytes(counts[name]) for name in ("bytes_sent", "bytes_received"))
     rows = [
-        ("Requests", f"{report['requests']:,}", ""),
-        ("Operations", f"{report['operations']:,}", "  {}/s, recorded {}/s".format(*rates)),
-        (
-            *("Hit ratio", human_percent(report["hit_ratio"])),
-            f"  recorded {human_percent(report['recorded_hit_ratio'])}",
-        ),
-        ("Connections", f"{counts['connections']:,}", f"  {failures:,} failed"),
-        ("Bytes", human_bytes(counts["bytes_sent"]), f"sent, {received} received"),
+        ("Requests", f"{report['requests']:>12,}"),
+        ("Operations", f"{report['operations']:>12,}   " + "{}/s, recorded {}/s".format(*rates)),
+        ("Hit ratio", "{:>12}   recorded {}".format(*ratios)),
+        ("Connections", f"{counts['connections']:>12,}   {failures:,} failed"),
+        ("Bytes", f"{sent:>12} sent, {received} received"),
     ]
     if lateness:
         p50, p99, most = (human_us(lateness[name]) for name in ("p50", "p99", "max"))
-        rows.append(("Scheduling lag", p50, f"us p50, {p99} p99, {most} max"))
-    lines = [f"{name:<14} {number:>12} {more}".rstrip() for name, number, more in rows]
+        rows.append(("Scheduling lag", f"{p50:>12} us p50, {p99} p99, {most} max"))
     if report["fell_behind"]:
-        lines.append(f"Fell behind    {FELL_BEHIND[report['fell_behind']]}")
+        rows.append(("Fell behind", FELL_BEHIND[report["fell_behind"]]))
     if counts["skipped"]:
-        skipped = ", ".join(f"{printable(n)} {c:,}" for n, c in sorted(counts["skipped"].items()))
-        lines.append(f"Skipped        {skipped}")
+        skipped = (
+            f"{printable(name)} {count:,}" for name, count in sorted(counts["skipped"].items())
+        )
+        rows.append(("Skipped", ", ".join(skipped)))
     few = {"out_of_time": OUT_OF_TIME_SHARE * report["requests"]}
     for name, text in REPLAY_NOTES_ON.items():
         if counts[name] > few.get(name, 0):
-            lines.append(f"Note           {counts[name]:,} {text}")
-    return lines
+            rows.append(("Note", f"{counts[name]:,} {text}"))
+    return [f"{name:<14} {text}" for name, text in rows]
 
 
 def render_cut(report: Dict[str, Any]) -> List[str]:
@@ -7670,21 +7667,17 @@ def missing_shards(shards: Sequence[Shard]) -> List[str]:
 class Survey(NamedTuple):
     """What a profile says about itself, read without unpacking its operations."""
 
-    path: str
-    started_unix: float
+    reader: ProfileReader  # at the end of the file
     duration: float
-    side: str  # where latency was measured: server, client, or capture
-    rows: int
     connections: int
     peak: int  # connections open at one time
-    complete: bool
 
 
 def survey(path: str, shard: Shard) -> Survey:
     """Look through a profile quickly. Connections are those of the shard."""
     connections = current = peak = 0
+    events: List[Tuple[int, int, int, int]] = []
     with ProfileReader(path) as reader:
-        events: List[Tuple[int, int, int, int]] = []
         reader.connection_rows = events
         for _ in chain(reader.packed_blocks(), (None,)):
             for _, number, _, kind in events:
@@ -7698,11 +7691,7 @@ def survey(path: str, shard: Shard) -> Survey:
         with ProfileReader(path) as again:
             for _ in again.blocks():
                 duration = again.seconds()
-    side = str(reader.header.get("side", "server"))
-    if side == "server" and not str(reader.header.get("source", "")).startswith("ebpf"):
-        side = "capture"
-    started, complete = float(reader.header["started_unix"]), reader.complete
-    return Survey(path, started, duration, side, reader.rows, connections, peak, complete)
+    return Survey(reader, duration, connections, peak)
 
 
 PR_SET_PDEATHSIG = 1
@@ -7715,7 +7704,7 @@ def make_schedule(options: argparse.Namespace, found: Survey, tally: Tally) -> S
         tally,
         included=options.include,
         speed=options.speed,
-        recorded_unix=found.started_unix,
+        recorded_unix=float(found.reader.header["started_unix"]),
         start_unix=options.start_at or time.time(),
     )
 
@@ -7734,7 +7723,7 @@ def replay_share(
     shard = Shard(
         options.shard.number + options.shard.total * index, options.shard.total * options.workers
     )
-    feed = schedule.batches(found.path, shard, options.loop_mode, found.duration)
+    feed = schedule.batches(found.reader.path, shard, options.loop_mode, found.duration)
     engine = Engine(target, feed, tally, speed=options.speed, timeout=options.timeout)
     duration_ns = (options.duration or math.inf) * NS_PER_SECOND
     report_ns = 0
@@ -8614,7 +8603,7 @@ def replay(options: argparse.Namespace) -> int:
         return merge_command(options)
     path = options.profile[0]
     found = survey(path, options.shard)
-    if not found.rows:
+    if not found.reader.rows:
         raise MembenchError(f"{printable(path)} holds no operations", "record some traffic first")
     options.workers = max(min(options.workers or usable_cpus(), found.connections), 1)
     target = resolve_target(options.target) if options.target else None
@@ -8651,9 +8640,13 @@ def describe_replay(
     options: argparse.Namespace, found: Survey, started_unix: float, joined: Dict[str, Any]
 ) -> Dict[str, Any]:
     """What the joined result of all workers is about."""
+    header = found.reader.header
+    side = str(header.get("side", "server"))  # where latency was measured: server or client
+    if side == "server" and not str(header.get("source", "")).startswith("ebpf"):
+        side = "capture"
     return {
         "membench_replay": 1,
-        "profile": found.path,
+        "profile": found.reader.path,
         "target": options.target,
         "speed": options.speed or "max",
         "shards": [f"{options.shard.number}/{options.shard.total}"],
@@ -8663,9 +8656,9 @@ def describe_replay(
         **joined,
         "span": [round(started_unix + moment, 6) for moment in joined["span"]],
         "recorded": {
-            "side": found.side,
+            "side": side,
             "duration_seconds": round(found.duration, 3),
-            "operations": found.rows * options.loop_mode or None,
+            "operations": found.reader.rows * options.loop_mode or None,
             **joined["recorded"],
         },
     }
@@ -8752,7 +8745,7 @@ def usable_cpus() -> int:
 def agreed(options: argparse.Namespace, found: Survey, target: Target) -> bool:
     """Say what will be done; ask, unless --yes. Raises MembenchError if nobody can be asked."""
     what = (
-        f"replaying {printable(found.path)} over {found.connections:,} "
+        f"replaying {printable(found.reader.path)} over {found.connections:,} "
         f"connection{'s' * (found.connections != 1)} to "
         f"{printable(target.name)}; this writes, changes and deletes its items"
     )
@@ -8848,7 +8841,7 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
     schedule = make_schedule(options, found, tally)
     requests: Counter[str] = Counter()
     sent_bytes = writes = 0
-    for batch in chain.from_iterable(schedule.batches(found.path, options.shard)):
+    for batch in chain.from_iterable(schedule.batches(found.reader.path, options.shard)):
         writes += batch.kind == SEND
         requests.update(sent[1].command for sent in batch.requests)
         for part in batch.parts:
@@ -8856,7 +8849,7 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
     seconds = found.duration / options.speed if options.speed else None
     passes = {0: "without end", 1: "once"}.get(options.loop_mode, f"{options.loop_mode} times")
     lines = [
-        f"{printable(found.path)}: dry run, nothing was replayed",
+        f"{printable(found.reader.path)}: dry run, nothing was replayed",
         f"  requests     {sum(requests.values()):,} in {writes:,} writes, "
         f"{human_bytes(sent_bytes)}",
         *(f"    {printable(name):<10} {count:,}" for name, count in requests.most_common()),
@@ -8873,12 +8866,12 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
     else:
         lines.append("  the target   no --target was given")
     if options.preload:
-        items = preload_items(found.path, options.shard, KeyTexts())
+        items = preload_items(found.reader.path, options.shard, KeyTexts())
         stored = [size for _, size in items]
         lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
     if schedule.keys.shared:
         lines.append(f"  short keys   {schedule.keys.shared:,} may collide with another key")
-    if not found.complete:
+    if not found.reader.complete:
         lines.append("  the profile is truncated: up to its last complete block is replayed")
     return "\n".join(lines)
 
