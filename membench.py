@@ -6461,14 +6461,16 @@ def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
 
 
 UNIQUES_MAX = 1 << 17  # CAS uniques remembered
-# Of times in ticks. Rounded down to 3 digits, they have few distinct values, and add up exactly.
+# Lists of ticks that become {ticks: how often}; rounded down to 3 digits, there are few distinct
+# ones, and they add up exactly.
 HISTOGRAMS = ("latency", "recorded_latency", "lateness")
 
 
 def command_counts() -> Dict[str, Any]:
     """What is counted for one command."""
-    by_name = ("outcomes", "recorded_outcomes", "errors", "latency", "recorded_latency")
-    return {"requests": 0, "operations": 0, **{name: Counter() for name in by_name}}
+    names = ("outcomes", "recorded_outcomes", "errors")
+    by_name: Dict[str, Any] = {name: Counter() for name in names}
+    return {"requests": 0, "operations": 0, **by_name, "latency": [], "recorded_latency": []}
 
 
 class Tally:
@@ -6490,7 +6492,7 @@ class Tally:
         self.totals = dict.fromkeys(single, 0)
         self.failures: Counter[str] = Counter()  # of connections, by kind
         self.skipped: Counter[str] = Counter()  # command -> requests not to be replayed
-        self.lateness: Counter[int] = Counter()  # ticks -> writes
+        self.lateness: List[int] = []  # ticks, of writes
 
     def count_sent(self, sent: SentRequest) -> None:
         """A request was sent."""
@@ -6501,7 +6503,7 @@ class Tally:
         for outcome in outcomes:
             counted["recorded_outcomes"][OUTCOMES[outcome]] += 1
         if latency:
-            counted["recorded_latency"][latency] += 1
+            counted["recorded_latency"].append(latency)
 
     def count_reply(self, sent: SentRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
         """A request was answered, or got no reply (then time_ns is 0). See PendingRequests."""
@@ -6513,7 +6515,7 @@ class Tally:
         if keys:
             counted["outcomes"][OUTCOMES[outcome]] += keys
         if time_ns:
-            counted["latency"][(time_ns - times[0]) // TICK_NS] += 1
+            counted["latency"].append((time_ns - times[0]) // TICK_NS)
             if template.gives_unique:
                 words = self._words[3:4]  # of the binary protocol
                 if request.reply == REPLY_META:
@@ -6550,7 +6552,7 @@ class Tally:
             self.commands[template.command]["errors"][kind] += 1
 
     def take(self) -> Dict[str, Any]:
-        """What is new since the last time."""
+        """What is new since the last time. Call often: until then, each time takes memory."""
         counts = {
             **self.totals,
             "commands": dict(self.commands),
@@ -6561,7 +6563,7 @@ class Tally:
         for counted in (counts, *self.commands.values()):
             for name in HISTOGRAMS:
                 if name in counted:
-                    counted[name] = round_to_3_digits(counted[name])
+                    counted[name] = round_to_3_digits(Counter(counted[name]))
         self.clear()
         return counts
 
@@ -6577,7 +6579,7 @@ FIRST, LAST = -1, 1 << 62
 
 WINDOW_ROWS = 1 << 16  # rows that are put in order together, and so the memory it takes
 WINDOW_TICKS = 2 * TICKS_PER_SECOND  # or of this time, whichever is less
-PIECE_ROWS = 1024  # rows that are unpacked at a time
+PIECE_ROWS = 256  # rows that are unpacked at a time
 STEP_ROWS = 128  # rows that are encoded at a time, so that no request waits for that
 
 
@@ -7343,7 +7345,7 @@ class Engine:
         if self._closed_loop:
             batch.times[0] = now_ns
         else:
-            self._tally.lateness[(now_ns - batch.times[0]) // TICK_NS] += 1
+            self._tally.lateness.append((now_ns - batch.times[0]) // TICK_NS)
             # The part of the lag in which this process only waited for the target.
             self._tally.totals["waited_ns"] += self._idle_ns - batch.queued_at_ns
         self._last_ns = now_ns
@@ -7445,7 +7447,7 @@ def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, 
 
 def report_all(counts: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
     """What --stats-json holds for all commands together."""
-    together = command_counts()
+    together = {**command_counts(), "latency": {}, "recorded_latency": {}}
     for counted in counts["commands"].values():
         add_counts(together, counted)
     return report_command(together, span)
