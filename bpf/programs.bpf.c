@@ -136,12 +136,12 @@ struct user_msghdr { __u64 name; __u32 namelen; __u32 pad; __u64 iov; __u64 iovl
 
 /* Each copy from user memory has its price, whatever its size. In memcached the first iovecs
  * stand right behind the msghdr (56 bytes, aligned to 16), so one copy takes both. */
-#define VECTORS_FIRST 4 /* iovecs that are read at once; most calls have no more */
+#define VECTORS_AT_ONCE 4 /* iovecs; most calls have no more */
 struct Message {
 	struct user_msghdr header;
 	__u64 control[3];
 	__u64 pad;
-	struct user_iovec behind[VECTORS_FIRST];
+	struct user_iovec behind[VECTORS_AT_ONCE];
 };
 
 /* ---- Settings, written by the loader before the programs load ---- */
@@ -294,7 +294,7 @@ struct Scratch {
 	__u64 table;      /* the iovec array */
 	__u64 vector;     /* the next entry */
 	__u64 vectors;    /* entries */
-	__u64 known;      /* the first of them, as many as stand in message.behind */
+	__u64 known;      /* those before this one stand in message.behind, by turns */
 	__u32 left;       /* bytes that the call moved and that are still to be seen */
 	__u32 value_left; /* bytes of a value that are still to be passed over */
 	__u32 peek;       /* this read may start with a storage command */
@@ -751,18 +751,29 @@ static __always_inline void skip(struct Scratch *scratch, __u32 direction, __u32
 	scratch->skipped += len;
 }
 
+/* Read some more iovecs of the array. Returns 0 if there are none, or they are not readable. */
+static __always_inline int read_vectors(struct Scratch *scratch)
+{
+	__u64 more = scratch->vectors - scratch->vector;
+	__u32 size = (more < VECTORS_AT_ONCE ? more : VECTORS_AT_ONCE) * sizeof(struct user_iovec);
+
+	asm volatile("" : "+r"(size));
+	if (!size || size > sizeof(scratch->message.behind) ||
+	    bpf_probe_read_user(scratch->message.behind, size,
+				(void *)(scratch->table + scratch->vector * sizeof(struct user_iovec))))
+		return 0;
+	scratch->known = scratch->vector + size / sizeof(struct user_iovec);
+	return 1;
+}
+
 /* Take the next iovec. Is it a value, behind its header? */
 static __always_inline int next_vector(struct Scratch *scratch, __u32 direction)
 {
 	struct user_iovec iov;
 
-	if (scratch->vector >= scratch->vectors)
+	if (scratch->vector >= scratch->known && !read_vectors(scratch))
 		return 0;
-	if (scratch->vector < scratch->known)
-		iov = scratch->message.behind[scratch->vector & (VECTORS_FIRST - 1)];
-	else if (bpf_probe_read_user(&iov, sizeof(iov),
-				     (void *)(scratch->table + scratch->vector * sizeof(iov))))
-		return 0;
+	iov = scratch->message.behind[scratch->vector & (VECTORS_AT_ONCE - 1)];
 	scratch->vector++;
 	scratch->base = iov.base;
 	scratch->room = iov.len;
@@ -866,7 +877,7 @@ static __always_inline int capture_small(struct Scratch *scratch, struct Counter
 	__u32 at = 0;
 
 #pragma clang loop unroll(full)
-	for (int i = 0; i < VECTORS_FIRST; i++) {
+	for (int i = 0; i < VECTORS_AT_ONCE; i++) {
 		__u64 len = scratch->message.behind[i].len;
 
 		if (at >= moved || i >= scratch->known)
@@ -889,18 +900,6 @@ static __always_inline int capture_small(struct Scratch *scratch, struct Counter
 	return 1;
 }
 
-/* The first iovecs of an array: how many are known. */
-static __always_inline void read_vectors(struct Scratch *scratch)
-{
-	__u32 known = scratch->vectors < VECTORS_FIRST ? scratch->vectors : VECTORS_FIRST;
-	__u32 size = known * sizeof(scratch->message.behind[0]);
-
-	asm volatile("" : "+r"(size));
-	if (size <= sizeof(scratch->message.behind) &&
-	    !bpf_probe_read_user(scratch->message.behind, size, (void *)scratch->table))
-		scratch->known = known;
-}
-
 /* A finished call goes into its direction's scratch, and there: where are its bytes? */
 static __always_inline void open_call(const struct Call *call)
 {
@@ -914,7 +913,7 @@ static __always_inline void open_call(const struct Call *call)
 	header = &scratch->message.header;
 	scratch->table = call->address;
 	scratch->vectors = call->count;
-	scratch->known = 0;
+	scratch->known = scratch->vector = 0;
 	switch (call->shape) {
 	case BUFFER_PLAIN:
 		scratch->vectors = scratch->known = 1;
@@ -934,8 +933,8 @@ static __always_inline void open_call(const struct Call *call)
 		scratch->table = header->iov;
 		scratch->vectors = header->iovlen;
 		if (header->iov == behind)
-			scratch->known = header->iovlen < VECTORS_FIRST ? header->iovlen
-									: VECTORS_FIRST;
+			scratch->known = header->iovlen < VECTORS_AT_ONCE ? header->iovlen
+									: VECTORS_AT_ONCE;
 		else
 			read_vectors(scratch);
 	}
@@ -978,7 +977,6 @@ __noinline int capture(__u32 direction)
 	scratch->event.pid = current_pid();
 	scratch->event.direction = direction;
 	scratch->room = 0;
-	scratch->vector = 0;
 	scratch->prev_len = 0;
 	scratch->left = moved;
 	scratch->value_left = 0;
