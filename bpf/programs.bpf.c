@@ -1322,7 +1322,7 @@ __noinline int hand_over(struct Conversation *c)
 	}
 	c->chain = CHAIN_NONE;
 	slot = slot_of(c);
-	if (!slot || slot->owner != c->number)
+	if (!slot || !c->number || slot->owner != c->number)
 		return 1;
 	len = slot->event.captured_len;
 	asm volatile("" : "+r"(len));

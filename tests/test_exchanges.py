@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -323,25 +324,55 @@ def test_an_odd_server_is_recorded_alike(seed: int) -> None:
     assert (ledger.lost_bytes, ledger.desyncs) == (other.lost_bytes, other.desyncs) == (0, 0)
 
 
+class FullRing:
+    """A connection that has filled the ring, which nobody reads. A context manager."""
+
+    def __enter__(self) -> FullRing:
+        with ExitStack() as stack:
+            self.listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            self.port = self.listener.getsockname()[1]
+            self.source = stack.enter_context(
+                membench.EbpfSource([self.port], hook="sock", ring_mib=1)
+            )
+            self.client, self.served = map(stack.enter_context, connect(self.listener))
+            while not self.source.counters()["dropped_events"]:
+                self.ask()
+                self.served.sendall(b"END\r\n")
+                self.client.recv(100)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def ask(self) -> None:
+        self.client.sendall(b"get a\r\n")
+        self.served.recv(16384)
+
+
 def test_a_full_ring_loses_each_byte_once() -> None:
-    """Nobody reads. What found no room is counted, and nothing is counted twice at the end."""
-    request, reply = b"get a\r\n", b"END\r\n"
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        port = listener.getsockname()[1]
-        source = stack.enter_context(membench.EbpfSource([port], hook="sock", ring_mib=1))
-        client, served = map(stack.enter_context, connect(listener))
-        while not source.counters()["dropped_events"]:
-            client.sendall(request)
-            served.recv(16384)
-            served.sendall(reply)
-            client.recv(100)
-        client.sendall(request)
-        served.recv(16384)
-        counters = source.counters()
-        _, ledger = recorded(source)
+    """What found no room is counted, and nothing is counted twice because a request waits."""
+    with FullRing() as full:
+        full.ask()
+        counters = full.source.counters()
+        _, ledger = recorded(full.source)
     moved = counters["recv_bytes"] + counters["send_bytes"]
     assert ledger.seen_bytes + counters["dropped_bytes"] == moved
+
+
+def test_a_connection_whose_opening_found_no_room() -> None:
+    """It closes without a call: nothing of it waits, and nothing is told but the close."""
+    with FullRing() as full:
+        before = full.source.counters()["dropped_events"]
+        others = []
+        while full.source.counters()["dropped_events"] == before:
+            others.append(connect(full.listener))  # the rest of the room has gone now
+        while full.source.read(0):
+            pass
+        for end in chain.from_iterable(others):
+            end.close()
+        segments = full.source.read(0)
+    assert segments and {segment[0] for segment in segments} == {membench.CLOSE}
 
 
 SOCK = membench.SOCK.pack(7, 1, 40000, 11211)
