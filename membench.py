@@ -4814,6 +4814,13 @@ def decode_server(item: Any) -> ServerName:
     return ServerName(address, process, int(item["pid"]))
 
 
+def all_below(limit: int, column: Sequence[int]) -> bool:
+    """Is each value of a column below the limit?"""
+    if isinstance(column, bytes):  # as columns of small numbers are; max takes 30 times as long
+        return not column.translate(None, bytes(range(min(limit, 256))))
+    return max(column) < limit
+
+
 class ProfileReader:
     """Reads a profile, block by block. A context manager.
 
@@ -4956,9 +4963,11 @@ class ProfileReader:
         columns, at = unpack_columns(COLUMNS, rows, payload, 2 * _U32.size)
         key_columns, _ = unpack_columns(KEY_COLUMNS, keys, payload, at)
         operations = Operations(**columns, **key_columns)
-        if max(operations.form) >= len(self.forms) or max(operations.outcome) >= len(OUTCOMES):
+        if not all_below(len(self.forms), operations.form) or not all_below(
+            len(OUTCOMES), operations.outcome
+        ):
             raise DamagedError("an operation has an unknown form or outcome")
-        if max(operations.key) >= keys:
+        if not all_below(keys, operations.key):
             raise DamagedError("an operation has an unknown key")
         times = list(accumulate(operations.time))  # half as long as to make an array
         if abs(times[-1]) >> 63:
@@ -5157,8 +5166,8 @@ class Counts:
         self._parts = parts
         self._expiring: Counter[str] = Counter()  # operations with an exptime, by command
         self._coarse = False  # there were too many distinct latencies; all are rounded
-        # Of the profile that is being read, by server: (form, outcome, ticks)
-        self._operations: Dict[int, Counter[Tuple[int, int, int]]] = defaultdict(Counter)
+        # Of the profile that is being read, by server: what pack_rows makes of a row
+        self._operations: Dict[int, Counter[int]] = defaultdict(Counter)
         self._later: Counter[Tuple[int, int]] = Counter()  # (form, key position), if not 0
 
     def add(self, block: Operations, reader: ProfileReader) -> None:
@@ -5166,7 +5175,7 @@ class Counts:
         known = reader.server_of
         servers = {n: known[n] if n < len(known) else 0 for n in set(block.connection)}
         for server, rows in split(block, block.connection, servers):
-            self._operations[server].update(zip(rows.form, rows.outcome, rows.latency))
+            self._operations[server].update(pack_rows(rows))
         self._later.update(compress(zip(block.form, block.key_position), block.key_position))
         if sum(map(len, self._operations.values())) > OPERATIONS_MAX // self._parts:
             self._take_operations(reader)
@@ -5214,7 +5223,8 @@ class Counts:
         requests: Counter[int] = Counter()  # by form
         for server, operations in self._operations.items():
             of_server = self.servers[servers[server]]
-            for (form, outcome, ticks), count in operations.items():
+            for row, count in operations.items():
+                form, outcome, ticks = row & 0xFFFF, row >> 16 & 0xFF, row >> 24
                 requests[form] += count
                 for group in (self.whole, self.commands[commands[form]], of_server):
                     group.outcomes[outcome] += count
@@ -5247,6 +5257,29 @@ def servers_of(reader: ProfileReader) -> List[HostServer]:
     """Its servers, as they are numbered so far."""
     host = str(reader.header.get("host") or "")
     return [(host, server) for server in reader.servers]
+
+
+def pack_rows(block: Operations) -> "array[int]":
+    """Of each row, form, outcome and latency side by side in one number.
+
+    A Counter takes a third of the time for these that it takes for tuples.
+    """
+    data = bytearray(8 * len(block.form))
+    for at, values, typecode in (
+        (0, block.form, "H"),
+        (2, block.outcome, "B"),
+        (3, block.latency, "I"),
+    ):
+        column = array("B" if isinstance(values, bytes) else typecode, values)
+        if sys.byteorder == "big":
+            column.byteswap()
+        raw, width = column.tobytes(), column.itemsize
+        for plane in range(width):
+            data[at + plane :: 8] = raw[plane::width]
+    rows = array("Q", bytes(data))
+    if sys.byteorder == "big":
+        rows.byteswap()
+    return rows
 
 
 def split(
@@ -9312,19 +9345,29 @@ def finish_replay_options(parser: argparse.ArgumentParser, options: argparse.Nam
         parser.error(f"{printable(options.target)!r} is not HOST:PORT or unix:PATH")
 
 
-PROFILE_SUFFIX = ".profile"
+def is_output(place: str) -> bool:
+    """Is it certainly the file to write? Else a mistyped source would become one."""
+    return place in ("-", os.devnull) or place.endswith(".profile")
 
 
 def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
     """Tell SOURCE and OUTPUT apart, and check that the options fit together."""
-    source, output = split_places(parser, options.places, options.output)
+    places: List[str] = [*options.places, "", ""]
+    source, output, more = places[0], places[1], places[2:]
+    if options.output:
+        output, more = options.output, places[1:]
+    elif output and not is_output(output):
+        parser.error(f"OUTPUT must end in .profile, or follow -o: {output!r}")
+    elif not output and is_output(source):
+        source, output = "", source
+    if any(more):
+        parser.error(f"unrecognized arguments: {' '.join(filter(None, more))}")
     options.output = output or time.strftime("membench-%Y%m%dT%H%M%SZ.profile", time.gmtime())
-    if source is None:  # to choose among kernel hooks is to want eBPF
-        chosen = options.hook != "auto" or options.bpf_object or options.pid
-        chosen = chosen or options.side == "client"
-        options.source = ("ebpf" if chosen else "packet" if options.filter else "auto", "any")
-    else:
-        options.source = parse_source(source) or parser.error(explain_source(source))
+    # To choose among kernel hooks is to want eBPF.
+    chosen = options.hook != "auto" or options.bpf_object or options.pid or options.side == "client"
+    options.source = ("ebpf" if chosen else "packet" if options.filter else "auto", "any")
+    if source:
+        options.source = parse_source(parser, source)
     kind, place = options.source
     if kind in ("packet", "file") and (options.pid or options.side == "client"):
         parser.error("--side client and --pid need an ebpf source")
@@ -9338,49 +9381,24 @@ def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("a capture and a salt cannot both come from stdin")
 
 
-def split_places(
-    parser: Parser, places: List[str], output: Optional[str]
-) -> Tuple[Optional[str], Optional[str]]:
-    """(SOURCE, OUTPUT), each None if it was not given.
-
-    A file to write must be recognizable, or a mistyped source would become one.
-    """
-    places = places[:]
-    if len(places) > 2 or (len(places) == 2 and output):
-        parser.error(f"unrecognized arguments: {' '.join(places[1 if output else 2 :])}")
-    if not output and places and (len(places) == 2 or is_output(places[0])):
-        output = places.pop()
-        if not is_output(output):
-            parser.error(f"OUTPUT must end in {PROFILE_SUFFIX}, or follow -o: {output!r}")
-    return (places[0] if places else None), output
-
-
-def is_output(place: str) -> bool:
-    """Is a lone argument certainly the file to write?"""
-    return place in ("-", os.devnull) or place.endswith(PROFILE_SUFFIX)
-
-
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 
 
-def parse_source(text: str) -> Optional[Tuple[str, str]]:
-    """(ebpf, packet or file; interface, any, or path); None: it is not a source."""
-    kind, colon, interface = text.partition(":")
-    if colon and kind in ("ebpf", "packet") and interface:
+def parse_source(parser: Parser, text: str) -> Tuple[str, str]:
+    """(ebpf, packet or file; interface, any, or path)."""
+    kind, _, interface = text.partition(":")
+    if kind in ("ebpf", "packet") and interface:
         return kind, interface
-    if text in interface_names():
+    interfaces = interface_names()
+    if text in interfaces:
         return "packet", text
-    is_file = text == "-" or text.endswith(CAPTURE_SUFFIXES) or os.path.exists(text)
-    return ("file", text) if is_file else None
-
-
-def explain_source(text: str) -> str:
-    """Why it is not a source, and what would be one."""
+    if text == "-" or text.endswith(CAPTURE_SUFFIXES) or os.path.exists(text):
+        return "file", text
     if text.isdigit():
-        return f"unknown source {text!r}; a port is given as --port {text}"
-    return (
+        parser.error(f"unknown source {text!r}; a port is given as --port {text}")
+    parser.error(
         f"unknown source {text!r}: no file has this name, and no network interface "
-        f"(there are {', '.join(interface_names())})"
+        f"(there are {', '.join(interfaces)})"
     )
 
 
