@@ -4924,10 +4924,12 @@ class ProfileReader:
 
     def blocks(self) -> Iterator[Operations]:
         """All operations, in the order of the file."""
-        for payload in self.packed_blocks():
-            with self._damage_told():
-                operations = self._decode_operations(payload)
-            yield operations
+        return map(self.unpack, self.packed_blocks())
+
+    def unpack(self, payload: memoryview) -> Operations:
+        """The operations of an O block."""
+        with self._damage_told():
+            return self._decode_operations(payload)
 
     def packed_blocks(self) -> Iterator[memoryview]:
         """The payloads of all O blocks; takes note of the others. For who only counts rows."""
@@ -5007,6 +5009,7 @@ PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 SIZE_NAMES = ("min", "mean", "p50", "p90", "p99", "max")
 DISTINCT_MAX = 1 << 20  # distinct latencies kept exactly; more are rounded to 3 digits
 OPERATIONS_MAX = 1 << 17  # distinct operations that are counted before they are summed up
+TWO_PROCESSES_BYTES = 1 << 20  # profiles of less than this are not worth a second process
 KEYS_MAX = 1 << 22  # different keys kept; of more, a sample and the hottest (about 500 MB)
 TTL_COMMANDS = frozenset(
     (
@@ -5112,6 +5115,15 @@ class Keys:
         if len(keys) > KEYS_MAX:
             self._thin()
 
+    def merge(self, other: "Keys") -> None:
+        """Add what was counted elsewhere."""
+        self.sizes.update(other.sizes)
+        for key_hash, count in other.counts.items():
+            self.counts[key_hash] = self.counts.get(key_hash, 0) + count
+        self._sample_bits = max(self._sample_bits, other._sample_bits)
+        if len(self.counts) > KEYS_MAX:
+            self._thin()
+
     @property
     def estimated(self) -> bool:
         """Were there more distinct keys than are kept?"""
@@ -5213,6 +5225,22 @@ class Counts:
         """How many reads the requests came in."""
         return self.whole.requests - total_of(self.places)
 
+    def merge(self, other: "Counts") -> None:
+        """Add what was counted of other blocks of the same profiles."""
+        groups = [(self.whole, other.whole)]
+        groups += ((self.commands[name], group) for name, group in other.commands.items())
+        groups += ((self.servers[name], group) for name, group in other.servers.items())
+        for group, more in groups:
+            group.requests += more.requests
+            group.outcomes.update(more.outcomes)
+            group.latencies.update(more.latencies)
+        self.noreply += other.noreply
+        for name in ("places", "key_places", "exptimes", "ttls", "by_second", "value_sizes"):
+            getattr(self, name).update(getattr(other, name))
+        self.keys.merge(other.keys)
+        self._coarse |= other._coarse
+        self._round_latencies()
+
     def ttls_given(self) -> Dict[int, int]:
         """The TTLs that let an item expire later."""
         return {ttl: count for ttl, count in self.ttls.items() if ttl > 0}
@@ -5242,6 +5270,10 @@ class Counts:
             self.noreply += count * reader.forms[form].endswith(" noreply")
             if commands[form] in GET_COMMANDS:
                 self.key_places[0] += count
+        self._round_latencies()
+
+    def _round_latencies(self) -> None:
+        """Keep memory bounded."""
         groups = (self.whole, *self.commands.values(), *self.servers.values())
         self._coarse |= sum(len(group.latencies) for group in groups) > DISTINCT_MAX // self._parts
         for group in groups if self._coarse else ():
@@ -5317,6 +5349,68 @@ def ttl_of(exptime: int, now: int) -> int:
     return exptime
 
 
+def count_part(
+    paths: Sequence[str], limits: Sequence[Optional[int]], part: int = 0, parts: int = 1
+) -> Tuple[Counts, List[ProfileReader]]:
+    """Count every parts-th block of the profiles. The readers have seen all that limits allow."""
+    counts, readers = Counts(), []
+    for path, limit in zip(paths, limits):
+        with ProfileReader(path, limit) as reader:
+            for number, block in enumerate(reader.packed_blocks()):
+                if number % parts == part:
+                    counts.add(reader.unpack(block), reader)
+            counts.end(reader)
+            readers.append(reader)
+    return counts, readers
+
+
+def send_other_half(paths: Sequence[str], limits: Sequence[Optional[int]], sender: Any) -> None:
+    """What a second process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the first one ends it
+    try:
+        counts, readers = count_part(paths, limits, 1, 2)
+        sender.send((counts, [(reader.rows, reader.last_tick) for reader in readers]))
+    except ProfileError as error:
+        sender.send(error)
+
+
+def count_all(paths: Sequence[str]) -> Tuple[Counts, List[ProfileReader]]:
+    """Count all profiles; if they are large, every second block in another process."""
+    limits = [os.path.getsize(path) if os.path.isfile(path) else 0 for path in paths]
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if cpus < 2 or not all(limits) or sum(limits) < TWO_PROCESSES_BYTES:
+        return count_part(paths, [None] * len(paths))
+    import multiprocessing  # only here, since it takes long
+
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    worker = fork.Process(target=send_other_half, args=(paths, limits, sender), daemon=True)
+    worker.start()
+    sender.close()
+    try:
+        counts, readers = count_part(paths, limits, 0, 2)
+        found = receiver.recv()
+    except EOFError:
+        raise MembenchError(
+            "an analysis worker was killed", "see that there is memory, and try again"
+        ) from None
+    finally:
+        worker.kill()  # if it still runs, its result is no longer wanted
+        worker.join()
+        worker.close()
+        receiver.close()
+    if isinstance(found, ProfileError):
+        raise found
+    others, seen = found
+    counts.merge(others)
+    for reader, (rows, last_tick) in zip(readers, seen):
+        reader.last_tick = max(reader.last_tick, last_tick)
+        if reader.rows != rows:
+            path = printable(reader.path)
+            raise ProfileError(f"{path} changed while it was read", "analyze it again")
+    return counts, readers
+
+
 def analyze(paths: Sequence[str]) -> Dict[str, Any]:
     """The report on one or several profiles, as `analyze --json` prints it."""
     return analyze_whole(paths)[1]
@@ -5326,13 +5420,7 @@ def analyze_whole(paths: Sequence[str]) -> Tuple[Counts, Dict[str, Any]]:
     """What was counted, and the report on it."""
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise ProfileError("a profile is named twice", "name each once: it would count twice")
-    counts, readers = Counts(), []
-    for path in paths:
-        with ProfileReader(path) as reader:
-            for block in reader.blocks():
-                counts.add(block, reader)
-            counts.end(reader)
-            readers.append(reader)
+    counts, readers = count_all(paths)
     profiles = [describe_profile(reader) for reader in readers]
     begins = [float(reader.header["started_unix"]) for reader in readers]
     spans = [(begin, begin + reader.seconds()) for begin, reader in zip(begins, readers)]
@@ -5455,14 +5543,14 @@ def report_group(group: Group, duration: float) -> Dict[str, Any]:
 def report_keys(counts: Counts) -> Dict[str, Any]:
     """How many keys there are, and the hottest."""
     keys, operations = counts.keys, total_of(counts.keys.sizes)
-    hottest = heapq.nlargest(10, keys.counts.items(), operator.itemgetter(1))
+    hottest = heapq.nlargest(10, zip(keys.counts.values(), keys.counts))
     return {
         "unique": keys.unique(),
         **({"estimated": True} if keys.estimated else {}),
         "size_bytes": describe_sizes(counts.keys.sizes),
         "top": [
             {"key": f"{key:016x}", "operations": count, "share": count / operations}
-            for key, count in hottest
+            for count, key in hottest
         ],
     }
 

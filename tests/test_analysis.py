@@ -10,8 +10,12 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import random
+import signal
 import struct
+import threading
+import time
 import tracemalloc
 import zlib
 from collections import Counter
@@ -31,6 +35,7 @@ from membench import (
     TICK_NS,
     TICKS_PER_SECOND,
     Ledger,
+    MembenchError,
     Operation,
     ProfileError,
     ProfileWriter,
@@ -98,11 +103,6 @@ def histogram(values: Sequence[int]) -> List[Dict[str, int]]:
     return [{"up_to": limit, "count": found[limit]} for limit in sorted(found)]
 
 
-def by_frequency(values: Iterable[Any]) -> List[Tuple[Any, int]]:
-    """The most frequent first; of equals the one that came first."""
-    return Counter(values).most_common()
-
-
 BINARY_GETS = {"getk", "getkq", "getq", "gat", "gatk", "gatkq", "gatq", "get"}
 GETS = {"get", "gets", "gat", "gats", "mg"} | BINARY_GETS
 WITH_TTL = {
@@ -154,7 +154,8 @@ def timeline_report(rows: List[Row]) -> Dict[str, Any]:
 
 def keys_report(rows: List[Row]) -> Dict[str, Any]:
     keyed = [row for row in rows if row.key_size]
-    top = by_frequency(row.key_hash for row in keyed)
+    found = Counter(row.key_hash for row in keyed)
+    top = sorted(found.items(), key=lambda item: (item[1], item[0]), reverse=True)
     return {
         "unique": len(top),
         "size_bytes": sizes([row.key_size for row in keyed]),
@@ -346,11 +347,26 @@ def write_profile(path: Path, shape: Shape, counts: Sequence[int], host: str) ->
     return Written(path, rows, served)
 
 
+@pytest.fixture(params=[1, 2], ids=["one process", "two processes"])
+def processes(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Analysis is done in so many processes, whatever the machine and the size of the file."""
+    number: int = request.param
+    set_processes(monkeypatch, number)
+    return number
+
+
+def set_processes(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(membench, "TWO_PROCESSES_BYTES", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(number)))
+
+
 # ---- The report ----
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_the_report_is_what_counting_one_by_one_gives(seed: int, tmp_path: Path) -> None:
+def test_the_report_is_what_counting_one_by_one_gives(
+    seed: int, tmp_path: Path, processes: int
+) -> None:
     rng = random.Random(seed)
     counts = [rng.choice((1, 2, 300, 1024, 1025, 2000)) for _ in range(rng.randint(1, 4))]
     written = [write_profile(tmp_path / "a", Shape(rng), counts, "a")]
@@ -430,7 +446,9 @@ def gets(keys: Iterable[int], latencies: Iterable[int] = itertools.repeat(7)) ->
     ]
 
 
-def test_equal_profiles_compare_as_equal_however_they_are_cut(tmp_path: Path) -> None:
+def test_equal_profiles_compare_as_equal_however_they_are_cut(
+    tmp_path: Path, processes: int
+) -> None:
     for seed in range(4):
         rng = random.Random(seed)
         rows = Shape(rng).operations(2000, START_NS)
@@ -442,7 +460,7 @@ def test_equal_profiles_compare_as_equal_however_they_are_cut(tmp_path: Path) ->
         assert membench.compare_exactly(str(one), str(three))["verdict"] == "changed"
 
 
-def test_more_commands_over_profiles_than_a_byte_can_number(tmp_path: Path) -> None:
+def test_more_commands_over_profiles_than_a_byte_can_number(tmp_path: Path, processes: int) -> None:
     """No membench has so many, but a file may. The second profile's first ones are late."""
     paths = []
     for first in (0, 200):
@@ -462,7 +480,7 @@ def test_more_commands_over_profiles_than_a_byte_can_number(tmp_path: Path) -> N
 
 
 def test_of_too_many_keys_a_sample_and_the_hottest_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """How many there are is told within a few percent, the hottest exactly, and that it is so."""
     monkeypatch.setattr(membench, "KEYS_MAX", 4000)
@@ -506,7 +524,7 @@ def test_as_many_keys_as_are_kept_are_counted_exactly(
 
 @pytest.mark.parametrize("block", [100, 1000, 5000])
 def test_too_many_latencies_are_rounded(
-    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    block: int, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them, to 3 digits, wherever blocks end; what is counted stays right."""
     monkeypatch.setattr(membench, "DISTINCT_MAX", 2000)
@@ -521,7 +539,7 @@ def test_too_many_latencies_are_rounded(
     assert report["commands"]["get"]["outcomes"] == {"hit": 5000}
 
 
-def test_memory_does_not_grow_with_operations(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_operations(tmp_path: Path, processes: int) -> None:
     """Six times the operations on the same keys take as much memory."""
     rng = random.Random(5)
     rows = gets(*zip(*((rng.randrange(2000), rng.randrange(3000)) for _ in range(20_000))))
@@ -533,6 +551,136 @@ def test_memory_does_not_grow_with_operations(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.1, peaks
+
+
+# ---- Two processes ----
+
+
+def forks(monkeypatch: pytest.MonkeyPatch) -> List[int]:
+    """The processes that are started from now on, which are real."""
+    started = []
+    fork = os.fork
+
+    def counted() -> int:
+        pid = fork()
+        if pid:
+            started.append(pid)
+        return pid
+
+    monkeypatch.setattr(os, "fork", counted)
+    return started
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A profile of three blocks."""
+    rows = gets(range(3000))
+    return write_blocks(tmp_path / "a.profile", [rows[:1000], rows[1000:2000], rows[2000:]])
+
+
+def children() -> List[str]:
+    """Processes that were started here and not waited for."""
+    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+
+
+def test_a_second_process_only_for_what_is_large(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = forks(monkeypatch)
+    before, files = children(), os.listdir("/proc/self/fd")
+    membench.analyze([str(path)])
+    assert not started
+    set_processes(monkeypatch, 1)
+    membench.analyze([str(path)])
+    assert not started
+    set_processes(monkeypatch, 2)
+    membench.analyze([str(path)])
+    assert len(started) == 1
+    assert (children(), os.listdir("/proc/self/fd")) == (before, files)
+
+
+def test_a_file_that_grows_is_read_up_to_where_it_was(
+    path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both processes read the same, though a recorder goes on writing."""
+    data = path.read_bytes()
+    count = membench.count_part
+
+    def meanwhile(*arguments: Any) -> Any:
+        with path.open("r+b") as file:  # all of it is there before any block is read
+            file.seek(cut)
+            file.write(data[cut:])
+        return count(*arguments)
+
+    for cut in range(len(data) * 2 // 3, len(data), 997):
+        path.write_bytes(data[:cut])
+        expected = membench.analyze([str(path)])
+        monkeypatch.setattr(membench, "count_part", meanwhile)
+        grown = membench.analyze([str(path)])
+        monkeypatch.setattr(membench, "count_part", count)
+        if processes == 2:
+            assert grown == expected
+            assert not grown["profiles"][0]["complete"]
+        else:
+            assert grown["operations"] == 3000
+
+
+def test_a_file_that_changes_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_processes(monkeypatch, 2)
+    count, parent = membench.count_part, os.getpid()
+    reading, writing = os.pipe()
+
+    def meanwhile(*arguments: Any) -> Any:
+        if os.getpid() != parent:
+            os.read(reading, 1)
+            return count(*arguments)
+        found = count(*arguments)
+        write_blocks(path, [gets(range(10))])
+        os.write(writing, b"x")
+        return found
+
+    monkeypatch.setattr(membench, "count_part", meanwhile)
+    with pytest.raises(ProfileError, match="changed while it was read"):
+        membench.analyze([str(path)])
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_second_process_that_is_killed_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_processes(monkeypatch, 2)
+    count, parent = membench.count_part, os.getpid()
+
+    def meanwhile(*arguments: Any) -> Any:
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return count(*arguments)
+
+    monkeypatch.setattr(membench, "count_part", meanwhile)
+    before = children()
+    with pytest.raises(MembenchError, match="an analysis worker was killed"):
+        membench.analyze([str(path)])
+    assert children() == before
+
+
+def test_a_second_process_ends_with_the_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error here, or Ctrl-C: the other one is not left."""
+    set_processes(monkeypatch, 2)
+    parent = os.getpid()
+
+    def meanwhile(*_arguments: Any) -> Any:
+        if os.getpid() == parent:
+            raise KeyboardInterrupt
+        time.sleep(20)
+        return path.unlink()
+
+    monkeypatch.setattr(membench, "count_part", meanwhile)
+    before, files = children(), os.listdir("/proc/self/fd")
+    with pytest.raises(KeyboardInterrupt):
+        membench.analyze([str(path)])
+    assert (children(), os.listdir("/proc/self/fd")) == (before, files)
+    assert path.exists(), "it went on to its end"
 
 
 # ---- Damage behind good checksums ----
