@@ -2879,7 +2879,7 @@ def _number32(word: bytes) -> Optional[int]:
 
 
 def _parse_retrieval(command: bytes, words: List[bytes]) -> Parsed:
-    exptime = _number32(words.pop(1)) if command.startswith(b"gat") else 0
+    exptime = _number32(words.pop(1)) if command[:3] == b"gat" else 0
     if exptime is None:
         return _invalid()
     keys = tuple(words[1:])  # gat without one touches nothing; memcached answers END or an error
@@ -3011,7 +3011,7 @@ Message = TypeVar("Message")
 
 
 class RecentCache(Dict[bytes, Message]):
-    """What `make` returned for recently used keys, or what was told to remember.
+    """What `make` returned for recently used keys.
 
     It holds at most SIZE_MAX of them; when it is full, the older half is dropped.
     """
@@ -3019,9 +3019,7 @@ class RecentCache(Dict[bytes, Message]):
     SIZE_MAX = 65536
     KEY_MAX = 512  # bytes; longer keys are not remembered
 
-    def __init__(
-        self, make: Optional[Callable[[bytes], Message]] = None, key_max: int = KEY_MAX
-    ) -> None:
+    def __init__(self, make: Callable[[bytes], Message], key_max: int = KEY_MAX) -> None:
         super().__init__()
         self._make = make
         self._key_max = key_max
@@ -3030,18 +3028,13 @@ class RecentCache(Dict[bytes, Message]):
     def __missing__(self, key: bytes) -> Message:
         found = self._older.pop(key, None)
         if found is None:
-            assert self._make
             found = self._make(key)
-        self.remember(key, found)
-        return found
-
-    def remember(self, key: bytes, found: Message) -> None:
-        """Keep this; `get` finds it for a while."""
         if len(key) <= self._key_max:
             if len(self) >= self.SIZE_MAX // 2:
                 self._older = self.copy()
                 self.clear()
             self[key] = found
+        return found
 
 
 # What the head of a message says: the message, the bytes of its body (below 0: of a value behind
@@ -3058,7 +3051,7 @@ class MessageReader(Generic[Message]):
 
     __slots__ = (
         *("partial", "skip", "unread"),
-        *("_heads", "_whole", "_message_bytes", "_waiting", "_refused_bytes"),
+        *("_heads", "_message_bytes", "_waiting", "_refused_bytes"),
     )
 
     # (data, line end, begin, end) -> the place of the last byte of the head at data[begin], or
@@ -3070,15 +3063,9 @@ class MessageReader(Generic[Message]):
         """A head; of text: a line with its line end. Raises ProtocolError."""
         raise NotImplementedError
 
-    def __init__(
-        self,
-        heads: Optional[Dict[bytes, Head[Message]]] = None,
-        whole: Optional[RecentCache[Tuple[List[Message], int, int]]] = None,
-    ) -> None:
-        """heads, whole: what all connections remember: as parse_head, and as feed() for data
-        that is nothing but whole messages. Most data was seen before, letter by letter."""
+    def __init__(self, heads: Optional[Dict[bytes, Head[Message]]] = None) -> None:
+        """heads: a RecentCache(parse_head), shared by connections."""
         self._heads = RecentCache(self.parse_head, 0) if heads is None else heads
-        self._whole = whole
         self.forget()
 
     def forget(self) -> None:
@@ -3102,12 +3089,6 @@ class MessageReader(Generic[Message]):
 
         hole: so many bytes are missing before data[hole_at], or at the end if that is -1.
         """
-        whole = None if self.skip or self.partial or self._refused_bytes else self._whole
-        if whole is not None:
-            known = whole.get(data)
-            if known and known[1] == hole and known[2] == hole_at:
-                return known[0]
-        given = data, hole, hole_at
         done: List[Message] = []
         find_end, heads = self.find_end, self._heads
         if self.partial:
@@ -3120,7 +3101,7 @@ class MessageReader(Generic[Message]):
         position, end = 0, len(data)
         stop = min(hole_at, end) if hole and hole_at >= 0 else end  # nothing is missing before it
         body, self.skip, self.unread = self.skip, 0, 0
-        while True:
+        while body or position < stop:
             if body:
                 position += body
                 if hole and position > stop:
@@ -3135,8 +3116,8 @@ class MessageReader(Generic[Message]):
                 if self._waiting is not None:
                     done.append(self._waiting)
                     self._waiting = None
-            if position == stop:
-                break
+                body = 0
+                continue
             last = find_end(data, b"\n", position, stop)
             if last < 0:
                 self._keep(data[position:], hole, stop - position)
@@ -3152,8 +3133,6 @@ class MessageReader(Generic[Message]):
             done.append(message)
         if hole:
             self.unread = hole + end - stop
-        elif whole is not None and not self._refused_bytes:
-            whole.remember(data, (done, *given[1:]))
         return done
 
     def _keep(self, data: bytes, hole: int, hole_at: int) -> None:
@@ -3376,7 +3355,6 @@ class BinaryResponseParser(MessageReader[Response]):
 Parsers = Tuple[Type[MessageReader[Request]], Type[MessageReader[Response]]]
 TEXT_PARSERS: Parsers = RequestParser, ResponseParser
 BINARY_PARSERS: Parsers = BinaryRequestParser, BinaryResponseParser
-WHOLE_MAX = 256  # bytes of data that is remembered as a whole
 
 NOT_TEXT = b"\x80\x16"  # how the binary protocol's requests and TLS begin
 TLS_RECORDS = range(0x14, 0x18)
@@ -3442,19 +3420,19 @@ class PendingRequests:
                     return response
                 index = found
                 request = queue[index][0]
+            if word == b"VALUE" and request.reply == REPLY_VALUES:
+                # Keys are answered in order, misses are left out.
+                try:
+                    place = request.keys.index(words[1], self._next_key)
+                except ValueError:
+                    return response
+                self._sizes[place] = size
+                self._next_key = place + 1
+                if index:
+                    index = self._pass_silent(index)
+                continue
             outcome = request.outcomes.get(word)
             if outcome is None:
-                if word == b"VALUE" and request.reply == REPLY_VALUES:
-                    # Keys are answered in order, misses are left out.
-                    try:
-                        place = request.keys.index(words[1], self._next_key)
-                    except ValueError:
-                        return response
-                    self._sizes[place] = size
-                    self._next_key = place + 1
-                    if index:
-                        index = self._pass_silent(index)
-                    continue
                 outcome = reply_outcome(request, word)
                 if outcome is None:
                     return response
@@ -3476,6 +3454,40 @@ class PendingRequests:
             self._refused = outcome == CLIENT_ERROR and request.reply == REPLY_VALUES
             self.done(queue.popleft(), outcome, sizes, time_ns)
         return None
+
+    def answer_first(self, segment: Segment, heads: Dict[bytes, Head[Response]]) -> bool:
+        """The common case: one write that is the whole reply to the first request.
+
+        heads: as ResponseParser reads them. False if it is anything else; nothing was done then.
+        """
+        pending = self.queue[0]
+        request = pending[0]
+        if not request.plain or self._sizes:
+            return False
+        _, time_ns, _, _, length, data, hole_at = segment
+        sizes = _NO_SIZES
+        outcome = request.outcomes.get(data)  # a line of one word
+        if outcome is None:
+            head = data.find(b"\n") + 1
+            (word, words, size), body_bytes, _ = heads[data[:head]]
+            end = head + body_bytes
+            if request.reply == REPLY_VALUES:
+                if word != b"VALUE" or request.keys != (words[1],) or data[-5:] != b"END\r\n":
+                    return False
+                outcome, end = HIT, end + 5
+            else:
+                outcome, hole_at = request.outcomes.get(word), head
+            if outcome is None or end != length:
+                return False
+            if len(data) != length and (length - len(data) != body_bytes or hole_at != head):
+                return False
+            if body_bytes and outcome == HIT:
+                sizes = {0: size}
+        elif len(data) != length or data[-1] != 0x0A:
+            return False
+        self.queue.popleft()
+        self.done(pending, outcome, sizes, time_ns)
+        return True
 
     def _pass_silent(self, count: int) -> int:
         """The first requests in the queue got no reply. Returns how many are left to pass: none."""
@@ -3665,9 +3677,6 @@ class Trial:
         self.misfit = self.misfit or not (pending[1] or outcome in ERRORS)
         self.fits = self.fits or bool(time_ns)
 
-    def end_turn(self, pause_ns: int) -> None:
-        """Packets: all that the client had sent was answered, and it goes on after this pause."""
-
 
 class PacketTrial(Trial):
     """What was read tentatively from packets, which do not show when the server reads.
@@ -3721,6 +3730,7 @@ class PacketTrial(Trial):
         self._replies = []
 
     def end_turn(self, pause_ns: int) -> None:
+        """All that the client had sent was answered, and it goes on after this pause."""
         self._turns += 1
         self._pauses += pause_ns >= self.PAUSE_NS
         alone = not self._shifts or self._pauses >= self.TURNS
@@ -3776,12 +3786,12 @@ class Connection:
         self._use_parsers(TEXT_PARSERS)
         self.pending = PendingRequests(self._emit)
         self._fresh = True  # nothing was parsed yet
-        self._trial: Optional[Trial] = None
+        self._trial: Any = None  # a Trial, while TENTATIVE
 
     def _use_parsers(self, parsers: Parsers) -> None:
         requests, responses = parsers
-        self.requests = requests(*self._matcher.known[requests])
-        self.responses = responses(*self._matcher.known[responses])
+        self.requests = requests(self._matcher.heads[requests])
+        self.responses = responses(self._matcher.heads[responses])
 
     def _half_bytes(self) -> int:
         return self.requests.unfinished_bytes() + self.responses.unfinished_bytes()
@@ -3794,8 +3804,7 @@ class Connection:
         expected, self.recv_next = self.recv_next, (offset + length) & 0xFFFFFFFF
         new_read = time_ns != self._read_ns
         if new_read:
-            self._read_ns = time_ns
-            self._read_count = 0
+            self._read_ns, self._read_count = time_ns, 0
         if offset != expected or self.state != SYNCED or self._fresh:
             if not self._may_read(segment, expected, new_read):
                 return
@@ -3815,11 +3824,13 @@ class Connection:
         if storing and (begun or not requests.skip):
             self._end_value(time_ns, True)
         if begun:
-            first, self._read_count = self._read_count, self._read_count + len(begun)
-            places = range(first, self._read_count)
-            queue.extend(zip(begun, repeat(time_ns), places, repeat(True)))
+            place = self._read_count
+            for request in begun:
+                queue.append((request, time_ns, place, True))
+                place += 1
+            self._read_count = place
             if requests.skip:  # the last one is not complete yet
-                queue[-1] = (begun[-1], 0, self._read_count - 1, True)
+                queue[-1] = (request, 0, place - 1, True)
         if requests.unread:
             self._lose(requests.unread)
             self._change(BREAKS)
@@ -3829,7 +3840,7 @@ class Connection:
             elif queue[0][0].reply == REPLY_NONE or not self._answers:
                 self._pass_unanswered()
         if requests.partial or self.held or len(queue) > self.QUEUE_SMALL:
-            self._matcher.hold(self)
+            self._keep_within_budget()
 
     def _may_read(self, segment: Segment, expected: Optional[int], new_read: bool) -> bool:
         """Is this segment, which is not simply the next read, to be parsed?"""
@@ -3847,9 +3858,8 @@ class Connection:
         elif behind_gap:
             self._miss(self.requests, offset - (expected or 0), time_ns)
         if self.state != SYNCED:
-            begins = new_read
-            if not self._matcher.reads:
-                begins = self._begin_turn(time_ns, sent_ns, sent)
+            reads = self._matcher.reads
+            begins = new_read if reads else self._begin_turn(time_ns, sent_ns, sent)
             if not self._may_parse(length, begins and not behind_gap):
                 return False
         return not (self._fresh and data) or self._choose_protocol(data, length)
@@ -3887,18 +3897,23 @@ class Connection:
                 return
         elif not self._answers:
             return
+        queue, found = self.pending.queue, []
         try:
-            found = responses.feed(data, length - len(data), mark if length != len(data) else -1)
+            between = self.state == SYNCED and not (responses.skip or responses.partial)
+            heads = self._matcher.heads[ResponseParser]
+            if not (between and queue and self.pending.answer_first(segment, heads)):
+                hole_at = mark if length != len(data) else -1
+                found = responses.feed(data, length - len(data), hole_at)
         except ProtocolError:
             self._break_at(responses, length)
             return
-        if found:
+        if found or (queue and queue[0][0].reply == REPLY_NONE):
             self._match(found, time_ns)
         if responses.unread and self.state in (TENTATIVE, SYNCED):
             self._lose(responses.unread)
             self._change(BREAKS)
         if responses.partial or self.held:
-            self._matcher.hold(self)
+            self._keep_within_budget()
 
     def _choose_protocol(self, data: bytes, length: int) -> bool:
         """Choose as memcached does: by the first byte of a connection, for its whole life.
@@ -3946,14 +3961,17 @@ class Connection:
         if known and self._is_parsed(length):
             found = reader.feed(b"", length)
             if not reader.unread:
-                if reader is self.requests:
-                    if not reader.skip:
-                        self._end_value(time_ns, False)
-                elif found:
+                if found:
                     self._match(found, time_ns)
+                elif reader is self.requests and not reader.skip:
+                    self._end_value(time_ns, False)
                 return
         self._lose(length if known else 0)
         self._change(BREAKS)
+
+    def _keep_within_budget(self) -> None:
+        if not self._matcher.hold(self):
+            self._change(BREAKS)
 
     # -- states --
 
@@ -4011,16 +4029,12 @@ class Connection:
             self._begin_parsing()
             self._matcher.hold(self)
 
-    def give_up(self) -> None:
-        self._change(BREAKS)
-
-    def begin_chain(self, number: int, recv_next: int, send_next: int) -> bool:
+    def begin_chain(self, recv_next: int, send_next: int) -> bool:
         """Both streams stand between two messages at these places, as the kernel sees it.
 
         False if all was parsed up to there and says otherwise; if bytes are missing, what they
         were part of is given up.
         """
-        self.chain = number
         whole = True
         for expected, now in ((self.recv_next, recv_next), (self.send_next, send_next)):
             missing = 0 if expected is None else (now - expected) & 0xFFFFFFFF
@@ -4035,8 +4049,6 @@ class Connection:
                 self._change(STARTS)
                 self._change(FITS)
         return True
-
-    # -- answers --
 
     def _match(self, responses: List[Response], time_ns: int) -> None:
         pending, trial = self.pending, self._trial
@@ -4135,14 +4147,8 @@ class Exchanges:
         forms, outcomes, exptimes = zip(*map(self._texts.__getitem__, parts[0::2]))
         words = memoryview(run).cast("I")[RECORD_HEADER_BYTES // 4 :]
         latencies, connections, received, sent, value_sizes = (
-            words[field.offset // 4 :: EXCHANGE_RECORD // 4].tolist()
-            for field in (
-                Exchange.latency_ns,
-                Exchange.connection,
-                Exchange.recv_len,
-                Exchange.send_len,
-                Exchange.value_len,
-            )
+            words[getattr(Exchange, name).offset // 4 :: EXCHANGE_RECORD // 4].tolist()
+            for name in ("latency_ns", "connection", "recv_len", "send_len", "value_len")
         )
         times = memoryview(run).cast("Q")[RECORD_HEADER_BYTES // 8 :: EXCHANGE_RECORD // 8]
         columns: List[Sequence[Any]] = [
@@ -4204,10 +4210,8 @@ class Matcher:
         self._new_hash = hashlib.blake2b(digest_size=8, key=secret).copy
         self.responses = responses  # are they recorded?
         self.reads = reads  # are segments reads and writes? Else packets; see Trial
-        # What is remembered for each kind of parser; see MessageReader.
-        self.known: Dict[Any, Tuple[Any, Any]] = {
-            parser: (RecentCache(parser.parse_head), RecentCache(None, WHOLE_MAX))
-            for parser in (*TEXT_PARSERS, *BINARY_PARSERS)
+        self.heads: Dict[Any, RecentCache[Any]] = {  # for each kind of parser
+            parser: RecentCache(parser.parse_head) for parser in (*TEXT_PARSERS, *BINARY_PARSERS)
         }
         self._code_of = RecentCache(self._encode_key).__getitem__
         self._exchanges = Exchanges(self._encode_key)
@@ -4220,31 +4224,17 @@ class Matcher:
         """Take a batch of segments in, in the order of each connection."""
         by_sock, seen_bytes = self._by_sock, 0
         for segment in segments:
-            kind = segment[0]
-            if kind == EXCHANGE:
+            kind, connection = segment[0], by_sock.get(segment[2])
+            if kind <= SEND:  # or RECV
+                if connection is None:
+                    connection = self._find(segment) or self._add(segment)
+                seen_bytes += segment[4]
+                (connection.receive if kind == RECV else connection.send)(segment)
+            elif kind == EXCHANGE:
                 self._hand_over_rows()  # one connection may have some of both
                 self._take_exchanges(segment[5])
-                continue
-            connection = by_sock.get(segment[2]) or self._find(segment)
-            if kind == CLOSE:
-                if connection is not None and not connection.ended:
-                    offset = segment[3]
-                    connection.final = (offset, segment[4]) if offset >= 0 else None
-                    self._closed_now.append((connection, segment[1]))
-                continue
-            if connection is None or kind == OPEN:
-                connection = self._add(segment)
-            if kind == RECV:
-                seen_bytes += segment[4]
-                connection.receive(segment)
-            elif kind == SEND:
-                seen_bytes += segment[4]
-                connection.send(segment)
             else:
-                if kind == CHAIN_BEGIN:
-                    agrees = connection.begin_chain(segment[6], *segment[3:5])
-                    self._exchanges.numbers[segment[6]] = connection.number if agrees else None
-                connection.recv_next, connection.send_next = segment[3:5]
+                self._take_change(segment, connection or self._find(segment))
         self.ledger.seen_bytes += seen_bytes
         # A reset closes a connection while another CPU is still at work on it, so its
         # last events may come after. A batch later they are here.
@@ -4252,6 +4242,22 @@ class Matcher:
             self._close(*closed)
         self._closed_before, self._closed_now = self._closed_now, []
         self._hand_over_rows()
+
+    def _take_change(self, segment: Segment, connection: Optional[Connection]) -> None:
+        """A connection opened or closed, or exchanges begin or end."""
+        kind, time_ns, _, offset, length, _, mark = segment
+        if kind == CLOSE:
+            if connection is not None and not connection.ended:
+                connection.final = (offset, length) if offset >= 0 else None
+                self._closed_now.append((connection, time_ns))
+            return
+        if connection is None or kind == OPEN:
+            connection = self._add(segment)
+        if kind == CHAIN_BEGIN:
+            connection.chain = mark
+            agrees = connection.begin_chain(offset, length)
+            self._exchanges.numbers[mark] = connection.number if agrees else None
+        connection.recv_next, connection.send_next = offset, length
 
     def _take_exchanges(self, run: bytes) -> None:
         columns, lost_bytes, moved_bytes = self._exchanges.columns(run)
@@ -4400,8 +4406,8 @@ class Matcher:
             )
             latency_ns = 0
 
-    def hold(self, connection: Connection) -> None:
-        """Bound what is half read, half written or waiting: on it, and on all together."""
+    def hold(self, connection: Connection) -> bool:
+        """Note how much is half read, half written or waiting there. False if it is too much."""
         waiting = len(connection.pending.queue)
         held = len(connection.requests.partial) + len(connection.responses.partial)
         held += waiting * PENDING_BYTES
@@ -4409,8 +4415,7 @@ class Matcher:
             held = 0
         self.held_bytes += held - connection.held
         connection.held = held
-        if waiting > PENDING_MAX or (held and self.held_bytes > self.HELD_TOTAL_MAX):
-            connection.give_up()
+        return waiting <= PENDING_MAX and (not held or self.held_bytes <= self.HELD_TOTAL_MAX)
 
     def _encode_key(self, key: bytes) -> int:
         """The key's code: a keyed hash of 64 bits and the size, as hash << 16 | size."""
