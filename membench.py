@@ -3839,8 +3839,9 @@ class Connection:
                 self._change(BREAKS)
             elif queue[0][0].reply == REPLY_NONE or not self._answers:
                 self._pass_unanswered()
-        if requests.partial or self.held or len(queue) > self.QUEUE_SMALL:
-            self._keep_within_budget()
+        waits = requests.partial or self.held or len(queue) > self.QUEUE_SMALL
+        if waits and not self._matcher.hold(self):
+            self._change(BREAKS)
 
     def _may_read(self, segment: Segment, expected: Optional[int], new_read: bool) -> bool:
         """Is this segment, which is not simply the next read, to be parsed?"""
@@ -3912,8 +3913,8 @@ class Connection:
         if responses.unread and self.state in (TENTATIVE, SYNCED):
             self._lose(responses.unread)
             self._change(BREAKS)
-        if responses.partial or self.held:
-            self._keep_within_budget()
+        if (responses.partial or self.held) and not self._matcher.hold(self):
+            self._change(BREAKS)
 
     def _choose_protocol(self, data: bytes, length: int) -> bool:
         """Choose as memcached does: by the first byte of a connection, for its whole life.
@@ -3968,12 +3969,6 @@ class Connection:
                 return
         self._lose(length if known else 0)
         self._change(BREAKS)
-
-    def _keep_within_budget(self) -> None:
-        if not self._matcher.hold(self):
-            self._change(BREAKS)
-
-    # -- states --
 
     def _may_parse(self, length: int, begins: bool) -> bool:
         """Are these bytes to be parsed? If not, they are counted here."""
@@ -4035,12 +4030,10 @@ class Connection:
         False if all was parsed up to there and says otherwise; if bytes are missing, what they
         were part of is given up.
         """
-        whole = True
-        for expected, now in ((self.recv_next, recv_next), (self.send_next, send_next)):
-            missing = 0 if expected is None else (now - expected) & 0xFFFFFFFF
-            if missing:
-                whole = False
-                self._lose(missing if missing < GAP_MAX else 0)
+        places = (self.recv_next, recv_next), (self.send_next, send_next)
+        missing = [(now - then) & 0xFFFFFFFF for then, now in places if then is not None]
+        whole = not any(missing)
+        self._lose(sum(length for length in missing if length < GAP_MAX))
         if self.state == SYNCED and whole and (self.pending.queue or self._half_bytes()):
             return False
         if self.state != SYNCED or not whole:
