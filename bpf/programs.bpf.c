@@ -757,8 +757,10 @@ static __always_inline int read_vectors(struct Scratch *scratch)
 	__u64 more = scratch->vectors - scratch->vector;
 	__u32 size = (more < VECTORS_AT_ONCE ? more : VECTORS_AT_ONCE) * sizeof(struct user_iovec);
 
-	asm volatile("" : "+r"(size));
-	if (!size || size > sizeof(scratch->message.behind) ||
+	if (!size)
+		return 0;
+	asm volatile("" : "+r"(size)); /* or the compiler makes one comparison of two */
+	if (size > sizeof(scratch->message.behind) ||
 	    bpf_probe_read_user(scratch->message.behind, size,
 				(void *)(scratch->table + scratch->vector * sizeof(struct user_iovec))))
 		return 0;
