@@ -911,7 +911,7 @@ class PacketReader:
         self._stack.close()
 
     def set_filter(self, expression: str) -> None:
-        """Let only those packets in that the expression, in tcpdump's language, accepts."""
+        """Let only those packets in that the expression accepts. Raises SourceError."""
         program, pcap = (ctypes.c_void_p * 2)(), self._pcap  # struct bpf_program
         text = os.fsencode(expression)
         status = pcap.pcap_compile(self._handle, program, text, 1, PCAP_NETMASK_UNKNOWN)
@@ -919,7 +919,8 @@ class PacketReader:
             status = pcap.pcap_setfilter(self._handle, program)
             pcap.pcap_freecode(program)
         if status:
-            raise LibpcapError(pcap.pcap_geterr(self._handle))
+            error = LibpcapError(pcap.pcap_geterr(self._handle))
+            raise SourceError(f"--filter: {error}", "its language is tcpdump's: man pcap-filter")
 
     def read(self, count: int) -> Tuple[bytes, Optional[LibpcapError]]:
         """Up to `count` packets, as records; and why there can be no more after them."""
@@ -1862,13 +1863,10 @@ _TCP = struct.Struct(">4sIIH")  # ports, sequence number, acknowledged, header l
 # IP), and where the packet inside begins.
 DLT_ETHERNET, DLT_SLL, DLT_SLL2 = 1, 113, 276
 LINKS = {
-    0: (-4, 4),  # loopback of BSD: four bytes of address family
+    **dict.fromkeys((0, 108), (-4, 4)),  # loopback of BSD: four bytes of address family
+    **dict.fromkeys((12, 228, 229), (-4, 0)),  # IP alone; 12 is 101 in a file
     DLT_ETHERNET: (12, 14),
-    12: (-4, 0),  # IP alone: 12 (101 in a file), 228, 229
-    108: (-4, 4),  # loopback of OpenBSD
     DLT_SLL: (14, 16),  # what Linux gives for "any"
-    228: (-4, 0),
-    229: (-4, 0),
     DLT_SLL2: (0, 20),
 }
 
@@ -2065,8 +2063,7 @@ class Direction:
         self.kind = kind  # RECV, SEND
         self.key = key  # addresses and ports, as in its packets
         self.sock = sock  # see Segment
-        # BEGUN: where its bytes begin, or who is the client, is not known yet
-        self.state = BEGUN
+        self.state = BEGUN  # where bytes begin, or who is the client, is not known yet
         self.isn = self.next = self.fin = -1  # numbers of the SYN, of what is expected, of the FIN
         self.early: List[Piece] = []  # in order
         self.time_ns = 0  # of its last packet
@@ -2227,7 +2224,7 @@ class Reassembler:
         size = (len(client.key) - 4) // 2  # addresses of the client and the server, both ports
         family = socket.AF_INET if size == 4 else socket.AF_INET6
         ends = ENDPOINTS.pack(0, family, client.key[size : 2 * size], client.key[:size])
-        self._emit(OPEN, client, received, sent, ends)
+        self.segments.append((OPEN, self._time_ns, way.sock, received, sent, ends, -1))
 
     def _join(self, way: Direction) -> None:
         """Whose connection is it? This is called when that is known, or cannot wait any more."""
@@ -2256,11 +2253,8 @@ class Reassembler:
             self._flush(server)
         if way.state < ENDED:  # still
             way.state = way.other.state = ENDED
-            known = min(client.next, server.next) >= 0
-            self._emit(CLOSE, way, client.next if known else -1, server.next if known else -1)
-
-    def _emit(self, kind: int, way: Direction, offset: int, length: int, data: bytes = b"") -> None:
-        self.segments.append((kind, self._time_ns, way.sock, offset, length, data, -1))
+            received = client.next if server.next >= 0 else -1
+            self.segments.append((CLOSE, self._time_ns, way.sock, received, server.next, b"", -1))
 
     # -- packets of a connection --
 
@@ -2332,8 +2326,6 @@ class Reassembler:
         if way.early:
             self._advance(way, way.early[-1][0])
 
-    # -- for whoever reads --
-
     def take(self) -> List[Segment]:
         """The segments since the last call."""
         segments, self.segments = self.segments, []
@@ -2371,7 +2363,6 @@ class PacketStreams:
         return ServerName(with_port(address, port), "", 0)
 
     def counters(self) -> Dict[str, int]:
-        """See Source.counters."""
         streams, parser = self._streams, self._parser
         return {
             "recv_bytes": streams.moved_bytes[RECV],
@@ -2391,13 +2382,8 @@ class PacketStreams:
         """Read from this one, with the user's filter. Raises SourceError."""
         self._reader = self._stack.enter_context(reader)
         self._parser = PacketParser(reader.link)
-        try:
-            if expression:
-                reader.set_filter(expression)
-        except LibpcapError as error:
-            raise SourceError(
-                f"--filter: {error}", "its language is tcpdump's: man pcap-filter"
-            ) from None
+        if expression:
+            reader.set_filter(expression)
 
     def _take(self) -> Optional[List[Segment]]:
         """See Source.read."""
@@ -2465,7 +2451,6 @@ class CaptureSource(PacketStreams):
         return self._take()
 
     def stop(self) -> None:
-        """See Source.stop."""
         parser = self._parser
         if not self._over and parser.cut:
             self.remarks.append(
@@ -2499,24 +2484,18 @@ class CaptureSource(PacketStreams):
         if not self._answered:
             self._answered = any(packet[1][-4:-2] in self._server_ports for packet in packets)
         self._streams.add(packets)
-        if error:
-            self._explain(str(error))
+        why = str(error or "")
+        if error and os.strerror(errno.EINTR) not in why:  # that is, whoever ends the recording
+            if self._reader is None:
+                raise SourceError(f"{self._title} is no capture: {why}", CAPTURE_HINT)
+            what = "truncated" if "truncated" in why else f"damaged ({why})"
+            self.remarks.append(f"{self._title} is {what}; all packets before that were read")
         if error or not records:
             self.stop()
-
-    def _explain(self, error: str) -> None:
-        """Why there is no more to read. Raises SourceError if there was nothing at all."""
-        if os.strerror(errno.EINTR) in error:  # by whoever ends the recording
-            return
-        if self._reader is None:
-            raise SourceError(f"{self._title} is no capture: {error}", CAPTURE_HINT)
-        what = "truncated" if "truncated" in error else f"damaged ({error})"
-        self.remarks.append(f"{self._title} is {what}; all packets before that were read")
 
 
 # ---- Live packets ----
 
-SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23  # from the kernel's if_packet.h
 CAP_NET_RAW = 13
 FILTER_PORTS_MAX = 64  # libpcap takes a second for 200
 
@@ -2581,12 +2560,6 @@ class PacketSource(PacketStreams):
                     f"cannot capture on {self.name}: {error}",
                     "membench.py check says what works here",
                 ) from None
-            # Loopback shows each packet as it leaves and as it comes; libpcap drops the first.
-            # The kernel, since Linux 4.20, does it at a lower cost for the sender.
-            if interface == "lo":
-                with socket.socket(fileno=os.dup(self._live.fileno())) as packets:
-                    with contextlib.suppress(OSError):
-                        packets.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             self._stack = self._stack.pop_all()
         # The kernel's times are the calendar's, the profile's those of a clock that runs on.
         # Between the two there may be several differences, when the calendar's was set.
@@ -2596,11 +2569,9 @@ class PacketSource(PacketStreams):
         return self
 
     def started(self, _timeout_ms: int) -> Optional[Tuple[int, float]]:
-        """See Source.started."""
         return time.monotonic_ns(), time.time()
 
     def now(self) -> int:
-        """See Source.now."""
         return time.monotonic_ns()
 
     def read(self, timeout_ms: int) -> Optional[List[Segment]]:
