@@ -1901,11 +1901,7 @@ class PacketParser:
         """The TCP packets among whole records. clock_ns is added to their times."""
         packets: List[TcpPacket] = []
         append, now, ip_at, type_at = packets.append, self.time_ns, self._ip_at, self._type_at
-        unpack, unpack_plain, plain_bytes = (
-            CAPTURED.unpack_from,
-            self._plain.unpack_from,
-            ip_at + 40,
-        )
+        unpack, unpack_plain = CAPTURED.unpack_from, self._plain.unpack_from
         end, size = 0, len(records)
         while end < size:
             seconds, nanoseconds, captured, length = unpack(records, end)
@@ -1914,18 +1910,13 @@ class PacketParser:
             time_ns = seconds * NS_PER_SECOND + nanoseconds + clock_ns
             if time_ns > now:
                 now = time_ns
-            kind = ETHERNET
-            if captured >= plain_bytes:
+            plain = False  # IPv4 without options, as most are
+            if captured >= ip_at + 40:
                 kind, version, total, fragment, protocol, addresses, ports, number, acked, bits = (
                     unpack_plain(records, start + type_at)
                 )
-            # Most are IPv4 without options.
-            if (
-                kind == IP4
-                and version == 0x45
-                and protocol == IPPROTO_TCP
-                and not fragment & 0x3FFF
-            ):
+                plain = kind == IP4 and version == 0x45 and protocol == IPPROTO_TCP
+            if plain and not fragment & 0x3FFF:
                 tcp = start + ip_at + 20
                 stop = tcp - 20 + total if total else start + length  # 0: offloading, over 64 KB
             else:
