@@ -1910,6 +1910,9 @@ class PacketParser:
             time_ns = seconds * NS_PER_SECOND + nanoseconds + clock_ns
             if time_ns > now:
                 now = time_ns
+            if captured < length:
+                self.cut += 1
+                self.cut_bytes = max(self.cut_bytes, captured)
             plain = False  # IPv4 without options, as most are
             if captured >= ip_at + 40:
                 kind, version, total, fragment, protocol, addresses, ports, number, acked, bits = (
@@ -1930,9 +1933,6 @@ class PacketParser:
                 self.unknown += 1
                 continue
             carried = records[payload : stop if stop < end else end]
-            if stop > end:
-                self.cut += 1
-                self.cut_bytes = max(self.cut_bytes, captured)
             append((now, addresses + ports, number, acked, bits, stop - payload, carried))
         self.time_ns = now
         return packets

@@ -292,7 +292,7 @@ def test_a_snapped_capture_says_so(short: Clean, tmp_path: Path) -> None:
     port = ("--port", str(short.port))
     done = run("record", str(source), str(output), *port)
     cut = sum(len(packet.data) < packet.length for packet in packets)
-    assert f"{cut} packets were cut to 96 bytes" in done.stderr
+    assert f"{cut:,} packets were cut to 96 bytes" in done.stderr
     done = run("record", str(source), str(output), *port, "--no-responses", "--force")
     assert analyze(output)["operations"] == len(short.result.rows), done.stderr
 
@@ -447,9 +447,12 @@ def test_a_joined_connection_gets_in_step(short: Clean, tmp_path: Path) -> None:
 def test_snapped(clean: Clean, tmp_path: Path) -> None:
     """Most of a value may be missing, if nothing but the value is."""
     for length in (40, 54, 66, 70, 90, 96, 128, 500, 1500):
-        result = read_capture(tmp_path / "a", to_pcap(snapped(clean.packets, length)), clean.port)
+        packets = snapped(clean.packets, length)
+        result = read_capture(tmp_path / "a", to_pcap(packets), clean.port)
         assert not inventions(result.rows, clean.result.rows)
-        assert not result.source.remarks
+        cut = sum(len(packet.data) < packet.length for packet in packets)
+        (remark,) = result.source.remarks
+        assert remark.startswith(f"{cut:,} packets were cut to {length} bytes (tcpdump -s)")
 
 
 def wrapped(packets: List[Packet]) -> List[Packet]:
