@@ -5726,12 +5726,9 @@ def latency_table(
 def render_servers(report: Dict[str, Any], width: int) -> List[str]:
     """A line or two for each server; see `analyze --by-server`."""
     titles = ("operations", "share", "per s", "hit ratio", "p50 us", "p99 us")
-    widths = (13, 8, 10, 10, 9, 9)
+    widths = (11, 8, 9, 10, 8, 8)
     indent = min(width - sum(widths), 17)
-    if indent > 6:
-        lines = ["", table_row("Server", indent, titles, widths)]
-    else:
-        lines = ["", "Server", table_row("", 0, titles, widths)]
+    lines = ["", table_row("Server", indent, titles, widths)]
     hosts = {server["host"] for server in report["servers"]}
     for server in report["servers"]:
         latency = server["latency_us"] or {}
