@@ -1708,7 +1708,8 @@ class EbpfSource:
             address = unix_address(bound_path or unix_path)
             settings.unix_len = 2 + len(address)
             ctypes.memmove(settings.unix_path, address, len(address))
-        self._stopped = False
+        self._end_ns = math.inf  # when it was stopped
+        self._beyond: Set[bytes] = set()  # connections that have had a request since
         self._slots: Optional[mmap.mmap] = None
         self._waiting: List[Segment] = []
         self._order = None if self.reads else ClientOrder()
@@ -1813,19 +1814,42 @@ class EbpfSource:
         while True:
             segments, used = parse_events(self._ring.read(timeout_ms))
             self._ring.take(used)
-            if self._stopped and not segments:
-                segments, self._waiting = self._waiting, []
-                return segments or (self._order.finish() if self._order else [])
+            if self._end_ns < math.inf:
+                if not segments:
+                    segments, self._waiting = self._waiting, []
+                    return segments or (self._order.finish() if self._order else [])
+                segments = list(self._until_end(segments))
             for sorter in self._sorters:
                 segments = sorter.sort(segments, self.now())
-            if segments or not self._stopped:
+            if segments or self._end_ns == math.inf:
                 return segments
 
     def stop(self) -> None:
         """Detach the programs. What is on the ring can still be read."""
+        self._end_ns = time.monotonic_ns()
         self._object.detach()
-        self._stopped = True
-        self._waiting = waiting_requests(self._slots) if self._slots else []
+        waiting = waiting_requests(self._slots) if self._slots else []
+        self._waiting = list(self._until_end(waiting))
+
+    def _until_end(self, segments: List[Segment]) -> Iterator[Segment]:
+        """What came before the end, and the replies to that.
+
+        The programs that see requests are detached last, and so tell of requests whose
+        replies nobody sees.
+        """
+        for segment in segments:
+            kind, time_ns, sock, *_, run, _ = segment
+            if kind == EXCHANGE:
+                records = (
+                    run[i : i + EXCHANGE_RECORD] for i in range(0, len(run), EXCHANGE_RECORD)
+                )
+                in_time = [one for one in records if EVENT.unpack_from(one)[1] <= self._end_ns]
+                if in_time:
+                    yield (kind, time_ns, sock, 0, 0, b"".join(in_time), -1)
+            elif time_ns > self._end_ns and kind != SEND:
+                self._beyond.add(sock)
+            elif sock not in self._beyond:
+                yield segment
 
     def server(self, port: int, pid: int, peer: int, ends: bytes) -> Optional[ServerName]:
         """The server, by its process, or of clients by what they are connected to."""
@@ -3809,6 +3833,8 @@ class Connection:
         """Is this segment, which is not simply the next read, to be parsed?"""
         _, time_ns, _, offset, length, data, sent = segment
         sent_ns, self._sent_ns = self._sent_ns, 0
+        if self.send_next is None and self._matcher.reads and sent >= 0:
+            self.send_next = sent  # so that replies that nobody saw are missed
         behind_gap = offset != expected and expected is not None
         (doubtful_bytes, place), self._doubt = self._doubt, NO_DOUBT
         if offset == place:  # so they are missing indeed

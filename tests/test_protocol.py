@@ -989,6 +989,18 @@ def test_joining_within_values(live: Live, conversation: Case) -> None:
             assert_none(check_joining(transcript, single_requests_in(pieces)))
 
 
+def test_joining_before_replies_are_seen() -> None:
+    """The hooks are attached one after the other; each read tells how much had been sent."""
+    wire = Wire().open()
+    for _ in range(50):
+        wire.recv("get a\n").send("END\n")
+    clean = match(wire.segments).rows
+    replies = [segment for segment in wire.segments if segment[0] == SEND]
+    for unseen in range(1, 40):
+        rows = match([one for one in wire.segments[1:] if one not in replies[:unseen]]).rows
+        assert rows == clean[-len(rows) :] and len(rows) >= 50 - unseen - 2
+
+
 # ---- What is not memcached's protocol at all ----
 
 PARTS = (

@@ -191,6 +191,46 @@ def test_recording_equals_stats(workload: str, hook: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("hook", HOOKS)
+def test_recordings_end_within_traffic(hook: str, tmp_path: Path) -> None:
+    """A client that waits for each reply has one unanswered request at most, its last."""
+    over = threading.Event()
+
+    def work() -> None:
+        with server.connect() as connection:
+            while not over.is_set():
+                exchange(connection, b"get a\r\n", b"END\r\n")
+
+    with Memcached() as server:
+        clients = [threading.Thread(target=work) for _ in range(4)]
+        for client in clients:
+            client.start()
+        try:
+            for turn in range(5):
+                output = tmp_path / f"{turn}.profile"
+                with Recorder(output, "--port", str(server.port), "--hook", hook) as recorder:
+                    wait_for_reads(server, 1000)
+                    recorder.stop()
+                with membench.ProfileReader(str(output)) as reader:
+                    unanswered = [
+                        connection
+                        for block in reader.blocks()
+                        for connection, outcome in zip(block.connection, block.outcome)
+                        if outcome == membench.UNANSWERED
+                    ]
+                assert len(set(unanswered)) == len(unanswered), turn
+        finally:
+            over.set()
+            for client in clients:
+                client.join()
+
+
+def wait_for_reads(server: Memcached, count: int) -> None:
+    """Until the server has seen so many gets from now on."""
+    begun = int(server.stats()["cmd_get"])
+    wait_until("gets", lambda: int(server.stats()["cmd_get"]) >= begun + count)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
 def test_big_values_and_many_keys(hook: str, tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
     keys = [b"key%d" % number for number in range(100)]
