@@ -5602,7 +5602,7 @@ def human_number(number: Optional[float]) -> str:
     """1234 -> 1,234; 12345.6 -> 12,346; 0.98765 -> 0.9877"""
     if number is None:
         return "-"
-    return f"{number:,.0f}" if abs(number) >= 1000 or number == int(number) else f"{number:.4g}"
+    return f"{number:,.0f}" if abs(number) >= 999.95 or number == int(number) else f"{number:.4g}"
 
 
 def table_row(name: str, indent: int, cells: Iterable[str], widths: Iterable[int]) -> str:
@@ -5898,7 +5898,7 @@ def coverage_text(loss: Dict[str, Any]) -> str:
 # How a finished line of a report begins -> its color: green, yellow, red.
 COLORS = {
     r"Hit ratio +(9\d|100)\.|Coverage +100%": 32,
-    r"Hit ratio +[5-8]\d\.|[Cc]hanged\b": 33,
+    r"Hit ratio +[5-8]\d\.|[Cc]hanged\b|not enough data:": 33,
     r"Hit ratio +\d|Coverage +\d|  (INCOMPLETE|TRUNCATED):|warning:": 31,
 }
 
@@ -5919,11 +5919,15 @@ def paint(line: str) -> str:
 # they have operations, and Newey and West's correction for periods that are near each other).
 
 PERIODS = 20
+PERIODS_MIN = 10  # with traffic
 LAG_MAX = 3  # periods that are so near are not taken to be independent
 OPERATIONS_MIN = 100  # that a share or a mean is of
 BEYOND_MIN = 10  # above a percentile
 STANDARD_ERRORS = 4  # a change must exceed as many; by chance, fewer than 1 in 1,000 do
 SAME, CHANGED, NOT_ENOUGH = "same", "changed", "not enough data"
+VERDICTS = {CHANGED: "changed", SAME: "the same", NOT_ENOUGH: NOT_ENOUGH, None: "not judged"}
+# If most of these have not enough data, too little is known to call two recordings the same.
+MAIN_LINES = ("operations/s", "hit ratio", "latency, p50", "latency, p99")
 
 
 class Recording(NamedTuple):
@@ -6068,6 +6072,11 @@ def choose_measures(recordings: Sequence[Recording], warnings: List[str]) -> Lis
     ]
 
 
+def effective_periods(weights: Sequence[float]) -> float:
+    """In how many equal periods a number would be as certain (Kish's effective sample size)."""
+    return sum(weights) ** 2 / (sum(weight * weight for weight in weights) or 1)
+
+
 class Estimate(NamedTuple):
     """A number of one recording, or None, and its uncertainty."""
 
@@ -6092,9 +6101,8 @@ def estimate(measure: Measure, recording: Recording) -> Estimate:
         for lag in range(1, LAG_MAX + 1)
     )
     error = math.sqrt((squares + max(near, 0.0)) * PERIODS / (PERIODS - 1)) / total
-    # In how many equal periods it would be as certain (Kish's effective sample size).
-    spread = total**2 / sum(weight * weight for weight in weights)
-    return Estimate(value, error, total >= measure.least and spread >= PERIODS / 2)
+    enough = total >= measure.least and effective_periods(weights) >= PERIODS_MIN
+    return Estimate(value, error, enough)
 
 
 class Line(NamedTuple):
@@ -6105,7 +6113,7 @@ class Line(NamedTuple):
     first: Optional[float]
     second: Optional[float]
     change: Optional[float] = None  # relative to the first; None if that is zero
-    noise: Optional[float] = None  # the least relative change that cannot be chance
+    noise: Optional[float] = None  # the least relative change that cannot be chance, if known
     verdict: Optional[str] = None  # SAME, CHANGED, NOT_ENOUGH; None: not judged
 
 
@@ -6117,14 +6125,32 @@ def judge(title: str, unit: str, estimates: Sequence[Estimate], tolerance: float
     difference = abs(second - first)
     noise = STANDARD_ERRORS * math.hypot(first_error, second_error)
     allowed = tolerance * max(first, second) * (4 if unit == "us" else 1)
+    enough = all(each.enough for each in estimates)  # of few operations, the noise is not known
     verdict = NOT_ENOUGH
-    if all(each.enough for each in estimates):
-        if difference > max(allowed, noise):
-            verdict = CHANGED
-        elif difference <= allowed and noise <= 4 * tolerance * max(first, second):
-            verdict = SAME
-    change, relative_noise = ((second - first) / first, noise / first) if first else (None, None)
+    if enough and difference > max(allowed, noise):
+        verdict = CHANGED
+    elif enough and difference <= allowed and noise <= 4 * allowed:
+        verdict = SAME
+    change = (second - first) / first if first else None
+    relative_noise = noise / first if first and enough else None
     yield Line(title, unit, first, second, change, relative_noise, verdict)
+
+
+def require_enough(recording: Recording) -> None:
+    """Raise ProfileError if there is too little to compare."""
+    weights = [period.whole.operations for period in recording.periods]
+    periods = effective_periods(weights)
+    if sum(weights) < OPERATIONS_MIN:
+        why = f"too few operations to compare ({sum(weights):,}; at least {OPERATIONS_MIN})"
+    elif periods < PERIODS_MIN:
+        why = f"traffic in only about {math.floor(periods)} of {PERIODS} periods"
+        why += f"; {PERIODS_MIN} are needed"
+    else:
+        return
+    raise ProfileError(
+        f"{printable(recording.profile['path'])}: {why}",
+        "record longer, while there is traffic; --exact compares any counts",
+    )
 
 
 def compare(first_path: str, second_path: str, tolerance: float = 0.05) -> Dict[str, Any]:
@@ -6134,12 +6160,7 @@ def compare(first_path: str, second_path: str, tolerance: float = 0.05) -> Dict[
     """
     recordings = read_recording(first_path), read_recording(second_path)
     for each in recordings:
-        if not estimate(ENOUGH, each).enough:
-            raise ProfileError(
-                f"{printable(each.profile['path'])} holds too little to compare: "
-                f"{each.report['operations']:,} operations, or all of them in a short part of it",
-                "record longer, while there is traffic; --exact compares any counts",
-            )
+        require_enough(each)
     warnings: List[str] = []
     lines = list(compare_keys(recordings, tolerance))
     for measure in choose_measures(recordings, warnings):
@@ -6147,9 +6168,6 @@ def compare(first_path: str, second_path: str, tolerance: float = 0.05) -> Dict[
         lines += judge(measure.title, measure.unit, estimates, tolerance)
     lines.sort(key=extent, reverse=True)
     return comparison([each.report for each in recordings], lines, warnings, tolerance)
-
-
-ENOUGH = ratio_measure("", "", lambda c: c.whole.operations, lambda c: c.whole.operations)
 
 
 def extent(line: Line) -> float:
@@ -6162,16 +6180,16 @@ def compare_keys(recordings: Sequence[Recording], tolerance: float) -> Iterator[
     """How many distinct keys there are, and, if the salts are equal, how many are in both."""
     keys = [each.counts.keys for each in recordings]
     seconds = [each.counts.seconds for each in recordings]
+    estimated = any(each.estimated for each in keys)
     # More keys come with more time, and with more operations: at most in proportion.
-    enough = max(seconds) - min(seconds) <= tolerance * max(seconds)
-    enough = enough and not any(each.estimated for each in keys)
+    enough = not estimated and max(seconds) - min(seconds) <= tolerance * max(seconds)
     estimates = []
     for recording in recordings:
         count, operations = recording.counts.keys.unique(), estimate(MEASURES[0], recording)
         error = math.hypot(math.sqrt(count), count * operations.error / (operations.value or 1))
         estimates.append(Estimate(count, error, enough))
     yield from judge("distinct keys", "", estimates, tolerance)
-    if enough and len({each.profile["key_space"] for each in recordings}) == 1:
+    if not estimated and len({each.profile["key_space"] for each in recordings}) == 1:
         both = keys[0].counts.keys() & keys[1].counts.keys()
         first, second = (
             sum(map(each.counts.__getitem__, both)) / (total_of(each.counts) or 1) for each in keys
@@ -6195,13 +6213,16 @@ def comparison(
         if loss["coverage"] < COVERAGE_MIN:
             seen = coverage_text(loss)
             warnings.append(f"{profile['path']} has only {seen} of the traffic: do not trust this")
-    rank = (CHANGED, SAME, NOT_ENOUGH, None)
-    lines.sort(key=lambda line: rank.index(line.verdict))
+    lines.sort(key=lambda line: list(VERDICTS).index(line.verdict))
+    known = [line.verdict != NOT_ENOUGH for line in lines if line.name in MAIN_LINES]
+    verdict = SAME if known.count(True) >= known.count(False) else NOT_ENOUGH
+    if lines[0].verdict == CHANGED:
+        verdict = CHANGED
     return {
         "profiles": profiles,
         "exact": tolerance is None,
         "tolerance_percent": tolerance and round(tolerance * 100, 6),
-        "verdict": CHANGED if lines[0].verdict == CHANGED else SAME,
+        "verdict": verdict,
         "warnings": warnings,
         "lines": [line._asdict() for line in lines],
     }
@@ -6278,14 +6299,15 @@ def render_comparison(result: Dict[str, Any], width: int = WIDTH) -> str:
         for line in its_lines:
             unit = units.get(line["unit"], human_number)
             cells = [unit(line["first"]), unit(line["second"])]
-            if line["noise"] is not None:
-                cells += [f"{line['change']:+.1%}", f"{line['noise']:.1%}"]
-            elif not result["exact"] and not line["first"]:
-                cells.append("new")
+            if not result["exact"] and verdict:
+                change, noise = line["change"], line["noise"]
+                cells.append("new" if change is None else f"{change:+.1%}")
+                cells.append("-" if noise is None else f"{noise:.1%}")
             name = f" {line['name']}{', us' if line['unit'] == 'us' else ''}"
             lines.append(table_row(name, indent, cells, widths))
-    changed = sum(line["verdict"] == CHANGED for line in result["lines"])
-    lines += ["", f"{result['verdict']}: {changed} of {len(result['lines'])} lines changed"]
+    found = Counter(line["verdict"] for line in result["lines"])
+    texts = [f"{found[v]} {text}" for v, text in VERDICTS.items() if found[v] or v == CHANGED]
+    lines += ["", f"{result['verdict']}: {', '.join(texts)}"]
     return fit(map(printable, lines), width)
 
 
@@ -8670,7 +8692,7 @@ def analyze_command(options: argparse.Namespace) -> int:
 
 
 def compare_command(options: argparse.Namespace) -> int:
-    """Print two profiles side by side; 0 if they are the same, 1 if something changed."""
+    """Print two profiles side by side; 0 if they are the same, 1 if something changed, or 3."""
     try:
         for path in (options.first, options.second):
             require_file(path)
@@ -8685,7 +8707,7 @@ def compare_command(options: argparse.Namespace) -> int:
     except MembenchError as error:
         error.status = 3  # 1 would say that something changed
         raise
-    return 1 if result["verdict"] == CHANGED else 0
+    return {SAME: 0, CHANGED: 1, NOT_ENOUGH: 3}[result["verdict"]]
 
 
 def require_file(path: str) -> None:
@@ -9070,9 +9092,7 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         description="Record, analyze, compare and replay live memcached traffic.",
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "--version", action=VersionAction, nargs=0, help="print what a bug report needs, and exit"
-    )
+    parser.add_argument("--version", action=VersionAction, nargs=0, help="print versions and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_record_arguments(commands)
     add_analyze_arguments(commands)
@@ -9175,7 +9195,7 @@ parse_ring_size = option_type(
 )
 parse_duration = option_type("a time above 0 such as 90, 90s, 1.5m or 2h", to_seconds)
 tolerance = option_type(
-    "a percentage, as 5 or 2.5%", lambda text: within(1e-6, float(text.rstrip("%")), 1000) / 100
+    "a percentage such as 5 or 2.5%", lambda text: within(1e-6, float(text.rstrip("%")), 1000) / 100
 )
 replay_speed = option_type(  # 0: max
     "max or a number such as 2.5",
@@ -9277,16 +9297,17 @@ def add_analyze_arguments(commands: Any) -> None:
 
 
 COMPARE_NOTES = """\
-rule: a number has "changed" if the difference exceeds the tolerance (four times
-as much for latency) and 4 standard errors, which are estimated from the
-variation between 20 equal periods of each recording and shown as "noise". It is
-the "same" if the difference is within the tolerance, and a change of 4
-tolerances would have exceeded the noise. Otherwise there is "not enough data",
-as there is with fewer than 100 operations (10 above a percentile), or with
-operations in fewer than half of the periods.
+rule: a number has "changed" if the difference exceeds both the tolerance (4
+times --tolerance for latency) and the "noise", which is 4 standard errors,
+estimated from the variation between 20 equal periods of each recording. It is
+the "same" if the difference is within that tolerance, and the noise within 4
+times that tolerance. Everything else is "not enough data", and always with fewer
+than 100 operations, with fewer than 10 above the percentile, or with traffic in
+fewer than about half of the periods.
 
 exit status: 0 if nothing changed, 1 if something did, 2 for wrong usage, 3 if
-the two cannot be compared: one cannot be read, or has too little in it.
+the two cannot be compared: one cannot be read or has too little in it, or there
+is not enough data for most of operations/s, hit ratio, latency p50 and p99.
 """
 
 
@@ -9300,9 +9321,9 @@ def add_compare_arguments(commands: Any) -> None:
         "most comes first.",
         epilog=COMPARE_NOTES + "\n" + examples("compare"),
     )
-    sub.add_argument("first", metavar="PROFILE", help="a file")
-    sub.add_argument("second", metavar="PROFILE", help="another")
-    about = "differences up to this one are no change; default 5%%"
+    sub.add_argument("first", metavar="BEFORE", help="a profile")
+    sub.add_argument("second", metavar="AFTER", help="the profile to compare it with")
+    about = "ignore differences up to this percentage, of latency up to 4 times as much; default 5"
     add(sub, "--tolerance PERCENT", about, type=tolerance, default=0.05)
     add(sub, "--exact", "demand equal counts instead, for recordings of the same requests")
     add(sub, "--json", "one JSON object instead of text")

@@ -49,11 +49,10 @@ def gets(*lines: bytes) -> Callable[[Memcached], None]:
 def compare(first: Path, second: Path, *options: str) -> Dict[str, Any]:
     """What `compare --json` prints; the exit status agrees with it."""
     done = run("compare", "--json", *options, str(first), str(second))
-    assert done.returncode in (0, 1), done.stderr
+    assert done.stdout, done.stderr
     result: Dict[str, Any] = json.loads(done.stdout)
-    changed = any(line["verdict"] == "changed" for line in result["lines"])
-    assert result["verdict"] == ("changed" if changed else "same")
-    assert done.returncode == changed
+    assert done.returncode == {"same": 0, "changed": 1, "not enough data": 3}[result["verdict"]]
+    assert (result["verdict"] == "changed") == bool(names_of(result, "changed"))
     return result
 
 
@@ -146,6 +145,70 @@ def test_what_changed_comes_first(name: str, tmp_path: Path) -> None:
     assert compare(one, two, "--tolerance", "1000%")["verdict"] == "same"
 
 
+def write_steady(path: Path, operations: int, seconds: float = 60.0) -> Path:
+    """A profile of gets at equal distances, of which every tenth misses and is slow."""
+    with ProfileWriter(str(path), force=True) as profile:
+        profile.start({"ports": [1], "started_unix": 1.7e9}, START_NS)
+        for number in range(operations):
+            at = START_NS + int((number + 0.5) / operations * seconds * 1e9)
+            slow = number % 10 == 0
+            about = (b"get", MISS if slow else HIT, 0, 0, number % 7 << 40 | 20, NO_SIZE, 0)
+            profile.add(zip((at, 50_000 if slow else 10_000, 1, *about)))
+        profile.finish(Ledger(), {"duration_seconds": seconds})
+    return path
+
+
+def test_little_data_is_not_the_same(tmp_path: Path) -> None:
+    """Nothing changed, as far as is known, but that is little."""
+    one, two = (
+        write_traffic(tmp_path / name, seed, seconds=6) for name, seed in (("a", 3), ("b", 4))
+    )
+    result = compare(one, two)
+    assert result["verdict"] == "not enough data"
+    done = run("compare", str(one), str(two))
+    counts = [len(names_of(result, verdict)) for verdict in ("same", "not enough data")]
+    assert all(counts)
+    ending = "\nnot enough data: 0 changed, {} the same, {} not enough data, 1 not judged\n"
+    assert done.stdout.endswith(ending.format(*counts))
+    assert done.returncode == 3 and not done.stderr
+
+
+def test_four_tolerances_of_latency_are_four_times_as_much(tmp_path: Path) -> None:
+    """A noise of 22 % can hide no change of 80 %."""
+    path = write_traffic(tmp_path / "a", 1)
+    lines = {line["name"]: line for line in compare(path, path)["lines"]}
+    noisy = [line for line in lines.values() if line["unit"] == "us" and line["noise"]]
+    for line in noisy:
+        assert line["verdict"] == ("same" if line["noise"] <= 0.8 else "not enough data")
+    assert any(0.2 < line["noise"] <= 0.8 for line in noisy)
+
+
+def test_the_noise_of_few_operations_is_not_known(tmp_path: Path) -> None:
+    one, two = write_steady(tmp_path / "a", 150), write_steady(tmp_path / "b", 150)
+    lines = {line["name"]: line for line in compare(one, two)["lines"]}
+    p50, p99 = lines["latency, p50"], lines["latency, p99"]  # p99: 1.5 are above it
+    assert (p50["noise"], p50["verdict"]) == (0, "same")
+    assert (p99["noise"], p99["verdict"], p99["change"]) == (None, "not enough data", 0)
+    text = run("compare", str(one), str(two)).stdout
+    assert re.search(r"^ latency, p50, us +10\.0 +10\.0 +\+0\.0% +0\.0%$", text, re.M), text
+    assert re.search(r"^ latency, p99, us +50\.0 +50\.0 +\+0\.0% +-$", text, re.M), text
+
+
+def test_keys_in_both_are_told_however_long_the_recordings_are(tmp_path: Path) -> None:
+    one, two = write_steady(tmp_path / "a", 1000), write_steady(tmp_path / "b", 1200, 72)
+    lines = {line["name"]: line for line in compare(one, two)["lines"]}
+    assert lines["distinct keys"]["verdict"] == "not enough data"
+    assert lines["operations on keys in both"]["second"] == 1
+    text = run("compare", str(one), str(two)).stdout
+    assert re.search(r"^ operations on keys in both +100\.00% +100\.00%$", text, re.M), text
+
+
+def test_numbers_of_a_thousand_look_alike() -> None:
+    numbers = (999.4, 999.94, 999.96, 1000, 1000.4, 1008, -999.96)
+    texts = ["999.4", "999.9", "1,000", "1,000", "1,000", "1,008", "-1,000"]
+    assert list(map(membench.human_number, numbers)) == texts
+
+
 def test_the_values_are_those_of_the_reports(tmp_path: Path) -> None:
     one = write_traffic(tmp_path / "a", 1)
     report = membench.analyze([str(one)])
@@ -196,12 +259,15 @@ def test_losses_are_said_to_spoil_a_comparison(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ["nothing", "few", "one burst", "no file", "no profile", "a pipe"])
 def test_what_cannot_be_compared(case: str, tmp_path: Path) -> None:
     good = write_traffic(tmp_path / "a", 1)
-    bad, words = tmp_path / "b", "holds too little"
+    bad, words = tmp_path / "b", ""
     if case == "nothing":
         write_traffic(bad, 2, bursts=1e-9)
+        words = "too few operations to compare (0; at least 100)"
     elif case == "few":
-        write_traffic(bad, 2, seconds=1.0)
+        write_steady(bad, 99)
+        words = "too few operations to compare (99; at least 100)"
     elif case == "one burst":
+        words = "traffic in only about 1 of 20 periods; 10 are needed"
         with ProfileWriter(str(bad), force=True) as profile:
             profile.start({"ports": [1], "started_unix": 1.7e9}, START_NS)
             for number in range(1000):
@@ -226,7 +292,7 @@ def test_what_cannot_be_compared(case: str, tmp_path: Path) -> None:
 def test_tolerances_that_are_none(text: str) -> None:
     done = run("compare", f"--tolerance={text}", "a", "b")
     assert done.returncode == 2
-    assert "is not a percentage" in done.stderr
+    assert "is not a percentage such as 5 or 2.5%" in done.stderr
 
 
 # ---- Rates and shares of a real server ----
@@ -304,7 +370,7 @@ def test_a_server_recorded_twice(tmp_path: Path) -> None:
     assert lines["set"]["first"] == 0 and lines["set"]["second"] == pytest.approx(0.3, abs=0.05)
     assert {"set", "get", "hit ratio"} <= set(names_of(found, "changed"))
     text = run("compare", str(first), str(other)).stdout
-    assert re.search(r"^Changed\n set +0\.00% +[23]\d\.\d\d% +new$", text, re.M), text
+    assert re.search(r"^Changed\n set +0\.00% +[23]\d\.\d\d% +new +-$", text, re.M), text
 
 
 # ---- Equal counts ----
@@ -322,7 +388,7 @@ def test_the_same_traffic_recorded_by_two(tmp_path: Path) -> None:
     result = compare(tmp_path / "a", tmp_path / "b", "--exact")
     assert len(names_of(result, "same")) == len(result["lines"]) == 11
     done = run("compare", "--exact", str(tmp_path / "a"), str(tmp_path / "b"))
-    assert done.stdout.endswith("\nsame: 0 of 11 lines changed\n")
+    assert done.stdout.endswith("\nsame: 0 changed, 11 the same\n")
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
