@@ -5736,10 +5736,12 @@ def render_latency(report: Dict[str, Any], width: int) -> List[str]:
 
 
 def latency_table(
-    title: str, rows: Sequence[Tuple[str, Optional[Dict[str, float]]]], width: int = WIDTH
+    title: str,
+    rows: Sequence[Tuple[str, Optional[Dict[str, float]]]],
+    width: int,
+    names: Sequence[str] = (*PERCENTILES, "max"),
 ) -> List[str]:
     """A table of percentiles in microseconds. None: there are none in this row."""
-    names = next(filter(None, (found for _, found in rows)), PERCENTILES)
     widths = [min((width - 14) // len(names), 11)] * len(names)
     headings = [name.replace("999", "99.9") for name in names]
     lines = [f"{title} (us)", table_row("", 14, headings, widths)]
@@ -6817,15 +6819,17 @@ class Schedule:
         for number in range(passes or sys.maxsize):
             if not found:  # nothing for us, nor will there be
                 return
-            found, latest = False, 0
             offset = number * int(pass_seconds * TICKS_PER_SECOND)
+            # A request may have begun before the recording did; it is due when the pass begins.
+            found, latest = False, -sys.maxsize
             with ProfileReader(path) as reader:
                 for rows in in_order(read_rows(reader, shard, self.keys)):
                     batches = self.encode(rows, reader.forms, offset)
                     for batch in batches:
                         if batch.tick < latest:
                             self._tally.totals["out_of_time"] += len(batch.requests)
-                        latest = batch.tick = max(batch.tick, latest)
+                        latest = max(batch.tick, latest)
+                        batch.tick = max(latest, offset)
                     found = found or bool(batches)
                     yield batches
 
@@ -7551,6 +7555,11 @@ def rate(count: int, span: Sequence[float]) -> Optional[float]:
     return round(count / seconds, 1) if seconds else None
 
 
+def per_second(number: Optional[float]) -> str:
+    """A rate with its one digit, so that the rows of a table agree."""
+    return "-" if number is None else f"{number:,.1f}"
+
+
 def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
     """What --stats-json holds for one command."""
     outcomes, recorded = counted["outcomes"], counted["recorded_outcomes"]
@@ -7619,7 +7628,7 @@ def what_fell_behind(counts: Dict[str, Any]) -> Optional[str]:
     return "target" if counts["waited_ns"] > late_ns / 2 else "replay"
 
 
-# ---- The results for people, 80 columns ----
+# ---- The results for people ----
 
 LATENCY_TITLE = "Latency at this client, network and both kernels included"
 RECORDED_LATENCY_TITLES = {
@@ -7635,13 +7644,14 @@ REPLAY_NOTES_ON = {
     "unknown_uniques": "CAS requests had no unique value from the target to send",
     "shared_keys": "short keys may collide with another key",
     "preload_refused": "values were refused by the target during preload",
-    "out_of_time": "requests were sent later than recorded: late in the profile",
+    "out_of_time": "requests were sent late: they stand too far back in the profile "
+    "to be put in order",
 }
 OUT_OF_TIME_SHARE = 0.001  # of the requests; a smaller share does not change what the target sees
 
 
-def render_replay(report: Dict[str, Any]) -> str:
-    """The results for people, 80 columns."""
+def render_replay(report: Dict[str, Any], width: int = WIDTH) -> str:
+    """The results for people, `width` columns wide."""
     loop = (
         "closed loop on each connection; latency counts from the actual send"
         if report["speed"] == "max"
@@ -7650,7 +7660,7 @@ def render_replay(report: Dict[str, Any]) -> str:
     rows: List[Tuple[str, ...]] = [("Command", "operations", "/s", "hits", "recorded")]
     errors: List[Tuple[str, ...]] = [("Errors", *ERROR_KINDS)]
     for name, found in report["commands"].items():
-        speed = human_number(found["operations_per_second"])
+        speed = per_second(found["operations_per_second"])
         ratios = map(human_percent, (found["hit_ratio"], found["recorded_hit_ratio"]))
         rows.append((printable(name), f"{found['operations']:,}", speed, *ratios))
         if any(found["errors"].values()):
@@ -7667,20 +7677,23 @@ def render_replay(report: Dict[str, Any]) -> str:
     lines += [table_row(name, 12, cells, (13, 11, 11, 11)) for name, *cells in rows]
     if len(errors) > 1:
         lines += ["", *(table_row(name, 12, cells, repeat(12)) for name, *cells in errors)]
-    return "\n".join([*lines, "", *render_latencies(report)])
+    return fit([*lines, "", *render_latencies(report, width)], width)
 
 
 def render_replay_summary(report: Dict[str, Any]) -> List[str]:
     """What all requests did together."""
     counts, recorded, lateness = report["counts"], report["recorded"], report["lateness_us"]
-    rates = map(human_number, (report["operations_per_second"], recorded["operations_per_second"]))
-    ratios = map(human_percent, (report["hit_ratio"], report["recorded_hit_ratio"]))
+    rates = map(per_second, (report["operations_per_second"], recorded["operations_per_second"]))
+    hit_ratio = human_percent(report["hit_ratio"])
+    recorded_ratio = "not recorded"
+    if recorded.get("responses", True):
+        recorded_ratio = f"recorded {human_percent(report['recorded_hit_ratio'])}"
     failures = sum(counts["connection_failures"].values())
     sent, received = (human_bytes(counts[name]) for name in ("bytes_sent", "bytes_received"))
     rows = [
         ("Requests", f"{report['requests']:>12,}"),
         ("Operations", f"{report['operations']:>12,}   " + "{}/s, recorded {}/s".format(*rates)),
-        ("Hit ratio", "{:>12}   recorded {}".format(*ratios)),
+        ("Hit ratio", f"{hit_ratio:>12}   {recorded_ratio}"),
         ("Connections", f"{counts['connections']:>12,}   {failures:,} failed"),
         ("Bytes", f"{sent:>12} sent, {received} received"),
     ]
@@ -7712,20 +7725,21 @@ def render_cut(report: Dict[str, Any]) -> List[str]:
     return [f"{why}: {report['operations']:,}{of} operations were sent", ""]
 
 
-def render_latencies(report: Dict[str, Any]) -> List[str]:
+def render_latencies(report: Dict[str, Any], width: int) -> List[str]:
     """What this client measured and what was recorded; side by side if recorded at clients."""
     rows = [*((printable(name)[:11], row) for name, row in report["commands"].items())]
     rows.append(("all", report))
+    table = functools.partial(latency_table, width=width, names=(*REPLAY_PERCENTILES, "max"))
     own = [(name, row["latency_us"]) for name, row in rows]
     recorded = [(name, row["recorded_latency_us"]) for name, row in rows]
     if not report["recorded_latency_us"]:
-        return latency_table(LATENCY_TITLE, own)
+        return table(LATENCY_TITLE, own)
     side = report["recorded"]["side"]
     if side == "client":
         both = [[mine, ("  recorded", theirs)] for mine, (_, theirs) in zip(own, recorded)]
-        return latency_table("Latency at this client, and at the recorded clients", [*chain(*both)])
+        return table("Latency at this client, and at the recorded clients", [*chain(*both)])
     title = RECORDED_LATENCY_TITLES.get(side, "Recorded latency")
-    return [*latency_table(LATENCY_TITLE, own), "", *latency_table(title, recorded)]
+    return [*table(LATENCY_TITLE, own), "", *table(title, recorded)]
 
 
 # ---- Merging the results of shards ----
@@ -7746,7 +7760,9 @@ def parse_shard(text: str) -> Shard:
 MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def merge_results(results: Sequence[Dict[str, Any]]) -> Tuple[Dict[str, Any], str]:
+def merge_results(
+    results: Sequence[Dict[str, Any]], width: int = WIDTH
+) -> Tuple[Dict[str, Any], str]:
     """Merge the results of several shards: (the report, the report as text).
 
     Histograms add up, so percentiles are exact. Raises MembenchError if the shards do not
@@ -7769,7 +7785,7 @@ def merge_results(results: Sequence[Dict[str, Any]]) -> Tuple[Dict[str, Any], st
         "duration_seconds": round(max(ends) - started_unix, 3),
     }
     report = replay_report(about)
-    return report, render_replay(report)
+    return report, render_replay(report, width)
 
 
 def missing_shards(shards: Sequence[Shard]) -> List[str]:
@@ -7929,9 +7945,9 @@ def live_fields(counts: Dict[str, Any], seconds: float) -> List[str]:
     return [
         f"{found['operations_per_second']:9,.0f} ops/s",
         f"errors {sum(found['errors'].values()):,}",
-        f"lag {lateness.get('p99', 0):,.0f} us",
-        f"p50 {latency.get('p50', 0):,.0f} us",
-        f"p99 {latency.get('p99', 0):,.0f} us",
+        f"lag {human_us(lateness.get('p99'))} us",
+        f"p50 {human_us(latency.get('p50'))} us",
+        f"p99 {human_us(latency.get('p99'))} us",
         f"hits {human_percent(found['hit_ratio'])}",
     ]
 
@@ -8756,7 +8772,7 @@ def replay(options: argparse.Namespace) -> int:
     report = replay_report(describe_replay(options, found, started_unix, joined))
     write_results(options.stats_json, report)
     if report["requests"] or not report["fatal"]:
-        print_result(render_replay(report))
+        print_result(render_replay(report, report_width()))
     if report["fatal"]:
         raise MembenchError(*report["fatal"])
     if report["ended_by"] == "signal":
@@ -8785,6 +8801,7 @@ def describe_replay(
         "span": [round(started_unix + moment, 6) for moment in joined["span"]],
         "recorded": {
             "side": side,
+            "responses": bool(header.get("responses", True)),
             "duration_seconds": round(found.duration, 3),
             "operations": found.reader.rows * options.loop_mode or None,
             **joined["recorded"],
@@ -8812,7 +8829,7 @@ def merge_command(options: argparse.Namespace) -> int:
     """Show the merged results of shards. 1 if a request failed, or a shard is missing."""
     results = [read_results(path) for path in options.profile]
     try:
-        report, text = merge_results(results)
+        report, text = merge_results(results, report_width())
     except MALFORMED:
         raise MembenchError(
             "these results do not belong to one replay", "give those of a single replay"
@@ -8886,18 +8903,35 @@ def agreed(options: argparse.Namespace, found: Survey, target: Target) -> bool:
             f"a replay writes to {printable(target.name)}",
             "no terminal to confirm on; use --yes",
         )
-    write_stderr(f"membench: {what}; it {describe_target(target)}.\nGo on? [y/N] ")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    try:
+        about = describe_target(target)
+    except OSError as error:
+        raise MembenchError(
+            f"cannot connect to {printable(target.name)}: {why_unreachable(error)}",
+            "start the target first, and check its address",
+        ) from None
+    say(f"{what}; it {about}.")
+    write_stderr("Go on? [y/N] ")
+    answer = ""
+    try:
+        answer = sys.stdin.readline()
+    finally:
+        if not answer.endswith("\n"):  # Ctrl-C or Ctrl-D: the cursor is behind the question
+            write_stderr("\n")
+    return answer.strip().lower() in ("y", "yes")
 
 
 STATS_SECONDS = 2.0
 
 
 def describe_target(target: Target) -> str:
-    """What was found at a target, as the end of a sentence. Asks for its stats."""
+    """What was found at a target, as the end of a sentence. Asks for its stats.
+
+    Raises OSError if it cannot be reached.
+    """
     line = b""
-    try:
-        with target.connect(STATS_SECONDS) as link:
+    with target.connect(STATS_SECONDS) as link:
+        try:
             link.sendall(b"stats\r\n")
             replies = link.makefile("rb")
             for line in islice(iter(lambda: replies.readline(4096), b""), 1000):
@@ -8907,10 +8941,17 @@ def describe_target(target: Target) -> str:
                     return f"holds {items:,} items now" if items else "holds no items now"
                 if not line.startswith(b"STAT "):
                     break
-    except OSError as error:
-        return f"did not give its stats: {error.strerror or error}"
+        except OSError as error:
+            return f"did not give its stats: {error.strerror or error}"
     answer = f"answers {printable(repr(line[:60])[1:])}" if line else "closes the connection"
     return f"is not a memcached that gives its stats: it {answer}"
+
+
+def why_unreachable(error: OSError) -> str:
+    """What an attempt to connect to a target tells."""
+    if isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
+        return "nothing listens there"
+    return f"it cannot be reached: {error.strerror or error}"
 
 
 SPARE_FILES = 32  # what a worker has open besides its connections
@@ -8959,7 +9000,7 @@ def preload(options: argparse.Namespace, target: Target, stop: Stop) -> int:
     found = report_all(counts, ())
     if not options.quiet:
         stored = found["outcomes"].get("stored", 0)
-        say(f"stored {stored:,} values that the recorded server held")
+        say(f"preloaded {stored:,} key{'s' * (stored != 1)}")
     return int(found["errors"]["server"])
 
 
@@ -8975,24 +9016,27 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
         for part in batch.parts:
             sent_bytes += len(part.write(0) if type(part) is DeferredCas else part)
     seconds = found.duration / options.speed if options.speed else None
-    passes = {0: "without end", 1: "once"}.get(options.loop_mode, f"{options.loop_mode} times")
+    length = f"{human_seconds(seconds)} per pass" if seconds else "as long as the target needs"
+    passes = f"{options.loop_mode or 'endless'} pass{'es' * (options.loop_mode != 1)}"
     lines = [
         f"{printable(found.reader.path)}: dry run, nothing was replayed",
         f"  requests     {sum(requests.values()):,} in {writes:,} writes, "
         f"{human_bytes(sent_bytes)}",
         *(f"    {printable(name):<10} {count:,}" for name, count in requests.most_common()),
-        f"  connections  {found.connections:,}, {found.peak:,} at a time",
-        f"  a pass takes {human_seconds(seconds) if seconds else 'as long as the target needs'}"
-        f"; replayed {passes}",
+        f"  connections  {found.connections:,} (at most {found.peak:,} open at once)",
+        f"  duration     {length}, {passes}",
         f"  needs        {options.workers} process{'es' * (options.workers != 1)}, each with up to "
         f"{math.ceil(found.peak / options.workers) + SPARE_FILES:,} open files",
     ]
     for name, count in sorted(tally.skipped.items()):
         lines.append(f"  skipped      {printable(name)} {count:,}")
+    about = "no --target was given"
     if target:
-        lines.append(f"  the target   {printable(target.name)} {describe_target(target)}")
-    else:
-        lines.append("  the target   no --target was given")
+        try:
+            about = f"{printable(target.name)} {describe_target(target)}"
+        except OSError as error:
+            about = f"{printable(target.name)}: {why_unreachable(error)}"
+    lines.append(f"  the target   {about}")
     if options.preload:
         items = preload_items(found.reader.path, options.shard, KeyTexts())
         stored = [size for _, size in items]
@@ -9000,8 +9044,10 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
     if schedule.keys.shared:
         lines.append(f"  short keys   {schedule.keys.shared:,} may collide with another key")
     if not found.reader.complete:
-        lines.append("  the profile is truncated: up to its last complete block is replayed")
-    return "\n".join(lines)
+        lines.append(
+            "  the profile is truncated: only data up to the last complete block will be replayed"
+        )
+    return fit(lines, report_width())
 
 
 # ==== Command line ====================================================================
@@ -9426,15 +9472,26 @@ def finish_replay_options(parser: argparse.ArgumentParser, options: argparse.Nam
         if options.target:
             parser.error("--merge sends nothing: omit --target")
         return
+    for place in options.profile[1:]:
+        if is_address(place) and not options.target:
+            parser.error(f"the target is given as --target {place}")
     if len(options.profile) != 1 or options.profile == ["-"]:
         parser.error("replay takes one profile, and it must be a file")
     if not options.target:
         if options.dry_run:
             return
         parser.error("replay needs --target HOST:PORT or unix:PATH")
-    host, _, port = options.target.rpartition(":")
-    if not host or not (host == "unix" or (port.isdigit() and 0 < int(port) < 65536)):
-        parser.error(f"{printable(options.target)!r} is not HOST:PORT or unix:PATH")
+    if not is_address(options.target):
+        parser.error(f"{options.target!r} is not HOST:PORT or unix:PATH")
+    host = options.target.rpartition(":")[0]
+    if ":" in host and not options.target.startswith(("[", "unix:")):
+        parser.error("an IPv6 address needs brackets, as in [::1]:11211")
+
+
+def is_address(text: str) -> bool:
+    """Is it HOST:PORT or unix:PATH?"""
+    found = re.fullmatch("unix:.+|.+:([0-9]{1,5})", text, re.DOTALL)
+    return found is not None and (found[1] is None or 0 < int(found[1]) < 65536)
 
 
 def is_output(place: str) -> bool:

@@ -107,6 +107,27 @@ def test_help_imports_nothing_that_few_commands_need() -> None:
     assert not imported & {"hashlib", "datetime", "shutil", "lzma", "bz2", "multiprocessing"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["127.0.0.1:1"], "the target is given as --target 127.0.0.1:1"),
+        (["unix:/run/x"], "the target is given as --target unix:/run/x"),
+        (["--target", "::1:11211"], r"an IPv6 address needs brackets, as in \[::1\]:11211"),
+        (["--target", "localhost"], "'localhost' is not HOST:PORT or unix:PATH"),
+        (["--target", "localhost:65536"], "'localhost:65536' is not HOST:PORT"),
+        (["--target", "unix:"], "'unix:' is not HOST:PORT or unix:PATH"),
+    ],
+)
+def test_a_target_that_is_mistyped(arguments: List[str], words: str) -> None:
+    with pytest.raises(membench.UsageError, match=words):
+        raise refusal("replay", "a.profile", *arguments)
+
+
+@pytest.mark.parametrize("target", ["[::1]:11211", "h:1", "unix:/a:b", "unix:5"])
+def test_targets(target: str) -> None:
+    assert membench.parse_args(["replay", "a.profile", "--target", target]).target == target
+
+
 # ---- Times ----
 
 

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
@@ -39,6 +40,7 @@ from live import (
     wait_until,
 )
 from test_binary import run_bmemcached
+from test_terminal import Terminal, screen
 
 import membench
 
@@ -800,6 +802,8 @@ def test_a_target_that_is_no_memcached(tmp_path: Path) -> None:
     own, recorded = latencies(done.stdout)
     assert own == [["get", "-"], ["all", "-"]]
     assert recorded == [["get", "50.0"], ["all", "50.0"]]
+    headings = [line for line in done.stdout.splitlines() if "p99.9" in line]
+    assert len(headings) == 2 and headings[0] == headings[1]
 
 
 def latencies(output: str) -> List[List[List[str]]]:
@@ -843,11 +847,13 @@ def test_latencies_of_clients_are_set_side_by_side(tmp_path: Path) -> None:
 
 
 def test_latencies_that_were_not_recorded_are_not_shown(tmp_path: Path) -> None:
-    profile = make_profile(tmp_path / "a.profile", gets(20, seconds=0.1), latency_ns=0)
+    rows = [(*row[:3], membench.NONE, *row[4:]) for row in gets(20, seconds=0.1)]
+    profile = make_profile(tmp_path / "a.profile", rows, latency_ns=0, responses=False)
     with Memcached() as target:
         done = run("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}", "--yes")
     assert done.returncode == 0, done.stderr
     assert len(latencies(done.stdout)) == 1
+    assert "\nHit ratio             0.00%   not recorded\n" in done.stdout
 
 
 def test_a_few_late_rows_are_not_worth_a_note(tmp_path: Path) -> None:
@@ -862,6 +868,22 @@ def test_a_few_late_rows_are_not_worth_a_note(tmp_path: Path) -> None:
         done = run("replay", "--merge", str(path))
         assert done.returncode == 0, done.stderr
         assert ("\nNote           40 requests" in done.stdout) == ("Note" in done.stdout) == noted
+
+
+def test_what_began_before_the_recording_is_not_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent when the pass begins. What is too late to be put in order is counted."""
+    monkeypatch.setattr(membench.ProfileWriter, "FLUSH_SECONDS", 0)  # each row is a block
+    times = (-0.02, -0.01, 3.0, 6.0, 0.5, 7.0)
+    rows: List[Made] = [(at, 1, b"get", membench.HIT, 0, b"key", 10, 0) for at in times]
+    profile = make_profile(tmp_path / "a.profile", rows, 8.0)
+    tally = membench.Tally()
+    feed = membench.Schedule(tally).batches(str(profile), membench.Shard(0, 1), 2, 8.0)
+    ticks = [batch.tick for batch in chain(*feed) if batch.kind == membench.SEND]
+    seconds = [tick / membench.TICKS_PER_SECOND for tick in ticks]
+    assert seconds == [0, 0, 3, 3, 6, 7, 8, 8, 11, 11, 14, 15]
+    assert tally.totals["out_of_time"] == 2
 
 
 def test_a_connection_is_closed_when_its_last_answer_is_there(tmp_path: Path) -> None:
@@ -1123,11 +1145,11 @@ def test_memory_does_not_grow_with_the_profile(tmp_path: Path) -> None:
             key = b"key %d" % n  # each another
             yield (n / 200_000, n % 20 + 1, b"set noreply", membench.NONE, 0, key, 10, 0)
 
-    small = make_profile(tmp_path / "small.profile", list(rows(140_000)))
-    large = make_profile(tmp_path / "large.profile", list(rows(700_000)), 4.0)
+    small = make_profile(tmp_path / "small.profile", list(rows(60_000)))
+    large = make_profile(tmp_path / "large.profile", list(rows(300_000)), 4.0)
     with Memcached() as target:
-        first = measure_memory(small, target.port, 140_000)
-        second = measure_memory(large, target.port, 700_000)
+        first = measure_memory(small, target.port, 60_000)
+        second = measure_memory(large, target.port, 300_000)
     assert second < first * 1.25, (first, second)
 
 
@@ -1193,10 +1215,13 @@ def test_dry_run_sends_nothing(tmp_path: Path) -> None:
     target = f"{LOOPBACK}:{free_port()}"  # nobody is there, and nobody is asked
     done = run("replay", str(profile), "--target", target, "--dry-run", "--preload", "--speed", "2")
     assert done.returncode == 0, done.stderr
-    for text in ("100 in 100 writes", "flush_all 1", "connections  5", "1s", "1 values"):
+    for text in (
+        *("100 in 100 writes", "flush_all 1", "connections  5 (at most 5 open at once)"),
+        *("duration     1s per pass, 1 pass\n", "1 values"),
+    ):
         assert text in done.stdout, done.stdout
     assert "holds" not in done.stdout
-    assert f"the target   {target} did not give its stats: Connection refused" in done.stdout
+    assert f"the target   {target}: nothing listens there\n" in done.stdout
     with Memcached() as server, server.connect() as connection:
         for _ in range(2):
             options = ("--target", f"{LOOPBACK}:{server.port}", "--dry-run")
@@ -1214,7 +1239,8 @@ def test_a_dry_run_tells_what_is_there(tmp_path: Path) -> None:
         options = ("--target", f"{LOOPBACK}:{target.port}", "--dry-run")
         done = run("replay", str(profile), *options)
     assert done.returncode == 0, done.stderr
-    assert "is not a memcached that gives its stats: it answers 'HTTP/1.1 400 Bad" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "is not a memcached that gives its stats: it answers 'HTTP/1.1 400 Bad" in said
     with Bad(lambda connection: connection.close()) as target:
         options = ("--target", f"{LOOPBACK}:{target.port}", "--dry-run")
         done = run("replay", str(profile), *options)
@@ -1273,6 +1299,65 @@ def test_a_terminal_is_asked(answer: bytes, sent: int, status: int, tmp_path: Pa
     assert not any(b"\n" in part or len(part) > 80 + len(b"\x1b[K") for part in live)
 
 
+def test_there_is_no_question_about_a_target_that_is_not_there(tmp_path: Path) -> None:
+    make_profile(tmp_path / "a.profile", gets(10))
+    target = f"{LOOPBACK}:{free_port()}"
+    with Terminal(80, tmp_path, "replay", "a.profile", "--target", target) as terminal:
+        wait_until("the end", lambda: terminal.process.poll() is not None)
+        assert not terminal.has_shown(rb"\[y/N\]")
+    assert terminal.process.returncode == 1
+    assert screen(terminal.shown, 80) == [
+        f"membench: error: cannot connect to {target}: nothing listens there",
+        "membench: start the target first, and check its address",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"), [(b"\3", "membench: interrupted"), (b"\4", "membench: Aborted.")]
+)
+def test_what_is_said_behind_the_question_begins_a_line(
+    keys: bytes, said: str, tmp_path: Path
+) -> None:
+    make_profile(tmp_path / "a.profile", gets(10))
+    with Memcached() as server:
+        target = f"{LOOPBACK}:{server.port}"
+        with Terminal(80, tmp_path, "replay", "a.profile", "--target", target) as terminal:
+            wait_until("the question", lambda: terminal.has_shown(rb"\[y/N\]"))
+            terminal.press(keys)
+            wait_until("the end", lambda: terminal.process.poll() is not None)
+            assert terminal.has_shown(said.encode())
+    assert said in screen(terminal.shown, 80)
+
+
+def test_a_narrow_terminal(tmp_path: Path) -> None:
+    """Nothing that is shown is wider than it, the question included."""
+    rows = [*gets(100, 2), (0.1, 1, b"set", membench.STORED, 0, b"key", 10, 0)]
+    make_profile(tmp_path / "a.profile", rows)
+    with Memcached() as server:
+        target = f"{LOOPBACK}:{server.port}"
+        command = ("replay", "a.profile", "--target", target, "--preload")
+        with Terminal(60, tmp_path, *command, "--dry-run") as terminal:
+            wait_until("the end", lambda: terminal.process.poll() is not None)
+            assert terminal.has_shown(b"dry run")
+            assert max(map(len, screen(terminal.shown, 200))) <= 60
+        with Terminal(60, tmp_path, *command) as terminal:
+            wait_until("the question", lambda: terminal.has_shown(rb"\[y/N\]"))
+            terminal.press(b"y\n")
+            wait_until("the end", lambda: terminal.process.poll() is not None)
+            assert terminal.has_shown(b"Latency at this client")
+    lines = screen(terminal.shown, 200)
+    assert max(map(len, lines)) <= 60, lines
+    assert "Go on? [y/N] y" in lines and "membench: preloaded 1 key" in lines
+    speeds = [line.split()[2] for line in lines if line.startswith(("get ", "set "))][:2]
+    assert all(len(speed.rpartition(".")[2]) == 1 for speed in speeds), speeds
+
+
+def test_the_live_line_of_nothing() -> None:
+    fields = membench.live_fields(membench.Tally().take(), 1.0)
+    assert fields[1:] == ["errors 0", "lag - us", "p50 - us", "p99 - us", "hits -"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -1315,6 +1400,8 @@ def test_what_cannot_be_replayed(tmp_path: Path) -> None:
     assert (done.returncode, "cannot connect" in done.stderr) == (1, True)
     damaged = tmp_path / "cut.profile"
     damaged.write_bytes(profile.read_bytes()[:-40])  # its end block is not whole
+    done = run("replay", str(damaged), "--dry-run")
+    assert "truncated: only data up to the last complete block will be" in done.stdout
     with Memcached() as server:
         assert replay(damaged, server.port)["requests"] == 10
 
