@@ -4518,6 +4518,7 @@ class ProfileWriter:
 
     FLUSH_SECONDS = 1.0  # at most this much is lost by kill -9
     LATENCY_SAMPLE = 2000  # operations of a block that latency_p99_ns is computed from, at most
+    REPLACED_MAX = 1 << 24  # bytes about connections that wait for the first row; see _replaced
 
     def __init__(
         self, output: str, force: bool = False, owner: Optional[Tuple[int, int]] = None
@@ -4551,11 +4552,13 @@ class ProfileWriter:
             if output == os.devnull:
                 return os.open(output, os.O_WRONLY | os.O_CLOEXEC)
             if os.path.lexists(output):
-                if not stat.S_ISREG(os.lstat(output).st_mode):
+                found = os.lstat(output)
+                if not stat.S_ISREG(found.st_mode):
                     raise ProfileError(
                         f"{printable(output)} is not a regular file", "choose another name"
                     )
-                if not force:
+                own = (self._owner or (os.geteuid(),))[0] == found.st_uid
+                if not force and (found.st_size or not own):  # see _discard
                     raise ProfileError(
                         f"{printable(output)} exists",
                         "choose another name, or overwrite it with --force",
@@ -4583,8 +4586,13 @@ class ProfileWriter:
             raise ProfileError(
                 f"{printable(output)} has other names (hard links)", "choose another path"
             )
-        self._replaced = bytearray()
+        self._replaced = bytearray() if found.st_size else None
         return fd
+
+    @property
+    def keeps_old(self) -> bool:
+        """Is what an existing file held still in it?"""
+        return self._replaced is not None
 
     def __enter__(self) -> "ProfileWriter":
         return self
@@ -4653,6 +4661,7 @@ class ProfileWriter:
             self._write_operations([column[block] for column in columns])
         if columns[0] or connections:
             self._write_json(b"L", ledger.report(final=False))
+        if columns[0] or self.written_bytes > self.REPLACED_MAX:
             self._replace()
 
     def _replace(self) -> None:
@@ -4663,16 +4672,27 @@ class ProfileWriter:
             self._write_all(bytes(new))
             os.ftruncate(self._fd, self.written_bytes)
 
-    def finish(self, ledger: Ledger, end: Dict[str, Any], keep_old: bool = False) -> None:
-        """Write the rest and the end; keep_old: unless an old file would be replaced by nothing."""
+    def finish(self, ledger: Ledger, end: Dict[str, Any], discard: bool = False) -> None:
+        """Write the rest and the end; discard: leave no file, or the old one."""
         self.flush(ledger)
-        if self._replaced is not None and keep_old:
+        if discard and self.is_file:
+            self._discard()
             return
         self._replace()
         self._write_json(b"L", ledger.report())
         self._write_json(b"E", end)
         with contextlib.suppress(OSError):  # a pipe cannot be synchronized
             os.fsync(self._fd)
+
+    def _discard(self) -> None:
+        """Remove the new file. Where that is not permitted any more, it is left empty.
+
+        An empty file is overwritten by the next recording without --force.
+        """
+        if self._replaced is None:
+            os.ftruncate(self._fd, 0)
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
 
     def _write_connections(self, rows: List[Tuple[int, int, int, int, int]]) -> None:
         if self._new_servers:
@@ -8105,6 +8125,7 @@ class Watched(NamedTuple):
     pid: int  # 0: any process
     why: str
     servers: List[Server]  # those that ran when the recording began
+    limit: str  # what else restricts it, in words; or ""
     captured: bool  # in a file, perhaps on another machine
 
     @property
@@ -8154,7 +8175,10 @@ def choose_watched(options: argparse.Namespace) -> Watched:
             why += f" (where {of_whom} listens)"
         why = f"clients of {why}" if side == "client" else why
     why += f", process {pid} alone" if pid else ""
-    return Watched(ports, path, side, pid, why, servers, kind == "file")
+    limit = "" if path or place == "any" or kind == "file" else f"through {printable(place)}"
+    if options.filter:
+        limit += f"{' ' * bool(limit)}that the filter {printable(options.filter)!r} accepts"
+    return Watched(ports, path, side, pid, why, servers, limit, kind == "file")
 
 
 def own_places(pid: int) -> Server:
@@ -8190,16 +8214,23 @@ def explain_silence(watched: Watched, matcher: Matcher) -> str:
     if kernel.get("udp_datagrams"):
         return "there was only UDP traffic, which membench does not parse"
     if watched.captured:  # nothing of this machine explains it
-        return explain_capture(kernel, where)
+        return explain_capture(kernel, watched)
     return explain_idle_machine(watched)
 
 
-def explain_capture(kernel: Dict[str, int], where: str) -> str:
+def try_ports(ports: Sequence[int]) -> str:
+    """A hint at the port that is meant, if there is only one."""
+    return f". Try --port {ports[0]}" if len(ports) == 1 else ""
+
+
+def explain_capture(kernel: Dict[str, int], watched: Watched) -> str:
     """As explain_silence, for a capture: what was in it instead."""
+    where = watched.where
     packets = kernel["events"] + kernel["ignored_packets"]
     if kernel["send_bytes"]:
         return f"of {packets:,} packets none holds requests, only what was sent from {where}"
-    text = f"{packets:,} packets, {kernel['events'] or 'none'} TCP on {where}"
+    limit = f" {watched.limit}" if watched.limit else ""
+    text = f"{packets:,} packets{limit}, {kernel['events'] or 'none'} TCP on {where}"
     others = packets - kernel["events"] - kernel["other_tcp"] - kernel["other_udp"]
     for count, what in (
         (kernel["other_tcp"], "TCP of other connections"),
@@ -8209,7 +8240,7 @@ def explain_capture(kernel: Dict[str, int], where: str) -> str:
         text += f"; {count:,} are {what}" if count else ""
     like = [int(name.split("_")[-1]) for name in kernel if name.startswith("like_memcached_")]
     if like:
-        text += f". What looks like memcached was on {ports_text(like)}. Try --port {like[0]}"
+        text += f". What looks like memcached was on {ports_text(like)}{try_ports(like)}"
     return text
 
 
@@ -8222,10 +8253,7 @@ def explain_idle_machine(watched: Watched) -> str:
         elsewhere = f"; memcached listens on {printable(', '.join(paths))}" if paths else ""
         return f"{absent}{elsewhere}" if absent else f"no traffic was seen on {where}"
     if served and not set(served) & set(ports):
-        return (
-            f"memcached listens on {ports_text(served)} here, not on {where}. "
-            f"Try --port {served[0]}"
-        )
+        return f"memcached listens on {ports_text(served)} here, not on {where}{try_ports(served)}"
     clients = any(s.remote_port in ports for s in tcp_sockets("self", TCP_ESTABLISHED))
     if watched.side == "client" and clients:
         return f"no traffic was seen from the clients of {where}"
@@ -8241,7 +8269,8 @@ def explain_idle_machine(watched: Watched) -> str:
     if absent:
         unseen = "; outside of this PID namespace, processes cannot be seen, and ports may not be"
         return f"{absent} here{unseen if in_pid_namespace() else ''}. Check --port and the machine"
-    return f"no traffic was seen on {where}, where a server listens"
+    limit = f" {watched.limit}. Is it meant?" if watched.limit else ""
+    return f"a server listens on {where}, but no traffic was seen{limit}"
 
 
 # ---- Privileges and priority ----
@@ -8339,8 +8368,8 @@ SEGMENTS_AT_ONCE = 100
 def record(options: argparse.Namespace) -> int:
     """Record until the duration is over or somebody stops it; then summarize.
 
-    Raises NothingRecorded, unless --allow-empty; with --strict, MembenchError if too much
-    was lost. The profile is complete in both cases.
+    Raises NothingRecorded, unless --allow-empty, and leaves no file; with --strict,
+    MembenchError if too much was lost, and the profile is complete.
     """
     user, watched = choose_user(options.user), choose_watched(options)
     secret = options.salt or read_salt(options.salt_file)
@@ -8373,11 +8402,12 @@ def record(options: argparse.Namespace) -> int:
         empty = not matcher.operations and not options.allow_empty
         duration = (stop.ended_ns - started_ns) / NS_PER_SECOND
         profile.finish(matcher.ledger, {"duration_seconds": duration}, empty)
-    status.finish(duration)
+    status.finish(duration, empty)
     if empty:
         raise NothingRecorded(
             f"nothing was recorded: {explain_silence(watched, matcher)}",
-            "use --allow-empty if that is expected",
+            (f"{printable(profile.path)} is kept as it was; " if profile.keeps_old else "")
+            + "use --allow-empty if that is expected",
         )
     if options.strict and matcher.ledger.report()["coverage"] < COVERAGE_MIN:
         raise MembenchError("more than 1 % of the traffic was lost", "see --ring-size and --nice")
@@ -8607,17 +8637,17 @@ class Status:
             f"file {human_bytes(self._profile.written_bytes)}",
         ]
 
-    def finish(self, duration: float) -> None:
+    def finish(self, duration: float, discarded: bool) -> None:
         """The last lines: what the profile holds, what to do with it, what was lost."""
         matcher, profile = self._matcher, self._profile
         ratio = f", hit ratio {hit_ratio(matcher.hits, matcher.misses)}"
         self._say(
             f"{matcher.operations:,} operations in {duration:.1f} s"
             f"{ratio if matcher.hits + matcher.misses else ''}, "
-            f"{matcher.total_count:,} connection{'s' * (matcher.total_count != 1)}, "
-            f"{human_bytes(profile.written_bytes)} bytes written"
+            f"{matcher.total_count:,} connection{'s' * (matcher.total_count != 1)}"
+            f"{'' if discarded else f', {human_bytes(profile.written_bytes)} bytes written'}"
         )
-        if profile.is_file:
+        if profile.is_file and not discarded:
             self._say(f"next: {PROGRAM} analyze {printable(profile.path)}")
         for remark in self._source.remarks:
             say(remark)

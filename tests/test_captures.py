@@ -939,7 +939,7 @@ def test_a_capture_of_nothing(tmp_path: Path) -> None:
     source.write_bytes(to_pcap([]))
     done = run("record", str(source), str(output))
     assert done.returncode == 4, done.stderr
-    assert analyze(output)["operations"] == 0
+    assert not output.exists() or not output.stat().st_size
 
 
 def test_server_is_who_was_asked(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import pytest
 from live import (
@@ -234,10 +235,62 @@ def test_status_of_an_empty_recording(source: str, tmp_path: Path) -> None:
     done = run("record", source, str(output), *IDLE, "--quiet")
     assert done.returncode == 4
     assert "error: nothing was recorded: " in done.stderr
-    assert analyze(output)["profiles"][0]["complete"]
-    done = run("record", source, str(output), *IDLE, "--allow-empty", "--force")
+    done = run("record", source, str(output), *IDLE, "--allow-empty")
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr
+    assert analyze(output)["profiles"][0]["complete"]
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_an_empty_recording_does_not_block_the_next(
+    is_open: bool, open_folder: Path, tmp_path: Path
+) -> None:
+    """Where the recorder, without its privileges, may remove the file, and where it may not."""
+    output = (open_folder if is_open else tmp_path) / "a.profile"
+    done = run("record", "packet:lo", str(output), *IDLE)
+    assert done.returncode == 4
+    assert "written" not in done.stderr and "next:" not in done.stderr
+    assert not output.exists() if is_open else not output.stat().st_size
+    with Memcached() as server, Recorder(output, "--port", str(server.port)) as recorder:
+        with server.connect() as connection:
+            exchange(connection, b"get a\r\n", b"END\r\n")
+        assert recorder.stop()["operations"] == 1
+
+
+def test_an_empty_file_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
+    """They may hold it open."""
+    output = tmp_path / "a.profile"
+    output.touch()
+    os.chown(output, 12345, 12345)
+    done = run("record", str(output), *IDLE)
+    assert done.returncode == 1 and "exists" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("ebpf:lo",), r"but no traffic was seen through lo\. Is it meant"),
+        (("packet:any", "--filter", "port 9"), "no traffic was seen that the filter 'port 9' acc"),
+        (("packet:lo", "--filter", "port 9"), "seen through lo that the filter 'port 9' accepts"),
+        (("ebpf:any",), "error: .*a server listens on port [0-9]+, but no traffic was seen$"),
+    ],
+)
+def test_what_may_have_kept_traffic_out_is_named(
+    options: Tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    with Memcached() as server:
+        port = ("--port", str(server.port), "--duration", "0.1")
+        done = run("record", *options, "-o", str(tmp_path / "a"), *port)
+    assert done.returncode == 4
+    assert re.search(words, done.stderr, re.M), done.stderr
+
+
+def test_a_port_is_suggested_only_if_it_is_the_only_one(tmp_path: Path) -> None:
+    with Memcached() as one, Memcached() as two:
+        done = run("record", str(tmp_path / "a.profile"), *IDLE)
+    assert done.returncode == 4
+    assert re.search(rf"listens on ports .*{one.port}.* here, not on port 1$", done.stderr, re.M)
+    assert str(two.port) in done.stderr and "Try" not in done.stderr
 
 
 def record_a_loss(output: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -372,6 +425,9 @@ def test_force_keeps_the_old_file_until_something_comes(old: Path, number: int) 
             recorder.process.send_signal(number)
             recorder.process.wait(PATIENCE_SECONDS)
             assert recorder.process.returncode == {9: -9, 15: 4}[number]
+            said = "".join([*recorder.errors, *(recorder.process.stderr or ())])
+    assert "next:" not in said and "written" not in said
+    assert ("a.profile is kept as it was" in said) == (number == 15)
     assert old.read_bytes() == before
     assert os.listdir(old.parent) == [old.name]
 

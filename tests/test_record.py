@@ -364,7 +364,7 @@ def test_only_the_interface_asked_for(hook: str, tmp_path: Path) -> None:
     subprocess.run(["ip", "link", "add", other, "type", "veth"], check=True)
     try:
         with Memcached() as server:
-            port = ["--port", str(server.port), "--hook", hook]
+            port = ["--port", str(server.port), "--hook", hook, "--allow-empty"]
             for interface, operations in (("lo", 1), (other, 0)):
                 output = tmp_path / f"{interface}.profile"
                 with Recorder(output, *port, source=f"ebpf:{interface}") as recorder:
@@ -558,7 +558,7 @@ def test_recording_into_a_pipe(tmp_path: Path) -> None:
 def test_ends_after_its_duration(tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
     with Memcached() as server:
-        options = ("--port", str(server.port), "--duration", "0.5")
+        options = ("--port", str(server.port), "--duration", "0.5", "--allow-empty")
         with Recorder(output, *options) as recorder:
             report = recorder.finish()
     assert 0.5 <= report["profiles"][0]["duration_seconds"] < PATIENCE_SECONDS
