@@ -428,6 +428,7 @@ class Ledger:
         self.refused_connections = 0  # the server had as many as its -c allows
         self.tls_connections = 0
         self.tls_bytes = 0  # a part of lost_bytes
+        self.joined_bytes = 0  # another: before connections joined mid-stream were synchronized
         self.kernel: Dict[str, int] = {}  # counted by the source; see Source.counters
 
     @property
@@ -457,6 +458,7 @@ class Ledger:
             "coverage": self.understood_bytes / seen if seen else 1.0,
             "tls_connections": self.tls_connections,
             "tls_bytes": self.tls_bytes,
+            "joined_bytes": self.joined_bytes,
             "udp_datagrams": self.kernel.get("udp_datagrams", 0),
             "udp_bytes": self.kernel.get("udp_bytes", 0),
             "kernel": self.kernel,
@@ -3740,7 +3742,7 @@ class Connection:
     QUEUE_SMALL = 40  # requests that may wait without a look at how much is held
 
     __slots__ = (
-        *("number", "chain", "sock", "named", "ended", "final", "held"),
+        *("number", "chain", "sock", "named", "ended", "final", "held", "joined"),
         *("state", "recv_next", "send_next", "requests", "responses", "pending"),
         *("_matcher", "_ledger", "_answers", "_emit", "_binary", "_fresh"),
         *("_read_ns", "_read_count", "_sent_ns", "_trial", "_doubt"),
@@ -3759,6 +3761,7 @@ class Connection:
         self.held = 0  # bytes that wait; see Matcher.hold
         self._emit = functools.partial(matcher.emit, number)
         self.state = SYNCED if opened else UNSYNCED
+        self.joined = not opened  # mid-stream, and not synchronized since
         self.recv_next: Optional[int] = None  # expected TCP sequence numbers
         self.send_next: Optional[int] = None
         self._binary: Optional[bool] = None  # which protocol it speaks, if that is certain
@@ -3912,6 +3915,7 @@ class Connection:
         if self._binary is None and is_tls(data):
             self._ledger.tls_connections += 1
             self._ledger.tls_bytes += length
+            self.joined = False
             self._lose(length)
             self._change(IS_TLS)
             return False
@@ -3931,8 +3935,12 @@ class Connection:
     def _lose(self, length: int) -> None:
         """Count bytes that were seen but not understood. Tentative ones are counted already."""
         if self.state != TENTATIVE:
-            self._ledger.lost_bytes += length
+            self._count_lost(length)
             self._ledger.tls_bytes += length if self.state == ENCRYPTED else 0
+
+    def _count_lost(self, length: int) -> None:
+        self._ledger.lost_bytes += length
+        self._ledger.joined_bytes += length if self.joined else 0
 
     def _break_at(self, reader: MessageReader[Any], length: int) -> None:
         """These bytes are not memcached's protocol."""
@@ -3970,7 +3978,7 @@ class Connection:
         """Are these bytes parsed? Tentative ones are lost until a reply proves the contrary."""
         if self._trial:
             self._trial.bytes += length
-            self._ledger.lost_bytes += length
+            self._count_lost(length)
         return self.state in (TENTATIVE, SYNCED)
 
     def _begin_turn(self, time_ns: int, sent_ns: int, acknowledged: int) -> bool:
@@ -3998,7 +4006,8 @@ class Connection:
             self._trial = None
             self.pending.done = self._emit
             self._binary = isinstance(self.requests, BinaryRequestParser)
-            ledger.lost_bytes -= trial.bytes if trial.COUNTS else 0
+            self._count_lost(-trial.bytes if trial.COUNTS else 0)
+            self.joined = False
             for operation in trial.operations:
                 self._emit(*operation)
         elif event in (BREAKS, IS_TLS):
@@ -5899,15 +5908,30 @@ def loss_line(loss: Dict[str, Any]) -> str:
         return "unknown: no traffic was seen"
     text = f"{coverage_text(loss)}: all {human_bytes(loss['bytes_seen'])} bytes accounted for"
     if loss.get("bytes_lost") or loss.get("events_lost"):
-        text = (
-            f"{coverage_text(loss)}: LOST {loss['bytes_lost']:,} of {loss['bytes_seen']:,} bytes, "
-            f"{loss['events_lost']:,} events dropped"
-        )
+        text = f"{coverage_text(loss)}: LOST {loss['bytes_lost']:,} of {loss['bytes_seen']:,} bytes"
+        if loss.get("joined_bytes"):
+            text += (
+                f", {loss['joined_bytes']:,} of them on connections joined mid-stream, before "
+                "they were synchronized"
+            )
+        if loss.get("events_lost"):
+            text += f", {loss['events_lost']:,} events dropped"
     if loss.get("resyncs"):
         text += f", synchronization lost {loss['resyncs']:,} times"
     if loss.get("unmatched_responses"):
         text += f", {loss['unmatched_responses']:,} unmatched responses"
     return text
+
+
+def loss_remedy(loss: Dict[str, Any]) -> str:
+    """What to do about the largest part of a loss; "" where nothing helps."""
+    if loss["events_lost"]:
+        return "a larger --ring-size loses less, as does --nice 0 if the CPUs are busy"
+    if loss["tls_bytes"] * 2 > loss["bytes_lost"]:
+        return "TLS cannot be decrypted; record a port without it"
+    if loss["joined_bytes"] * 2 > loss["bytes_lost"]:
+        return "record for longer: each connection counts as soon as it is synchronized"
+    return ""
 
 
 def coverage_text(loss: Dict[str, Any]) -> str:
@@ -8410,7 +8434,8 @@ def record(options: argparse.Namespace) -> int:
             + "use --allow-empty if that is expected",
         )
     if options.strict and matcher.ledger.report()["coverage"] < COVERAGE_MIN:
-        raise MembenchError("more than 1 % of the traffic was lost", "see --ring-size and --nice")
+        remedy = loss_remedy(matcher.ledger.report()) or "the coverage above tells what was lost"
+        raise MembenchError("more than 1 % of the traffic was lost", remedy)
     return 0
 
 
@@ -8595,8 +8620,8 @@ class Status:
         if absent:
             self._say(f"{absent} yet: waiting")
 
-    def _say(self, text: str) -> None:
-        if not self._quiet:
+    def _say(self, text: str, always: bool = False) -> None:
+        if always or not self._quiet:
             self._live.clear()
             say(text)
 
@@ -8656,13 +8681,15 @@ class Status:
         for unseen in unseen_lines(report):
             self._say(unseen)
         line = "coverage " + loss_line(report)
-        if kernel.get("dropped_events"):
-            line += "; a larger --ring-size loses less, as does --nice 0 if the CPUs are busy"
         if kernel.get("unreadable_bytes"):
             line += f"; {kernel['unreadable_bytes']:,} bytes moved by calls that cannot be read"
-        if report["coverage"] < COVERAGE_MIN:
+        incomplete = report["coverage"] < COVERAGE_MIN
+        if incomplete or report["events_lost"]:
+            remedy = loss_remedy(report)
+            line += f"; {remedy}" if remedy else ""
+        if incomplete:
             line += "; INCOMPLETE: more than 1 % was lost, so counts are lower bounds"
-        self._say(line)
+        self._say(line, always=incomplete)
 
 
 def hit_ratio(hits: int, misses: int) -> str:
@@ -9353,7 +9380,7 @@ def add_machine_options(group: Any) -> None:
     about = "CPU niceness of the recorder, 0 to 19; default 5"
     add(group, "--nice N", about, type=number_within("niceness", 0, 19), default=5)
     add(group, "--bpf-object FILE", "load the kernel programs from FILE")
-    add(group, "-q --quiet", "print only errors")
+    add(group, "-q --quiet", "print only errors, and a loss of more than 1 %%")
     add(group, "-v --verbose", VERBOSE_HELP)
 
 

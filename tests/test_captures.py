@@ -444,6 +444,20 @@ def test_a_joined_connection_gets_in_step(short: Clean, tmp_path: Path) -> None:
     assert result.rows and not result.ledger.desyncs
 
 
+def test_a_loss_is_told_even_by_a_quiet_recorder(short: Clean, tmp_path: Path) -> None:
+    """With its reason, and with what may help against it."""
+    source, output = tmp_path / "a.pcap", tmp_path / "a.profile"
+    source.write_bytes(to_pcap(short.packets[5:]))
+    options = ("--port", str(short.port), "--quiet", "--allow-empty")
+    done = run("record", str(source), str(output), *options)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert "LOST" in line and "joined mid-stream" in line and "ring-size" not in line
+    source.write_bytes(to_pcap(short.packets))
+    done = run("record", str(source), str(output), *options, "--force")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_snapped(clean: Clean, tmp_path: Path) -> None:
     """Most of a value may be missing, if nothing but the value is."""
     for length in (40, 54, 66, 70, 90, 96, 128, 500, 1500):

@@ -316,9 +316,12 @@ def test_a_recording_that_lost_much_says_so_last(tmp_path: Path) -> None:
     last = done.stderr.splitlines()[-1]
     assert "LOST" in last
     assert last.endswith("INCOMPLETE: more than 1 % was lost, so counts are lower bounds")
+    assert "joined mid-stream" in last and "record for longer" in last
     done = record_a_loss(tmp_path / "b.profile", "--allow-empty", "--strict")
     assert done.returncode == 1
-    assert "error: more than 1 % of the traffic was lost" in done.stderr
+    error, hint = done.stderr.splitlines()[-2:]
+    assert "error: more than 1 % of the traffic was lost" in error
+    assert "record for longer" in hint and "ring" not in hint
     assert analyze(tmp_path / "b.profile")["profiles"][0]["complete"]
 
 

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import random
+import re
 import stat
 import statistics
 import struct
@@ -50,6 +51,7 @@ from membench import (
     describe_latency,
     describe_sizes,
     loss_line,
+    loss_remedy,
     percentile,
     powers_of_two,
     round_to_3_digits,
@@ -1139,6 +1141,28 @@ def test_loss_line_tells_of_all_that_went_wrong() -> None:
     assert "7 unmatched" in loss_line(ledger_of(1000, 0, 0, 0, 7))
 
 
+@pytest.mark.parametrize(
+    ("loss", "reason", "remedy"),
+    [
+        (
+            {"joined_bytes": 10},
+            ", 10 of them on connections joined mid-stream",
+            "record for longer",
+        ),
+        ({"tls_bytes": 10}, "LOST 10 of 1,000 bytes$", "TLS"),
+        ({"events_lost": 3, "joined_bytes": 10}, ", 3 events dropped", "--ring-size"),
+        ({"joined_bytes": 2, "tls_bytes": 2}, ", 2 of them", "^$"),
+    ],
+)
+def test_a_loss_is_told_with_its_reason_and_what_helps(
+    loss: Dict[str, int], reason: str, remedy: str
+) -> None:
+    report = {**ledger_of(1000, 10), **loss}
+    assert re.search(reason, loss_line(report))
+    assert re.search(remedy, loss_remedy(report))
+    assert ("events" in loss_line(report)) == ("events_lost" in loss)
+
+
 def test_bytes_that_only_the_kernel_counted_are_lost() -> None:
     ledger = Ledger()
     ledger.seen_bytes = 600
@@ -1158,6 +1182,7 @@ def test_ledgers_of_several_profiles_are_one() -> None:
         "refused_connections": 0,
         "exchanges": 0,
         "coverage": 0.99,
+        "joined_bytes": 0,
         **dict.fromkeys(("tls_connections", "tls_bytes", "udp_datagrams", "udp_bytes"), 0),
     }
     assert sum_ledgers([])["coverage"] == 1.0

@@ -325,6 +325,7 @@ def test_joining_in_the_middle_of_connections(hook: str, tmp_path: Path) -> None
     assert rows == [("get", "hit"), *deletes, ("stats", "ok")]
     assert after["cmd_set"] - before["cmd_set"] == 1  # the one that was joined within
     assert 0 < report["loss"]["bytes_lost"] < 40000 + 100
+    assert report["loss"]["joined_bytes"] == report["loss"]["bytes_lost"]
     assert "LOST" in recorder.errors[-1].splitlines()[-1]
     assert report["connections_opened"] == 0
 
