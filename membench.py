@@ -9211,6 +9211,9 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add(sub, "-v --verbose", VERBOSE_HELP)
     sub.set_defaults(run=check, parser=sub)
+    command = next((one for one in arguments if one in commands.choices), "")
+    if command and re.match("--?[a-z]", arguments[0]) and not re.match("-h|--h|--v", arguments[0]):
+        parser.error(f"{arguments[0]} goes behind the command: {command} {arguments[0]}")
     if arguments and arguments[0] in commands.choices:
         # Of a subparser argparse would not take options between SOURCE and OUTPUT.
         options = commands.choices[arguments[0]].parse_intermixed_args(arguments[1:])
@@ -9558,9 +9561,14 @@ def is_output(place: str) -> bool:
 
 def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
     """Tell SOURCE and OUTPUT apart, and check that the options fit together."""
+    if "" in [*options.places, options.output]:
+        parser.error("SOURCE or OUTPUT is an empty string")
     places: List[str] = [*options.places, "", ""]
     source, output, more = places[0], places[1], places[2:]
     if options.output:
+        for place in places:
+            if is_output(place) and (place != "-" or place != source):
+                parser.error(f"OUTPUT is given twice: {place!r} and -o {options.output!r}")
         output, more = options.output, places[1:]
     elif output and not is_output(output):
         parser.error(f"OUTPUT must end in .profile, or follow -o: {output!r}")
@@ -9592,16 +9600,26 @@ CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 
 def parse_source(parser: Parser, text: str) -> Tuple[str, str]:
     """(ebpf, packet or file; interface, any, or path)."""
-    kind, _, interface = text.partition(":")
-    if kind in ("ebpf", "packet") and interface:
-        return kind, interface
+    kind, colon, place = text.partition(":")
+    path = place[len("unix:") :] if place.startswith("unix:") else ""
+    if kind == "unix" or is_unix_socket(text) or (kind == "ebpf" and place.startswith(("/", "@"))):
+        parser.error(f"{text!r} is not a source; a Unix socket is given as ebpf:unix:PATH")
+    if os.path.exists(path) and not is_unix_socket(path):
+        parser.error(f"{path!r} is not a Unix socket")
+    if kind in ("ebpf", "packet") and colon:
+        if not place or place == "unix:":
+            parser.error(f"{'a path' if place else 'an interface'} is missing after {text!r}")
+        return kind, place
+    if text.endswith(".profile"):
+        parser.error(f"{text!r} is a profile, not a source")
     interfaces = interface_names()
     if text in interfaces:
         return "packet", text
     if text == "-" or text.endswith(CAPTURE_SUFFIXES) or os.path.exists(text):
         return "file", text
-    if text.isdigit():
-        parser.error(f"unknown source {text!r}; a port is given as --port {text}")
+    port = text.rpartition(":")[2]
+    if port.isdigit():
+        parser.error(f"unknown source {text!r}; a port is given as --port {port}")
     parser.error(
         f"unknown source {text!r}: no file has this name, and no network interface "
         f"(there are {', '.join(interfaces)})"

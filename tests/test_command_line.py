@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -66,12 +67,24 @@ def test_source_and_output(arguments: List[str], source: Any, output: str) -> No
         (["etho0"], "unknown source 'etho0': .* lo"),
         (["etho0", "o.profile"], "unknown source 'etho0'"),
         (["11211"], "--port 11211"),
+        (["localhost:11211"], "a port is given as --port 11211"),
+        (["lo:11211", "o.profile"], "a port is given as --port 11211"),
         (["ebpf"], "unknown source 'ebpf'"),
-        (["ebpf:", "o.profile"], "unknown source 'ebpf:'"),
+        (["ebpf:", "o.profile"], "an interface is missing after 'ebpf:'"),
+        (["packet:"], "an interface is missing after 'packet:'"),
+        (["ebpf:unix:"], "a path is missing after 'ebpf:unix:'"),
+        (["unix:/no/such.sock"], "a Unix socket is given as ebpf:unix:PATH"),
+        (["ebpf:/no/such.sock"], "a Unix socket is given as ebpf:unix:PATH"),
+        (["ebpf:unix:/etc/passwd"], "'/etc/passwd' is not a Unix socket"),
+        (["a.profile", "b.profile"], "'a.profile' is a profile, not a source"),
+        (["-o", "a.profile", "b.profile"], "given twice: 'b.profile' and -o 'a.profile'"),
+        (["-o", ""], "an empty string"),
+        ([""], "an empty string"),
         (["ebpf:any", "out"], "OUTPUT must end in .profile, or follow -o: 'out'"),
         (["o.profile", "ebpf:any"], "OUTPUT must end in .profile"),
         (["ebpf:any", "a.profile", "b.profile"], "unrecognized arguments: b.profile"),
-        (["ebpf:any", "a.profile", "-o", "b"], "unrecognized arguments: a.profile"),
+        (["ebpf:any", "a.profile", "-o", "b"], "given twice: 'a.profile' and -o 'b'"),
+        (["ebpf:any", "a", "-o", "b"], "unrecognized arguments: a"),
         (["--salt-file", "a", "--salt", "11" * 8], "not both"),
         (["-", "o.profile", "--salt-file", "-"], "cannot both come from stdin"),
     ],
@@ -85,6 +98,19 @@ def test_what_is_mistyped_becomes_no_file(
         raise error
     assert error.hint == "try membench.py record --help"
     assert not os.listdir(tmp_path)
+
+
+def test_a_unix_socket_alone_is_not_a_source(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        for source in (f"{tmp_path}/s", f"ebpf:{tmp_path}/s", f"unix:{tmp_path}/s"):
+            assert "a Unix socket is given as ebpf:unix:PATH" in str(refusal("record", source))
+        membench.parse_args(["record", f"ebpf:unix:{tmp_path}/s"])
+
+
+def test_options_go_behind_the_command() -> None:
+    assert "behind the command: record --duration" in str(refusal("--duration", "5", "record"))
+    assert "behind the command: replay -o" in str(refusal("-o", "x", "replay"))
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"], ["record", "--port"]])
@@ -339,8 +365,7 @@ def test_strict_is_content_with_a_whole_recording(tmp_path: Path) -> None:
 
 
 def test_a_unix_socket_that_is_not_there(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for path in (str(tmp_path / "nope.sock"), str(tmp_path / "file"), "@nope"):
+    for path in (str(tmp_path / "nope.sock"), "@nope"):
         output = tmp_path / "a.profile"
         done = run("record", f"ebpf:unix:{path}", str(output), "--duration", "0.1", "--force")
         assert done.returncode == 4
