@@ -40,13 +40,18 @@ What it cannot see: UDP, which is only counted; inside TLS; and what a server mo
 that name no memory (io_uring, splice), which is counted as lost.
 """
 
+import _signal  # built in, as sys is; signal itself imports others
 import sys
 
-if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isolated):
-    # Python imports from the script's folder first: whoever may write there, as anybody may in
-    # /tmp, could have their code run as root. This must come before any import but that of sys,
-    # which is built in; so nothing is imported from __future__.
-    del sys.path[0]
+if __name__ == "__main__":
+    if not getattr(sys.flags, "safe_path", sys.flags.isolated):
+        # Python imports from the script's folder first: whoever may write there, as anybody may in
+        # /tmp, could have their code run as root. This must come before any import of what is not
+        # built in; so nothing is imported from __future__.
+        del sys.path[0]
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        # Until main() runs, Ctrl-C ends it without a traceback.
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 import argparse
 import base64
@@ -4539,6 +4544,8 @@ class ProfileWriter:
         self._owner = owner  # (uid, gid) that the file is given to; None: the process's own
         self._replaced: Optional[bytearray] = None  # see _create
         self._started = False
+        self.waits = False  # for the reader of a pipe; see Stop
+        self.abandoned = False  # somebody ended that wait, so the rest is not written
         self._columns: List[List[Any]] = [[] for _ in range(OPERATION_FIELDS)]
         self._connections: List[Tuple[int, int, int, int, int]] = []
         self._servers: Dict[ServerName, int] = {}
@@ -4772,8 +4779,11 @@ class ProfileWriter:
             return
         view = memoryview(data)
         try:
-            while view:
+            self.waits = not self.is_file
+            while view and not self.abandoned:
                 view = view[os.write(self._fd, view) :]
+        except KeyboardInterrupt:
+            self.abandoned = True
         except OSError as error:
             if self.is_file:  # stdout may hold the output of others
                 with contextlib.suppress(OSError):  # back to the last complete block
@@ -4785,7 +4795,9 @@ class ProfileWriter:
             raise ProfileError(
                 f"cannot write {printable(self.path)}: {error.strerror}{kept}", hint
             ) from None
-        self.written_bytes += len(data)
+        finally:
+            self.waits = False
+        self.written_bytes += len(data) - len(view)
 
 
 def clamp(values: Sequence[int], most: int) -> Sequence[int]:
@@ -8052,7 +8064,10 @@ def run_workers(
 
 
 class Stop:
-    """Ctrl-C, SIGTERM and SIGHUP end a recording normally: they set `requested`."""
+    """Ctrl-C, SIGTERM and SIGHUP end a recording normally: they set `requested`.
+
+    If they come again, they raise KeyboardInterrupt where `may_raise` permits it.
+    """
 
     SIGNALS = tuple(
         getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -8061,6 +8076,7 @@ class Stop:
     def __init__(self) -> None:
         self.requested = False
         self.number = 0  # of the signal
+        self.may_raise: Callable[[], bool] = lambda: True
         self.ended_ns = 0  # when a recording has ended, by its source's clock
 
     def __enter__(self) -> "Stop":
@@ -8072,7 +8088,7 @@ class Stop:
             signal.signal(number, handler)
 
     def _request(self, number: int, _frame: Any) -> None:
-        if self.requested:  # asked twice: do not wait for the reader of the pipe
+        if self.requested and self.may_raise():
             raise KeyboardInterrupt
         self.requested, self.number = True, number
 
@@ -8399,6 +8415,7 @@ def record(options: argparse.Namespace) -> int:
     secret = options.salt or read_salt(options.salt_file)
     owner = user.owner if user else None
     with Stop() as stop, ProfileWriter(options.output, options.force, owner) as profile:
+        stop.may_raise = lambda: profile.waits
         with open_source(options, watched) as source:
             started_ns, started_unix = wait_for_start(source, stop)
             if source.requests_only and not options.no_responses:
@@ -8427,6 +8444,8 @@ def record(options: argparse.Namespace) -> int:
         duration = (stop.ended_ns - started_ns) / NS_PER_SECOND
         profile.finish(matcher.ledger, {"duration_seconds": duration}, empty)
     status.finish(duration, empty)
+    if profile.abandoned:
+        raise KeyboardInterrupt
     if empty:
         raise NothingRecorded(
             f"nothing was recorded: {explain_silence(watched, matcher)}",
@@ -9629,6 +9648,8 @@ def parse_source(parser: Parser, text: str) -> Tuple[str, str]:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The whole program. Returns its exit status."""
     try:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         options = parse_args(sys.argv[1:] if arguments is None else arguments)
         return int(options.run(options))
     except (MembenchError, MemoryError) as caught:

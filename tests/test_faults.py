@@ -187,11 +187,11 @@ def test_signals_at_random_moments(number: int, tmp_path: Path) -> None:
             recorder.send_signal(number)
             statuses.append(recorder.wait(PATIENCE_SECONDS))
             assert statuses[-1] in (0, 4, -number)
-            assert output.exists() == (statuses[-1] != -number)
-            if output.exists():
+            if statuses[-1] == 0:
                 report = analyze(output)
-                assert report["profiles"][0]["complete"]
-                assert statuses[-1] == (0 if report["operations"] else 4)
+                assert report["profiles"][0]["complete"] and report["operations"]
+            else:
+                assert not output.exists() or not output.stat().st_size
         wait_until("the kernel to let go", lambda: not left & loaded_ids())
     assert statuses[:2] == [-number, 0]
     assert any(kind == "link" for kind, _ in left)

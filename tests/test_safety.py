@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import re
@@ -83,6 +84,59 @@ def test_signals_end_a_recording_normally(number: int, tmp_path: Path) -> None:
         report = recorder.stop(number)
     assert report["operations"] == 100
     assert report["profiles"][0]["complete"]
+
+
+def test_signals_that_come_twice_leave_the_summary(tmp_path: Path) -> None:
+    with Memcached() as server:
+        for number in range(5):
+            output = tmp_path / f"{number}.profile"
+            with Recorder(output, "--port", str(server.port)) as recorder:
+                get_often(server, 10)
+                recorder.process.send_signal(signal.SIGINT)
+                for _ in range(number):
+                    time.sleep(0.005)
+                    recorder.process.send_signal(signal.SIGINT)
+                assert recorder.finish()["operations"] == 10
+            assert "10 operations in" in recorder.errors[-1]
+            assert "coverage 100%" in recorder.errors[-1]
+
+
+def test_the_second_signal_ends_the_wait_for_a_reader() -> None:
+    """Of a pipe that is full; what was lost is told all the same."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, bytes(4096 - 100))
+    command = [sys.executable, str(MODULE), "record", "ebpf:any", "-"]
+    with (
+        Memcached() as server,
+        subprocess.Popen(
+            [*command, "--port", str(server.port)], stdout=writer, stderr=subprocess.PIPE, text=True
+        ) as recorder,
+    ):
+        assert recorder.stderr
+        wait_until("it to wait", lambda: "pipe" in Path(f"/proc/{recorder.pid}/wchan").read_text())
+        for _ in range(2):
+            assert recorder.poll() is None
+            recorder.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        _, errors = recorder.communicate(timeout=PATIENCE_SECONDS)
+    os.close(reader)
+    os.close(writer)
+    assert recorder.returncode == 130
+    assert "coverage" in errors and errors.endswith("membench: interrupted\n")
+
+
+IMPORT = "import zlib\n"
+
+
+def test_ctrl_c_while_it_starts_shows_no_traceback(tmp_path: Path) -> None:
+    text, copy = MODULE.read_text(), tmp_path / "membench.py"
+    assert IMPORT in text
+    copy.write_text(text.replace(IMPORT, IMPORT + "os.kill(os.getpid(), signal.SIGINT)\n"))
+    done = subprocess.run(
+        [sys.executable, str(copy), "--help"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize("hook", HOOKS)
