@@ -1454,7 +1454,7 @@ def not_permitted(pid: int, otherwise: str = "") -> SourceError:
     """The error for a process whose files in /proc cannot be read."""
     hint = "run it again with sudo"
     if not os.geteuid():
-        hint = "root cannot do it here: it needs CAP_SYS_PTRACE where that process runs"
+        hint = "this root lacks CAP_SYS_PTRACE in the process's namespace"
     return SourceError(f"permission denied for process {pid}", hint + otherwise)
 
 
@@ -4788,12 +4788,15 @@ class ProfileWriter:
             if self.is_file:  # stdout may hold the output of others
                 with contextlib.suppress(OSError):  # back to the last complete block
                     os.ftruncate(self._fd, self.written_bytes)
-            kept = "; what was written before can be read" if self._started else ""
-            hint = "free some space, or record to another file system"
             if error.errno == errno.EPIPE:
-                hint = "the program reading the profile exited"
+                raise ProfileError(
+                    "the reader of stdout has exited",
+                    "the part it received is a valid, truncated profile" if self._started else "",
+                ) from None
+            kept = "; what was written before can be read" if self._started else ""
             raise ProfileError(
-                f"cannot write {printable(self.path)}: {error.strerror}{kept}", hint
+                f"cannot write {printable(self.path)}: {error.strerror}{kept}",
+                "free some space, or record to another file system",
             ) from None
         finally:
             self.waits = False
@@ -8197,7 +8200,7 @@ def choose_watched(options: argparse.Namespace) -> Watched:
     path = ""
     if place.startswith("unix:"):
         path = place[len("unix:") :]
-        why = "its clients" if side == "client" else "its server"
+        why = f"the {'clients' if side == 'client' else 'server'} of {printable(path)}"
     else:
         found, of_whom = servers, "memcached"
         if pid and side == "server" and not options.port:
@@ -8633,8 +8636,9 @@ class Status:
         self._started = self._shown_at = time.monotonic()
         self._before = (0, 0, 0, 0)
         self._hint_at = self._started + self.HINT_AFTER
-        what = f"{source.name} with the {source.hook} hook, {watched.why}"
-        self._say(f"recording {what}; Ctrl-C ends it")
+        place = "" if watched.unix_path else f" from {source.name}"
+        how = f"{source.hook} hook" if source.hook in HOOKS else source.hook
+        self._say(f"recording {watched.why}{place} ({how}); press Ctrl-C to stop")
         absent = watched.absent()
         if absent:
             self._say(f"{absent} yet: waiting")
@@ -8668,14 +8672,14 @@ class Status:
         operations, hits, misses, moved = (new - old for new, old in zip(now, self._before))
         self._before = now
         lost = matcher.ledger.report(final=False)["bytes_lost"]
-        p99_us = f"{self._profile.latency_p99_ns / 1000:,.0f}" if operations else "-"
+        p99 = f"{self._profile.latency_p99_ns / 1000:,.0f} us" if operations else "-"
         return [
             f"{elapsed:4.0f} s",
             f"{operations / passed:7,.0f} ops/s",
             f"lost {human_bytes(lost):<5}",
             f"hits {hit_ratio(hits, misses):>6}",
             f"all {hit_ratio(matcher.hits, matcher.misses):>6}",
-            f"p99 {p99_us:>6} us",
+            f"p99 {p99:>9}",
             f"{moved / passed / 1e6:7,.1f} MB/s",
             f"conns {matcher.open_count:,}",
             f"file {human_bytes(self._profile.written_bytes)}",
@@ -8728,8 +8732,8 @@ def check(options: argparse.Namespace) -> int:
         try:
             text = action()
         except MembenchError as error:
-            mark, text = "NO", f"{error}. {error.hint}"
-        lines.append(f"{mark:<4} {name:<14} {text}")
+            mark, text = "NO", f"{error}; {error.hint}"
+        lines.append(f"{mark:<4} {name:<16} {text}")
         return mark == "yes"
 
     def probe_machine() -> str:
@@ -8756,7 +8760,7 @@ def check(options: argparse.Namespace) -> int:
     for server in find_servers():
         places = [ports_text(server.ports)] if server.ports else []
         places += map(printable, server.unix_paths)
-        lines.append(f"     memcached      pid {server.pid}: {', '.join(places)}")
+        lines.append(f"     {'memcached':<16} pid {server.pid}: {', '.join(places)}")
     lines.append(f"record would{'' if any(works) else ' not'} work here.")
     print_result("\n".join(lines))
     return 0 if any(works) else 1
@@ -9392,8 +9396,8 @@ def add_output_options(group: Any) -> None:
 
 def add_machine_options(group: Any) -> None:
     """The options of `record` that say how to run."""
-    about = "kernel hooks: sock needs Linux 6.3, sock-events is sock without pairing exchanges, "
-    about += "syscalls costs more; default: the best available"
+    about = "kernel hooks: sock needs Linux 6.3, sock-events is sock without matching "
+    about += "replies in the kernel, syscalls costs more; default: the best available"
     add(group, "--hook", about, choices=("auto", *HOOKS), default="auto")
     about = "buffer between kernel and membench, a power of two; default 64"
     add(group, "--ring-size MIB", about, type=parse_ring_size)

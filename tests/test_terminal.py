@@ -112,7 +112,7 @@ FIELDS = (
     r" +\d+ s  +[\d,]+ ops/s  lost 0 *",
     r"  hits +(?:0\.0%|-)",
     r"  all +0\.0%",
-    r"  p99 +(?:[\d,]+|-) us",
+    r"  p99 +(?:[\d,]+ us|-)",
     r"  +\d+\.\d MB/s",
     r"  conns \d",
     r"  file \d.*",
