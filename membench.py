@@ -4789,10 +4789,10 @@ class ProfileWriter:
                 with contextlib.suppress(OSError):  # back to the last complete block
                     os.ftruncate(self._fd, self.written_bytes)
             if error.errno == errno.EPIPE:
-                raise ProfileError(
-                    "the reader of stdout has exited",
-                    "the part it received is a valid, truncated profile" if self._started else "",
-                ) from None
+                hint = "the part it received is a valid, truncated profile"
+                if not self._started:
+                    hint = "it must stay until the recording ends"
+                raise ProfileError("the reader of stdout has exited", hint) from None
             kept = "; what was written before can be read" if self._started else ""
             raise ProfileError(
                 f"cannot write {printable(self.path)}: {error.strerror}{kept}",
