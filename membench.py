@@ -5050,6 +5050,8 @@ TTL_COMMANDS = frozenset(
 OPTIONAL_TTL_COMMANDS = frozenset(("mg", "ma"))  # without a TTL they leave the item's as it is
 GET_COMMANDS = frozenset(("gets", "gats", "mg", *(name.decode() for name in BINARY_GETS)))
 RELATIVE_EXPTIME_MAX = 60 * 60 * 24 * 30  # a larger exptime is a Unix time
+NOT_RECORDED = len(OUTCOMES)  # the outcome of all operations of a profile without responses
+REPORTED = (*OUTCOMES, "not_recorded")
 
 
 def total_of(counts: Mapping[Any, int]) -> int:
@@ -5198,7 +5200,7 @@ class Counts:
         self.key_places: Counter[int] = Counter()  # of retrieval requests
         self.exptimes: Counter[Tuple[str, int]] = Counter()  # (command, as it was sent)
         self.ttls: Counter[int] = Counter()  # seconds; 0: none, -1: already expired
-        self.by_second: Counter[int] = Counter()  # operations by second of the recording
+        self.by_second: Counter[int] = Counter()  # operations by Unix second, see begin_second
         self.keys = Keys(watched)
         self.value_sizes: Counter[int] = Counter()  # NO_SIZE: there was no value
         # Of a period of a comparison:
@@ -5232,7 +5234,7 @@ class Counts:
                 self.ttls[ttl_of(exptime, now)] += count
                 self.exptimes[command, exptime] += count
                 self._expiring[command] += count
-        count_seconds(block.time, self.by_second)
+        count_seconds(block.time, begin_second(reader), self.by_second)
         self.keys.add(block)
         self.value_sizes.update(block.value_size)
 
@@ -5278,11 +5280,13 @@ class Counts:
     def _take_operations(self, reader: ProfileReader) -> None:
         """From what was counted by form to what is reported."""
         commands, servers = list(map(command_of, reader.forms)), servers_of(reader)
+        recorded = reader.header.get("responses", True)
         requests: Counter[int] = Counter()  # by form
         for server, operations in self._operations.items():
             of_server = self.servers[servers[server]]
             for row, count in operations.items():
-                form, outcome, ticks = row & 0xFFFF, row >> 16 & 0xFF, row >> 24
+                form, ticks = row & 0xFFFF, row >> 24
+                outcome = row >> 16 & 0xFF if recorded else NOT_RECORDED
                 requests[form] += count
                 for group in (self.whole, self.commands[commands[form]], of_server):
                     group.outcomes[outcome] += count
@@ -5359,14 +5363,22 @@ def split(
         yield part, Operations(*columns, *block[len(COLUMNS) :])
 
 
-def count_seconds(ticks: Sequence[int], seconds: Counter[int]) -> None:
-    """Count rows by second; there are few in a block, so each is looked for from the last."""
+def begin_second(reader: ProfileReader) -> int:
+    """The Unix second at whose beginning a recording is taken to begin, in a timeline."""
+    return math.floor(float(reader.header["started_unix"]))
+
+
+def count_seconds(ticks: Sequence[int], first: int, seconds: Counter[int]) -> None:
+    """Count rows by second; there are few in a block, so each is looked for from the last.
+
+    first: the second of tick 0. Rows can be from before it.
+    """
     ordered = sorted(ticks)
     begin = 0
     while begin < len(ordered):
         second = ordered[begin] // TICKS_PER_SECOND
         end = bisect.bisect_left(ordered, (second + 1) * TICKS_PER_SECOND, begin)
-        seconds[second] += end - begin
+        seconds[first + max(second, 0)] += end - begin
         begin = end
 
 
@@ -5455,14 +5467,13 @@ def analyze_whole(paths: Sequence[str]) -> Tuple[Counts, Dict[str, Any]]:
     begins = [float(reader.header["started_unix"]) for reader in readers]
     spans = [(begin, begin + reader.seconds()) for begin, reader in zip(begins, readers)]
     report = build_report(counts, covered_seconds(spans))
+    recordings = [(begin_second(reader), reader.seconds()) for reader in readers]
+    report["timeline"] = timeline(counts.by_second, recordings)
     report["profiles"] = profiles
     report["connections"] = sum(reader.connections for reader in readers)
     report["connections_opened"] = sum(reader.opened for reader in readers)
     report["keys"]["comparable"] = len({str(p["key_space"]) for p in profiles}) <= 1
     report["loss"] = sum_ledgers([reader.ledger for reader in readers])
-    if not any(profile["responses"] for profile in profiles):
-        for part in (report, *report["commands"].values(), *report["servers"]):
-            part.update(hits=None, misses=None)  # not recorded
     return counts, report
 
 
@@ -5497,7 +5508,7 @@ def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
         name: sum(int(ledger.get(name, 0)) for ledger in ledgers) for name in sorted(names)
     }
     seen = loss["bytes_seen"]
-    loss["coverage"] = (seen - loss["bytes_lost"]) / seen if seen else 1.0
+    loss["coverage"] = (seen - loss["bytes_lost"]) / seen if seen else None
     return loss
 
 
@@ -5507,7 +5518,7 @@ def sum_ledgers(ledgers: List[Dict[str, float]]) -> Dict[str, Any]:
 def build_report(counts: Counts, duration: float) -> Dict[str, Any]:
     """The report, except for what is known about the files."""
     operations = counts.whole.operations
-    commands = sorted(counts.commands.items(), key=lambda item: (-item[1].requests, item[0]))
+    commands = sorted(counts.commands.items(), key=lambda item: (-item[1].operations, item[0]))
     # Address "": the server is not known.
     servers = sorted(counts.servers.items(), key=lambda item: (-item[1].operations, item[0]))
     return {
@@ -5537,7 +5548,6 @@ def build_report(counts: Counts, duration: float) -> Dict[str, Any]:
             "mean": mean_of(total_of(counts.key_places), counts.key_places[0]),
             "max": max(counts.key_places, default=-1) + 1,
         },
-        "timeline": timeline(counts.by_second),
         "servers": [
             {
                 "host": host,
@@ -5559,13 +5569,14 @@ def mean_of(total: int, count: int) -> Optional[float]:
 def report_group(group: Group, duration: float) -> Dict[str, Any]:
     """What is reported of operations, whatever they have in common."""
     hits, misses, operations = group.outcomes[HIT], group.outcomes[MISS], group.operations
+    recorded = not operations or operations > group.outcomes[NOT_RECORDED]
     return {
         "operations": operations,
         "operations_per_second": round(operations / duration, 1) if duration else None,
-        "hits": hits,
-        "misses": misses,
+        "hits": hits if recorded else None,
+        "misses": misses if recorded else None,
         "hit_ratio": hits / (hits + misses) if hits + misses else None,
-        "outcomes": {OUTCOMES[each]: n for each, n in sorted(group.outcomes.items())},
+        "outcomes": {REPORTED[each]: n for each, n in sorted(group.outcomes.items())},
         "latency_us": describe_latency(group.latencies),
     }
 
@@ -5593,16 +5604,40 @@ def powers_of_two(counts: Dict[int, int]) -> List[Dict[str, int]]:
     return [{"up_to": limit, "count": buckets[limit]} for limit in sorted(buckets)]
 
 
-def timeline(seconds: Counter[int], points: int = 60) -> Dict[str, Any]:
-    """Operations over time in at most `points` equal steps of whole seconds."""
+SHORT_SECONDS = 0.5  # in less, chance decides how many operations there are per second
+
+
+def timeline(
+    seconds: Counter[int], recordings: Sequence[Tuple[int, float]], points: int = 60
+) -> Dict[str, Any]:
+    """Operations over time in at most `points` steps, and for how long each step was recorded.
+
+    recordings: the second that each begins with, and how long it lasts.
+    """
     if not seconds:
-        return {"step_seconds": 1, "operations": []}
+        return {"step_seconds": 1, "operations": [], "recorded_seconds": []}
     first, last = min(seconds), max(seconds)
     step = (last - first) // points + 1
-    steps = [0] * ((last - first) // step + 1)
+    operations = [0] * ((last - first) // step + 1)
     for second, count in seconds.items():
-        steps[(second - first) // step] += count
-    return {"step_seconds": step, "operations": steps}
+        operations[(second - first) // step] += count
+    spans = [(begin - first, begin - first + length) for begin, length in recordings]
+    recorded = [
+        covered_seconds([(max(begin, at), min(end, at + step)) for begin, end in spans])
+        for at in range(0, len(operations) * step, step)
+    ]
+    for place in range(len(operations) - 1, 0, -1):  # the last step has only begun
+        if recorded[place] < SHORT_SECONDS <= recorded[place - 1]:
+            operations[place - 1] += operations[place]
+            recorded[place - 1] += recorded[place]
+            operations[place], recorded[place] = 0, 0.0
+    if not operations[-1]:
+        del operations[-1], recorded[-1]
+    return {
+        "step_seconds": step,
+        "operations": operations,
+        "recorded_seconds": [round(time, 3) for time in recorded],
+    }
 
 
 # ==== Reports =========================================================================
@@ -5704,16 +5739,16 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
             duration = f"at least {duration}" if known else "duration unknown"
         about = [str(profile["host"] or ""), str(profile["started_at"]), duration]
         ports = ", ".join(str(port) for port in profile["ports"] or [])
-        where = f"port {ports}, " if ports else ""
+        where = f"port{'s' if ', ' in ports else ''} {ports}, " if ports else ""
         side = ", recorded at the clients" if profile["side"] == "client" else ""
         lines += [
-            str(profile["path"]),
+            "stdin" if profile["path"] == "-" else str(profile["path"]),
             "  " + ", ".join(filter(None, about)),
             f"  {where}{profile['source']}, {profile['hook']} hook{side}",
         ]
         if not profile["complete"]:
             lines.append("  TRUNCATED: data up to the last complete block.")
-    if report["loss"]["coverage"] < COVERAGE_MIN:
+    if is_incomplete(report["loss"]):
         lines.append("  INCOMPLETE: traffic was lost; counts are lower bounds. See Coverage below.")
     return list(map(printable, lines))
 
@@ -5759,7 +5794,7 @@ def render_commands(report: Dict[str, Any], width: int) -> List[str]:
         first += f"{bar(share, bar_width):<{bar_width}} "
         outcomes = sorted(command["outcomes"].items(), key=lambda item: -item[1])
         texts = ", ".join(f"{outcome} {count:,}" for outcome, count in outcomes)
-        if report["hits"] is None:
+        if [outcome for outcome, _ in outcomes] == [REPORTED[NOT_RECORDED]]:
             texts = "not recorded"
         indent = " " * len(first)
         lines += textwrap.wrap(texts, width, initial_indent=first, subsequent_indent=indent)
@@ -5804,12 +5839,11 @@ def render_servers(report: Dict[str, Any], width: int) -> List[str]:
     hosts = {server["host"] for server in report["servers"]}
     for server in report["servers"]:
         latency = server["latency_us"] or {}
-        recorded = server["hits"] is not None
         numbers = (
             f"{server['operations']:,}",
             human_percent(server["share"]),
             f"{server['operations_per_second'] or 0:,.0f}",
-            human_percent(server["hit_ratio"]) if recorded else "unknown",
+            human_percent(server["hit_ratio"]) if server["hits"] is not None else "unknown",
             human_us(latency.get("p50")),
             human_us(latency.get("p99")),
         )
@@ -5865,17 +5899,19 @@ def render_keys(report: Dict[str, Any], wide: int) -> List[str]:
 
 
 def render_timeline(report: Dict[str, Any], width: int) -> List[str]:
-    step, counts = report["timeline"]["step_seconds"], report["timeline"]["operations"]
-    if len(counts) < 2:
-        return []
+    names = ("step_seconds", "operations", "recorded_seconds")
+    step, counts, seconds = (report["timeline"][name] for name in names)
     if len(counts) > width - 4:
-        step, counts = 2 * step, [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
-    peak = max(counts)
+        step, *columns = 2 * step, counts, seconds
+        counts, seconds = ([sum(c[at : at + 2]) for at in range(0, len(c), 2)] for c in columns)
+    rates = [count / time if time else 0.0 for count, time in zip(counts, seconds)]
+    if len(rates) < 2 or not any(rates):
+        return []
     levels = " .:-=+*#%@"
-    marks = "".join(levels[math.ceil(count / peak * (len(levels) - 1))] for count in counts)
+    marks = "".join(levels[math.ceil(rate / max(rates) * (len(levels) - 1))] for rate in rates)
     return [
         "",
-        f"Operations/s over time ({step:g} s per column, peak {peak / step:,.0f})",
+        f"Operations/s over time ({step:g} s per column, peak {max(rates):,.0f})",
         f"  |{marks}|",
     ]
 
@@ -5886,12 +5922,19 @@ def render_loss(report: Dict[str, Any]) -> List[str]:
     if not loss["bytes_seen"] and is_truncated(report):
         line = "unknown: the file ends before its first loss counters"
     lines = ["", f"Coverage  {line}"]
-    if not all(profile["responses"] for profile in report["profiles"]):
-        lines.append("  Responses were not recorded: no outcomes, no latency.")
+    without = [str(each["path"]) for each in report["profiles"] if not each["responses"]]
+    if without:
+        where = f" in {', '.join(without)}" if len(without) < len(report["profiles"]) else ""
+        lines.append(printable(f"  Responses were not recorded{where}: no outcomes, no latency."))
     return lines + [f"  {line}" for line in unseen_lines(loss)]
 
 
 COVERAGE_MIN = 0.99  # below it, numbers are not to be trusted
+
+
+def is_incomplete(loss: Dict[str, Any]) -> bool:
+    """Was more lost than may be? Of nothing, nothing was."""
+    return loss["coverage"] is not None and loss["coverage"] < COVERAGE_MIN
 
 
 def unseen_lines(loss: Dict[str, Any]) -> List[str]:
@@ -5919,7 +5962,7 @@ def unseen_lines(loss: Dict[str, Any]) -> List[str]:
 
 def loss_line(loss: Dict[str, Any]) -> str:
     """What was not seen, in one line."""
-    if not loss.get("bytes_seen"):
+    if not loss["bytes_seen"]:
         return "unknown: no traffic was seen"
     text = f"{coverage_text(loss)}: all {human_bytes(loss['bytes_seen'])} bytes accounted for"
     if loss.get("bytes_lost") or loss.get("events_lost"):
@@ -5951,6 +5994,8 @@ def loss_remedy(loss: Dict[str, Any]) -> str:
 
 def coverage_text(loss: Dict[str, Any]) -> str:
     """The coverage, which is never rounded up to 100 %."""
+    if not loss["bytes_seen"]:
+        return "unknown"
     if not loss["bytes_lost"] and not loss["events_lost"]:
         return "100%"
     return f"{min(math.floor(loss['coverage'] * 10000) / 100, 99.99):.2f}%"
@@ -6271,7 +6316,7 @@ def comparison(
         profiles.append({**profile, "operations": report["operations"], "loss": loss})
         if not profile["complete"]:
             warnings.append(f"{profile['path']} is truncated")
-        if loss["coverage"] < COVERAGE_MIN:
+        if is_incomplete(loss):
             seen = coverage_text(loss)
             warnings.append(f"{profile['path']} has only {seen} of the traffic: do not trust this")
     lines.sort(key=lambda line: list(VERDICTS).index(line.verdict))
@@ -6326,7 +6371,7 @@ def count_tables(counts: Counts, report: Dict[str, Any]) -> Dict[str, Dict[Any, 
     return {
         "requests": {name: group.requests for name, group in counts.commands.items()},
         "operations": {
-            f"{name} {OUTCOMES[outcome]}": count
+            f"{name} {REPORTED[outcome]}": count
             for name, group in counts.commands.items()
             for outcome, count in group.outcomes.items()
         },

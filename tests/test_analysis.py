@@ -145,11 +145,26 @@ def group_report(rows: List[Row], duration: float) -> Dict[str, Any]:
     }
 
 
-def timeline_report(rows: List[Row]) -> Dict[str, Any]:
-    seconds = [row.tick // TICKS_PER_SECOND for row in rows]
-    step = (max(seconds) - min(seconds)) // 60 + 1
-    found = Counter((second - min(seconds)) // step for second in seconds)
-    return {"step_seconds": step, "operations": [found[n] for n in range(max(found) + 1)]}
+def timeline_report(rows: List[Row], duration: float) -> Dict[str, Any]:
+    """Of profiles that begin together."""
+    seconds = [max(row.tick // TICKS_PER_SECOND, 0) for row in rows]
+    first = min(seconds)
+    step = (max(seconds) - first) // 60 + 1
+    found = Counter((second - first) // step for second in seconds)
+    operations = [found[n] for n in range(max(found) + 1)]
+    recorded = [max(min(duration - first - n * step, step), 0) for n in range(len(operations))]
+    for n in range(1, len(operations)):
+        if recorded[n] < 0.5 <= recorded[n - 1]:
+            for column in (operations, recorded):
+                column[n - 1 : n + 1] = [column[n - 1] + column[n], 0]
+            if n == len(operations) - 1:
+                del operations[n], recorded[n]
+            break
+    return {
+        "step_seconds": step,
+        "operations": operations,
+        "recorded_seconds": [round(float(time), 3) for time in recorded],
+    }
 
 
 def keys_report(rows: List[Row]) -> Dict[str, Any]:
@@ -186,7 +201,7 @@ def plain_report(rows: List[Row], duration: float) -> Dict[str, Any]:
                 "requests": asked[command],
                 **group_report(by_command[command], duration),
             }
-            for command in sorted(by_command, key=lambda name: (-asked[name], name))
+            for command in sorted(by_command, key=lambda name: (-len(by_command[name]), name))
         },
         "keys": keys_report(rows),
         "values": {"size_bytes": sizes(values), "histogram": histogram(values)},
@@ -201,7 +216,7 @@ def plain_report(rows: List[Row], duration: float) -> Dict[str, Any]:
             "mean": mean(len(gets), sum(row.place == 0 for row in gets)),
             "max": max((row.place + 1 for row in gets), default=0),
         },
-        "timeline": timeline_report(rows),
+        "timeline": timeline_report(rows, duration),
     }
 
 
@@ -399,7 +414,9 @@ def test_profiles_of_each_kind_are_tried() -> None:
     assert any(len({form.split()[0] for form in shape.forms}) > 256 for shape in shapes)
 
 
-def write_blocks(path: Path, blocks: Iterable[List[Operation]], **header: Any) -> Path:
+def write_blocks(
+    path: Path, blocks: Iterable[List[Operation]], duration: float = 2.5, **header: Any
+) -> Path:
     """A profile of these operations. Returns its path."""
     with ProfileWriter(str(path), force=True) as profile:
         header = {"source": "ebpf:any", "ports": [1], "started_unix": STARTED_UNIX, **header}
@@ -407,7 +424,7 @@ def write_blocks(path: Path, blocks: Iterable[List[Operation]], **header: Any) -
         for operations in blocks:
             profile.add(zip(*operations))
             profile.flush(Ledger())
-        profile.finish(Ledger(), {"duration_seconds": 2.5})
+        profile.finish(Ledger(), {"duration_seconds": duration})
     return path
 
 
@@ -435,7 +452,35 @@ def test_hits_that_were_not_recorded_are_not_counted_as_none(others: int, tmp_pa
     report = membench.analyze(paths)
     for part in (report, report["commands"]["get"], report["servers"][0]):
         assert (part["hits"], part["misses"]) == ((others, 0) if others else (None, None))
+        assert part["outcomes"] == {**({"hit": others} if others else {}), "not_recorded": 1}
     assert report["hit_ratio"] == (1.0 if others else None)
+
+
+@pytest.mark.parametrize("lag_ns", [0, 60_000_000])
+def test_a_steady_rate_is_a_level_timeline(lag_ns: int, tmp_path: Path) -> None:
+    """Though the recording goes on for less than a column, and rows are from before its begin."""
+    rows = [(START_NS - lag_ns + n * 10**7, *gets([n])[0][1:]) for n in range(1000)]
+    path = write_blocks(tmp_path / "a", [rows], duration=10 - lag_ns / 1e9)
+    found = membench.analyze([str(path)])["timeline"]
+    assert found["step_seconds"] == 1 and sum(found["operations"]) == 1000
+    rates = [n / time for n, time in zip(found["operations"], found["recorded_seconds"])]
+    assert len(rates) == 10 and rates == pytest.approx([100] * 10, rel=0.07)
+
+
+@pytest.mark.parametrize(("later", "peak"), [(0.3, 200), (10.2, 100), (86400, 100)])
+def test_timelines_of_profiles_are_added_where_they_were_at_one_time(
+    later: float, peak: int, tmp_path: Path
+) -> None:
+    rows = [(START_NS + n * 10**7, *gets([n])[0][1:]) for n in range(1000)]
+    one = write_blocks(tmp_path / "a", [rows], duration=10.0)
+    two = write_blocks(tmp_path / "b", [rows], duration=10.0, started_unix=STARTED_UNIX + later)
+    report = membench.analyze([str(one), str(two)])
+    found = report["timeline"]
+    assert sum(found["operations"]) == 2000 and len(found["operations"]) <= 60
+    assert sum(found["recorded_seconds"]) == (11 if later < 1 else 20)  # in whole seconds
+    rates = [n / time for n, time in zip(found["operations"], found["recorded_seconds"]) if time]
+    assert max(rates) == pytest.approx(peak, rel=0.01)
+    assert f"peak {peak})" in membench.render(report)
 
 
 def gets(keys: Iterable[int], latencies: Iterable[int] = itertools.repeat(7)) -> List[Operation]:

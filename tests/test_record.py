@@ -390,7 +390,7 @@ def test_without_responses(tmp_path: Path) -> None:
     for command, counter in (("get", "cmd_get"), ("set", "cmd_set")):
         recorded = report["commands"][command]
         assert recorded["operations"] == after[counter] - before[counter]
-        assert recorded["outcomes"] == {"none": recorded["operations"]}
+        assert recorded["outcomes"] == {"not_recorded": recorded["operations"]}
     assert report["hit_ratio"] is None
     assert_nothing_lost(report)
 

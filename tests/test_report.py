@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -167,3 +168,42 @@ def test_what_was_not_recorded_is_no_zero(tmp_path: Path) -> None:
     assert re.search(r"^get .* not recorded$", text, re.M)
     assert re.search(r"[\d.]+% +\d+ +unknown ", text)
     assert "0 hits" not in text
+    assert "\n  Responses were not recorded: no outcomes, no latency.\n" in text
+
+
+def test_it_is_said_which_profile_has_no_responses(tmp_path: Path) -> None:
+    """What was not recorded is not mixed with what has no outcome."""
+    one = write_traffic(tmp_path / "a", 1, seconds=10, hit=0.999999)
+    two = write_traffic(tmp_path / "b", 1, seconds=10, responses=False)
+    text = run("analyze", one.name, two.name, cwd=tmp_path).stdout
+    assert "\n  Responses were not recorded in b: no outcomes, no latency.\n" in text
+    assert re.search(r"^get .* not_recorded [\d,]+, hit [\d,]+$", text, re.M), text
+    assert not re.search(r"\bnone \d+(,|$)", text, re.M)
+
+
+def test_coverage_of_no_traffic_is_unknown(tmp_path: Path) -> None:
+    path = str(write_traffic(tmp_path / "a", 1, seconds=10))  # its ledger has no bytes
+    assert json.loads(run("analyze", "--json", path).stdout)["loss"]["coverage"] is None
+    done = run("compare", "--exact", path, path)
+    assert done.stdout.count("coverage unknown\n") == 2 and "warning" not in done.stdout
+
+
+def test_several_ports_are_called_ports_and_stdin_by_its_name(busy: Path, tmp_path: Path) -> None:
+    assert "  ports 11211, 11212, ebpf:any" in run("analyze", str(busy)).stdout
+    path = write_traffic(tmp_path / "a", 1, seconds=10)
+    with path.open("rb") as file:
+        text = run("analyze", "-", stdin=file).stdout
+    assert text.startswith("stdin\n") and "  port 1, ebpf:any" in text
+
+
+def test_commands_stand_in_the_order_of_their_operations(tmp_path: Path) -> None:
+    """One request of several keys is several of them."""
+    path = tmp_path / "a"
+    forms = [(b"set 0", 0), (b"set 0", 0), *((b"get", place) for place in range(3))]
+    with membench.ProfileWriter(str(path)) as profile:
+        profile.start({"ports": [1], "started_unix": 1.7e9}, 10**9)
+        for form, place in forms:
+            profile.add(zip((10**9, 100, 1, form, 0, 0, place, 1 << 16 | 20, 1, 0)))
+        profile.finish(membench.Ledger(), {"duration_seconds": 1.0})
+    text = run("analyze", str(path)).stdout
+    assert text.index("\nget ") < text.index("\nset "), text
