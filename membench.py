@@ -2518,6 +2518,7 @@ class CaptureSource(PacketStreams):
 
 # ---- Live packets ----
 
+SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23  # from the kernel's if_packet.h
 CAP_NET_RAW = 13
 FILTER_PORTS_MAX = 64  # libpcap takes a second for 200
 
@@ -2582,6 +2583,12 @@ class PacketSource(PacketStreams):
                     f"cannot capture on {self.name}: {error}",
                     "membench.py check says what works here",
                 ) from None
+            # Loopback shows each packet as it leaves and as it comes; libpcap drops the first.
+            # The kernel, since Linux 4.20, does it before they take room in the ring.
+            if interface == "lo":
+                with socket.socket(fileno=os.dup(self._live.fileno())) as packets:
+                    with contextlib.suppress(OSError):
+                        packets.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             self._stack = self._stack.pop_all()
         # The kernel's times are the calendar's, the profile's those of a clock that runs on.
         # Between the two there may be several differences, when the calendar's was set.

@@ -251,7 +251,7 @@ def test_more_may_wait_than_the_ring_holds(monkeypatch: pytest.MonkeyPatch) -> N
                 assert source.counters()["recv_bytes"] < 2 << 20  # the rest waits
                 while source.counters()["recv_bytes"] < 4 << 20:
                     source.read(100)
-                assert not source.counters()["dropped_events"]
+                    assert not source.counters()["dropped_events"]
                 assert not source.counters()["gaps"]
                 send_mib(16)
                 assert source.counters()["dropped_events"]
