@@ -186,6 +186,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def name_of(path: str) -> str:
+    """An input file as messages and reports name it."""
+    return "stdin" if path == "-" else printable(path)
+
+
 def columns_of(stream: Any) -> int:
     """The width of the terminal that this stream goes to; 0 if it is not a terminal."""
     try:
@@ -4886,7 +4891,7 @@ class ProfileReader:
             self._file: BinaryIO = sys.stdin.buffer if path == "-" else open(path, "rb")
         except OSError as error:
             raise ProfileError(
-                f"cannot read {printable(path)}: {error.strerror}",
+                f"cannot read {name_of(path)}: {error.strerror}",
                 "check the name and the file's permissions",
             ) from None
         try:
@@ -4906,7 +4911,7 @@ class ProfileReader:
         return self.end.get("duration_seconds", self.last_tick / TICKS_PER_SECOND)
 
     def _error(self, what: str, hint: str) -> ProfileError:
-        return ProfileError(f"{printable(self.path)} {what}", hint)
+        return ProfileError(f"{name_of(self.path)} {what}", hint)
 
     @contextlib.contextmanager
     def _damage_told(self) -> Iterator[None]:
@@ -5749,7 +5754,7 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
         where = f"port{'s' if ', ' in ports else ''} {ports}, " if ports else ""
         side = ", recorded at the clients" if profile["side"] == "client" else ""
         lines += [
-            "stdin" if profile["path"] == "-" else str(profile["path"]),
+            name_of(str(profile["path"])),
             "  " + ", ".join(filter(None, about)),
             f"  {where}{profile['source']}, {profile['hook']} hook{side}",
         ]
@@ -5929,10 +5934,10 @@ def render_loss(report: Dict[str, Any]) -> List[str]:
     if not loss["bytes_seen"] and is_truncated(report):
         line = "unknown: the file ends before its first loss counters"
     lines = ["", f"Coverage  {line}"]
-    without = [str(each["path"]) for each in report["profiles"] if not each["responses"]]
+    without = [name_of(each["path"]) for each in report["profiles"] if not each["responses"]]
     if without:
         where = f" in {', '.join(without)}" if len(without) < len(report["profiles"]) else ""
-        lines.append(printable(f"  Responses were not recorded{where}: no outcomes, no latency."))
+        lines.append(f"  Responses were not recorded{where}: no outcomes, no latency.")
     return lines + [f"  {line}" for line in unseen_lines(loss)]
 
 
@@ -8530,7 +8535,7 @@ def read_file(path: str, hint: str, most_bytes: int = -1) -> bytes:
         with open(0 if path == "-" else path, "rb") as file:
             return file.read(most_bytes)
     except OSError as error:
-        raise MembenchError(f"cannot read {printable(path)}: {error.strerror}", hint) from None
+        raise MembenchError(f"cannot read {name_of(path)}: {error.strerror}", hint) from None
 
 
 def read_salt(path: Optional[str]) -> bytes:
@@ -8545,7 +8550,7 @@ def read_salt(path: Optional[str]) -> bytes:
         return parse_salt(text.decode("ascii", "replace").strip())
     except argparse.ArgumentTypeError as error:
         raise MembenchError(
-            f"{printable(path)} holds no salt: {error}", "openssl rand -hex 32 makes one"
+            f"{name_of(path)} holds no salt: {error}", "openssl rand -hex 32 makes one"
         ) from None
 
 
@@ -8835,7 +8840,7 @@ def analyze_command(options: argparse.Namespace) -> int:
         print_result(render(report, options.by_server, report_width()), paint)
     for profile in report["profiles"]:
         if not profile["complete"]:
-            say(f"{printable(profile['path'])} is truncated; its complete blocks were read")
+            say(f"{name_of(profile['path'])} is truncated; its complete blocks were read")
     return 0
 
 
@@ -8863,7 +8868,7 @@ def require_file(path: str) -> None:
     if path == "-" or not os.path.isfile(path):
         with ProfileReader(path):  # its errors are more precise, but it cannot open a pipe
             raise ProfileError(
-                f"{printable(path)} is not a regular file, and is read twice", "save it to a file"
+                f"{name_of(path)} is not a regular file, and is read twice", "save it to a file"
             )
 
 
@@ -9505,8 +9510,9 @@ def add_compare_arguments(commands: Any) -> None:
     sub.add_argument("first", metavar="BEFORE", help="a profile")
     sub.add_argument("second", metavar="AFTER", help="the profile to compare it with")
     about = "ignore differences up to this percentage, of latency up to 4 times as much; default 5"
-    add(sub, "--tolerance PERCENT", about, type=tolerance, default=0.05)
-    add(sub, "--exact", "demand equal counts instead, for recordings of the same requests")
+    rule = sub.add_mutually_exclusive_group()
+    add(rule, "--tolerance PERCENT", about, type=tolerance, default=0.05)
+    add(rule, "--exact", "demand equal counts instead, for recordings of the same requests")
     add(sub, "--json", "one JSON object instead of text")
     sub.set_defaults(run=compare_command, parser=sub)
 

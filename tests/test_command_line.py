@@ -113,6 +113,11 @@ def test_options_go_behind_the_command() -> None:
     assert "behind the command: replay -o" in str(refusal("-o", "x", "replay"))
 
 
+def test_a_tolerance_is_not_for_equal_counts() -> None:
+    error = refusal("compare", "--exact", "--tolerance", "5", "a.profile", "b.profile")
+    assert "--tolerance: not allowed with argument --exact" in str(error)
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"], ["record", "--port"]])
 def test_wrong_usage_is_told_in_two_lines(arguments: List[str]) -> None:
     done = run(*arguments)
@@ -241,7 +246,9 @@ def test_files_that_hold_no_salt(content: str, tmp_path: Path) -> None:
     done = run("record", str(output), *IDLE, "--salt-file", str(path))
     assert done.returncode == 1
     first, _ = done.stderr.splitlines()
-    assert first.endswith("holds no salt: a salt has 16 to 128 hexadecimal digits")
+    assert first.endswith(f"{path} holds no salt: a salt has 16 to 128 hexadecimal digits")
+    done = run("record", str(output), *IDLE, "--salt-file", "-", input=content)
+    assert "error: stdin holds no salt: " in done.stderr
     assert not content or content[:10] not in done.stderr  # it may be a good secret but for a typo
     assert not output.exists()
 

@@ -152,7 +152,9 @@ def test_a_truncated_file_says_what_is_known(blocks: int, tmp_path: Path) -> Non
     assert not re.search(r"^(Requests|Operations|Pipelining) +0", done.stdout, re.M)
     assert "0 hits" not in done.stdout
     assert ("Connections" in done.stdout) == (blocks > 1)
-    assert "is truncated" in done.stderr
+    assert f"{path} is truncated" in done.stderr
+    with path.open("rb") as file:
+        assert "membench: stdin is truncated" in run("analyze", "-", stdin=file).stderr
 
 
 def test_a_recording_of_nothing_says_so(tmp_path: Path) -> None:
