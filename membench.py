@@ -1757,6 +1757,8 @@ class EbpfSource:
                 for message in messages if self._verbose else ():
                     write_stderr(printable(message.expandtabs()) + "\n")
                 refusals.append(f"{name}: {explain_refusal(error, messages)}")
+                if UNKNOWN_KIND in refusals[-1]:
+                    break  # no hook will work
         if UNKNOWN_KIND in "".join(refusals):
             raise SourceError(
                 f"this libbpf ({libbpf.version}) is too old: Linux {platform.release()} needs "
