@@ -67,7 +67,7 @@ def test_installed_by_pip(installed: Path, tmp_path: Path) -> None:
         assert recorder.stderr
         try:
             first = recorder.stderr.readline()
-            assert "recording ebpf:any" in first, first + recorder.stderr.read()
+            assert " from ebpf:any (" in first, first + recorder.stderr.read()
             with server.connect() as link:
                 link.sendall(b"set k 0 0 1\r\nv\r\nget k\r\nget none\r\n")
                 received = b""

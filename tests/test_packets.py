@@ -507,7 +507,7 @@ def test_only_net_raw_is_needed(tmp_path: Path) -> None:
         ) as process:
             assert process.stderr
             line = process.stderr.readline()
-            assert "recording packet:lo" in line
+            assert " from packet:lo (" in line
             talk(server, "one", 1, 30)
             process.terminate()
             assert process.wait(PATIENCE_SECONDS) == 0
