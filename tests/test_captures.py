@@ -273,7 +273,7 @@ def test_a_capture_of_requests_alone(
     assert report["loss"]["bytes_lost"] == 0 and report["loss"]["coverage"] == 1.0
     assert report["loss"]["bytes_seen"] == clean.result.ledger.kernel["recv_bytes"]
     assert not report["profiles"][0]["responses"] and report["hits"] is None
-    about = run("analyze", str(output)).stdout.splitlines()[1]
+    about = run("analyze", output.name, cwd=tmp_path).stdout.splitlines()[1]
     assert re.match(r" +\d{4}-", about), "there is no host in front of the time"
 
 
