@@ -9489,9 +9489,9 @@ rule: a number has "changed" if the difference exceeds both the tolerance (4
 times --tolerance for latency) and the "noise", which is 4 standard errors,
 estimated from the variation between 20 equal periods of each recording. It is
 the "same" if the difference is within that tolerance, and the noise within 4
-times that tolerance. Everything else is "not enough data", and always with fewer
-than 100 operations, with fewer than 10 above the percentile, or with traffic in
-fewer than about half of the periods.
+times that. Everything else is "not enough data", and always with fewer than 100
+operations, with fewer than 10 above the percentile, or with traffic in fewer
+than about half of the periods.
 
 exit status: 0 if nothing changed, 1 if something did, 2 for wrong usage, 3 if
 the two cannot be compared: one cannot be read or has too little in it, or there
