@@ -160,11 +160,6 @@ def test_targets(target: str) -> None:
     assert membench.parse_args(["replay", "a.profile", "--target", target]).target == target
 
 
-@pytest.mark.parametrize("command", ["record", "analyze", "compare", "replay", "check"])
-def test_help_fits_80_columns(command: str) -> None:
-    assert max(map(len, run(command, "--help").stdout.splitlines())) <= 80
-
-
 # ---- Times ----
 
 
