@@ -1120,8 +1120,8 @@ def children(pid: int) -> List[int]:
     return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def measure_memory(profile: Path, port: int, rows: int) -> int:
-    """The most memory, in KiB, of a worker that replays so many rows."""
+def measure_memory(profile: Path, port: int) -> int:
+    """The most memory, in KiB, of a worker that replays this."""
     process = subprocess.Popen(
         [
             *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "--workers", "1"),
@@ -1139,18 +1139,42 @@ def measure_memory(profile: Path, port: int, rows: int) -> int:
     return peak
 
 
-def test_memory_does_not_grow_with_the_profile(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker holds a block and what is in the window: here, 8,192 and 10,000 rows.
+
+    And up to 65,536 keys, in a cache that both profiles fill.
+    """
+    monkeypatch.setattr(membench, "BLOCK_ROWS_MAX", 1 << 13)
+
     def rows(count: int) -> Iterator[Made]:
         for n in range(count):
             key = b"key %d" % n  # each another
-            yield (n / 200_000, n % 20 + 1, b"set noreply", membench.NONE, 0, key, 10, 0)
+            yield (n / 5_000, n % 20 + 1, b"set noreply", membench.NONE, 0, key, 10, 0)
 
-    small = make_profile(tmp_path / "small.profile", list(rows(60_000)))
-    large = make_profile(tmp_path / "large.profile", list(rows(300_000)), 4.0)
+    small = make_profile(tmp_path / "small.profile", list(rows(80_000)))
+    large = make_profile(tmp_path / "large.profile", list(rows(180_000)), 36.0)
     with Memcached() as target:
-        first = measure_memory(small, target.port, 60_000)
-        second = measure_memory(large, target.port, 300_000)
+        first = measure_memory(small, target.port)
+        second = measure_memory(large, target.port)
     assert second < first * 1.25, (first, second)
+
+
+def test_the_window_is_bounded_however_many_rows_it_spans() -> None:
+    count, fed, given = 20_000, 0, 0
+
+    def pieces() -> Iterator[List[membench.Row]]:
+        nonlocal fed
+        for begin in range(0, 10 * count, count):  # all of one second
+            fed += count
+            yield [(begin + n, 1, 0, 0, 0, 0, b"", 0, 0, 0, 0) for n in range(count)]
+            yield []
+
+    for rows in membench.in_order(pieces()):
+        given += len(rows)
+        assert fed - given <= membench.WINDOW_ROWS + count
+    assert given == fed == 10 * count
 
 
 # ---- Preload ----
@@ -1273,6 +1297,7 @@ def test_a_terminal_is_asked(answer: bytes, sent: int, status: int, tmp_path: Pa
         name = f"{LOOPBACK}:{target.port}"
         pid, terminal = pty.fork()
         if not pid:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # even of a suite in the background
             os.execv(
                 sys.executable,
                 [sys.executable, str(MODULE), "replay", str(profile), "--target", name],
