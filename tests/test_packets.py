@@ -505,12 +505,15 @@ def test_only_net_raw_is_needed(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            assert process.stderr
-            line = process.stderr.readline()
-            assert " from packet:lo (" in line
-            talk(server, "one", 1, 30)
-            process.terminate()
-            assert process.wait(PATIENCE_SECONDS) == 0
+            try:
+                assert process.stderr
+                line = process.stderr.readline()
+                assert " from packet:lo (" in line
+                talk(server, "one", 1, 30)
+                process.terminate()
+                assert process.wait(PATIENCE_SECONDS) == 0
+            finally:
+                process.kill()  # or to leave this block would wait for it
     assert analyze(output)["operations"] == 40
 
 
