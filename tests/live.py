@@ -159,8 +159,12 @@ class Memcached:
 
     def written_but_statistics(self) -> int:
         """How many bytes it has written, without the answers to stats()."""
-        told = self.told_bytes  # it counts an answer when that is written
-        return self.stats()["bytes_written"] - told
+        found = [-1, -2]
+        while found[-1] != found[-2]:  # a thread counts an answer just after it was written
+            time.sleep(0.05)
+            told = self.told_bytes
+            found.append(self.stats()["bytes_written"] - told)
+        return found[-1]
 
     def wait_until_read(self, count: int) -> None:
         """Until it has read so many bytes, without what asked for statistics."""

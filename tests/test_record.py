@@ -33,6 +33,7 @@ from live import (
     membench,
     read_rows,
     read_until,
+    repeats,
     require,
     run,
     thread_state,
@@ -205,7 +206,7 @@ def test_recordings_end_within_traffic(hook: str, tmp_path: Path) -> None:
         for client in clients:
             client.start()
         try:
-            for turn in range(5):
+            for turn in range(repeats(10)):
                 output = tmp_path / f"{turn}.profile"
                 with Recorder(output, "--port", str(server.port), "--hook", hook) as recorder:
                     wait_for_reads(server, 1000)
