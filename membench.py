@@ -9726,6 +9726,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 128 + signal.SIGINT
+    finally:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+        except (OSError, ValueError):  # its terminal is gone
+            sys.stderr = None  # Python would try again, and exit with status 120
 
 
 # ==== Generated =======================================================================

@@ -17,6 +17,9 @@ import watchdog
 
 pytest.register_assert_rewrite("live", "conversations")
 
+# Users do not set it, and it hides what Python does with output that nobody takes.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--first", type=int, metavar="N", help="only the first N tests of each file")
