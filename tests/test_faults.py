@@ -138,7 +138,7 @@ def seconds_to_the_first_block(folder: Path, count: int, *options: str) -> float
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     """While it starts, records and writes: files can be read, and nothing stays attached."""
     chance = random.Random(9)
-    count = repeats(200)
+    count = repeats(100)
     left: Set[Tuple[str, int]] = set()
     rows: List[int] = []
     attached = 0

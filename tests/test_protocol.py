@@ -984,7 +984,7 @@ def test_joining_within_values(live: Live, conversation: Case) -> None:
     transcript = live(conversation)
     if is_small(transcript):
         assert_none(check_joining(transcript, single_requests_in(lines)))
-        for seed in range(3):
+        for seed in range(repeats(5)):
             pieces = random_pieces(random.Random(seed), 100)
             assert_none(check_joining(transcript, single_requests_in(pieces)))
 
