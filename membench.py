@@ -402,9 +402,7 @@ class Request:
         self.keys = keys
         self.value_size = value_size  # bytes; of a storage command, else NO_SIZE
         self.exptime = exptime  # as sent
-        self.plain = (
-            not quiet and reply <= REPLY_META
-        )  # the next reply is its, and one line ends it
+        self.plain = not quiet and reply <= REPLY_META  # the next reply is its; one line ends it
         self.quiet = quiet  # meta q flag, quiet opcodes: the usual reply is left out
         self.opaque = opaque  # meta: with its O; binary: behind the opcode
         self.codes: Tuple[int, ...] = ()  # of the keys, once a Matcher has found them
@@ -416,7 +414,7 @@ class Request:
 
 
 # One line, or one value, of a reply: (first word, all words, value size or -1). Of the binary
-# protocol: (magic, opcode and status; [opcode and opaque, key, number]; value size).
+# protocol: (magic, opcode and status; [opcode and opaque, key, number, cas]; value size).
 Response = Tuple[bytes, List[bytes], int]
 
 # What goes into the profile, a row for each key of a request (one row if it has none):
@@ -566,7 +564,7 @@ class Libbpf:
         self.link_destroy = bind("bpf_link__destroy", [_LinkP], c_int)
         self.map_fd = bind("bpf_map__fd", [_MapP], c_int)
         self.map_update = bind(
-            "bpf_map_update_elem", [c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64], c_int
+            "bpf_map_update_elem", [c_int, pointer, pointer, ctypes.c_uint64], c_int
         )
         self.map_set_size = bind("bpf_map__set_max_entries", [_MapP, u32], c_int)
         self.map_set_value = bind("bpf_map__set_initial_value", [_MapP, pointer, size_t], c_int)
@@ -626,7 +624,7 @@ class BpfObject:
     Raises LibbpfError where the kernel or libbpf refuses.
     """
 
-    # The object's name begins the name of its .rodata map, in every version of libbpf.
+    # The object's name begins those of its .rodata and .data maps, in every version of libbpf.
     NAME = b"membench"
 
     def __init__(self, libbpf: Libbpf, image: bytes) -> None:
@@ -1020,7 +1018,7 @@ class Settings(ctypes.Structure):
 
 
 class SocketDataEvent(ctypes.Structure):
-    """The one record on the ring; its data follows. See bpf/programs.bpf.c."""
+    """What a call moved, or a change of a connection; its data follows. See bpf/programs.bpf.c."""
 
     _fields_ = [
         ("time_ns", ctypes.c_uint64),
@@ -1145,15 +1143,15 @@ def waiting_requests(slots: mmap.mmap) -> List[Segment]:
         event = one.event
         sock = SOCK.pack(event.sock_id, event.pid, event.dport, event.sport)
         if chained:
-            send_next = event.mark & 0xFFFFFFFF
-            segments.append((CHAIN_END, event.time_ns, sock, event.offset, send_next, b"", owner))
+            places = event.offset, event.mark
+            segments.append((CHAIN_END, event.time_ns, sock, *places, b"", owner))
         data = bytes(one.text)[: event.captured_len]
         segments.append((RECV, event.time_ns, sock, event.offset, event.data_len, data, event.mark))
-    return sorted(segments, key=lambda segment: (segment[1], segment[0] == RECV))
+    return sorted(segments, key=operator.itemgetter(1))  # a chain ends before its request
 
 
 def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
-    """Ring records, each a SocketDataEvent, as segments; and how many bytes they were."""
+    """Ring records as segments, a run of exchanges as one; and how many bytes they were."""
     segments: List[Segment] = []
     append = segments.append
     unpack, data_at, behind = EVENT.unpack_from, EVENT.size, len(batch)
@@ -1298,10 +1296,12 @@ def foreign_inodes(ports: Set[int], client: bool) -> Iterator[int]:
     A server's socket has a listener at its port, and at its address or any, in its network
     namespace. ports are the servers': with client, the peers' ports of the sockets looked for.
     """
-    numbers = "|".join(f":{port:04X} " for port in ports)  # at either end
+    wanted = "|".join([TCP_LISTEN, *(f":{port:04X} " for port in ports)])  # at either end
     for pid in network_namespaces(process_numbers()):
-        listening = {(s.local, s.local_port) for s in tcp_sockets(pid, TCP_LISTEN)}
-        for found in tcp_sockets(pid, numbers) if numbers else ():
+        sockets = list(tcp_sockets(pid, wanted))
+        # A socket without a peer is one that listens.
+        listening = {(s.local, s.local_port) for s in sockets if not s.remote_port}
+        for found in sockets:
             if (found.remote_port if client else found.local_port) in ports:
                 places = {(found.local, found.local_port), ("*", found.local_port)}
                 if bool(places & listening) == client and found.inode != "0":
@@ -1805,8 +1805,10 @@ class EbpfSource:
 
     def _note_foreign_sockets(self) -> None:
         """Those that were there before; of later ones the kernel tells."""
-        for inode in foreign_inodes(self._ports, not self.reads):
+        inodes = list(foreign_inodes(self._ports, not self.reads))
+        for inode in inodes:
             self._object.update("foreign_sockets", struct.pack("=Q", inode), bytes(4))
+        if inodes:
             self._object.update("membench.data", bytes(4), bytes(4))  # none_foreign
 
     def __enter__(self) -> "EbpfSource":
@@ -2480,15 +2482,16 @@ class CaptureSource(PacketStreams):
         return self._take()
 
     def stop(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._streams.finish()
         parser = self._parser
-        if not self._over and parser.cut:
+        if parser.cut:
             self.remarks.append(
                 f"{parser.cut:,} packets were cut to {parser.cut_bytes} bytes (tcpdump -s), so the "
                 "rest of them is lost; --no-responses may still read the requests"
             )
-        if not self._over:
-            self._over = True
-            self._streams.finish()
 
     def _fill(self, timeout_ms: int) -> None:
         """Read and parse some more.
@@ -2510,7 +2513,7 @@ class CaptureSource(PacketStreams):
         packets = self._parser.parse(records)
         if records and not self._start_ns:
             self._start_ns = packets[0][0] if packets else self._parser.time_ns
-        if not self._answered:
+        if not (self._answered or self._streams.packets > self.LOOK_AHEAD):
             self._answered = any(packet[1][-4:-2] in self._server_ports for packet in packets)
         self._streams.add(packets)
         why = str(error or "")
@@ -3058,7 +3061,7 @@ class MessageReader(Generic[Message]):
 
     __slots__ = (
         *("partial", "skip", "unread"),
-        *("_heads", "_message_bytes", "_waiting", "_refused_bytes"),
+        *("heads", "_message_bytes", "_waiting", "_refused_bytes"),
     )
 
     # (data, line end, begin, end) -> the place of the last byte of the head at data[begin], or
@@ -3072,7 +3075,7 @@ class MessageReader(Generic[Message]):
 
     def __init__(self, heads: Optional[Dict[bytes, Head[Message]]] = None) -> None:
         """heads: a RecentCache(parse_head), shared by connections."""
-        self._heads = RecentCache(self.parse_head, 0) if heads is None else heads
+        self.heads = RecentCache(self.parse_head, 0) if heads is None else heads
         self.forget()
 
     def forget(self) -> None:
@@ -3097,7 +3100,7 @@ class MessageReader(Generic[Message]):
         hole: so many bytes are missing before data[hole_at], or at the end if that is -1.
         """
         done: List[Message] = []
-        find_end, heads = self.find_end, self._heads
+        find_end, heads = self.find_end, self.heads
         if self.partial:
             if find_end is bytes.find and b"\n" not in data:  # do not look through it again
                 self._keep(data, hole, hole_at)
@@ -3598,6 +3601,18 @@ def final_outcomes(
             yield pending, outcome
 
 
+def end_value(queue: Deque[PendingRequest], time_ns: int, exact: bool) -> None:
+    """The last request is complete now, unless it was refused before."""
+    if queue and not queue[-1][1]:
+        request, _, place, _ = queue[-1]
+        queue[-1] = (request, time_ns, place, exact)
+
+
+def distances(places: Iterable[Optional[int]], ends: Iterable[int]) -> List[int]:
+    """How many bytes each stream is behind its end, modulo 2**32, where its place is known."""
+    return [(end - at) & 0xFFFFFFFF for at, end in zip(places, ends) if at is not None]
+
+
 def breaks_silence(request: Request, word: bytes, words: List[bytes]) -> bool:
     """Can this line be the answer to a quiet meta request? Its opaque is checked already."""
     command, *rest = request.form.split(b" ")
@@ -3776,7 +3791,7 @@ class Connection:
         self.sock = sock  # see Segment
         self.named = False  # is it known which server it belongs to?
         self.ended = False
-        self.final: Optional[Tuple[int, int]] = None  # see Matcher._close
+        self.final: Optional[Tuple[int, int]] = None  # see Matcher._forget
         self.held = 0  # bytes that wait; see Matcher.hold
         self._emit = functools.partial(matcher.emit, number)
         self.state = SYNCED if opened else UNSYNCED
@@ -3830,7 +3845,7 @@ class Connection:
             self._break_at(requests, length)
             return
         if storing and (begun or not requests.skip):
-            self._end_value(time_ns, True)
+            end_value(queue, time_ns, True)
         if begun:
             place = self._read_count
             for request in begun:
@@ -3875,13 +3890,6 @@ class Connection:
                 return False
         return not (self._fresh and data) or self._choose_protocol(data, length)
 
-    def _end_value(self, time_ns: int, exact: bool) -> None:
-        """The last request is complete now, unless it was refused before."""
-        queue = self.pending.queue
-        if queue and not queue[-1][1]:
-            request, _, place, _ = queue[-1]
-            queue[-1] = (request, time_ns, place, exact)
-
     def send(self, segment: Segment) -> None:
         """What the server wrote."""
         _, time_ns, _, offset, length, data, mark = segment
@@ -3911,8 +3919,7 @@ class Connection:
         queue, found = self.pending.queue, []
         try:
             between = self.state == SYNCED and not (responses.skip or responses.partial)
-            heads = self._matcher.heads[ResponseParser]
-            if not (between and queue and self.pending.answer_first(segment, heads)):
+            if not (between and queue and self.pending.answer_first(segment, responses.heads)):
                 hole_at = mark if length != len(data) else -1
                 found = responses.feed(data, length - len(data), hole_at)
         except ProtocolError:
@@ -3980,7 +3987,7 @@ class Connection:
                 if found:
                     self._match(found, time_ns)
                 elif reader is self.requests and not reader.skip:
-                    self._end_value(time_ns, False)
+                    end_value(self.pending.queue, time_ns, False)
                 return
         self._lose(length if known else 0)
         self._change(BREAKS)
@@ -4046,8 +4053,7 @@ class Connection:
         False if all was parsed up to there and says otherwise; if bytes are missing, what they
         were part of is given up.
         """
-        places = (self.recv_next, recv_next), (self.send_next, send_next)
-        missing = [(now - then) & 0xFFFFFFFF for then, now in places if then is not None]
+        missing = distances((self.recv_next, self.send_next), (recv_next, send_next))
         whole = not any(missing)
         self._lose(sum(length for length in missing if length < GAP_MAX))
         if self.state == SYNCED and whole and (self.pending.queue or self._half_bytes()):
@@ -4097,9 +4103,8 @@ class Connection:
             self._lose(half_bytes)
             self.responses.forget()
             # Silence proves nothing unless all that was sent was seen.
-            sent = self.final[1] if self.final and self.send_next is not None else -1
-            unseen = (sent - (self.send_next or 0)) & 0xFFFFFFFF
-            seen_all = sent >= 0 and unseen <= 1 and not half_bytes  # a FIN counts for one
+            unseen = distances((self.send_next,), self.final[1:]) if self.final else []
+            seen_all = max(unseen, default=2) <= 1 and not half_bytes  # a FIN counts for one
             for pending, outcome in final_outcomes(self.pending.queue, seen_all):
                 self._emit(pending, outcome, _NO_SIZES, 0)
             if self.pending.queue and not self.pending.queue[-1][1]:
@@ -4352,11 +4357,7 @@ class Matcher:
         if connection.final is None:
             return
         expected = (connection.recv_next, connection.send_next)[: 1 + self.responses]
-        missing = [
-            (final - seen) & 0xFFFFFFFF
-            for seen, final in zip(expected, connection.final)
-            if seen is not None
-        ]
+        missing = distances(expected, connection.final)
         doubtful = is_reusable(connection.sock)
         if doubtful and min(missing, default=2) > 1:
             return  # this end may be another connection's: see GAP_MAX
@@ -4556,7 +4557,7 @@ class ProfileWriter:
         self.written_bytes = 0
         self.latency_p99_ns = 0  # of the operations written last
         self._owner = owner  # (uid, gid) that the file is given to; None: the process's own
-        self._replaced: Optional[bytearray] = None  # see _create
+        self._replaced: Optional[bytearray] = None  # see _open_existing
         self._started = False
         self.waits = False  # for the reader of a pipe; see Stop
         self.abandoned = False  # somebody ended that wait, so the rest is not written
@@ -6126,7 +6127,11 @@ def latency_measure(command: str, name: str) -> Measure:
         return (counts.commands[command] if command else counts.whole).latencies
 
     def value(counts: Counts) -> Optional[float]:
-        return (describe_latency(latencies(counts)) or {}).get(name)
+        ticks = latencies(counts)  # never 0
+        if not ticks:
+            return None
+        share = PERCENTILES[name]
+        return percentile(sorted(ticks.items()), total_of(ticks), share) * TICK_NS / 1000
 
     title = f"{command} latency, {name}".strip()
     least = max(OPERATIONS_MIN, BEYOND_MIN / (1 - PERCENTILES[name]))
@@ -6169,12 +6174,17 @@ def command_measures(command: str, with_responses: bool) -> Iterator[Measure]:
         yield ratio_measure(f"{command} {name}", "%", of_outcome(outcome), operations)
 
 
+def shows_reads(profile: Dict[str, Any]) -> bool:
+    """Was it recorded where the server reads, so that it is known what each read held?"""
+    return profile["side"] == "server" and str(profile["source"]).startswith("ebpf")
+
+
 def choose_measures(recordings: Sequence[Recording], warnings: List[str]) -> List[Measure]:
     """What can be compared. warnings: why the rest cannot is added."""
     measures = list(MEASURES)
     profiles = [recording.profile for recording in recordings]
     places = {(str(p["source"]).startswith("ebpf"), p["side"]) for p in profiles}
-    if places == {(True, "server")}:  # so it is known what each read held
+    if all(map(shows_reads, profiles)):
         measures.append(READS)
     with_responses = all(profile["responses"] for profile in profiles)
     commands = dict.fromkeys(chain.from_iterable(each.counts.commands for each in recordings))
@@ -6361,7 +6371,7 @@ def compare_exactly(first_path: str, second_path: str) -> Dict[str, Any]:
     if one.keys.estimated or two.keys.estimated:
         unknown |= {"which keys", "key popularity", "distinct keys"}
     # How requests fall into reads is known where reads were recorded, not packets or writes.
-    if any(p["side"] != "server" or str(p["source"])[:4] != "ebpf" for p in profiles):
+    if not all(map(shows_reads, profiles)):
         unknown.add("reads")
     tables = zip(count_tables(one, first).items(), count_tables(two, second).values())
     lines = []
@@ -6457,6 +6467,9 @@ class Shard(NamedTuple):
 
     number: int
     total: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.total}"
 
 
 class KeyTexts:
@@ -7834,7 +7847,7 @@ def render_replay_summary(report: Dict[str, Any]) -> List[str]:
 
 def render_cut(report: Dict[str, Any]) -> List[str]:
     """Why not all of the recording was sent, if it was meant to be."""
-    whole = len(report["shards"]) == int(report["shards"][0].partition("/")[2])
+    whole = len(report["shards"]) == parse_shard(report["shards"][0]).total
     total = report["recorded"]["operations"] if whole else None
     if not report["ended_by"] or (total and report["operations"] >= total):
         return []
@@ -7896,7 +7909,7 @@ def merge_results(
         **results[0],
         **joined,
         "recorded": {**results[0]["recorded"], **joined["recorded"]},
-        "shards": [f"{shard.number}/{shard.total}" for shard in shards],
+        "shards": list(map(str, shards)),
         "missing_shards": missing_shards(shards),
         "workers": sum(result["workers"] for result in results),
         "started_unix": started_unix,
@@ -7908,19 +7921,18 @@ def merge_results(
 
 def missing_shards(shards: Sequence[Shard]) -> List[str]:
     """The missing shards, as 0/4. Raises MembenchError if these are not of one replay."""
-    again, times = Counter(shards).most_common(1)[0]
+    there = Counter(shards)
+    again, times = there.most_common(1)[0]
     if times > 1:
-        raise MembenchError(
-            f"shard {again.number}/{again.total} is given twice", "give each shard's results once"
-        )
+        raise MembenchError(f"shard {again} is given twice", "give each shard's results once")
     totals = sorted({shard.total for shard in shards})
     if len(totals) > 1:
         raise MembenchError(
             f"shards of {' and of '.join(map(str, totals))} do not belong together",
             "give the results of a single replay",
         )
-    there = {shard.number for shard in shards}
-    return [f"{number}/{totals[0]}" for number in range(totals[0]) if number not in there]
+    wanted = (Shard(number, totals[0]) for number in range(totals[0]))
+    return [str(shard) for shard in wanted if shard not in there]
 
 
 # ---- Worker processes ----
@@ -8514,7 +8526,7 @@ def record(options: argparse.Namespace) -> int:
             (f"{printable(profile.path)} is kept as it was; " if profile.keeps_old else "")
             + "use --allow-empty if that is expected",
         )
-    if options.strict and matcher.ledger.report()["coverage"] < COVERAGE_MIN:
+    if options.strict and is_incomplete(matcher.ledger.report()):
         remedy = loss_remedy(matcher.ledger.report()) or "the coverage above tells what was lost"
         raise MembenchError("more than 1 % of the traffic was lost", remedy)
     return 0
@@ -8765,7 +8777,7 @@ class Status:
         line = "coverage " + loss_line(report)
         if kernel.get("unreadable_bytes"):
             line += f"; {kernel['unreadable_bytes']:,} bytes moved by calls that cannot be read"
-        incomplete = report["coverage"] < COVERAGE_MIN
+        incomplete = is_incomplete(report)
         if incomplete or report["events_lost"]:
             remedy = loss_remedy(report)
             line += f"; {remedy}" if remedy else ""
@@ -8932,7 +8944,7 @@ def describe_replay(
         "profile": found.reader.path,
         "target": options.target,
         "speed": options.speed or "max",
-        "shards": [f"{options.shard.number}/{options.shard.total}"],
+        "shards": [str(options.shard)],
         "workers": options.workers,
         "started_unix": started_unix,
         "duration_seconds": round(max(time.time() - started_unix, 0), 3) if started_unix else 0.0,
@@ -9293,7 +9305,7 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         epilog="exit status: 0 if record would work here, 1 if not.\n\n" + examples("check"),
     )
     add(sub, "-v --verbose", VERBOSE_HELP)
-    sub.set_defaults(run=check, parser=sub)
+    sub.set_defaults(run=check)
     command = next((one for one in arguments if one in commands.choices), "")
     if command and re.match("--?[a-z]", arguments[0]) and not re.match("-h|--h|--v", arguments[0]):
         parser.error(f"{arguments[0]} goes behind the command: {command} {arguments[0]}")
@@ -9482,7 +9494,7 @@ def add_analyze_arguments(commands: Any) -> None:
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
     add(sub, "--json", "one JSON object instead of text")
     add(sub, "--by-server", "also report on each recorded server")
-    sub.set_defaults(run=analyze_command, parser=sub)
+    sub.set_defaults(run=analyze_command)
 
 
 COMPARE_NOTES = """\
@@ -9517,7 +9529,7 @@ def add_compare_arguments(commands: Any) -> None:
     add(rule, "--tolerance PERCENT", about, type=tolerance, default=0.05)
     add(rule, "--exact", "demand equal counts instead, for recordings of the same requests")
     add(sub, "--json", "one JSON object instead of text")
-    sub.set_defaults(run=compare_command, parser=sub)
+    sub.set_defaults(run=compare_command)
 
 
 REPLAY_NOTES = """\
@@ -9562,51 +9574,31 @@ def add_replay_arguments(commands: Any) -> None:
     sub.add_argument(
         "profile", nargs="+", metavar="PROFILE", help="a file; with --merge, results of shards"
     )
-
-    def add(name: str, metavar: str, kind: Callable[[str], Any], default: Any, text: str) -> None:
-        sub.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
-
-    def flag(text: str, *names: str) -> None:
-        sub.add_argument(*names, action="store_true", help=text)
-
-    add("--target", "ADDRESS", str, None, "HOST:PORT, [IPV6]:PORT or unix:PATH")
-    add(
-        *("--speed", "N|max", replay_speed, 1.0),
-        "N times as fast as recorded, or max: as fast as the target answers; default 1",
-    )
-    add("--loop-mode", "MODE", loop_mode, 1, "once (default), times:N or infinite")
-    add("--duration", "TIME", parse_duration, None, "stop after this time")
-    flag(
-        "first store what the recorded server must have held, so that hits are possible",
-        "--preload",
-    )
+    add(sub, "--target ADDRESS", "HOST:PORT, [IPV6]:PORT or unix:PATH")
+    about = "N times as fast as recorded, or max: as fast as the target answers; default 1"
+    add(sub, "--speed N|max", about, type=replay_speed, default=1.0)
+    about = "once (default), times:N or infinite"
+    add(sub, "--loop-mode MODE", about, type=loop_mode, default=1)
+    add(sub, "--duration TIME", "stop after this time", type=parse_duration)
+    about = "first store what the recorded server must have held, so that hits are possible"
+    add(sub, "--preload", about)
     processes = number_within("number of processes", 1, 1024)
-    add("--workers", "N", processes, None, "worker processes; default: one per CPU")
-    add(
-        *("--timeout", "TIME", parse_duration, 5.0),
-        "give up on a request and its connection after this time; default 5",
-    )
-    sub.add_argument(
-        "--include",
-        action="append",
-        default=[],
-        choices=sorted(GUARDED),
-        metavar="COMMAND",
-        help="also replay this command: " + ", ".join(sorted(GUARDED)) + "; may be repeated",
-    )
-    add(
-        *("--shard", "I/N", shard, Shard(0, 1)),
-        "this is machine I (from 0) of N: replay its share of the connections",
-    )
-    add("--start-at", "TIME", moment, 0.0, "when to start: 2027-01-01T12:00:00Z, or Unix seconds")
-    add("--stats-json", "FILE", str, None, "write the results, with histograms, to FILE")
-    flag("do not replay: merge the results of shards", "--merge")
-    flag(
-        "print what would be sent and what that needs; asks a --target only for its stats",
-        "--dry-run",
-    )
-    flag("do not ask before writing to the target", "-y", "--yes")
-    flag("print only results and errors", "-q", "--quiet")
+    add(sub, "--workers N", "worker processes; default: one per CPU", type=processes)
+    about = "give up on a request and its connection after this time; default 5"
+    add(sub, "--timeout TIME", about, type=parse_duration, default=5.0)
+    names = sorted(GUARDED)
+    about = f"also replay this command: {', '.join(names)}; may be repeated"
+    add(sub, "--include COMMAND", about, action="append", default=[], choices=names)
+    about = "this is machine I (from 0) of N: replay its share of the connections"
+    add(sub, "--shard I/N", about, type=shard, default=Shard(0, 1))
+    about = "when to start: 2027-01-01T12:00:00Z, or Unix seconds"
+    add(sub, "--start-at TIME", about, type=moment, default=0.0)
+    add(sub, "--stats-json FILE", "write the results, with histograms, to FILE")
+    add(sub, "--merge", "do not replay: merge the results of shards")
+    about = "print what would be sent and what that needs; asks a --target only for its stats"
+    add(sub, "--dry-run", about)
+    add(sub, "-y --yes", "do not ask before writing to the target")
+    add(sub, "-q --quiet", "print only results and errors")
     sub.set_defaults(run=replay, parser=sub)
 
 
@@ -9750,10 +9742,10 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "c512fbf1a88c1054a86dfed4eb1b04fd1f67b45ef2bebcbaa1211ecb0e42f9b6"
+BPF_SOURCE_SHA256 = "a931f30612c7f65779e25da80f21d60d182798dbf13429741e5b27bbf3eec25e"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;~!sk;#~kgkwt`PJ&C5;oTlFqSOTWv4pDbjOs1Z8H+q!yeJ`eZDGbqf=|Y3{qzQ99W7Q3S
+{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;~!sl0bKw;kwt`PJ&C5;oTlFqSOTWv4pDbjOs1Z8H+q!yeJ`eZDGbqf=|Y3{qzQ99W7Q3S
 8n((Js9sY<D=Fu7n8>Y6JDSHeNQb?GY(Ltq`KnW)QD#vW6|hiOi7jJ^OXKfV3ZVa^_GH32vaPqr`TDgtKhj{1qP@!G1P0N2Xj>_h
 lJIhhkTLX_%G;nFAJGzGQ@Ui^%(~KRovgYWnAN)7krKC4Mjg>pMfbmTN<zL=Q|r)6rAm=Y-KIDm0u6!_!IV$c6|d8*Gx+pxDin`R
 KztIDHf<0hJU0A$?K1d^K(kQElHfmH7QnL+5EpF76vsphsV6T(8YAisQ(^GeOcmeP`s~!h8Vt!#HLxL49S4y38-5*T${NOTkQR=8
@@ -9971,170 +9963,170 @@ Kes~1(fL&P4uo^4XLMuUGJ3+SzZRhY#m0!NB>MSBVeZ+;Tp~sGQwJ^VD>r!G8?q^45&59>Lw`i)cfl5-
 >!h$u&?}Ik0lkL3P%Zi^kCSt?&izH=qTzeD>Hl>KY$*lx={ti!gP1_B?85&0RUj%m_jGtl3la<{xB*K6tysPZR7hNz#ZPDBW|u#f
 cwoM>;=wa`-+k0b0)IPN^M*ne`9+;rSO+hHlyvPiNFGk}x;5)|dp!TAf?7zpMAbQ90<$yG0_#z?K=PZ`@5L$TZMvKA-~wTDLIGfX
 =Mf#pLxi!h)7GC>$RP%gj2wzDk`mWsJj24RBx)W@8tKNR0<%HFxUh3AsT`I#Sx<pmk_e6x<TB`RBazL(opSN5vGOv!?awFwD8{r}
->~U9YjJ534C#Q4iz+uEf+zp;|M)5<qj9cd*<?Ged$qhX_*_aiqj;Ga$^4{6IzquJ0@!LK<7pX`6Z0)Nh_wMkm%WL^oP%<u$;jpTi
-f^K`Kp@M;+>t)MS{SopPZMBO&4R5Ab-)(Aju(mj-Ow;{pL>RZYopsn<+h^OumHBnNt-!erMybMG{+*6l8&bF1@<*tR9^j%w^L0b{
-<Ugycw=Ki~c`2^K&B+o_{B|@}6h;UN_Aq1N#WWD-vG^ikO6PriJz?n*3HU@(71izjLR5o?mZ&0wDakA-*U{~fjip^BChCJcX>Kpp
-0?MRm;gr%GhFeG1@8>~8L7Vksf>#TWa4)|Heky8o-pQ`AdpmR?a%=obR&R(Ntb8ZZnSVV4SX6Re%CNEAWx0~9>8?F_^UjT93>|S}
-XjmQ)<w#dS_J&TG0x?cF<<)cJC$e1CRc+TdOSk0PZ>Q{mxk^~R6cVza6c$2J|5!N8{r)9hQAeB|#NME{5<VjjcXPx`fCw9@mISGO
-l+CzJ7V`pKqZ;p#;%cK=c8&aF$?nlwTDTzfbUtE$;{|Hl&Jb*DHt>qQB&>B}!MvHp(|{;Ix4mmk_p|Z;1^x$7wL}(SPk{BkSt0nT
-UDx^h{P9Ozt`LEmJYOiQRPJ*;ntKBM8aKaPZsKr$=5pYZ<;{F2XhX(0T_<pq=qIK7e)^G(F!m=|?)H7d4gLaCU7Gjqg_2u!=8!SY
-45si-&oc`&v|yf1fvrC0AH7O#B3?=E_?XGG81|+XJh=Bw7__@y88o)5DbEh-LVusR_-yp|5^j=!#EMeqJ=azpi*=74fzh#;ioyel
-5HnqR4T?wd?<vO(nCoWJCNS-*^#@!Rg=q|+(AzqI=!vuP3{VG$UbrS1acQbiR_A}twcHK;-Rw7$W%x=}wPf^#?U1N%`^Yngai-2b
-?<fWlcE(`Q78P25ASmCKS+C>^O^gn}cja38-gZv5%7qcoq57sFcbpjg%aq$>^i-jbUDm+ZO%N-cP!DHc@D0mDG|Yo%KD!VlZRhJL
-=y4uAd)No9q6=Yp*uy-N%#o>RW&*B2$Wdpu&`bzzH>$7j`{V+YD7x}vN8ANq;T0Ck#{C=l`dI@Edv&zBFNv8rjr9pNKsJMyab>Be
-&)sq?s{-bkJm)c<xx&qr<OSRSN#<x62aON3wSO85*jMN%!SU*4OKX6;73=v^JtM!KbLc$y%>yO6fwXp>om~MQ>Ym_M{&@~h5oq_l
-%-t#0zcD*P0@skH&zLh-oz~gUsA>^KkqRXw%3JSdjfKpRjmIKT>To@W=7SiMuj`p4_2R;hAUBgjYwF_|T$Ge7b~}GmNgs8G4xs#B
-yKBXN{@9)b6VdI;(p&aDyHj6R=di{*n7`b)3yxt^$nD0>9n6HDn#G`2sH&YVuBGs7o-i5el66Y*Y5R{nRG6TZZ9T%N^nK7Ty#CJ=
-us1pG)-^p`X?AOB4r^?p_NP?^7i?cxpX_Jdb&UVM>E6v3Bel<4!VnX?H*}<d58H}{ayZ_Hh~NiBf1uf}o(rh8??JvFhaHJ&f)2#q
-!oI%v_1jNxyno1%E}ZmLt$dbNBTs&rMTIv#lvjR0R0ENGXj3_2N^ro=4zrhaVAjjdhr{Z=GwpS7bws9Iu*`S+KV6j_R1@QJNP%A?
-H3m)7+t2#YP_m;vsGtFh?&wr3Om8!3&30!U1Qy*=#qw}qKW_3&mlP|4E2l3mj>vTrg>LYU+(i#6FWB;w{xAjMB@78kz~bxnwq0(K
-DEIEdw57Dm?OcW(gj>q|wRQs(XN-4V;^uA{KJdin&_=pCWHeWC?z2J2J*KH|9&Akn%*<WiVAH14|8gNiWp}YYt&E+?)_w2kzEVm4
-VZGYk49A$Lw7>pgid}^PXF1Ao)p_CpNW%0I;5XC~?f`f<&XCQp*){-td5`cX?(^*tMob+jCO?=P!2O=XDDs)Tx*Nz%<=4oqSl~Hj
-?>eO;_6D^HE6@`nwBW3gupaz8HFDeY)&*s~P7m^BVjbg^kAv6WBiW4fe$u5PPiSA>E=8UIj1JI7KS{vp1=5&rG+t+KVZhiDY$u6l
-030z4KR8L(De9sNGd^4Yb(4eFWIfIw2qyBbkz-uB3VhMnb2ZBEcwh}|l^>2Y2q+L!plFScr|m{H7u1QHm~8<sQ><;TFdBKowUW0M
-m_Q#tkf6bC>CFo4`jz=1Ukikm{X|uD#!#U^f{hER2o*Ho4uO*&S&**TKkYret-P{OU<XH8#bL7U$(6X49WuBmd%uKa9^werlTrns
-sy9MdUciD>hkGxg`8;ze0Lh<jJayt$vdczu66jx(8{(&JW5vBb&NOHvE{i1RzVY4N<Z5SQrjLn{OMe>)S~07JL}_EW194P|i5Q=x
-ov0crcU``c{j7PYSHt~nG8)&el>ZoUy6ZjxXy=3LE2PJhAJ-fwRNx6x8L&UQ)B#uUbtS_z*N!AF!ca=*Xs5496Cj)bn87zVVs%{<
-T&*I1yAdbW1(zPcwybifCGh+flgnBNalt#V;SUUe@($wKR^G_D;)0SYVAum$ythGP+I6&vFJN&?87FyV6yc#p+se;GzlY;>`X8S2
-F_$C68UmP7)uB~pe|Xc#*c?x`h`Xg4X)DS*1y#0}h4q}VuzceEWGZ%e^<A87Jw|pXzPG#U{_9_DR6C3_)=0Zxcf@t9)hj_{%~k9~
-Y|HQd>HUG7#k&@dQ_(hlYFG+sLwCWfUFZeU`Bsz2kcJe()%S-9o@aDdqdfEk?%D?8h<tppOs&ANjS#FDkst0Ex@ciB^{qv49^wzt
-|C||1-?%&mqr%Pi9Bz9xE$I-8m7FbLq4E?mk!&7C+d?0?uWE}-s$9w7RAF<fj=|#q+mvdh>iQlLAFGR~(^2jqiWqb2dll%G@x!%p
-D|1F)?~<H)ezzaNMNFc%_q2JRof8HD%Kx$9A}ze~w+ATY8G{R!9Co!-#_m04$fZwCm5J3_t{*BL&AY+kY~Bg1j^6={nTxmUN#n>1
-xw8#h38ezqSf(G;FcyEA5>(y^u1y%GoHv|q53s-<Tv7LvTKt2;Uo2d_vVbH%Ewj<yqQi}V%Ky|TF+KH}UP<>gT{F*(-jH_&f@H*j
-6pFG6;lXI7;%__2RAeyQjcfc!<NnjD3=~Y}TMmXz-r$Mi9ks?gKLs>S<b0)_+<%v0+{tPrd#=#^9n5SJjFOin{^b3xv2~~ZzT|<c
-B1o@SD1hv+1@<|lcAo07{Bcid=rMTq-ZKm)DS{Cq<<+6Fgy}-95BJ~UIz5gAt)i%H?b=>-Ur@0%?`BjKH~h?oVZ6-CD_1zb+o4L6
-_jcNbd27m*=p^|fV79dP?{p&9hcK|pudh=kcFX3$h#Seye~GU7y=eg5&Xeo_>b@Gr7F?zsaYhftGFqwl&q8IFRjCl%Rwn4NuL_oE
-MVSw<D>CB&8>W5jHL%PiBGO}(wBt=j|6odO>MVskj`JTg_rHl_qq0^eRzLq@Fz7y3@{zO8jF^v)QF(X+3;!Hv9JY^{*U{>=Zumpd
--#|^OJF8nwSgGJp1BNu9W_2M;pdZ{E)3k_fxl8~XDcJLvV&l!onC-p{j3DvuxBGJ^CYZ~RwH;OG-P-KTZ+m(gnJ)?#IYJq|$f1oF
-&9MA7Bk7HaFr)fm0K6+HXk5_4Vai_aa$5<<*}hi^?ePSE@*~O!A0m~QzIR!d#S**$!&c1#`$!c)o856gtzi9W;jP&U47_Tn3B157
-Q$!FC5Tm5lqLTHZ6V?2{L^_Fu(Z;1l4H;3jWTF#%c&(Eu=l6qf8HvWZbtD3Wm&M6#pIk5{<!-Sfy=Fs>`rausBZ)smq16r**glT6
-P$%e^J#8dMEZ#XxZY)~Mv)t_V*QKKvPepBVRKHVz0f%Pju?C(#w0qg{cSvG)Ydb*Ckdv_kI0?BD+Lnc2??$qb)9fMY;?Enf!FA+6
-!)v`Kt0%EfXt2BCmFnJ`@y>8Q$Jz!q0jSnLr%ILCP5F3#d^__DoiNt>tUUiP8yRla7Hoe;=n|AE^G(%Wv?%)pJg0o7k0{H!pNhmj
-ztRv6a*7<2&+kq$P0RTX8<trF;Jol8GsVDTA2yc}T^2SWY9^nk(eNYRG%c{VTQQ2OA{C%yZo^5$l!@1??M+-$cJ!NQjq&J&KfVy=
-cP{GV-rwYM7Mk)QJKQ`TV*v>B{O`Spl+%4USDGCc9$Z#OV1n76bK`4|J{Y-}7LpjmqgV+`U+a0vzSagG9b9C8DE(Q<*M3J>LA!OM
-6@}L<p>u~NYB`Y-prEmyxJuTcH3-IEae^Nm<ah5p;J6mq6U3n8DM~J2kc1`<AZemnO%ZUuV7n6&uAH&9Ka+HhA_Gn329HRpNw=<a
-M?oM0644QDx6A-8D%JE1`U?=)p9y0#lmXy{&cjpTkFha$s%n}jRj{MkTlS4AL`-l0gXq+e9hB`7ng*)r!tX|O=a<sF-*q?FhnBfu
-Y`kl2`x+Yw78ODfGT$HoH*lUieD<-ddYp)D>b`P!z`F(THPLnlQ{RaBcUv-o{O%E1X<n*i`ckfVzY@;LgG~i6N#0eI?RbR`@~R{6
-1zW2Z!OEnIHRpk3$B3{SHu#mD=j3wsuK1B=4^HAT4{-W#7`peq!<b3T&}rDPdX3@U`lxtDJ^qa}MEp_QglD(47+K})yOu!OeM=O8
-N6*e+l_^mR(>p!dJb0_QXOXkQ3!W$rAGE}Xb{_c0)A5!?u+J(h`XzOzDD>d<v67d;>PhcH^C+wn8jBL_v{gWRHRcP^y(THbMyHq}
-EjE--91`KEt%pu_>DdEhp9OnFXRPlQhL3X#?HAR5Q{!fINO3N4k|xmJd*Bp@|J3;O`>+mbBkcz|Xi_JcE5Oex)!HDyWwltw<>qf3
-b#%)<$fRL)^nz?_moR)zt|7<+dqY+n`HkGV{CGq>!Nf%fBplWrs{IT8+SpOEYg7J~VnihdYX+QWlf{%2%gRwKt+br|RZXdmFd>2N
-tqJj3ltZoi`Ms*Q{1UWf%wh*1DJq43PGXRaOvL?7f>hj%4`>}bq{@ag<s76KU8wG3=&$W@o^F7PRBwYKBoSBPlL*x(>89Fg8&OxG
-AWQg-Wt``S6N@o8WO>TUk0A8N`)^@jnW<HWwxa=*Xx@OC`Rb-fycMd-pue{CPkRKo+Ho;o?&{UGfiss9oM5p@qZqj3i@S0#t?0Dc
-oMeen8DiIIM}y2fZBPT`&TE~Dl{IC3^8oZ?7;v0<3b~24D;b)7K$DMCBjW*xEGkMIi!57KtXb#MU;yd^i~Y^VnuntxM(ZRrkW5gZ
-P%H_@YwV*MizALsHY54fE4FYXI2b7<+TavS(M93mJqM!WsBV<Bl1EPMftYx~)gqy7zeOeaQW#^3zf@)|#W*O2KUXhIPE)^J{#pxw
-*0eiax<tW4xJfi6I>Shd-`7EAA0<h!IFFJqUByd$nvxa7#~o=^z?<{C^1lm8ap}uB#<$#_9CHQcpCqMv4qKxoUFqrD@Vl313l(2#
-k=<rPmpsT2yL~rYWQC%qew^Tu^=t=9{W{?R@v}sR2wC`+cLCgHmB{pgcioGRI+6d{H8z=itwc`{CaGf#VES`J9PSF6t0;oZAmlRF
-0_8A*t%ql@fs$vLx<$zY4y_h!Vqz-N`Z0Z_$IwfeL;oWn;r{X=7)LC^r%`Hp*n+tCd+C0gb9-SSV`4eqEQ+p|tAfol5y!7&NO0Tr
-bgnX02P*33Sgl<PL>|WRpa95Ts68AyWPWckJqb;JstiV*&xT*FmCN3r%zDlH4YYeWB*TcL5K)!1*jpAhOXO%PBKRaAGKGPp$}Hm9
-15+G)c<gRCq!S&Psf5f(zWc5u1fkp*#rsxa$B4uLX9x(QU@Ft%ryq@=+j@G;GL#E?$IvqU>2x+A;{b(|{Z~KSuV_~{CNxA31kF<v
-&Vxu~!XuipA8`$ww)#)MBt~ML4>detPGXxM=E(}Xf?GkdL*P5`q^}&Gwv93E<=K(EN)2sg&6)N?_}MUT!kTq<D0H7+wt&PiSr{J#
-qJci+{p`?A(B<v_MA75f5S@y|`tS48GJV-+8AmwYF5vEDh(fKRLG>3`*40cXI4ABeR-z)?j<Z4B_9y4Rxp1y3$7*Ou0k+mBem%X_
-5IPna*(&49WITNE$J7qZnElddz4q4Sh9>_Y;s_`i6ws^e!v^lEh#_*FCc8=0aGydc`13cU{FRbRDH=6h?46t2fS{Nut(z_(Sr#dB
-o(rY~p(>3YA{+|394>j8=n1E0eWDw}fsFfQzxlZx3pY8L#ee~1N9pxh#^jH!)^*4#BJjhyATTu(6N~IfdwcP@4X|6p{>4wSmfdee
-OwIx-o%bKeAPp)c_UFoS128y&2)-EX<GjjL&`#ip#))DcnPV$LX+a564+v8F)e7fbNOrxZvXp!}(lz(**wyK0hu{p(V#}+@AwN2u
-+I5TE4*<E$J%Dpi3u0N;2Q+94Sapl->%a*(H#0n$mvM2`;%r;3N8$?}hU^yJfWA!JlN!neQi-Gi86MD^(N$q&eFs2QlXXhu=Fn9q
-J>@-8{kz8OVU=kMMKfA+iaE_<3|&b7*7%1v4#3Ed3zKNa?=kzLrQVOo8YBX2$k>`qGJC^4*{>93g>e)YgTXvn<)tEQ2i&pDj;{Je
-NyPFf0&-;QA%kA0;CGIfkO%TNxtk9TKDz|ak8lt7`EOMHFTg)F6Lk4!Rp2`yPnl!r_dk6@8_sf@x%CAWLkVbkVM&Ie^jQlkhkmeB
-jQ5>d7*g$hr9ujQ4(J*?OJ+E&#vv1OGCuFQFC^+W883;Rs$Sx?*>11%*tYb1`GH`L5v5HrwnnvCW84ZM;X9=p7afI+cR#w==@3Tc
-ce<-%M09-7rY=-?#wa<u*#v{yCcz<3QHSoUg&HM<2`&GaV|*0Qf9tzCSJ)?kg`o|EcH`KrJ=|a>e805N5kVBWE_Wd7XaX*{5MtTx
-F?X1fF#*P9DnlA7&XPAxJt_mh{L={Mt2m;G4LtO(NG*ase-FYvtM7O^6Q-0P5xSD@cXt5=Scm%F=6G-U)SITXf^ymHjDyGYO5qYM
-ctxgPmjMsn{UE=qZvqxd=soed=MU&MCs-vTo{LEm@!^G!lF8Z_@+m4Jh2byuJ=Cm6Qz+TAN+T5w)U;ZZE%t)qCu;>8$orr*hT7aW
-ShQTu`!Q?Xf^9N)#r(G4q>5~w%aL=d60j^{7ZJH@2Uut7TNG2&JUM%8&@2X_I!OPt_<s`7*J9LuF?aeMMN`rk4dVhZ7A&9Dbo?0C
-xMv5c7n-N3FB5}If>4|{o-h?ai94+PT3k0`Y>2o3+E=~&qG8C$G+b)s%w{YznU>nr5`t~f?PGb?ztHR)si*OLLda$ctT?SexoGjf
-F2TkL5EI-{j;0d%fv7`qGD2WyU=}z6g9E4c&fQp?5u`LHs5{aeeULN<QNHmSh~FiJZz6UDv|+J_bd>Mg{$eLkgYxThfj%Q)W5P$6
-o&1*Bl1QavB`JUB71HudBO@K)iEMCASH}%IYJc4t*1><Cs65jxdow^#G5P|JpNvC9-Rm*onyvh#E!N-Nptsk`1T7cW6gNy2R&kZg
-+IlP{ZP&=a4iwG?J25A@GDe109g}3@+tK@P03ew&FU(UHT08rN^a>;(ao6^;?yv#RQVXzLR`ra3TA2pOdi8NsB4@fAMe`m9w<kXz
-RpRP!LKDESv)*D~CEJ9qxv%cJ`I_h*v<3PehtQhi>nD1N5f9BrOm(jCV9bV`867!dhZkYoJoFdhuCM&NbB`Pz@OtjLaJe8>GN=hS
-jOvG+H$#SKx2f90-=A8DW1(TkwyK);74;d(kif(eh4`f5P3|l;WMEW%N4>aJx+N@BI^mCTP4?j*KpWT~#|IB_yI&#gkofQ4G)(T?
-qb@0>C~IX;=3Dj*DeozbRKqtCuXmjCEFS2K)JPk$pj#BkKYC0wX)-7ICdmv|J>{Ci9Y~9!K67-7SKNNzOT-24zS0PE;pD=>xaBYm
-z)n_}t3m^37rHj|uW|AWAht0U7AST#HOwjlJ-;df3-nAaL)J#g(^?<f#AQ5QXkfr{AebDH=OcCHQ-tyRN8QXb#4m`d`PKO2<*@eY
-x&Oa|K`qsblec<I0fwX&8B+4sD|DufPXm2q0VrEN(m>Q(Q1Kk7M8qo@oHSCE&psAMWm^Cr;Fu437y$m07GtE-GLes8g4ir?kPHC+
-nwKWOgD@4`&GUNz6?fa@uE_uMj3Kb^;c~DEqZ%=HrG9C7UjR}@nZ==%R_j(?A$AuGJ2t0dgsH+!T3$8Lx=v~KGz7``AzE`N)%pH`
-6c%RM;AvC~zkESttJ)ZrAc!G4sEadIt>;%kB^1mEi4U`n&^|un-OJVA`dQFE+icjteQRKl|7@N=2d22EkBl&QFJd}4*ju#8168H!
-^9{3vAv1IpUF}soz#8%9LHrMUXRs3UtPxExD194%DgPJf+Eu0bMLJ7__~d7{1`&cH4`qz79%jMEB!(q3EyTiY!ubdqft36i2}UPw
-stElhNEbF%FNp;_@3kdI!FIfd%B>;FE*8x0hI<XZ^F^TsxDeHItU%9_dE)gg57pW>(N)|spu(FSDLE{Cr6zO93)`j^;WC=f-o*C>
-70r$yN<Gd9J%nD+sg@KiUB{lCMkSp+rZjus%(gAwj_EueZ>2KpJ7IVNr%Wq91;YJ6#fCqrcWv`wFPiIvTYzgQnW3T?pWXUz?rD!C
-PamOcyQdsxu_nkJvah?&pQ?f=nd%M}QGu)hSLf*Qvfu9KrZ1-=t+-B^XGBKlL54cgYH9#n0*CzU1qZ|ir&86xwpWRIpf!Wm?FX3Y
-T@ChXI6`m(cjW>tiuP8)ml0`ZR8}9|TZagO(zO6<Y#MYAirnZ6Z~w@g++G(5Sc2zE#IwjTPX6P7_mF7*(M5_F+KTL95;CBOp$m~$
-ah)*;?OJH70Tl|HvK|aluBx8qHhlVYKyG|PPUFR~o3m?DdGu-@PVV+M77-yk=|eN$<uX*GEy-WBuvF@Z&X5sj_@uekL3FC7R%K>q
-2E6(YhE*fiD&tl!(C=yN7?qAEXQUAl+Tu0t{q46hJd?RC4*jlI8hu-*iMd27OK7_XUnzbn3=KKCigq)%m#7jNW;>np>;-tC2;X{E
-f=$J9*JxUzlM#g*x@IM>Ot9=+1k3Cx)w*enk3lSYn*Rn$UU#|QG`4^Fx*Q4WDlt%8C>tVpYDb7LuIC@*<6{eWoXf-cK<GVQsFsS9
-=sAl|#x-0Mo(vVX2^MaB0$E8hYn_lzyh+;MlA#Rf!#=S=w{*wCl>S2_%Z&bjcdT}#P%M@$!zMq~aMkDcHL!~uxvqZAy17zYLsm%&
-QX-nttn$8A#@_Op7qqxwBW*UzoNpM_iKgKfKoxdt*+bIP0X$T#&P|_vF=rv#bKQ81+jk&ypAY6OqEo$u$~)G*uNK>Uqd;}w*#R+$
-(z&nSFCKM1+0A8B8Nv5s@3}VVCv_+Y4qhrE>R%wcor~h_YM;*z49L@H551}^*<>Ok(qb(9j;M1Z6%!(Vhcmx@b>a8z{QG-_MZdB&
-e&R^a47qllv@NEQ{WT2Fa*;ljUbfa_UMds@d)y+@#9oQIg3LBeZbRhIkY{{YFjNkQ6;~g|R6=&PGSE-oM<W_5za&8bw!1;gopD?_
-h?#;Lcku=<G8PtIed)p=3`ara`MFK;Po)20IW!>M^#h-s4ut5AMi<>^Nlxq-W_mBo9`P-*Fnf5fhECYzBi&kDpO_4!N43b`H*O2>
-KOk=b6+k~$`jU1a#i@x^Wf3d1$GTw+XDGBbRYrII<6-3@S{)!heG(X^)=eSP8uw6@uoqR%Yr~bAEAoKzDZ9@MAYqB~1lJv0-3p<^
-q%BMs9A!QRQ80M|RB!M-U!o!Y3`5^L<1Z27&;+xC{g)CNKytDgChmLM<Es`wDyzmvNq)m0$_vA~DjK(ZH06k}Yq?>@;+@KshO2(r
-kZ$ZU&Tp}(<Cl$Pd1)}l;UhM{=U-cM=j<A%)_TdIbAasu>!etELJYkfiA3~0SRQ3fs@M%h^OangWamo6qLa6nt;rhVEW@=$+eu-D
-8orw!#VLMV#$!74rBuigcS`}^WR2BcjzF}S_ytKHEj6^*rZmFyy!dCTwX@2R>T+2Sm6wlu=Y|$k2`}_#9x+{0pp;CD$+9v!K~laz
-^^h2l&LjXljb}?+3dU`-jll_%eXF}-$}cHz;q!}ghvNd=O8B!?Z@MIv5!%5SL#HFPrY`>>m8>IvTuXTAh`zR%r(g{u@@yt;kUIjq
-Nl>7(r)^8Cq|l@y8;P`I?utvfQLt!Zodk02S$7dP%gUqCi0@R2JC#$K#=DCBB~LBQ>LZ6Q+%-iIEp!LQMJs}UXsXcEWmoU_CsfG3
-9vmLCU}KFH-K&1*czd)3pdW+`s|<V>GSDR|)vo0P5K@{!${(it(kU|7*|y&U(KJEyVe8L9`C{YfKg3p(z?DtQ+x5p?p4bY{*V(GP
-%=PI98oq=dS}YHy?Do7Z`JTQtUV~P^KR@BNa|GBmg9Bmiy4GKYDm*?HZ$*F4CRk2pemh5PtVlF(z5r*B&<5!b@D2t*s_3xZ-UEM=
-B{PFWHe+TffcC3IW0ww5DNo(LQEX51S~=&dW_s)G+-kIAis1S;OFTWo^mm)>V_sv+BI*YfM{1Pd6etjmKW%&p@$vMcNw0~>AaQi6
-h;U9~KN2ui_ryswaSxxJWZ7k!i&UQ(rHULNAWM_@Na6K1Ub`)e1vRH)C(g%zN@jB$bsg;oqrl-cNRi9x<dBE`AuRmvGcTbC)mnwe
-{Lm#S(yqmrResX$KHYjCk@AmA$Ea+zEM(PRiTj*9bJ_%fkhji*ui0CWnTfh=Ql??r<H}mxQ*$o;%w8G^39e)vOprLW^coCKU{hlI
-JZuIaC3LEQotSdDT#k}TpJAj{{>#f#n?%#0DoyH9to5=Akom&#p5Y~Ee$MCnLur86Y5=n8Iwl}p2C6mlXGG3qH^RDEc^W2(NxuA5
-0J0`g?A^T9ITi$n1J1cvCn4~oB|ZwBPyV$nAfV#S`ewC$X9b#iPv{^R?7tL?2Y5Tn9NR;-jFDkepn>9F=uH|BHCLXcdGji#=9X_V
--?ktM(`Z^KTSoNE+MGdfwaeeh6%HZ^)479?(6Ku~?{5h^KBd@PkWkABxQX>ZWj><Et2#3A!`*=fA<hX=tdo5%XEYNUl;A--oi{Zt
-178t|xAvO8(?l@_oYN(Y&!0!F_2#p`UCVwA-glQCS?C4@%fz(gM)A8={LD^kGtLmD=Q4CoKU|J2?r`j}>Q{0lv)=J+M?Cpxtj{`8
-^hmfB1#sai_vEfVrg70~*W}Wt!qHAWUD*3?GtrTv*1s)eB&c}Dm{M93z~DL+;j8nKj5tom^33v%{!dGzp(OM+KuTW>f?ko%r(wI-
-E4j2*P<f$<UK-920f-dyU7LAJZJ2sst4P--n4ygPS1>F%Tcg7+uwuh)EzQ!ncJr?$@gt{6>@-TY7&*_k7Cu?rFgsSSqc}ac>v1cF
-k1Gb&^KJrWincGfc9(-dVomu@d9n0N!>rRMmlV^VKCS7Tfh@B`Qnjk4T4H1)4BXK=ug)6l?F%?6cn~A6N@g$nBh_0GrmGyk>;x;E
-qa`!JRs{U|W!rtSSHl}%E6Fd2NF;E!t~KWLS3$$38-jV3jBGn^0MrUMeM=|l39*P6_3%M6f+9m;ggLZL`N&tA)x?i~4X9-S6p{6=
-ba!bI9N{2Tgh*fpqA~@Hk7O00h~H0S8j#1S-U$DwLFxJtzD+3!{zCU(x?lKv{%k#JgQ$+2rdS{axw7n6S`fG&2Ls}v;;AohHlWJ%
-JsAkP`I*<0MSn?Cy<tm9DZ~%K=nmdM)QgPn6lH0p8EWL|gOdBsUPa6@mC5Y=)l1D016Jqb!x!Er1-1atRMc)3{%siK(<;ysEM)kT
-CSd?&|J<PIKL>*XxtSWb{Posb8DoO{Jy_b^Z_1KjOKb=h;;?<=bfzTr2x$7NB|=O95Z$AC6j)Yb$>?7b)#*~?t#o#cs0!Mcu3IC+
-rA2uGC5DNuk_sX=FmsMv)VH+HS>S0^0<_sOum(?WIHSJFFIU@$3~>JifHokpRTt@U1^x!$Ec{koa!mC1=Bpbskb7~-C^TaP&`*F!
-n`4e04HbVj>fznCZ}AhZ3iTep=O5{W#gVr`59R6WB=&`h8&`XC!s3r{Vz8AGsDh+LniRzD+jiC6@1Po1`&M9fJM4pzg>_d}N@E$p
-ufLfSlhC^J!uD^jzmyX7ltV8f26~A6kL8p53M=h5Z<iDRYNExhX>|OLv!{N930*o{vHO`wDmyIeXVBq9n~8vtilR7hFQSJiTG7c1
-2jU>@vuh&z(1sS|D+mDDOQ#>JB2;<G3t4!KJ0`q!gEcrrzKiLIkyb7iT{hvhIY~V=Nu_$-3WaP5eyE&_&}oluSPIf7-V4qgW{*A@
-zI!O~e$xcs*^#DGm~mD2#nPInC4AE8hlYMWa2iq~RAKR1!3FbA{q{2%wiI=?92jz=+RV|v#{N6NGVa$bs@wf+>Pi(PQ0QjFwJnW;
-0PyxN*Y(uCX`x9d61_Tq_`;9q`8CCP_hGz|1WWCwc36WPN^2S3u{#gsInB_l8G2F}a#?=3SzU1WBvO?3%SX3$<HM{!iiZ^ku;+q+
-i0ZCf#=`RHzmC-|0%7u)>G;;s>batoPbsll0GmV-XRzFqHi=PfX53sXtapN)<q3o~EVRp3!4$5y`(ifHf02>4_g5{5(5%p<d!r;6
-J;+jy5T|FCa(5OSr?7%I=BGf3@wy#}B@A}hZfW9n*=CyR->yrEmvypV+Q~qr@nd%ySnpOCq_3ux#eR^=sZXd+0PxSwB%Ruf_i&X1
-n`X6QW|bV1ZaQWgF09-PsOEdn$(0SIDGpks@uyly`nNKQW+C;qd(+>^oxH7G0U`|kmzIhmi?s0oxHzS*oP>c3W@s}Fs@f0xoO03;
-@pB>o{MDo~Px;aU$J%3Ixx}{@Sb1J&HO6^gvy-Re*VPcj<F9;~G4RFf4|#~`QO0!8#5dR6MyvtJY;=vT@YK`r`)xF!H_vyQiFPcR
-{rinbX%_lu0od?&*4!eB==W*?7fbYvZ_OINR_M=G4om4C+}XA1uH0M)AX%a!Bmt-d6&9;OxzO+78VFV#_TUt9*F;?T7yZUXw18nK
-|3q((0~~MkL2dq^e^HyI<&YBY{`K+YQz`FH&I%h|jGX%Is-iA$E}Fh7Kh&jk@F~t8K3$K2T`3Bg95)rgR-l6Qqbyns`AZt!i0*3O
-$|Cq22x^SO4{Xdn!w&?S>*+3tECm0&P_OI_XVFxRZN1^Dc~}BvId`dJurSkGwlEJXL<F^^#y+#OVDCIc%y54WxLp06e{N~Lv?Mwh
-t}P9gHz43hF{86%f#~6NGwL4Rs=KR?Z#dwr_jvM0prP%?NoUhZ{9DEm(fwz2RN}HCGEm)*Ur;-yat(Q#v=(rSX!Fg7Pmi8SBAF(7
-pT)BGk*w&1Gxv0H?+0rf-RYcJ&K|K1qJ1!eNhMYXFB<lnuKfWez+wQdIW<nJTqegRNNAldgCB&5-C28akIUt~HHk=<a>|!)>17GC
-Av4s81Py6BzD@%Wi$^-EdyAt$HL;j=j0p=x4G*Cpv;(pimU4V4G0HHFD{R|%D!I%Sp|PZ&N3|^eoDi_wDIuZc?6~6NYL;jO&E93l
-999|RSRv~Pw;3vjnV5srj!7uU#e{G#LoBG^9~bXx$7bT2*!rzIT83>u{Df*B8Y^{hVr!>Kd>4b9z6s?%9_qlV_*v6FYd%8|y&or8
-OFo5UvZXzjBx_7l*|{$>9I(ZXQKahC8Y^bd{O-2~Oge03{0Nspi+78bR;y9Y^OWU5AFNXDAF_e5u8wR3IRp)~-Hc>rItdr+hg)-o
-4eHh>e>TatzypJ?qhjJW{zE1LBkS-97d`5IpOKT%OuG0Vj3sBj3q&4OY;__{&JV&-i=M)`_L-Y8>G?nan~MrE1_J@4Vox3)*dS4x
-XDJ43<89!z#tXTSaU24SpUsbcH}lDvT!&W)TyqH5f9VX`f~FOHyx!2buE}c9`E^Ua>Qj+$j+L+g`}<5LqcxS&m(awFdb5R@e}Y3|
-R3=QAuke6(x{G7%$f3dquETe{glACBBL8_*bT0VRFY-lHkmVJ3%0`i+OEK4{sCZ9cnZ84Q9@Lb=S=O|}GzOXhSylD!Gk-Y!%XT^k
-+zJ8kbV<4y#{iI8ObIsNnCtTim|}v5i$N20mX@{M)S@7rmz*gBcl*r??L5T|b$3&~%JB@ZPzcHzgLu00^*$bEwtkb}5@o+&ni=a2
-)H`o~XalzaTIfy3>fe$|gZATkU>9=GdPQzjlUxD@<l+K?Z$1A@l;O!yoSdDVphP3odz3uU#GcdEz(#2AHzb^57>Q|GeikTBaRIb0
-o62QXa`@sj9l$!#kWa!X`1003&M(VYIJZQIXj+?H7CcLEYYG2rxVUq;G|lb&;%EQ(z7m*B7lAu{L({z@{QeQnMGUhi_%U0{`|pdC
-da4{q5Dx7N$-&&F6j2k1y6-tp+!)W|9Bg@R1A3F(QzR_0ma7zZsBNw(VzuxWtzu#9QD1OQijjt4tGKdRqg(H98q{1RB1UsIE_lS?
-Ubamqc31%n0lP+Mx%@6U(#xF5-G3R64Z%7c9si#VmKn;EZwt_onBQ>v9qm_edT0Oz<hI1UfRhC|-tUMEp?{k~1o}y^60c*!Dc@t}
-apwMwK~RUofs~EfD0zc32J!^2+g}WO04aDJcB5+m9!}|*nzh4s;C}`%m5_KkW~QA@GLRh$#m(DP72}ewCsHcZ{i>@pqQK|>+*B?N
-<j&lcZOEJ~{U-rs$2CIe=Jc>UP#1-mn0fQ^)qRj^?WE8^yCWza04%3A@sr$v#SSezA!0Xh)m85SkxNGgzmK*Bsw(8BihYlac8hVY
-qO&du&X8=BzEO1}tMw$Po@FW6pI9C-pitppK(Kkz{ZHdb7bfbMC7%qMKgiG=RkXCVO*{^<;W)tJz?1W3*)8x>8oFV7$oN3ULT-hX
-s!+VDGA3j^6_Knm)`GH-{GCLQkc;Pj&H`?rNfu7d_6As2F-Kl2a6FvGesT=l6DKF?L&FCipW=b0^k`QuM>znyecld)pV+BNETkMj
-ZKIzu)3Njjnnn_J&S0n=2tG&zF16yHv@sSaWBr&mDTbVbUT*uhpr4yj<;F)UBO2k>pL`NwZr*UrRZ|uK24q%B1Mq)iF5;jc4<7$K
-?QT-{T%4(<*DJ9=j7_MUkX)yb-j&1&>M|x7%!oO-=W8p^lRtkB`Wb4!DcnaK&Eouhf-+(6VB?4IGSGU^@U-Hr;@U}pv3=VP4~ZjR
-_1-TsW+9ja2es~dmXWrf_S-Oe7bFU2z3S8=K`p?n-HXSQNP^?i{V?|Y_J_33svc%H9xBssv`-xY?a;wg=pN;?K$+zu-DtVFbY(%@
-mu(YVWA)$<G8`b%A*3BssDkvG4O)dnn&4x69bx{+``?vQ4M_QZ8%JL#d4@ywg|AGnTyS^i0SWIfR=DF_uS0oM+NKDQr6;0T*^@bc
-6UL4V3MR~vs%k5LxR>5t{o9~0Hxgy=G#{8JCCWZjM(Y4D=(4?`(wc{?xM^ZV)Z7k*gHcbHQbZNhf<Uxrw@|9)9OX3Rh&Fe=A@=mj
-F4LBnv*K#d8MR+QrDt~~XOMx;<xTsCvRTPrmcg$cNtO$Dk@dl|fFCR-KF-%Mz+%*yd4$Ian#lX5G!GfZw#0;j4Rp-&#jzj?(Dl1<
-aw2jpsG<BqEjZy{PP5P63M+EGp`O-N!L~EJDGI*o3*u?-nJHNTv%9~={E}~^8m8N4-+B)-M%J75dicDHEhpu>V#DBZ<SFUZVZ__2
-fwMxtu5s<U{A85tOD$#{Qmrc1(KNthuFRQ%W|jnJ5yQ+Dq^4j%L|xG93x-9Q9uz`{D#Iyq&k2(M>;mK`|E1P4*t?yPh$DjzI?btM
-BdRr{&!($gE6fH+G6kHU*<VKt-S4ffW+c9*nw-T>SZEv`R|oLi>uHzcDvr)?$VfOQWVxO?^E4UJDA|nH%b-o+b9S)sbeirW|0CV8
-M=v-ykV>VM%UwSY`J#L)*Pv=vi!{#ny^d*O?U_~}mzP&L@DPF|L$2)l?{I1-wcWpu30jO#jRP9(A}VlWIRPE%7{{o8TUAej_Z|q>
-wvgjpziLy`Ex{*O5$F_XKD9Nj<tf>Ye#*u(RC(eJuvk|t*-N6}8H2Q-Id+cLiM{D9vi$vPrpXK{e-084pN1WTP54h7fYmYWN#%-p
-ZSRYPtl4jnM1>U_J%nk~uIt<v30xhJ`<*cuAU(X%QsbWocF=NW88nfkNUj;nCY_XKbykL7w^hxXg(GJ9lj4m!nOLqdSK;`eNNCX#
-^7+SWkO?i9Rsz+j@iq=EF$cDgWbhIU)r*>ef6&k;e*0Wq@PXCe#qiM&t^OdYQ82zvt&o^d`kNXf$rDPISwj=#(U+II^Ys<w>ZqV}
-OC({hMPRDTV@#E1N|$@v5VJA(>sgSd09#oX)MK4O#M5~E4Y}6Q{udZ<zrvHP-s35jxuAd?dM38C@`q5@X1R9ow8dN-nt0BO4@)cE
-#2W6{KHhGQlpd~*u=s9`Jtp9Wvs#td3o+#{oDS;{S&O^q?*e2E&b@(P=w<mUlBxz%bhd*Md;Ov5wv+0~gAIdy&5;E5PHGG-4bnYN
-JS5tGG(och?S)fsH6WB6IV?=$XT|gtS5nO;S|<}!^U(hFs#O8pmzLgZt1<lW+M#v7Em94e`Stnb*KZ~1drf7(AOeR8Q2H#pl}A{(
-kw&OZyFC-dsR;t`W&V``rCQQWz1+-WLPPbEPmxI~LH+xY`!xVADO)n7z}LPdlQ9fCq^wW7E4$1AW*>(a00000QG-+00u3Y*00I8(
-0pPw20@o*AvBYQl0ssI200dcD
+>~U9YjJ534C#Q4iz+uEf+zp;|M)5<qj9cd+j1H4lM~ynh87G+IVpv_cf-eYiZobwL_>903+@zu&e9wx6k0`xjv3`v2#ok6!eOlqO
+>lsU%Vqn2~k*6*&wZys;pb6hD-Ph-QWf9uy2&8jY&iSz;*eyL0M%T>VbsZ-|;#DcWms$=^{<-4!1mg^*(i~JXK8mTd%cT0QndF4A
+HRJjv4ZD<J%w*<bj&0hyjx87Ws;3FKuDlf86PuU2JCB-P$ii6z4c7!WkJef>5btexFsGK19CT9XPwApei6Qe=Qrkk3&|_j5r_tT+
+X&#2qwiQ#^ez$V#tSV|$$lGlH#O99n<gyg+BRdHsX!lruigD2ZsJRa}dXN}N&_uH`B_$a53b8^(jNgEZ4m5G9x#TSSoNukc92dDi
+h6SFSd)ScBMF|PZ+0m<4hvz$H5tw9r-;kbS9{v*jt+NMRf}Aj@Kp{PAPJdMNr+_)RVv-;XGsV=+RLFS7jUkw*8oShD>maw{LJ2EK
+fE}y%q2}{ndpDh4C(d@qev_AUgatoI!hNKdnD^R`L8*V?^0O|&JA7m-4=V!qyT`MRWJNTU{CVzGUxRpjY-B2zGXLHHcBwWCXJO43
+JKUv|;nH5jGl1UdRYfr8DQDpS5v{q?yf@R$|J{fR8ZE+>9Q~FCa>{|w?0L^omkR%qKPmw=m3Qrc6Q166>wg_lEegzNg!bf<j>}D|
+V5WEWvt6M{Y^c>61s8zC+4qr*%HIpZqI-rqCr9KUipHtTLVE$Nov{lo_`Q06l&8@t+mJ*y6E`rH;^Zi14N%t*2kv%_vLivJX0Xzb
+9iUwBAy}$&lg^_=CQAz!T8dhqn{vT_un)!_LntcdD0Np2-e2?Ojxw#c4b<|`+~@Ss!o4fwU5I{>L`@GWWb75+3S&~@+}I?=&PQZ!
+wtVK;8vy`>q*+Wv@kD1<pLybKRw7_m6n_5Kwcd>QwGSnktstd{db~z^Dm}gtY?!LB($qS!K_#HvpiGWuAeEu=OuPARDc4cGkic&E
+OY^4QjAK>V({fnB*({r7TqvV2@stUYr9uf)y>eobJ9WUC2vG}&@e}$@W3tHVF9qEBp50I-><h8~T2Yg*uJE(^+YAf+GE|-Ag`4Y^
+IBCM>=#Kdfil3)F){R;`G)E^-qnr@N-Ez^V`b7>}tpB(@=5CcWT#KXm_A~nr%;?h@V*-5!{BD$VTgHb*#ScQi<eLkQD<dGK(#?SR
+PTHJ;G9xK%aRf1ej7~jW&sjG-Y^`-Gk$!LVKOXEoorv-rDQjCM5$FPa`_3_@O@7*gx+qqA@l=q-N8RN#nY-f7Y5|oqAVS{or2~>8
+kPb~wFK9#X9_$<IHrMVn^9zoW>k%>0Zbqa)l0eJ^uWbX>6)g3$xpi?q-41!*z}9XCDn6)vla2_&4e+0(U!OaQ%3hWNK!c$ANTeWa
+LxrsIYr=Rk@>nRFIhw%lo~#B0(1&4Tu~~UOo(hiWzVSz|5rjj$`kC9fU#&5Ty5TyEL)aiB-x3jM?JLHlFb2|Vy^dTSe6e*G?Ou~|
+PT|tdX>_o4xggvOr=1hPuqSoRl=V56^D?ipSu&yJ(nOAf7H$0&yfmKvH@AEZUq+)i{fiOux4of|lnli({jtGI=vYDzm({F?9-zm6
+^7=xagG-9N%Ii_pi@B80@z8C&a$e1BTt~{AQlIzyf2mN9;u#H%V)*x_7E-f6^RXwB43W@K^Vo_`w^_*fpW%ZZNuM^qfdxq5x8Hlk
+!IWZjk!ib5VS}At<A1F&@*pzF8bNxE#Cu$2fdDRx2h2fu748=yybNAs{xl9$I!oIWSc`6C@n0D48XOnPg10dCk_DJ{DVbo~D-0`M
+?h>SRNe?}3pv%Go5F`v5TK>}~>yZ(93}n1&DCID6Ybz;YKqf8w4{%(OEfJPB|I-Np1cRO-xH%*A0a={FCQOz}Am=fIsCpWgdn%)D
+7{xsBRxmF-qpMb<o*;6z7-mtBh)6VDR-^J>kDUCJkV0H%vUQY5=%l>*`v<Kyl70G}m{k2W5#xSYfEaNoA}!@mf9P{Dve5*K7GvWe
+Z{v3*%ouqf?me_Ne`22s79_1js;rI*+E&M2^ca)`9*hW}Tfxv-E*6SIL~}T~Nsli7IVEXn$tI@n_AO|iP6sK^@LUFcEOeo69G065
+*D}oB)0DsyGN+s^DUU5r7)r5v(1%nyfh#`#oQw$nw-(FPVq*5Ja=-q>hBR8mG%7bHl;oPdx%7iU_cd$^t0oTDi#Po5yZKk~MxL&D
+HGL;a?2$$6MqRO_X^ZO=eOxNK!yl}KpKJagy?H4X#Y^~_PU{?AgTtZTeyYnvI!3){cJYO7e{KyYGK3!_)U+xmPH#}$|6`>_HO(vp
+hxyNbYW#Y$qjPpwH|;i`UA_Rf^)rr-hDeZ3v8V|B_B)|1NeH)3sig6rJ^TQ<NN7&ySzR%lK`<kDPuqX1-Isbx(hXD-&7n!c$ns58
+80LY~c1O%Q9hs~w)^%ln#}*;DLP<AI_0m?VrjPxZ{cC8p{cpnQr9#7#(E1e!j13~vWzAt2v96YuN{TgjJ4zIZe5<}8B>p}cFt{+B
+u|r{fYAPC2)Pf!*c-<DmHxvr)n`_k^1n1|iKD)DMqTFL&Ai~nQDvHs<`@*Qv6xV}$J0)`SqM0v>Q&t(~k=5U?V3cJ6=aaY}h#8cF
+TGJC4N`#xy#}gZ~6I!!6FeP{z_jZ+%jsE{;OB@PEQYVrSmN2BVM#~D_t&h_zu{`!qH@k>pxcuwx;k63s#FdKKC8Uxha3<m=CJg}#
+&FL8s=3fWccO~nJLh*N9ytQspC<BW3f4#+eUU>k8BG$Evrkw~2Va8F#z^kqKcKxdKjIqwY#zx*1gw#Kql-iHY%z${sJMlqckMS7>
+=u~Zo{xd&VTiWafH~cq%5#{etas{mY0uyL=TOIK+gU_<Rqh|f8xZ<fj&Kn4mvY6G&_ps(hKI7ne?LP~ff-sBQNd2_rSdN;h&T_x@
+6bq>)&UqHI<u#7-fUL4{&=rNM$>S~L=2vJVu7s4I#Ify+s3Kr6Z9y32=o3Oz#Ii(#ROWTOI;;8X{{WF7+B8;xvqNw2w|e*pdcGCs
+P28FcQsK$|Gc4W9eDV1QJ83H_T-QnR0Tk}8naZk<udmgl^CkIDXhvIXDJqO#7;ewK<Ais{g%=Lw6YDC8NuRTqW~7TrzfF*-4OA-}
+i=YgboV(i2J}>e;)7wS4)t+%N(UXU`ouFqhXcp~IDp%w=c#SMGC(}A{5<u3l1;=Jk3s<I_$7)4RPHY(rQ*@KYpBZ;2-FsNte`Nsx
+%XwE@{!-z8U?p;$t2Dy(?`BKJ00FO8Ej1{iM533hwM;rclx90BrG}?FC<Pt}&Gog`L9#;B0Uyso%_PJk?qf!@v%Gas*8Jsz2Z&G$
+>w$!^M!hUX#sy8T-~?DS<#CAp@8asY%E0r2cwa@=0w(&8i3#Q`xq~(zq{NXtkQ{KYN6|R+u=ZQcDNEjXAsORFF&UoEGuhdBW9pRm
+xg$GR!##x-OzFD)T#3a1iu6oEeJ@d#iPtW^zRjtDap0UXvDeC@M<M+vmbHjfPRUubs(2*gVo-hbqLEbSQOTE>%_EFr3Xx5Uc7}XW
+E(MM**Vw$T*{i&8LHJ2aW*7~#8IB{}Os^3BS)|XBP0^))G363omZfZbfgFSzeG2ce>&^~5!T?f-p}}JRm2GBCQRC(xJfiYpz?m`m
+v^hVLumIJBMx^m~RXZf$36FSa9+5_yDu33EOnYw2)b%Uuv)+fTlZyrLCTT9vR#Y`SXlF~Q%wRLyj9OmDE>Q|q_lrx>!Eqexly<7*
+PnQ`o==+%Q?I7FgUGxFAPpi)&{Y#y0T$zjMJ1rUL&)!2i1ra{sjNj0bC`@oZ$&Rq>c?;S4ulkO&o*73|{!%`X!jukIFyquI0xSlp
+(({JI-GrKS-hud+gBdmQkQbg1H!y{O2>%&2Wvuu0C2u)n1P`l6@G1^`G`l8SVNHMA>w?a{04Se6lSOVMLZ+nfMIbvvqYo2Me7cuE
+m8u#8s-J+!UqQ)&FdV0IJF7X`d^+dDL*NW_IR_4<^b(GM#^=(|(Kp|q`d)!;EDM+YYa|`Z6-5>Ac0hA6z8IQ;JYnhdGRW=hpF2`D
+?UC;Pqi(99N@2YB4?hcAzChms8*i(|QZPYhpYCE54!`C4tg8RXS^fD?lH$FnUsWTm(;>hMdRJ+C7pLM{BP+M6(fQmjtd<XgUc6*5
+ca6+IGPu03w&!Ea$@)0WKMERwn=2zfasC7e*WA%cy}Q{i5zGwK%zZ0x<{8T8)$CRe!Z+KhH}(N~(HXL9rRMWx);h<_lIQGTfsDLU
+*m%-KmfS$dK^vEF)&1Of>BAWOSzScfQc?_C7d!*5{$ilCZ@Lc620%6AKZ*)M3<KBF?8@!6ss^NT<Pv0!QAVB%7rtpRoU2QFqmS7@
+OEIpPzOBP@uw+mm(sWgk_2FjCFT^OAAwd^1O{1fmQrCKJ7dCEvA71Nx+Q1^e$NA3WRBpzAF*aG$DWsdaR;dt95x_*=2J~muW_Nm}
+L5gNl()iiem*5}KPnJ_yO0FbQu8|#3TEGERxv#gf{6htE4M}O-!?47d!?N*FHAZ+Agj|=I;jQW2RDDS;Nl5xkFL3iF2n(e~|F+fP
+z1kyvG<TVcXLUp*p*9V=p96~YxzlouiEuqKBrLhu2LXrbG5q>TBg9*H+IO*D6Wq-buot~cj=Aw6*&J{{HJtXv>|2R$e;@JKc@VxZ
+4=x`u`1l`RNXS-ZCDu)ao_0J1RVlYE%8=n;7&P_zpU`@>2qngJ*QQ#Jf*+4s1Rph{ospJ+B4MAnukF38Z7Hw$WVK+#FF`uJDd&iE
+W13Wrxwl24F<uTexa15U%Tro1J%ikq><$6{`X*Cx=~3^R*ja~<$6NRv19C1F=*I~-zrSo#@ce2wGxV`t^l~>8zA*m`<zoX<qxENi
+;B)#Kf-nWe187{LYLyvy7vogG>)^K+h^eXCTHN@7%3~+7UQx1MaiPB+_0Q%laGxX9&KQvz+TAbML21)v=kZM(yY15rp%_&uZIWUZ
+95eC3NI7gpN8e$d>s|t26ytXbDTAGYc`?AlnPmDBsI{<;HIcz-hVriPq%sQF=sNj#{i9#-3+4k?#+5wnj-G7ac(U{ZwKmDdrM^ug
+fpc<@@~*q|Z@V)m+30z{#zt5qJH2}Rqmyy*cD4iWE#c&qKuX7u_;Z_@^7pVt*`+xyKZW^*aJU~v?+-zr6q=``qJmWeYn(-@P{kbJ
+ZO<uA|7v{=xK5uoO=lz3_oyD{V#`z_k@%#5OxLc7fz}sEoM55gpqJJ}GyvcI-2xIUBy^}1fd8h?+H05=rD7`)FLaw5jhnR<&p(ZT
+6~D-m{d2Zfr~zlOW*op#CVMxKdy*Bqm!?UeFc%Vt@i<9<z(^M9``CrT^$B?fDzH3UPl>ydn*&ylF9|<V>dWyGYiXV^ZpeBHFg<oe
+VgM`B?L1(zn(v%71K#{qrf2u#gta`J<efKzaMszzd_E_pHRJ>#Y&CH}Atd#eWm~|*Q2%2!Wf77|PGRIcYG!Ur<xLTL=NAfwZYx35
+8IpmmO0jyobwtyUxZ6FR0d_o{R($OCN;=CNL#ragJ7rP9=f@{vE4Q@a`ZX@#>_wdDgy3ZMO+w)b0YXv`H0$EkVY`0Ds9(9gbbvzg
+G3}PW1vM{BS3rN4L)ptQ*d^0#3rdd#pud_x0}h0Hi$T188viIYI#)jfB3@0)Fqzg-5PF^LSB{Vrh3gcrR$6HouBRYi0G#qHe4}8D
+(Xu<gwgW%{$zPh+{P#fLZia@h28dx`NY@KMYOa9mOjXp0CL4*I_C%V(1uhU3H2I{M8u^BNjz#cYOaqf-L@kEzb9<1yqAr@!PhIh8
+f=s}Lx#OSuKQ6giTq@*YUr@`y5qqD*g?CFn`fI1h#p(_w;baZKF2Rh4G2G{G+mzKOxGib13mD$+m@IVS5*RUC6d;}MT_hmY{|exR
+LhurBGjtpi`csAF{;s_TYx*%@rhZ*`BYS@3m`IxWd?PZ=GTFHYQ!c6mq1NJTGjZpX&0eXtV&VBT_>B#u<^9PjH(r>|cp|LkB1|Xk
+rZeK1OPt_&;30L!+};h^np$8xJ=7vS6Ocph*TF(KqAf$K7(!eKT|j@b5BfH|-YFZ}lWy}%X)!)d?F-vmpk2P<CGc`LT?5u?k&_~K
+FqYhbPUfpSWM4jY9}gXmDY_x3J)W(Lo2ma5P~(zAVOvh~q*s(G=Brp6XaCi~!`VX8%5B@F*YN6ZBReK!-YBd{i`v*5p`ew{>`XnD
+=U~$Rg%ETASN+D+IwXT<gN<4AB-}(E!N&-c-ujgTdNL*3oPj8-VckqRz1=X%D-iOiKr0EHO5G28n1~`u>Upb)2;T89|Lymw^j6)@
+&+8{Bm>pY0|M3`W3#}<TdJXxfq&ezn+$J@1o^2lIW<E^Yqr#lAa*3cJeOe_`06}NSgZ6>TAP;V}lBh8SmIFmU@6MCMw()`T6lUnY
+g`slsHJS3;YB3rnw=UNMUC}>|Z(KlA#d)tNdG5cvoTJUo9RVYQMgQ$}23m7Gt}w9^S%}1z>J}H6s8iyLUm;$oCd_{NQG*KyD`Ej$
+SBbHjTI3rg9+r{Gx?>x}_o$=9gx-Tr&v^z$g0-GOf;~hUP18;^hR+g0_bwnPw!#i~jlDbMW2(4q2SL$$OrkhP@77&E2y#L^=e8D0
+svJFC4;ufyy(UJoQD*-LZ<!uZO&%%7kB-)JQEVJWZMCaeB=&=jx&w?)_uxFHD!8bkZ7uy_cw`$)(_yO3hT^_V5C3qZ1gg-O2g>d@
+J8Tam&AVXV6r8<m@W{Ta4Xu<g+$kkg(glGIr;%hfgtO}r@P;jLbFOH!y_JcK{{zb6e9lVuN~U0d^DH4Sb;`tU1DG62j0gyNMDb|z
+2w^eJKQu}ZGYnu-E}cJyK==v7JC>SP!~`drYj;*oJV>pzBIhw>vhATZ>FquVE8s#=#Z&vOwnmu{P*Ps?ueR8sIu;ov=>t};fsDsY
+ZK8v6231(T$u>O7s_1b_=&15f<54(&lu59gBm|4%bn(3N(WO{l$#xJ^-4(Qt4j%J++ft1k;p`4R-vcJqo6OXKt}7Feg-m(1wz#4w
+lQ8+3?};IaJ)m2zF#5>I*Glna2$owlNmAuIQ)ahFCL=W;zLC}5+ScK-B74hkCtKYB3_zdu4k^ok%8E}E<%mK^DICgw^I+^I&gOO%
+7uEcg$X^+}=@2Jiu|-*qUL7<K3L5EbGK$b$>6!?5Jy@ijgNlWaD!?Wpr)~~Z;BxQm;g5uXJIFk+ews2VbiFy_N+|O{6N)^ZDb*vd
+Imy(7ZQ<Tjeo8OM<`Np0s8H=6foAu=fe{%+6P#C#<{<*84a@lXlz<mwWIq)Es>!U9(W$Q0<%4@JKk#}Ag?>UjFt;7#5R{x*Hk!5c
+5zU>yj<!e4j%TS)JQETf>}!$pQ)!bK;4fNYadS!aM-^3r8nMFBI213lIT}EPM-dr5tD`lRi=(%)<6}cpB8;7~eQRE7SyMu@w4}!s
+UK<q=u&3k@DS0qb3*-CznV43@JJlV@w)fk}lyhr<czATyU1;6QF%H|0_%KrAA<xOk`&Qg4Tq@UJ3xkIpXu?%7n{vnfSn;Wzz32pK
+z3!TtuaBrnjZVMawyg--(X-Mxzq2;AOe^J~lzMi9vnQDHG%=}XxTkAG-e%LzgSN0%l2tkA2IYk8m49g&t1z@9RCcN*S;L)8M0Dd<
+=?>dxW#+qhVF4A()SGZGUCYdg;uFg|*bUDvfFm&ur{x9z!mWlpeBLFocbps8$<KaG3w_02S|UE6-{?!+JlPG$3wtr*xs>FT{sbWv
+250j_%h{5#lTy<r(xaP_fz(LcSSASwi|k?`PK^t*1QxF%W?W7y;h4uq9z2`^T?gMx3r=`>H?wM`^(en_b>dBs4Pzi*Co_kW9Bj|v
+=NQDEVntIV4?oHhyx@K>piJI}@e2UN@f%X2)&kOCvQIowJEa5{`tLHy;{U@@o7`v&6af1`Y!Uf814Q@uU$IU8;S`HE@MhVve|ozj
+JP44w#G8?`=lyhpaW6td9V#%(88g(=AiF_k@;c}4yR@6wQ7<rqgs)L@BzY&|D}0>g+wTLa-X%dY%@JHL#t+|GP7|Y~fd0bS%eCM8
+JpqI2%eQ!;kOlK9%JWlC%)O<j;=yzCJzMcQYkHn|m|TM)MZ)d%IH$67BJrs{&W~{10=e)Ni%NGH0+edvt$UN~1)|sVZI=RpWBbJw
+<(WASDnkR`t4k;={2?vdjurR)m6E^zn7DDs1y-GJBJa8N1H>eIt8NyLS2NC(-K_{-H!qE)v$`as6g{tF#^pC$i^_XKXr=1x9t*@~
+?$cbYH(+ih|Cby@A8;IsiyPODa!)9gLV&XLG}ZL|OY7}*c!z}gN1A)I%89#0Zsds@28f_?o@iTT<{C<6PAHVyp5-@fdCl8OoYkns
+sP&yPCDlE_P$bz$L20ORJjhA;5fkjdqc`h(BoBp%^ggMeDT-8{Yl8U4h|S<!7D4VwC}!^)OFV2azTt{OIwCaCj~kP*E(^y6%5@@n
++Ge^D*INS4<FoHH6XK*rkW!gQez(O-&F+|Z-CCFX_|zahS!j7J1}Kfq{lh;<E^=Lj`Be^<_hu@~;ey$(>St?*Y@<6v7jFLbV8r!N
+txX#{F*vSj@*OII0x;j*rY<{KwjS1}j111x^|0c%^Gt+a@Otgb=oLBwad^exb25C~P9E4J*ak9cGbKF~x5r(RB*C^ys0|&MItVJW
+Kg;w!^00eQ(UrOS?7d+%1iDhrFnaxd0{F&>%?5LZ#G_>wZ}Mho!pD1)6O6YXZf7nk+$-4T1+UyHP;TTXgCti6(4SZw2<qaqv=&#m
+tPqoqL~Z=OHCd`Ih_)t@_G$I)V8a`6Ep;W^!^<o1#wv{BUS(H($HSL{!HjcsVDIDw&zvtg0>4~b;}U#Jv!=g|TvJ8o>I?9jBq*+_
+_~Tz7axZimm%ytoD|==k>EVqSIdZ*P>z?HIkfVzi{PN^|?G)m3fH;=3eiFiNX6FazSv0wQfB6`HKZ0<%q%yMEfGWKzC?%JG59r>s
+t0?U^l^J~@ZE4O=H5w|<wg)dyzWc?F@Jh+ImVq`!XCQPdpGY5|i4VVp2LhlkCl_DpWZ7{j&VY)ELKc_s1B5hHhsNgghx4eu;?BHy
+oeFFlRFEl_-0-ay9*;B|IlTETt><ms2FNGa{K%3EG8!dI2xDk7*6|z{VDyWRY}{wED#(RC8alR(B0S0C)}-VOwR!-tFiNNT5RV8Q
+cbhHO<~bMw4bF-T$+DwrYL&8qf)~HGfce4Ss~PM{bfmRdD-&u6Q=IP1mZ~3NpTTp}iqoH(n@z<XX@~W9URowb*IlVR{?P$Li4;xB
+zFM(xz~Xa^0X1X)H$g(m(e?gBLwiY^q*^oORk#fO>l~9k2Z3lYRDmsa5HEDx8_+`i%xtZO6cCv*2$Ua|IN(!=A{jOdYg^~;9=sc}
+hzXgXtpl=Xwg@RFw$%%u`{c>fP~ve<xpgYyF{z1iUMt$)WchL3%zQtTUK#ZZphTX|1{^O*2@W?qD!s*tCjltLz45{d^Q}n)o;7CT
+xyE<RduZ;7kRJ8!(TQ{Fmp>9NY$c;%oTs%xL8M7r`9``!!+eC1y=Agr-$6&o#yFSe*<)&RdOPlRFx8ReMA<XzcP|{Ql~Th-PQ9^R
+O1w-3G}?8pwdTRY9aJOekvSrLkQK$${Csbh%Bvbmfxy);jzFWfEBy8AL1u>bE$MfP4Fi;Lp(*0{&sN}$+}R;G{S4a$+AK|b%qa|c
+gpn@mz$IY)+()Z`@0>9Vp@LMjVf;R_v+(fu5Y{u5E-OU&gKZ>m25w<|zsF*nQr=U4uf{M|vWlj-KstZ8R6vjeb>lndtVZm9)z{SD
+q%O#O>Yu}}e-u)F+ITIqS!hv>w)z|%(&$+$qjWT=^p<wq+V@ru@TaOr!{x<}nZ=UA7Sajw;EJ_>9H1<05+=*ot@4HY=L9?B0QXwZ
+we`jq#^YZfj;qST0|sNtsMLds4wi{~j~`@SLb3EUTwJ#vnFGewM6Zer&8St9Em6;!-Z4)swQ-vX@uz^zfw^^Xh_Z?^Ccpr5`#k4S
+)%lt@hoAjmi*7^DXrkq}z0aQys|Hd2XS)_E060cQM?%NCBFl!5_J&!^)0WQDB~%L%QxgXK<0wH+h9}xe8?Kp)INc~odH`pM7c{nV
+2OZ@_LgN9+hfR9ycf~D0MZW}zQ#@<F1JF+zdTZ5Ad*>bDFK5K#iN+$nun%Yz!@@24Kt|G_41)O356Db_*-b)TOhpUT5CM&@+c|YG
+de8;hDcK--?w`OX=}e_l;+KZ{mwy*Bewx$lwe>GX0klKN9>sK<5ebz<CC$S~_BF55mNf+qTk|Ea%^81&ULM*DsN#nd654r|H|A{t
+6pZ(d&5*ud#0SGnn4Ic)=rK`H`sJmdWpnW2C|)g5Hsa-M3owHa_q#6asWdI7QSnQ-=WLO<5N5J5mX=5Bm*O(dK~)zb`jVw2%vFO6
+)w3hNO8}H2S2Q=)Da#37M>soq4NydTXM_%%R`Js0QX9^!3b8T=NP??+`fT=YTObO~7aC4(eM^NjhY2ZTN_rbqdu%3%g*?vLo@a18
+Wlr#v_#mfe^9d!bW$T(AxdDCev}6GfC9?WmZV<hiCGL<9*Jc6wG;eyKIm9q>sMZGrHoDE$(K~&C>-BLCBBvmXZ0X1f<vxMa<LUsT
+(}&e`k$c=tyZ)Se+hl8o!Td*@k!p%Z(M)h^@wzFD!$2!2riwnm)vHAZTwFq(`qdmpUHZ@}N0Z$2N&jg4bwG^XS$E#lxfDlkXC_I)
+E_Wae!+||I&}$OMz{V@my6r|x#&^F+(|uIXh)VjI^jOP+27QYx&qIPu?@@;FzO(^wooAW0!F&`9&I)OtRn@?SGiD7i7?AG^@en;O
+25KiY${kZ5GLE2s&jk1()_1q|p5M>AQ|Rv9gm#In#-lPU?oo2sq38re7lywBVMD9Ae~RtQZtSogkw;@}PMMh5F#Mxf2qERXeMs=b
+AI^2A)>zTz08=+ap%XzJ0K;zp!UWC`WJlG5I-SUwtLEeh#$@F6i^Mh*DK4eeFl#$JB+ZV%EQ=!2ke$9*w#Dj;PX6_<6UjIZ5Qxl3
+9!<o6ph!rg9A6c<3M1cCiBtXzwPiH1L1bTf3?V?Xb}|9ryL-aJ$%1xc#$JcH_?gF+H#EqctNm=OAuN1D3odbzbW9u;Zl`NJouBPw
+ukV5IwU3_9_gId_@Tr|zYHu7n%rtq9Pud8P?j=NViUx;w9!Qj#2^{lXyPd}2ZiqWy9@9zI+5^hT_0>%DI{!@h%dbX5r}vz=h0+%8
+Mn86Ckaqh1W#ckYJy~J+4Z<usc_kj3dKUu^=jOABP84^k?o<;q9R6f0jF;b-)u(BT%(KVr94lD6bZ`}5!6;BZ)oIu%I|nu{%GoYy
+VGki|Ptm<0MTInkBny7+^nj!K8a8I5l2KKcm!PWcHZ%U-t#BeRse-MOm>k8h6?0&zCbzo2yF$$=#1B3Z$O)CRXB!A9x|rDXUYY+H
+FW5aijyGN8;lJ&rR2|JortNz0e-gY@ufba=lpazsaOKEsPlME4*FID*Phg6<>uH!tn`IJX&E4fdp6}5kqLDIhctEmBg#yy2v<iFN
+aO~EZv-q)k=>S=O*ObyC{1Xiv6?O1382dD`Bd191@Tm&69~HA%uBL+N+sw-pnrUWW6rEHRh^HN~6Mlq9tW6l^%q`l>SzPVu4E7JK
+v=vsCp;Uj2U@R>}1qsGm0PA#!hP%oAAhwy_G#bU15VxlC*yY0HOfK#LIw|`sqL$rS2uksQeyPsr?S#M)-QVhz68eTpKG_LvPqqv_
+M48#fN1QHc?1&Th#JG66(a$K_Wvgak9?fkRjZ5YDFlA9I`NjpUx0IZBMFLMcv9y1m^0?3OUrf^Jsqcz=H360sL_dpH0tlKTi|DKV
+id*2O<X`l{rt{_~<KwDPYxF^b7d!RM0EmO>b<oQPEhqaa&Wg%kGj24{Olp-Y4olYCODCa}^bAG53A-%mb68030ZuP}<*-|Ly#jtY
+XRp-aMO{1OEY>}Wh6qgOh5jbjfda8uk3TIQmZ+}Qq?d<}<9WeTTWppRIN`5~B--RagqT^0%ram{o8(wpWJ|g(mQTvJSF8Q=BzmN!
+#Y)4Q-0@bys5!aSSj0iGzV1zdk+&llroGRvz6?o(pbdFS`gSKA0E&D#{5Q}HODudGXX6%`+%~4hqplY#@bfP&5PZ+AfN2skLg{ND
+ycap|=(5cdS5+%+8&~Gp$|)PN!&4cxB{qbbb?K*iqt*JzH3>Dofv%8Xq%mEt7ZD<!Pv|8!n#faHKobY^Igr8A$6bs%o<Do1W14Z>
+W~taZ$4PCmL@#Mw*JAUwW@a}X8yV$UG^u5rJX@HV-{^ye4#8)FK|z0$6vR*nZ0!Fuu1Rgikr$B0v8@Pym_flDgw$U7VL55W=3g~3
+OQB2UiOxGFxhNdWTv(jOB)=SmimK&!7U<eos4E=3E8VhNO~F*sabo49(^zw*$Ov;5dmx>`K9hSm<ev-V!I*eUiSGAO3QBaQWe<<|
+s>3I6K|0tXY0N1~b;n`}q}i(SDzsQPwKt}yE{XCH*n+EpoMVamTRP}bucLz#UmxKXnN;QHs69#$>%49<SP^_g(Y84WO!j9r?DPE~
+t`T7E!NqzPuTTlA7bm73VaEH+H(Mh1_(Kw|#Rn>%1Js3@?>-s(4Ypg~t;H!)&8N2Pk89@`PF>N($d9Y>TZ0t*tIXDWzq(j>MbC;*
+8$3Pj&B3L64g1_USP=*#nE>ExdF}-vs07D21$(*c>t-Z*xH-YdWCj)XiIkX}54?n^%Cg)|aED`FWLE8W-I{$#DZ567RueaRqrw>u
+R$Hh5syHN}&iqGb?S0Hc?4OpAB0G96e5f19CY(4?2&m^{$g`B&ZUV2%;mb=7FWs0Bjh*uhcURc)`vvkZMm(R3uDgt;ax)*e+SMI_
+4O2k-8+%MV%>jOoVs1-~e`ZI?RFEhP_6FR#vZXbCKqDB(TS#U@CzTqLZ=Bjf>3@&9`83?1Gh>G-;Ny3-v$GOtDS{!FwhJVycpC4Z
+udR4`)|k&^tS?J$Io`zRxemmi6>~B#fQS{#LR$Sa0v$w|RR##Rz25g&%02Q0cO0^?MnbSzj-aIQuQy;UYM9I3fjh!frSiFA4xiIh
+d};;dhY%W*{6u*nq~*S_clRr9(5mid=O~q@$_OK)8peoKO#w^Oz05Yx&i7q?<b|@%lUs3}`@H#6tazkENk_P61~JA=#h(yC5X|Ei
+#(;h?y%Ui)v5Cn*Y5I!WPm?)*z6<}5c6=4>6V}+T&lX%^Ho_pBhP7n2$whuN`a^W*h|_%~PT!QkIbcq9yMtK`k|e;rk(q+@HO)HH
+xkmdIc^8WUFs2Lm9bCd;i<FUA?b*0=xh2E`J(W^YCqZ%Y5HheAI8900{MS-o1<9VjDwh3#Jdyy`QC4jgUw!jgXF5@j&Ie>IIZX(G
+$>W`SYi9#MWayz_W|y*{D40L<dck`s=AU~#ncJPQD>!4CX&&U+%QgS@fTyKMI@fe<IiF`@#Vh2_LRW1>1!3;*>(1<-4L-X+f}o@>
+i8s*RnW~Ic5MvSWcHz%T_?@O2=R1{h4&Nzg;9kK@?U(qZ+_Q^tKh?FMz4=!#|EP<!vj3d1!J&`Iw8T_xE*pg087APrDIFk9seSrJ
+08Omx5yt18*+#c*@AbbN<<0P{3ivcPsS)oU{6p_Q852pEiaZH&Uh9I7&e*J+?1jRVOpmGrf8l;%ht=S9BcGU(x>!XMpMloHu>uak
+#hicJt*`<;H29A~18e+Yt_S-Y04(IFSURq8VJtaHzswi)nluHbTA0X*F)z{>#-hFEIzyeppU}M(*Q2{N-zXt)`X2xrn8j9gNxj!U
+q<n*LgXlG)^(w+@9QbQ8LRle<IgNp-DD;&MM+Q+T@rxE*yjOlMg7xeRt&|E+ZDNBlvBDb(;l~M(TM`Ut9#gUZ@0RQPOj}9lbd&I3
+bmHD!r?yT<2rMl~I|#-^T8t>D?Rg~^9Z^mEQdF2vmMoX-gA^d6tGnr3teq85$1_7V!2PRnphWtQKk}rN%(+-(mQzQSK=O=k+y{@Q
+N~2gghfPMrmweq3&30KXU8y`zR?VPGui*U*#z}g$zHBj;Oln#|omxWr0i_jr3sHb780T?P6dNbN1+DJUj`a1gxSDtIjX=-d%}R0<
+*BK6K^w|a&)Z}KeXoMV|B-WFcwq?L&FytNb%iJzmA;?trm@fdU0VwcLmaHwIUd@KtJ*Z!ZZLtNhGV4l7zRJ(*;Je)udkVX2A1nNl
+c}q0D$OJ%AnaU~V<Bh`gto=VG4rFAP@^UaE!F*z^d@ecnKaMIo*`<TLu2B~>xVmFYj|k#WbuO7oW<n)pYu3PU>f<<{X#e%;TKtP>
+fJl$%GWeGa$@^su-0I>6d6i!2N_{rHUZ;dOFq12xP!Ba{z%poocOFRixGCZJnpz6@HaAQ7po6D6BEx7%GR0~8_cQ5+`g`7`i~2O6
+yfZ;a*ZN;#>~P#MrVJNI9B}jiSgYx%KMwWg`;u8KI?`7TQ^{8i1v-hu_{|fg^5QEp6_K2tf0vIw>ws$W1W3-n6J3~YV}(~;KRBx}
+Mi#|q%Pz%yy@XX#pkFk^jPab}WBk?sN%=*52lAG0YwitYQCD<2E(&lUwI|vy0#S&blET5n$8t})uJWr#Jzo;EI9fS_?%67|o;&+H
+X-8C*;sPv@dz(|^#hoXpB=p$~jzorl{VCO1=3p{FCObZ2P5GauzK8#;{-+gW`+ZW=ecLxS!Rq5YwRI_n#!)z9pTO};zD$ltGoH|r
+A}2<YX-g#F3h{t8%a-C#&eFKZ^o@3JrA3vH+u3V+(zle}b;)KiN3Mv;fHWOksdMZlscw@T?;mEn?sZ3d@Y)IY<7h#pdXxJe?F&5}
+&0XyyC)0M+A@ooXyz(ot_Y16D@i8*i9&n?D3y9l<#l%82vDxo<!~gs8V^KXL(2`MJqIZI!norsCij5mK_R_RVxt#&w2+5h};_>{a
+GFM}U4^@X>c=%3~X^+E76kg;emovDn((ivC84z7I!>y^xug*Bsyoh!33oOz1<TOHFZb@)m@zN{iIx17%Jfa91yo|kX;)<PvtV8zB
+8c^I2BhM+lt7}`zb9ydTG`d>4K-;l^fKQq{-0mMEDf8U>hZrI6<KrJ;V7g7k%=MkPLv2{!#KAv~CIjpy6po}>y)}K<%m4ba1mo1g
+a9iyHO$tU+(<*0rOwa1#E~>NmwZ(iNYJoGm0$Dv^`u*uhzYj{6J*|Fr+I5>p1f3MHcWK{X!2`H1s2KD2Yvz{h?{giZ)n;w5f_U0N
+tP%KKtVXEY63=d|G2y_$Yc|Sg`h6RRA@_22?yqun6e7@awJy=26ohQljjV|qGI2CX_XF+_S`gb!rJ9AFJA86J1IbHS`_Tc@-4wiP
+T61)(0xl4FW&I}{u|Gm!H8^cRdlHOKQ8Gz{=x-UjxPY^HC)m&2YqWF__n<+L2bpdjQ00@WXf8bibf!zSCT~q5wzO!PQftbYmb_jo
+v&<x7;AE?|Hlvy+8)q(yRRp4O#bHzx!|5E27HLN8C~j@vjqwf17Dp3+{Egi4Q8D;TGF!aVbiSr`g1&mc;HIp#aLnn%+!2;6GUj!c
+gGsl>U<^*stuu@LcM@L(Ol}XrDo-XJ;P`W|-GQVmdCaTXBoSHZ@%TRwFE1?DiyFu7;5kW5jJ1^CyEBM+q+y^zT``AZV&n#WsK$ux
+!fZFhd&*9|Y&lFX-kP#~83n8w1t`4&!?9&Qcl=15FQt`pAb04)@8dHO(fPgbfYH;4OfKu{OTk5k6lJ7u2nR^{Xjt(x%Y64VwFp=2
+klxIrxikI-$76LccXlMs4?P+n&V&Xo)I5ePnl@eoR1K_rR*8E&6|Niolhu~MK?PQ(;JWccai66{v~i`(QMf7Q)VUk;D)n75;or{x
+=p<z?l3{~o|M<Ff^hkOq1(<L9VP~C{9^T&cSl>DwI#_VNT9ra(!(gUCep(<bXQeSqXLe}LW^q`WoY>I&)ZUFnG0J7_s<A5I-EcpW
+bUpyKc-JbgfSGk~LH{81y;}l&{by(7WaIe$MAJf^X8<c#w2}@`qn)0)4IfVS0b9%8f>Ce8a>yk11(%U&dO#O=0uX=I?qv;UAzFbc
+{;A}38<?s%v7;6XLySA+F(iBT-|R5x;Jk-X-mH<A->=>fe;8%IZns%E;PUYFdqPIadn#*4WdKiimb-4!;X`?ax5iXz>U-LR47<In
+Pvn3tEvsv?TRC}ICM3!w6F%RRM_l_HN|6=4UvdO?BVX+ftNjkKv&zvRT&ugUy_*;qaBwld@&*gvIzxB}bG#miS0M4{!M2G4-A$er
+8TGwxR7`I53VGei3T9wgInIg@-6#C(FfA4>82_?Oi55C>eEiEPkMz^9-u!TXPX=FwRJs6x8>KpoW+5L|IOMKKSOz8&c8{^lW8u3=
+z0_O)ak2M?Dt<V9Z%dv}>OGZs2MU9mgNN*d)FRAWES7g=ws6_w21)J*d4A#xJSM#%_zWPl_(<p~Y{6doenHoR&H9)=>_YAsHpA@W
+&GOk+gu}8Ww9A~Aj!fRl0SV8-VDYSR`6=PxnUUu@c?Y4zv&}T>%K^6_4H}AR3>IEfTK@vt*N_E6)V9iaW?P_h95&7VjNlVrkrOq9
+ZRw8t(lZ=&-8R^3j6VLEM&?RF_(?IEK6x<8hfK}PQ}fM(znB0+;Ehiols@#w)*ae%c6_TTsssU*cHkUNq=R&~YlMP9C#oHnyA4Lg
+qnRzNb0M`setBJKI|7Yb00000s}Z_mR<oMJ00Euu0pPw2CeY`XvBYQl0ssI200dcD
 """
 # END GENERATED
 

@@ -28,13 +28,13 @@
  * On the client side (settings.client) the watched port is the peer's, and a hook
  * turns directions and sequence numbers round, so that RECV stays a request.
  *
- * Each hook ends in capture(), which turns one finished call into events on the
- * ring. Whatever a call moved is in an event, or counted in `counters`. TCP
+ * capture() turns one finished call that moved bytes into events on the ring.
+ * Whatever a call moved is in an event, or counted in `counters`. TCP
  * sequence numbers let the reader see a missing range, whatever its cause.
  *
  * The sock family has a shorter way for the common case, one request that is
- * answered at once: pair() makes one record of fixed size of the two calls (see
- * "Exchanges"). Whatever it is not certain of goes the long way.
+ * answered at once: pair_or_capture() makes one record of fixed size of the two
+ * calls (see "Exchanges"). Whatever it is not certain of goes the long way.
  *
  * Values are left out where the kernel can tell them from the rest for certain
  * or by their own header (see "Values"); the event says how many bytes it
@@ -546,8 +546,9 @@ static __always_inline __u32 bytes_below(__u64 found)
 	return (bits_below(found) & EACH_BYTE) * EACH_BYTE >> 56;
 }
 
-/* Each of the following is a function that the verifier checks by itself, and once. Before
- * Linux 5.12 these can only take numbers, so they find the text by its direction. */
+/* find(), read_number() and read_header() are functions that the verifier checks by themselves,
+ * and once. Before Linux 5.12 these can only take numbers, so they find the text by its
+ * direction. */
 
 /* Where is the first `wanted` in event.data[at..]? Not found: HEADER_MAX behind it. */
 __noinline __u32 find(__u32 direction, __u32 at, __u32 wanted)
@@ -625,7 +626,7 @@ static __always_inline __u32 known_command(const __u8 *line)
 	return 0;
 }
 
-/* The same of the binary protocol, where it is 24 bytes, extras and a key. */
+/* A header of the binary protocol: 24 bytes, extras and a key. */
 #define BINARY_HEADER 24
 #define BINARY_REQUEST 0x80
 #define BINARY_RESPONSE 0x81

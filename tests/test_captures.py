@@ -319,7 +319,7 @@ TUNNELS = {
     "GENEVE with options": (udp(6081, b"\2\0\x65\x58\0\0\1\0" + b"option's"), 0),
     "GENEVE without Ethernet": (udp(6081, b"\0\0\x08\0\0\0\1\0"), 14),
     "GRE": (outer(47, b"\0\0\x08\0"), 14),
-    "GRE with key and number": (outer(47, b"\x30\0\x65\x58keynumb.."[:12]), 0),
+    "GRE with key and number": (outer(47, b"\x30\0\x65\x58keynumb."), 0),
     "ERSPAN I": (outer(47, b"\0\0\x88\xbe"), 0),
     "ERSPAN II": (outer(47, b"\x10\0\x88\xbenumb" + bytes(8)), 0),
     "ERSPAN III": (outer(47, b"\x10\0\x22\xebnumb" + bytes(12)), 0),

@@ -1328,7 +1328,7 @@ def test_there_is_no_question_about_a_target_that_is_not_there(tmp_path: Path) -
     make_profile(tmp_path / "a.profile", gets(10))
     target = f"{LOOPBACK}:{free_port()}"
     with Terminal(80, tmp_path, "replay", "a.profile", "--target", target) as terminal:
-        wait_until("the end", lambda: terminal.process.poll() is not None)
+        terminal.process.wait(PATIENCE_SECONDS)
         assert not terminal.has_shown(rb"\[y/N\]")
     assert terminal.process.returncode == 1
     assert screen(terminal.shown, 80) == [
@@ -1350,7 +1350,7 @@ def test_what_is_said_behind_the_question_begins_a_line(
         with Terminal(80, tmp_path, "replay", "a.profile", "--target", target) as terminal:
             wait_until("the question", lambda: terminal.has_shown(rb"\[y/N\]"))
             terminal.press(keys)
-            wait_until("the end", lambda: terminal.process.poll() is not None)
+            terminal.process.wait(PATIENCE_SECONDS)
             assert terminal.has_shown(said.encode())
     assert said in screen(terminal.shown, 80)
 
@@ -1363,13 +1363,13 @@ def test_a_narrow_terminal(tmp_path: Path) -> None:
         target = f"{LOOPBACK}:{server.port}"
         command = ("replay", "a.profile", "--target", target, "--preload")
         with Terminal(60, tmp_path, *command, "--dry-run") as terminal:
-            wait_until("the end", lambda: terminal.process.poll() is not None)
+            terminal.process.wait(PATIENCE_SECONDS)
             assert terminal.has_shown(b"dry run")
             assert max(map(len, screen(terminal.shown, 200))) <= 60
         with Terminal(60, tmp_path, *command) as terminal:
             wait_until("the question", lambda: terminal.has_shown(rb"\[y/N\]"))
             terminal.press(b"y\n")
-            wait_until("the end", lambda: terminal.process.poll() is not None)
+            terminal.process.wait(PATIENCE_SECONDS)
             assert terminal.has_shown(b"Latency at this client")
     lines = screen(terminal.shown, 200)
     assert max(map(len, lines)) <= 60, lines

@@ -126,7 +126,7 @@ def test_live_line_of_a_recording(columns: int, fields: int, tmp_path: Path) -> 
         (line,) = (line for line in screen(terminal.shown, columns) if "ops/s" in line)
         assert re.fullmatch("".join(FIELDS[:fields]), line), line
         terminal.press(b"\x03")
-        wait_until("the end", lambda: terminal.process.poll() is not None)
+        terminal.process.wait(PATIENCE_SECONDS)
         assert terminal.has_shown(b"50 operations in")
     lines = screen(terminal.shown, columns)
     assert not any("ops/s" in line or "^C" in line for line in lines), lines

@@ -16,22 +16,17 @@ import sys
 import zlib
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from rows import Rows
 
 import membench
 from membench import OPEN, RECV, SEND, SOCK, Segment
 
 PORT = 11211
-
-
-class Rows(List[Any]):
-    """What a Matcher found: one Operation a row. tests/ is not on the path here."""
-
-    def take(self, columns: Iterable[Iterable[Any]]) -> None:
-        """A Matcher's sink."""
-        self.extend(zip(*columns))
 
 
 def shown(thing: Any) -> Any:
