@@ -3,9 +3,9 @@
 """membench: what a memcached server really does.
 
 Records live memcached traffic at the sockets with eBPF, or as packets where eBPF does not
-work, keeps no key and no value, writes a small profile, and analyzes, compares and replays
-it. One file: copy it to a server and run it there. It needs Python 3.9; eBPF needs Linux 5.8
-with BTF and the system's libbpf; packets and capture files need the system's libpcap.
+work, keeps no value, and no key unless asked, writes a small profile, and analyzes, compares
+and replays it. One file: copy it to a server and run it there. It needs Python 3.9; eBPF needs
+Linux 5.8 with BTF and the system's libbpf; packets and capture files need the system's libpcap.
 
     sudo python3 membench.py record            # until Ctrl-C
     python3 membench.py analyze FILE.profile
@@ -184,6 +184,12 @@ class ProtocolError(Exception):
 def printable(text: str) -> str:
     """Text from elsewhere, with control characters replaced."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def escaped(name: bytes) -> str:
+    """A key, or a part of one, as text: what is not printable as \\x00, and \\\\ for \\."""
+    text = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def name_of(path: str) -> str:
@@ -4188,6 +4194,20 @@ class Exchanges:
         return columns, lost_bytes, moved_bytes
 
 
+def hash_of_keys(secret: bytes) -> Callable[[bytes], int]:
+    """The function that makes the keyed hash of a key, a number of 64 bits."""
+    import hashlib
+
+    new_hash = hashlib.blake2b(digest_size=8, key=secret).copy
+
+    def hash_key(key: bytes) -> int:
+        keyed = new_hash()
+        keyed.update(key)
+        return int.from_bytes(keyed.digest(), "little")
+
+    return hash_key
+
+
 class Matcher:
     """All connections: segments in, operations out to `sink`.
 
@@ -4207,9 +4227,9 @@ class Matcher:
         responses: bool = True,
         reads: bool = True,
         server: Callable[[int, int, int, bytes], Optional[ServerName]] = lambda *_: None,
+        *,
+        on_key: Optional[Callable[[int, bytes], None]] = None,
     ) -> None:
-        import hashlib
-
         self.ledger = Ledger()
         self.connections: Dict[bytes, Connection] = {}  # by sock_id, packed
         self._by_sock: Dict[bytes, Connection] = {}  # also by the whole of sock, as seen last
@@ -4221,7 +4241,8 @@ class Matcher:
         self._rows: List[Any] = []  # one Operation after the other, not as tuples
         self._on_connection = on_connection  # (time_ns, number, port, kind, server)
         self._server = server  # see Source.server
-        self._new_hash = hashlib.blake2b(digest_size=8, key=secret).copy
+        self._hash_key = hash_of_keys(secret)
+        self._on_key = on_key  # (code, key), for each key that was not seen lately
         self.responses = responses  # are they recorded?
         self.reads = reads  # are segments reads and writes? Else packets; see Trial
         self.heads: Dict[Any, RecentCache[Any]] = {  # for each kind of parser
@@ -4429,9 +4450,10 @@ class Matcher:
 
     def _encode_key(self, key: bytes) -> int:
         """The key's code: a keyed hash of 64 bits and the size, as hash << 16 | size."""
-        keyed = self._new_hash()
-        keyed.update(key)
-        return int.from_bytes(keyed.digest(), "little") << 16 | min(len(key), 0xFFFF)
+        code = self._hash_key(key) << 16 | min(len(key), 0xFFFF)
+        if self._on_key:
+            self._on_key(code, key)
+        return code
 
 
 # ==== Profile =========================================================================
@@ -4452,15 +4474,21 @@ class Matcher:
 #      Files of earlier versions have no column `server`.
 #   O  operations: u32 rows, u32 keys, then COLUMNS, one row an operation, then KEY_COLUMNS,
 #      one row a key: `key` is a place in that table.
+#   N  names of keys, only if they were asked for: u32 labels, u32 keys, LABEL_COLUMNS of the
+#      labels, NAMED_COLUMNS of the keys, and the labels themselves as zlib data. Labels are bytes,
+#      numbered on from those before; the first is 1, and 0 stands for none. A key is named once,
+#      before the first O block that has it; its group is an empty label if it has none. After
+#      2**19 keys or 32 MiB of labels, keys get no names.
 #   L  JSON object: the ledger so far. Only the last one counts.
 #   E  JSON object: the end, with the duration. Without it the file was truncated.
 #
 # A column is u32 length and zlib data; in it the first bytes of all values come first,
 # then the second bytes, and so on, because equal planes compress well. Times are in
-# ticks of 100 ns since the start; `time` holds differences from the row before.
+# ticks of 100 ns since the start; `time` holds differences from the row before. Readers skip
+# blocks of a kind that they do not know.
 #
-# It holds no key and no value. A key's hash is BLAKE2b with a secret that is drawn for each
-# recording and never stored (or is given with --salt-file).
+# Without N blocks it holds no key, and it never holds a value. A key's hash is BLAKE2b with a
+# secret that is drawn for each recording and never stored (or is given with --salt-file).
 
 MAGIC = b"membench\r\n\x1a\n"
 FORMAT_VERSION = 1
@@ -4493,6 +4521,8 @@ class Operations(NamedTuple):
 COLUMNS = tuple(zip(Operations._fields, "qIIHBHIIIi"))
 KEY_COLUMNS = tuple(zip(Operations._fields[len(COLUMNS) :], "QH"))
 CONNECTION_COLUMNS = tuple(zip(("time", "number", "port", "kind", "server"), "qIHBH"))
+LABEL_COLUMNS = (("bytes", "B"),)
+NAMED_COLUMNS = tuple(zip(("key_hash", "name", "group"), "QII"))
 
 
 def pack_columns(layout: Sequence[Tuple[str, str]], columns: Iterable[Iterable[int]]) -> bytes:
@@ -4538,6 +4568,96 @@ def unpack_columns(
     return columns, at
 
 
+# ---- Names of keys ----
+
+KEYS_KEPT = ("hashed", "groups", "names")  # how much of a key is kept
+KEYS_HELD = dict(
+    zip(KEYS_KEPT, ("", "holds the groups of its keys", "holds the names of its keys"))
+)
+
+
+def parse_group_by(text: str) -> Tuple[str, Callable[[bytes], bytes]]:
+    """The text, and the function that tells a key's group, b"" for none; see --group-by.
+
+    A delimiter, with a number for several parts; or a regular expression, whose first group
+    counts. Parts of digits only become #. Raises ValueError.
+    """
+    found = re.fullmatch(r"((?:[^\w\s]|_){1,3})([1-9]?)", text)
+    expression = re.compile(b"")
+    with contextlib.suppress(re.error):
+        expression = re.compile(os.fsencode(text))
+    if not expression.groups and not found:
+        raise ValueError
+    delimiter, count = (os.fsencode(found[1]), int(found[2] or 1)) if found else (b"", 0)
+
+    def before_delimiter(key: bytes) -> bytes:
+        # Of a key with fewer parts, the last one is not kept: it may be what tells keys apart.
+        parts = key.split(delimiter)[:-1] or [key if key.isdigit() else b""]
+        return delimiter.join(b"#" if part.isdigit() else part for part in parts[:count])
+
+    def matched(key: bytes) -> bytes:
+        group = expression.search(key)
+        part = group[1] if group else None
+        return re.sub(rb"(?<![0-9A-Za-z])[0-9]+(?![0-9A-Za-z])", b"#", part or b"")
+
+    return text, matched if expression.groups else before_delimiter
+
+
+class KeyNames:
+    """What keys are called: their groups, and with `whole` their names; each told once.
+
+    Keys that come when there are too many get no name.
+    """
+
+    KEYS_MAX = 1 << 19  # that get a name
+    BYTES_MAX = 1 << 25  # of all labels
+
+    def __init__(self, group_of: Callable[[bytes], bytes], whole: bool) -> None:
+        self._group_of = group_of
+        self._whole = whole
+        self._known: Set[int] = set()
+        self._groups: Dict[bytes, int] = {}
+        self._labels = self._label_bytes = 0  # so far
+        self._new_labels: List[bytes] = []
+        self._new_keys: List[Tuple[int, int, int]] = []  # NAMED_COLUMNS
+
+    def add(self, code: int, key: bytes) -> None:
+        """Note what a key is called, unless that was told before. code: see Matcher."""
+        known = self._known
+        if code in known or len(known) >= self.KEYS_MAX or self._label_bytes >= self.BYTES_MAX:
+            return
+        known.add(code)
+        group = self._group_of(key)
+        if group == key or len(group) > KEY_MAX:
+            group = b""
+        if group not in self._groups:
+            self._groups[group] = self._number(group)
+        name = self._number(key) if self._whole and len(key) <= KEY_MAX else 0
+        self._new_keys.append((code >> 16, name, self._groups[group]))
+
+    def _number(self, label: bytes) -> int:
+        self._labels += 1
+        self._label_bytes += len(label)
+        self._new_labels.append(label)
+        return self._labels
+
+    def take_blocks(self) -> Iterator[bytes]:
+        """What was not told yet, as the payloads of N blocks."""
+        labels, self._new_labels = self._new_labels, []
+        keys, self._new_keys = self._new_keys, []
+        at_once = BLOCK_ROWS_MAX // 2  # a key comes with two labels at most
+        for first in range(0, len(keys), at_once):
+            named = keys[first : first + at_once]
+            told = labels[2 * first : 2 * (first + at_once)]
+            lengths = pack_columns(LABEL_COLUMNS, [map(len, told)])
+            packed = lengths + pack_columns(NAMED_COLUMNS, zip(*named))
+            head = _U32.pack(len(told)) + _U32.pack(len(named))
+            yield head + packed + zlib.compress(b"".join(told), 1)
+
+
+# ---- Writing ----
+
+
 class ProfileWriter:
     """Writes a profile, block by block. A context manager.
 
@@ -4550,7 +4670,11 @@ class ProfileWriter:
     REPLACED_MAX = 1 << 24  # bytes about connections that wait for the first row; see _replaced
 
     def __init__(
-        self, output: str, force: bool = False, owner: Optional[Tuple[int, int]] = None
+        self,
+        output: str,
+        force: bool = False,
+        owner: Optional[Tuple[int, int]] = None,
+        names: Optional[KeyNames] = None,
     ) -> None:
         self.path = output
         self.is_file = output not in ("-", os.devnull)  # else not ours to change or remove
@@ -4567,6 +4691,7 @@ class ProfileWriter:
         self._new_servers: List[Dict[str, Any]] = []
         self._forms: Dict[bytes, int] = {}
         self._new_forms: List[str] = []
+        self._names = names
         self._start_ns = 0
         self._flushed_at = 0.0
         self._fd = self._create(output, force)
@@ -4687,6 +4812,8 @@ class ProfileWriter:
         connections, self._connections = self._connections, []
         for first in range(0, len(connections), BLOCK_ROWS_MAX):
             self._write_connections(connections[first : first + BLOCK_ROWS_MAX])
+        for payload in self._names.take_blocks() if self._names else ():
+            self._write_block(b"N", payload)
         for first in range(0, len(columns[0]), BLOCK_ROWS_MAX):
             block = slice(first, first + BLOCK_ROWS_MAX)
             self._write_operations([column[block] for column in columns])
@@ -4823,6 +4950,8 @@ def clamp(values: Sequence[int], most: int) -> Sequence[int]:
     return values if max(values) <= most else [min(value, most) for value in values]
 
 
+# ---- Reading ----
+
 DAMAGED_HINT = "checksum valid, contents invalid; use another copy of the file"
 
 
@@ -4890,6 +5019,10 @@ class ProfileReader:
         self.last_tick = 0
         # If this is a list, it takes the rows of the C blocks: (tick, number, port, kind).
         self.connection_rows: Optional[List[Tuple[int, int, int, int]]] = None
+        # If this is a dictionary, it takes the N blocks: key hash -> places of name and group in
+        # labels.
+        self.named: Optional[Dict[int, Tuple[int, int]]] = None
+        self.labels = [b"(no name)"]
         try:
             self._file: BinaryIO = sys.stdin.buffer if path == "-" else open(path, "rb")
         except OSError as error:
@@ -4997,11 +5130,37 @@ class ProfileReader:
             self.forms.extend(printable(str(form)) for form in json.loads(bytes(payload)))
         elif kind == b"S":
             self.servers.extend(map(decode_server, json.loads(bytes(payload))))
+        elif kind == b"N":
+            self._take_names(payload)
         elif kind == b"L":
             self.ledger = decode_numbers(payload)
         elif kind == b"E":
             self.end = decode_numbers(payload)
             self.complete = True
+
+    @property
+    def keys_kept(self) -> str:
+        """How much of each key the recording kept: one of KEYS_KEPT."""
+        kept = str(self.header.get("keys"))
+        return kept if kept in KEYS_KEPT else KEYS_KEPT[0]
+
+    def _take_names(self, payload: memoryview) -> None:
+        if self.named is None:
+            return
+        labels, keys = struct.unpack_from("<II", payload)
+        if max(len(self.labels) + labels, 2 * (len(self.named) + keys)) > 2 * KeyNames.KEYS_MAX + 1:
+            raise DamagedError("there are more names than there may be")
+        found, at = unpack_columns(LABEL_COLUMNS, labels, payload, 2 * _U32.size)
+        named, at = unpack_columns(NAMED_COLUMNS, keys, payload, at)
+        ends = list(accumulate(found["bytes"], initial=0))
+        # The size is not trusted, as in unpack_columns.
+        text = zlib.decompressobj().decompress(payload[at:], ends[-1] + 1)
+        if len(text) != ends[-1]:
+            raise DamagedError("the names are not as long as their block says")
+        self.labels += map(text.__getitem__, map(slice, ends, ends[1:]))
+        if not all(all_below(len(self.labels), named[column]) for column in ("name", "group")):
+            raise DamagedError("a key has an unknown name")
+        self.named.update(zip(named["key_hash"], zip(named["name"], named["group"])))
 
     def _decode_operations(self, payload: memoryview) -> Operations:
         rows, keys = struct.unpack_from("<II", payload)
@@ -5055,6 +5214,7 @@ SIZE_NAMES = ("min", "mean", "p50", "p90", "p99", "max")
 DISTINCT_MAX = 1 << 20  # distinct latencies kept exactly; more are rounded to 3 digits
 OPERATIONS_MAX = 1 << 17  # distinct operations that are counted before they are summed up
 TWO_PROCESSES_BYTES = 1 << 20  # profiles of less than this are not worth a second process
+GROUPS_MAX = 1000  # groups of keys in a report
 KEYS_MAX = 1 << 22  # different keys kept; of more, a sample and the hottest (about 500 MB)
 TTL_COMMANDS = frozenset(
     (
@@ -5218,6 +5378,9 @@ class Counts:
         self.by_second: Counter[int] = Counter()  # operations by Unix second, see begin_second
         self.keys = Keys(watched)
         self.value_sizes: Counter[int] = Counter()  # NO_SIZE: there was no value
+        # Of profiles that hold names or groups; a group of None has what has no key.
+        self.groups: Counter[Tuple[Optional[bytes], int]] = Counter()  # (group, outcome)
+        self.group_bytes: Counter[Optional[bytes]] = Counter()  # of values
         # Of a period of a comparison:
         self.seconds = 0.0  # how long it lasts
         self.opened = 0  # connections
@@ -5252,6 +5415,15 @@ class Counts:
         count_seconds(block.time, begin_second(reader), self.by_second)
         self.keys.add(block)
         self.value_sizes.update(block.value_size)
+        if reader.named:
+            named, labels = reader.named, reader.labels
+            each = zip(block.key_hash, block.key_size)
+            of_keys = [labels[named.get(key, (0, 0))[1]] if size else None for key, size in each]
+            groups = list(map(of_keys.__getitem__, block.key))
+            self.groups.update(zip(groups, block.outcome))
+            for group, size in zip(groups, block.value_size):
+                if size != NO_SIZE:
+                    self.group_bytes[group] += size
 
     def end(self, reader: ProfileReader) -> None:
         """The profile has no more blocks."""
@@ -5282,7 +5454,9 @@ class Counts:
             group.outcomes.update(more.outcomes)
             group.latencies.update(more.latencies)
         self.noreply += other.noreply
-        for name in ("places", "key_places", "exptimes", "ttls", "by_second", "value_sizes"):
+        for name in ("places", "key_places", "exptimes", "ttls", "by_second"):
+            getattr(self, name).update(getattr(other, name))
+        for name in ("value_sizes", "groups", "group_bytes"):
             getattr(self, name).update(getattr(other, name))
         self.keys.merge(other.keys)
         self._coarse |= other._coarse
@@ -5413,6 +5587,7 @@ def count_part(
     counts, readers = Counts(), []
     for path, limit in zip(paths, limits):
         with ProfileReader(path, limit) as reader:
+            reader.named = {}
             for number, block in enumerate(reader.packed_blocks()):
                 if number % parts == part:
                     counts.add(reader.unpack(block), reader)
@@ -5487,9 +5662,26 @@ def analyze_whole(paths: Sequence[str]) -> Tuple[Counts, Dict[str, Any]]:
     report["profiles"] = profiles
     report["connections"] = sum(reader.connections for reader in readers)
     report["connections_opened"] = sum(reader.opened for reader in readers)
+    if any(reader.named for reader in readers):
+        add_names(report, counts, readers)
     report["keys"]["comparable"] = len({str(p["key_space"]) for p in profiles}) <= 1
     report["loss"] = sum_ledgers([reader.ledger for reader in readers])
     return counts, report
+
+
+def add_names(report: Dict[str, Any], counts: Counts, readers: List[ProfileReader]) -> None:
+    """Say what the profiles tell about the names of keys: the hottest, and how many have none."""
+    known = [(reader, reader.named) for reader in readers if reader.named]
+    for top in report["keys"]["top"]:
+        for reader, named in known:
+            name, group = named.get(int(top["key"], 16), (0, 0))
+            if group:
+                top["group"] = group_text(reader.labels[group])
+            if name:
+                top["name"] = escaped(reader.labels[name])
+    named_keys = set().union(*(named for _, named in known))
+    report["keys"]["unnamed"] = max(counts.keys.unique() - len(named_keys), 0)
+    report["groups"] = report_groups(counts)
 
 
 def describe_profile(reader: ProfileReader) -> Dict[str, Any]:
@@ -5504,6 +5696,7 @@ def describe_profile(reader: ProfileReader) -> Dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "responses": header["responses"],
         "key_space": header.get("key_space"),
+        "keys": reader.keys_kept,
     }
 
 
@@ -5611,6 +5804,35 @@ def report_keys(counts: Counts) -> Dict[str, Any]:
     }
 
 
+def group_text(group: bytes) -> str:
+    """A group as reports name it."""
+    return escaped(group) or "(no group)"
+
+
+def report_groups(counts: Counts) -> List[Dict[str, Any]]:
+    """The operations on keys by group; those of the groups after GROUPS_MAX are one row."""
+    groups: Dict[bytes, Counter[int]] = defaultdict(Counter)
+    for (group, outcome), count in counts.groups.items():
+        if group is not None:
+            groups[group][outcome] += count
+    ordered = sorted(groups, key=lambda group: (-total_of(groups[group]), group))
+    recorded = counts.whole.outcomes[NOT_RECORDED] < counts.whole.operations
+    rows = []
+    for first in range(min(len(ordered), GROUPS_MAX + 1)):
+        these = ordered[first:] if first == GROUPS_MAX else ordered[first : first + 1]
+        outcomes = sum((groups[group] for group in these), Counter[int]())
+        rows.append(
+            {
+                "label": group_text(these[0]) if first < GROUPS_MAX else "(all others)",
+                "operations": total_of(outcomes),
+                "hits": outcomes[HIT] if recorded else None,
+                "misses": outcomes[MISS] if recorded else None,
+                "bytes": sum(map(counts.group_bytes.__getitem__, these)),
+            }
+        )
+    return rows
+
+
 def powers_of_two(counts: Dict[int, int]) -> List[Dict[str, int]]:
     """A histogram: how many values are at most 16, 32, 64, ... bytes."""
     buckets: Counter[int] = Counter()
@@ -5708,6 +5930,7 @@ def table_row(name: str, indent: int, cells: Iterable[str], widths: Iterable[int
 # ---- The report on profiles ----
 
 WIDTH_MIN, WIDTH, WIDTH_MAX = 60, 80, 160  # columns
+GROUPS_SHOWN = 10
 
 
 def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) -> str:
@@ -5724,6 +5947,7 @@ def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) 
         render_histogram("value", report["values"]["histogram"], values, wide),
         render_ttls(report),
         render_keys(report, wide),
+        render_groups(report),
         render_timeline(report, width),
         render_loss(report),
     ]
@@ -5760,12 +5984,19 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
             name_of(str(profile["path"])),
             "  " + ", ".join(filter(None, about)),
             f"  {where}{profile['source']}, {profile['hook']} hook{side}",
+            *held_line(profile["keys"]),
         ]
         if not profile["complete"]:
             lines.append("  TRUNCATED: data up to the last complete block.")
     if is_incomplete(report["loss"]):
         lines.append("  INCOMPLETE: traffic was lost; counts are lower bounds. See Coverage below.")
     return list(map(printable, lines))
+
+
+def held_line(kept: Any) -> List[str]:
+    """What a report says at its head on a profile that does not only hold hashes of keys."""
+    held = KEYS_HELD.get(kept)
+    return [f"  The profile {held}."] if held else []
 
 
 def render_summary(report: Dict[str, Any]) -> List[str]:
@@ -5904,13 +6135,42 @@ def render_keys(report: Dict[str, Any], wide: int) -> List[str]:
     about = "about " if keys.get("estimated") else ""
     lines = ["", f"Keys  {about}{keys['unique']:,} distinct; the hottest, by hash:"]
     for top in keys["top"]:
+        name = top.get("name") or (f"group {top['group']}" if "group" in top else "")
         lines.append(
             f"  {top['key']} {top['operations']:>11,} {top['share']:>7.2%}  "
-            f"{bar(top['share'], wide)}"
+            f"{name or bar(top['share'], wide)}"
         )
+    if keys.get("unnamed"):
+        why = "the bound was reached"
+        if any(profile["keys"] == KEYS_KEPT[0] for profile in report["profiles"]):
+            why = "not all profiles hold names"
+        have = "keys have" if keys["unnamed"] > 1 else "key has"
+        lines.append(f"  {keys['unnamed']:,} {have} no name: {why}.")
     if not keys["comparable"]:
         lines.append("  The profiles have different salts: a key counts once in each of them.")
     return lines
+
+
+def render_groups(report: Dict[str, Any]) -> List[str]:
+    groups = report.get("groups")
+    if not groups:
+        return []
+    titles, widths = ("operations", "share", "hit ratio", "bytes"), (13, 8, 11, 8)
+    total = sum(group["operations"] for group in groups)
+    lines = ["", table_row("Groups", 6, titles, widths)]
+    for group in groups[:GROUPS_SHOWN]:
+        gets = (group["hits"] or 0) + (group["misses"] or 0)
+        numbers = (
+            f"{group['operations']:,}",
+            human_percent(group["operations"] / total),
+            human_percent(group["hits"] / gets if gets else None),
+            human_bytes(group["bytes"]),
+        )
+        lines.append(f"{table_row('', 6, numbers, widths)}  {group['label']}")
+    more = len(groups) - GROUPS_SHOWN
+    return lines + (
+        [f"  and {more:,} more; --json has {'them' if more > 1 else 'it'}"] if more > 0 else []
+    )
 
 
 def render_timeline(report: Dict[str, Any], width: int) -> List[str]:
@@ -6417,7 +6677,7 @@ def render_comparison(result: Dict[str, Any], width: int = WIDTH) -> str:
     for profile in result["profiles"]:
         about = f"{profile['started_at']}, {profile['duration_seconds']:,.1f} s"
         seen = f"{profile['operations']:,} operations, coverage {coverage_text(profile['loss'])}"
-        lines += [str(profile["path"]), f"  {about}, {seen}"]
+        lines += [str(profile["path"]), f"  {about}, {seen}", *held_line(profile["keys"])]
     lines += [f"warning: {warning}" for warning in result["warnings"]]
     titles = ("first", "second") if result["exact"] else ("first", "second", "change", "noise")
     widths = [min((width - 22) // 4, 12)] * 4
@@ -7800,6 +8060,7 @@ def render_replay(report: Dict[str, Any], width: int = WIDTH) -> str:
     lines = [
         f"{printable(report['profile'])} to {printable(report['target'])}",
         f"  speed {report['speed']}: {loop}",
+        *held_line(report["recorded"].get("keys")),
         "",
         *render_cut(report),
         *render_replay_summary(report),
@@ -8488,7 +8749,8 @@ def record(options: argparse.Namespace) -> int:
     user, watched = choose_user(options.user), choose_watched(options)
     secret = options.salt or read_salt(options.salt_file)
     owner = user.owner if user else None
-    with Stop() as stop, ProfileWriter(options.output, options.force, owner) as profile:
+    names = choose_names(options)
+    with Stop() as stop, ProfileWriter(options.output, options.force, owner, names) as profile:
         stop.may_raise = lambda: profile.waits
         with open_source(options, watched) as source:
             started_ns, started_unix = wait_for_start(source, stop)
@@ -8502,7 +8764,10 @@ def record(options: argparse.Namespace) -> int:
             drop_privileges(user)
             emit, emit_connection = profile.add, profile.add_connection
             responses = not options.no_responses
-            matcher = Matcher(emit, emit_connection, secret, responses, source.reads, source.server)
+            matcher = Matcher(
+                *(emit, emit_connection, secret, responses, source.reads, source.server),
+                on_key=names.add if names else None,
+            )
             status = Status(watched, matcher, profile, source, quiet=options.quiet)
             for segments in segment_batches(source, stop, started_ns, options.duration):
                 matcher.process(segments)
@@ -8530,6 +8795,11 @@ def record(options: argparse.Namespace) -> int:
         remedy = loss_remedy(matcher.ledger.report()) or "the coverage above tells what was lost"
         raise MembenchError("more than 1 % of the traffic was lost", remedy)
     return 0
+
+
+def key_space(secret: bytes) -> str:
+    """Tells whether two profiles have the same secret, not which."""
+    return hash_of_keys(secret)(b"key space").to_bytes(8, "little").hex()
 
 
 SALT_FILE_MAX = 1 << 16
@@ -8566,6 +8836,17 @@ def read_salt(path: Optional[str]) -> bytes:
         raise MembenchError(
             f"{name_of(path)} holds no salt: {error}", "openssl rand -hex 32 makes one"
         ) from None
+
+
+def choose_names(options: argparse.Namespace) -> Optional[KeyNames]:
+    """What --keys asks for; None: only hashes."""
+    held = KEYS_HELD[options.keys]
+    if not held:
+        return None
+    if not options.quiet:
+        say(f"warning: --keys {options.keys}: the profile {held}, readable to whoever has it")
+    _, group_of = options.group_by
+    return KeyNames(group_of, options.keys == "names")
 
 
 def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:
@@ -8665,8 +8946,6 @@ def describe_recording(
     started_unix: float,
 ) -> Dict[str, Any]:
     """The header of a profile."""
-    import hashlib
-
     elsewhere = options.source[0] == "file"  # it is not known on which machine it was captured
     return {
         "membench": VERSION,
@@ -8679,8 +8958,9 @@ def describe_recording(
         "responses": not options.no_responses,
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started_unix)),
         "started_unix": started_unix,
-        # Tells whether two profiles have the same secret, not which.
-        "key_space": hashlib.blake2b(b"key space", digest_size=8, key=secret).hexdigest(),
+        "key_space": key_space(secret),
+        "keys": options.keys,
+        **({"group_by": options.group_by[0]} if KEYS_HELD[options.keys] else {}),
     }
 
 
@@ -8953,6 +9233,7 @@ def describe_replay(
         "recorded": {
             "side": side,
             "responses": bool(header.get("responses", True)),
+            "keys": found.reader.keys_kept,
             "duration_seconds": round(found.duration, 3),
             "operations": found.reader.rows * options.loop_mode or None,
             **joined["recorded"],
@@ -9171,6 +9452,7 @@ def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Tar
     passes = f"{options.loop_mode or 'endless'} pass{'es' * (options.loop_mode != 1)}"
     lines = [
         f"{printable(found.reader.path)}: dry run, nothing was replayed",
+        *held_line(found.reader.keys_kept),
         f"  requests     {sum(requests.values()):,} in {writes:,} writes, "
         f"{human_bytes(sent_bytes)}",
         *(f"    {printable(name):<10} {count:,}" for name, count in requests.most_common()),
@@ -9224,8 +9506,9 @@ examples:
 """
 
 RECORD_NOTES = """\
-A profile holds no key and no value: keys are hashed with a random secret that
-each recording makes and never stores. The file's mode is 0600.
+A profile holds no value, and no key unless --keys asks for it: keys are hashed
+with a random secret that each recording makes and never stores. With --keys
+groups, no whole key is kept. The file's mode is 0600.
 
 privileges: after attaching, record drops all privileges to the user who invoked
 sudo, who then owns OUTPUT; without sudo it continues as nobody, and root owns
@@ -9404,6 +9687,9 @@ replay_speed = option_type(  # 0: max
 )
 loop_mode = option_type("once, times:N or infinite", to_passes)
 shard = option_type("I/N with I from 0 to N-1", parse_shard)
+group_by = option_type(
+    "a delimiter such as ':' or ':2', or a regular expression with a group", parse_group_by
+)
 moment = option_type("a future time such as 2027-01-01T12:00:00Z or Unix seconds", to_moment)
 
 # ---- The commands ----
@@ -9462,6 +9748,15 @@ def add_output_options(group: Any) -> None:
     add(group, "--salt-file FILE", about)
     about = "the secret itself. Every user of this machine can see it in the list of processes"
     add(group, "--salt HEX", about, type=parse_salt)
+    about = "what is kept of keys: hashes; also the part that --group-by tells; or that and also "
+    about += "the whole key. Default: hashed"
+    add(group, "--keys", about, choices=KEYS_KEPT, default=KEYS_KEPT[0])
+    about = (
+        "a key's group is what precedes this delimiter, with a number behind it (':2') that many "
+    )
+    about += "parts; or what the first group of this regular expression matches. Digits alone "
+    about += "become #. Default: ':'"
+    add(group, "--group-by HOW", about, type=group_by)
     add(group, "--allow-empty", "status 0 even if nothing was recorded")
     add(group, "--strict", "status 1 if more than 1 %% of the traffic was lost")
 
@@ -9665,6 +9960,9 @@ def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("--filter needs packets: packet:any, packet:INTERFACE or a capture file")
     if place.startswith("unix:") and (options.port or options.hook == "syscalls"):
         parser.error("a Unix socket has no --port, and needs the sock hook")
+    if options.group_by and options.keys == KEYS_KEPT[0]:
+        parser.error("--group-by needs --keys groups or --keys names")
+    options.group_by = options.group_by or parse_group_by(":")
     if options.salt and options.salt_file:
         parser.error("give --salt or --salt-file, not both")
     if options.salt_file == "-" and place == "-":

@@ -880,6 +880,7 @@ def test_no_key_and_no_value_is_in_the_file(path: Path) -> None:
     data = path.read_bytes()
     texts = [data]
     for one in walk(data):
+        assert one.kind in b"HFCOLE"  # none with names, unless they were asked for
         texts.append(one.payload)
         if one.kind == b"O":
             texts += columns_of(one.payload, 8, COLUMNS + KEY_COLUMNS)
