@@ -84,7 +84,6 @@ from typing import (
     Any,
     BinaryIO,
     Callable,
-    DefaultDict,
     Deque,
     Dict,
     Generic,
@@ -6804,6 +6803,17 @@ GUARDED = frozenset(
 )
 HARMLESS_STATS = frozenset(("stats", "stats items", "stats slabs", "stats settings", "stats conns"))
 
+# What stands between a command of the text protocol and what its form says of it.
+_TEXT_WORDS: Dict[bytes, Tuple[bytes, ...]] = {
+    **dict.fromkeys((*META_OUTCOMES, b"get", b"gets", b"delete", b"incr", b"decr"), (b"%(keys)b",)),
+    **dict.fromkeys((b"gat", b"gats"), (b"%(exptime)d", b"%(keys)b")),
+    **dict.fromkeys(STORAGE, (b"%(keys)b", b"%(flags)b", b"%(exptime)d", b"%(size)d")),
+    **dict.fromkeys((*ADMIN, b"mn"), ()),
+    b"touch": (b"%(keys)b", b"%(exptime)d"),
+    b"ms": (b"%(keys)b", b"%(size)d"),
+}
+_META_WORDS = {b"T": b"T%(exptime)d", b"O": b"O%(opaque)d", b"C": b"C%(cas)d", b"E": b"E1"}
+
 # (keys, value size, exptime, opaque, CAS unique) -> all up to the value
 Write = Callable[[Sequence[bytes], int, int, int, int], bytes]
 
@@ -6828,8 +6838,8 @@ class RequestTemplate:
         self.answered = sample.reply != REPLY_NONE and command not in (b"quitq", b"shutdown")
         # What follows a value; None: there is no value.
         self.value_end = None if sample.value_size == NO_SIZE else b"" if binary else b"\r\n"
-        # VALUE lines need no request to be read.
-        self.gives_unique = command in BINARY_GETS if binary else b"c" in flags
+        gives_unique = command in BINARY_GETS if binary else command in (b"gets", b"gats")
+        self.gives_unique = gives_unique or b"c" in flags
 
     def request(self, keys: Tuple[bytes, ...], opaque: int) -> Request:
         """A request of this form, to be matched with its reply."""
@@ -6856,32 +6866,21 @@ def make_template(form: str, included: Iterable[str] = ()) -> Optional[RequestTe
         guarded = name in GUARDED and form not in HARMLESS_STATS
         if command == b"watch" or b"?" in words or (guarded and name not in included):
             return None
-    return text_template(command, words)
+    return text_template(command, words) if command in _TEXT_WORDS else None
 
 
-def text_template(command: bytes, words: List[bytes]) -> Optional[RequestTemplate]:
+def text_template(command: bytes, words: List[bytes]) -> RequestTemplate:
     """A template from a command line: only keys and numbers differ between requests."""
     words = [b"1" if word == b"?" else word.replace(b"%", b"%%") for word in words]
-    if command in (b"get", b"gets"):
-        words = [b"%(keys)b"]
-    elif command in (b"gat", b"gats"):
-        words = [b"%(exptime)d", b"%(keys)b"]
-    elif command in STORAGE:
+    first = _TEXT_WORDS[command]
+    in_base64 = False
+    if command in STORAGE:
         flags = words.pop(0) if words and words[0] != b"noreply" else b"0"
-        unique = [b"%(cas)d"] if command == b"cas" else []
-        words = [b"%(keys)b", flags, b"%(exptime)d", b"%(size)d", *unique, *words]
-    elif command == b"touch":
-        words = [b"%(keys)b", b"%(exptime)d", *words]
-    elif command in (b"delete", b"incr", b"decr"):
-        words = [b"%(keys)b", *words]
-    elif command in META_OUTCOMES and command != b"mn":
-        made = {b"T": b"T%(exptime)d", b"O": b"O%(opaque)d", b"C": b"C%(cas)d", b"E": b"E1"}
-        size = [b"%(size)d"] if command == b"ms" else []
-        words = [b"%(keys)b", *size, *(made.get(flag, flag) for flag in words)]
-    elif command != b"mn" and command not in ADMIN:
-        return None
-    pattern = b" ".join([command, *words]) + b"\r\n"
-    in_base64 = command in META_OUTCOMES and b"b" in words
+        first = (*first[:1], flags, *first[2:], *[b"%(cas)d"] * (command == b"cas"))
+    elif command in META_OUTCOMES:
+        in_base64 = b"b" in words
+        words = [_META_WORDS.get(flag, flag) for flag in words]
+    pattern = b" ".join((command, *first, *words)) + b"\r\n"
 
     def write(keys: Sequence[bytes], size: int, exptime: int, opaque: int, cas: int) -> bytes:
         text = base64.b64encode(keys[0]) if in_base64 else b" ".join(keys)
@@ -6922,20 +6921,144 @@ def binary_template(name: bytes, words: List[bytes]) -> Optional[RequestTemplate
     return RequestTemplate(write, lambda text: BinaryRequestParser().feed(text)[0], b"cas" in words)
 
 
-# A request from its encoding until it is answered: (as the parsers read it, its template, the
-# recorded outcomes, one a key, the recorded latency in ticks, times of its batch). The times are
-# when it was due, at `max` when it was sent; and when it was sent, in ns.
-SentRequest = Tuple[Request, RequestTemplate, Tuple[int, ...], int, List[int]]
+# ---- Counts: numbers that add up over workers and shards ----
+
+# (command, the recorded outcomes, one a key, the recorded latency in ticks)
+Recorded = Tuple[str, Tuple[int, ...], int]
+# A request from its encoding until it is answered: as the parsers read it, its template, what
+# was recorded, times of its batch.
+SentRequest = Tuple[Request, RequestTemplate, Recorded, List[int]]
 
 WRONG_UNIQUE = 2**64 - 1  # a CAS unique that no server returns
+UNIQUES_MAX = 1 << 17  # CAS uniques remembered
+# {ticks: how often}, rounded down to 3 digits: there are few distinct ones, which add up exactly.
+HISTOGRAMS = ("latency", "recorded_latency", "lateness")
 
 
-class DeferredCas(NamedTuple):
-    """A part of a batch with a CAS unique, known only when earlier requests are answered."""
+def command_counts() -> Dict[str, Any]:
+    """What is counted for one command."""
+    names = ("outcomes", "recorded_outcomes", "errors", "latency", "recorded_latency")
+    return {"requests": 0, **{name: Counter() for name in names}}
 
-    write: Callable[[int], bytes]
-    key: bytes
-    wrong: bool  # a unique other than the target's is wanted
+
+def empty_result() -> Dict[str, Any]:
+    """The result of a replay that sent nothing."""
+    numbers = (
+        *("writes", "bytes_sent", "bytes_received", "connections", "unknown_uniques"),
+        *("not_sent", "waited_ns", "out_of_time", "shared_keys", "preload_refused"),
+    )
+    by_name = ("connection_failures", "skipped", "lateness")
+    counts: Dict[str, Any] = {name: Counter() for name in by_name}
+    counts.update(dict.fromkeys(numbers, 0), commands=defaultdict(command_counts))
+    return {
+        "span": [],  # in which requests were sent and answered
+        "recorded": {"span": []},  # of their recording
+        "ended_by": None,
+        "fatal": None,  # the message and the hint of an error
+        "counts": counts,
+    }
+
+
+class Tally:
+    """What one worker counts, and the CAS uniques that its target gave.
+
+    What happens to requests is only listed, and added up when it is taken.
+    """
+
+    def __init__(self) -> None:
+        self.lines = RecentCache(ResponseParser.parse_head)
+        self._uniques: Dict[bytes, int] = {}  # key -> the one that the target gave last
+        self._words: List[bytes] = []  # of the reply that is looked at
+        self._clear()
+
+    def _clear(self) -> None:
+        self.result = empty_result()
+        self.counts = self.result["counts"]
+        self.sent: List[Recorded] = []
+        self.writes: List[Tuple[int, int, int]] = []  # ns, tick, ticks of lag (below 0: none)
+        # (command, outcome, of how many keys, ticks of latency or below 0)
+        self._replies: List[Tuple[str, int, int, int]] = []
+        self._replied_ns = 0  # the last one
+
+    def count_reply(self, sent: SentRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
+        """A request was answered, or got no reply (then time_ns is 0). See PendingRequests."""
+        request, template, _, times = sent
+        command, keys, ticks = template.command, len(request.keys) or 1, -1
+        if outcome == HIT and request.reply == REPLY_VALUES and len(sizes) < keys:
+            self._replies.append((command, MISS, keys - len(sizes), -1))
+            keys = len(sizes)
+        if time_ns:
+            self._replied_ns, ticks = time_ns, (time_ns - times[0]) // TICK_NS
+            if template.gives_unique and request.reply != REPLY_VALUES:
+                words = self._words[3:4]  # of the binary protocol
+                if request.reply == REPLY_META:
+                    words = [word[1:] for word in self._words[1:] if word[:1] == b"c"]
+                for word in words:
+                    self._remember(request.keys[0], word)
+        self._replies.append((command, outcome, keys, ticks))
+
+    def count_errors(self, requests: Iterable[SentRequest], kind: str) -> None:
+        """These were not answered, or not sent."""
+        for _, template, *_ in requests:
+            self.counts["commands"][template.command]["errors"][kind] += 1
+
+    def look_at(self, responses: Iterable[Response]) -> Iterator[Response]:
+        """The responses, while they are given to their requests one after the other."""
+        for response in responses:
+            self._words = words = response[1]
+            if response[0] == b"VALUE" and len(words) > 4:
+                self._remember(words[1], words[4])
+            yield response
+
+    def _remember(self, key: bytes, unique: bytes) -> None:
+        """The target gave this CAS unique, a number in decimal, for a key."""
+        if unique.isdigit() and len(unique) <= 20:
+            self._uniques[key] = int(unique)
+        if len(self._uniques) > UNIQUES_MAX:
+            del self._uniques[next(iter(self._uniques))]
+
+    def unique(self, key: bytes) -> int:
+        """The CAS unique to send for a key."""
+        self.counts["unknown_uniques"] += key not in self._uniques
+        return self._uniques.get(key, WRONG_UNIQUE)
+
+    def take(self) -> Dict[str, Any]:
+        """The result since the last time. Call often: until then, each request takes memory.
+
+        Spans are in ns of CLOCK_MONOTONIC, and in ticks of the recording.
+        """
+        result, counts, commands = self.result, self.counts, self.counts["commands"]
+        for (command, outcomes, ticks), times in Counter(self.sent).items():
+            counted = commands[command]
+            counted["requests"] += times
+            for outcome in outcomes:
+                counted["recorded_outcomes"][OUTCOMES[outcome]] += times
+            if ticks:
+                counted["recorded_latency"][ticks] += times
+        for (command, outcome, keys, ticks), times in Counter(self._replies).items():
+            if keys:
+                commands[command]["outcomes"][OUTCOMES[outcome]] += keys * times
+            if ticks >= 0:
+                commands[command]["latency"][ticks] += times
+        if self.writes:
+            counts["writes"] = len(self.writes)
+            result["recorded"]["span"] = [
+                self.writes[0][1],
+                max(tick for _, tick, _ in self.writes),
+            ]
+            counts["lateness"].update(lag for _, _, lag in self.writes if lag >= 0)
+        moments = [now_ns for now_ns, _, _ in self.writes]
+        if self._replied_ns:
+            moments.append(self._replied_ns)
+        result["span"] = [min(moments), max(moments)] if moments else []
+        for counted in (counts, *commands.values()):
+            for name in counted.keys() & HISTOGRAMS:
+                counted[name] = round_to_3_digits(counted[name])
+        self._clear()
+        return result
+
+
+# ---- Scheduling: what to send when ----
 
 
 class Batch:
@@ -6950,11 +7073,12 @@ class Batch:
         self.tick = tick  # of the recording, since the first pass began
         self.number = number  # of the connection
         self.kind = kind  # SEND; OPEN, RECV, CLOSE: what happens to the connection
-        self.parts: List[Any] = []  # bytes, memoryview, or DeferredCas
+        # bytes, memoryview, or a function that returns them when all before is answered
+        self.parts: List[Any] = []
         self.requests: List[SentRequest] = []
-        self.deferred = False  # is one of the parts a DeferredCas?
+        self.deferred = False  # is one of the parts a function?
         self.waits = False  # did its client have all replies when it sent this?
-        self.times = [0, 0]  # see SentRequest
+        self.times = [0, 0]  # ns: when it was due, at `max` when it was sent; when it was sent
         self.queued_at_ns = 0  # Engine.idle_ns when it began to wait for its connection
 
     def append(self, part: Union[bytes, memoryview]) -> None:
@@ -6965,129 +7089,6 @@ class Batch:
         else:
             parts.append(part)
 
-
-# ---- Counts: numbers that add up over workers and shards ----
-
-
-def add_counts(total: Dict[str, Any], more: Dict[str, Any]) -> None:
-    """Add nested counts, however deep. Keys that are numbers may be text, as in JSON."""
-    for name, value in more.items():
-        name = str(name)
-        if isinstance(value, dict):
-            add_counts(total.setdefault(name, {}), value)
-        else:
-            total[name] = total.get(name, 0) + value
-
-
-UNIQUES_MAX = 1 << 17  # CAS uniques remembered
-# Lists of ticks that become {ticks: how often}; rounded down to 3 digits, there are few distinct
-# ones, and they add up exactly.
-HISTOGRAMS = ("latency", "recorded_latency", "lateness")
-
-
-def command_counts() -> Dict[str, Any]:
-    """What is counted for one command."""
-    names = ("outcomes", "recorded_outcomes", "errors")
-    by_name: Dict[str, Any] = {name: Counter() for name in names}
-    return {"requests": 0, "operations": 0, **by_name, "latency": [], "recorded_latency": []}
-
-
-class Tally:
-    """What one worker counts, and what it remembers of replies."""
-
-    def __init__(self) -> None:
-        self.lines = RecentCache(ResponseParser.parse_head)
-        self.uniques: Dict[bytes, int] = {}  # key -> the CAS unique that the target gave last
-        self._words: List[bytes] = []  # of the reply that is looked at
-        self.clear()
-
-    def clear(self) -> None:
-        """Count from 0."""
-        single = (
-            *("writes", "bytes_sent", "bytes_received", "connections", "unknown_uniques"),
-            *("not_sent", "waited_ns", "out_of_time", "shared_keys", "preload_refused"),
-        )
-        self.commands: DefaultDict[str, Dict[str, Any]] = defaultdict(command_counts)
-        self.totals = dict.fromkeys(single, 0)
-        self.failures: Counter[str] = Counter()  # of connections, by kind
-        self.skipped: Counter[str] = Counter()  # command -> requests not to be replayed
-        self.lateness: List[int] = []  # ticks, of writes
-
-    def count_sent(self, sent: SentRequest) -> None:
-        """A request was sent."""
-        _, template, outcomes, latency, _ = sent
-        counted = self.commands[template.command]
-        counted["requests"] += 1
-        counted["operations"] += len(outcomes)
-        for outcome in outcomes:
-            counted["recorded_outcomes"][OUTCOMES[outcome]] += 1
-        if latency:
-            counted["recorded_latency"].append(latency)
-
-    def count_reply(self, sent: SentRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
-        """A request was answered, or got no reply (then time_ns is 0). See PendingRequests."""
-        request, template, _, _, times = sent
-        counted, keys = self.commands[template.command], len(request.keys) or 1
-        if outcome == HIT and request.reply == REPLY_VALUES and len(sizes) < keys:
-            counted["outcomes"]["miss"] += keys - len(sizes)
-            keys = len(sizes)
-        if keys:
-            counted["outcomes"][OUTCOMES[outcome]] += keys
-        if time_ns:
-            counted["latency"].append((time_ns - times[0]) // TICK_NS)
-            if template.gives_unique:
-                words = self._words[3:4]  # of the binary protocol
-                if request.reply == REPLY_META:
-                    words = [word[1:] for word in self._words[1:] if word[:1] == b"c"]
-                for word in words:
-                    self.remember(request.keys[0], word)
-
-    def look_at(self, responses: Iterable[Response]) -> Iterator[Response]:
-        """The responses, while they are given to their requests one after the other."""
-        for response in responses:
-            self._words = words = response[1]
-            if response[0] == b"VALUE" and len(words) > 4:
-                self.remember(words[1], words[4])
-            yield response
-
-    def remember(self, key: bytes, unique: bytes) -> None:
-        """The target gave this CAS unique, a number in decimal, for a key."""
-        if unique.isdigit() and len(unique) <= 20:
-            self.uniques[key] = int(unique)
-        if len(self.uniques) > UNIQUES_MAX:
-            del self.uniques[next(iter(self.uniques))]
-
-    def fill(self, part: Any) -> Any:
-        """A part of a batch with the CAS unique that is known by now."""
-        if type(part) is not DeferredCas:
-            return part
-        unique = WRONG_UNIQUE if part.wrong else self.uniques.get(part.key)
-        self.totals["unknown_uniques"] += unique is None
-        return part.write(WRONG_UNIQUE if unique is None else unique)
-
-    def count_errors(self, requests: Iterable[SentRequest], kind: str) -> None:
-        """These were not answered, or not sent."""
-        for _, template, *_ in requests:
-            self.commands[template.command]["errors"][kind] += 1
-
-    def take(self) -> Dict[str, Any]:
-        """What is new since the last time. Call often: until then, each time takes memory."""
-        counts = {
-            **self.totals,
-            "commands": dict(self.commands),
-            "connection_failures": self.failures,
-            "skipped": self.skipped,
-            "lateness": self.lateness,
-        }
-        for counted in (counts, *self.commands.values()):
-            for name in HISTOGRAMS:
-                if name in counted:
-                    counted[name] = round_to_3_digits(Counter(counted[name]))
-        self.clear()
-        return counts
-
-
-# ---- Scheduling: what to send when ----
 
 # (tick, connection, place in the file, form, batch, key_position, key, value size, exptime,
 # outcome, latency). What happened to a connection stands between them as a row whose place
@@ -7111,18 +7112,27 @@ def read_rows(reader: ProfileReader, shard: Shard, keys: KeyTexts) -> Iterator[L
     events: List[Tuple[int, int, int, int]] = []
     reader.connection_rows = events
     last_tick: Dict[int, int] = {}  # connection -> of its rows so far
-    place = 0
-    for block in reader.blocks():
-        keys.number_short_keys(block.key_hash, block.key_size)
-        last_tick.update(zip(block.connection, block.time))
-        yield take_connections(events, shard, last_tick)
+    for block in chain(reader.blocks(), (None,)):
+        if block:
+            keys.number_short_keys(block.key_hash, block.key_size)
+            last_tick.update(zip(block.connection, block.time))
+        # A connection is closed after its last request: after a reset, what had come was still
+        # read.
+        ends = (last_tick.pop(row[1], 0) if row[3] == CLOSE else 0 for row in events)
+        yield [
+            (max(tick, end), number, LAST if kind == CLOSE else FIRST, kind, 0, 0, b"", 0, 0, 0, 0)
+            for (tick, number, _, kind), end in zip(events, ends)
+            if number % total == mine
+        ]
+        events.clear()
+        if not block:
+            return
         hashes, sizes = block.key_hash, block.key_size
         columns = zip(
-            *(block.time, block.connection, range(place, place + len(block.time))),
+            *(block.time, block.connection, range(reader.rows - len(block.time), reader.rows)),
             *(block.form, block.batch, block.key_position, block.key),
             *(block.value_size, block.exptime, block.outcome, block.latency),
         )
-        place += len(block.time)
         for _ in range(0, len(block.time), PIECE_ROWS):
             yield [
                 (*row[:6], keys.text(hashes[row[6]], sizes[row[6]]), *row[7:])
@@ -7130,24 +7140,6 @@ def read_rows(reader: ProfileReader, shard: Shard, keys: KeyTexts) -> Iterator[L
                 if row[1] % total == mine
             ]
         yield []
-    yield take_connections(events, shard, last_tick)
-
-
-def take_connections(
-    events: List[Tuple[int, int, int, int]], shard: Shard, last_tick: Dict[int, int]
-) -> List[Row]:
-    """What happened to our connections, as rows; empties `events`.
-
-    A connection is closed after its last request: after a reset, what had come was still read.
-    """
-    rows: List[Row] = []
-    for tick, number, _port, kind in events:
-        last = last_tick.pop(number, 0) if kind == CLOSE else 0
-        if number % shard.total == shard.number:
-            place = LAST if kind == CLOSE else FIRST
-            rows.append((max(tick, last), number, place, kind, 0, 0, b"", 0, 0, 0, 0))
-    events.clear()
-    return rows
 
 
 def in_order(pieces: Iterable[List[Row]]) -> Iterator[List[Row]]:
@@ -7215,16 +7207,23 @@ class Schedule:
             found, latest = False, -sys.maxsize
             with ProfileReader(path) as reader:
                 for rows in in_order(read_rows(reader, shard, self.keys)):
-                    batches = self.encode(rows, reader.forms, offset)
+                    batches = self._encode(rows, reader.forms, offset)
                     for batch in batches:
                         if batch.tick < latest:
-                            self._tally.totals["out_of_time"] += len(batch.requests)
+                            self._tally.counts["out_of_time"] += len(batch.requests)
                         latest = max(batch.tick, latest)
                         batch.tick = max(latest, offset)
                     found = found or bool(batches)
                     yield batches
 
-    def encode(self, rows: List[Row], forms: Sequence[str], offset: int) -> List[Batch]:
+    def preload(self, path: str, shard: Shard) -> Iterator[List[Batch]]:
+        """What stores the values that must have been there before the first pass."""
+        items = preload_items(path, shard, self.keys)
+        rows = ((0, 0, 0, 0, 0, 0, key, size, 0, STORED, 0) for key, size in items)
+        chunks = iter(lambda: list(islice(rows, PRELOAD_REQUESTS)), [])
+        return (self._encode(chunk, ("set",), 0) for chunk in chunks)
+
+    def _encode(self, rows: List[Row], forms: Sequence[str], offset: int) -> List[Batch]:
         """Encode rows that are in order. offset: ticks to add to their times."""
         done: List[Batch] = []
         begun: Dict[int, Batch] = {}  # connection -> its latest batch in here
@@ -7243,7 +7242,7 @@ class Schedule:
                 index += 1  # the other keys of this request
             template = self._template(forms[form])
             if template is None:
-                self._tally.skipped[forms[form].split(" ", 1)[0]] += 1
+                self._tally.counts["skipped"][forms[form].split(" ", 1)[0]] += 1
                 continue
             batch = begun.get(number)
             # It may have begun in an earlier read, and its value ended in this one.
@@ -7273,13 +7272,16 @@ class Schedule:
         if template.value_end is None or size == NO_SIZE:
             size = 0
         self._opaque = opaque = self._opaque + 1
-        request = template.request(keys, opaque)
-        batch.requests.append((request, template, outcomes, latency, batch.times))
+        recorded = (template.command, outcomes, latency)
+        batch.requests.append((template.request(keys, opaque), template, recorded, batch.times))
         if template.has_cas:
             batch.deferred = True
-            write = functools.partial(template.write, keys, size, exptime, opaque)
-            # An outcome of EXISTS: another client had changed the value.
-            batch.parts.append(DeferredCas(write, key, outcome == EXISTS))
+            wrong = outcome == EXISTS  # another client had changed the value
+            batch.parts.append(
+                lambda: template.write(
+                    keys, size, exptime, opaque, WRONG_UNIQUE if wrong else self._tally.unique(key)
+                )
+            )
         else:
             batch.append(template.write(keys, size, exptime, opaque, 0))
         if template.value_end is not None:
@@ -7315,60 +7317,48 @@ def preload_items(path: str, shard: Shard, keys: KeyTexts) -> Iterator[Tuple[byt
     of the hash space, in as many passes as memory requires.
     """
     low, high = 0, 1 << 64
-    while low < 1 << 64:
-        found, high = preload_states(path, shard, keys, range(low, high))
-        for (key_hash, size), state in found.items():
+    while low < high:
+        # What is known of a key: its size; -1 - appended bytes as long as it is not known; _SETTLED
+        found: Dict[Tuple[int, int], int] = {}
+        with ProfileReader(path) as reader:
+            for block in reader.blocks():
+                keys.number_short_keys(block.key_hash, block.key_size)
+                verbs = [verb_of(form) for form in reader.forms]
+                pairs = list(zip(block.key_hash, block.key_size))
+                wanted = [
+                    low <= key < high and key % shard.total == shard.number and size
+                    for key, size in pairs
+                ]
+                rows = zip(block.key, block.form, block.outcome, block.value_size)
+                for key, form, outcome, size in rows:
+                    if wanted[key]:
+                        state = preload_state(found.get(pairs[key]), verbs[form], outcome, size)
+                        if state is not None:
+                            found[pairs[key]] = state
+                            wanted[key] = _SETTLED < state < 0
+                while len(found) > PRELOAD_KEYS_MAX:
+                    high = (low + high) // 2
+                    found = {pair: state for pair, state in found.items() if pair[0] < high}
+        for pair, state in found.items():
             if state != _SETTLED:
-                yield keys.text(key_hash, size), state if state >= 0 else PRELOAD_UNKNOWN_BYTES
-        low, high = high, min(high + (high - low), 1 << 64)
-
-
-def preload_states(
-    path: str, shard: Shard, keys: KeyTexts, hashes: range
-) -> Tuple[Dict[Tuple[int, int], int], int]:
-    """What is known about the keys with these hashes, and where those end if they are too many.
-
-    Values: the size; -1 - appended bytes where no size is known yet; _SETTLED.
-    """
-    found: Dict[Tuple[int, int], int] = {}
-    with ProfileReader(path) as reader:
-        for block in reader.blocks():
-            keys.number_short_keys(block.key_hash, block.key_size)
-            verbs = [verb_of(form) for form in reader.forms]
-            pairs = list(zip(block.key_hash, block.key_size))
-            ours = [
-                key in hashes and key % shard.total == shard.number and size for key, size in pairs
-            ]
-            rows = zip(block.key, block.form, block.outcome, block.value_size)
-            for key, form, outcome, size in rows:
-                if ours[key]:
-                    state = preload_state(found.get(pairs[key]), verbs[form], outcome, size)
-                    if state is not None:
-                        found[pairs[key]] = state
-                        ours[key] = _SETTLED < state < 0
-            while len(found) > PRELOAD_KEYS_MAX and hashes.stop - hashes.start > 1:
-                hashes = range(hashes.start, (hashes.start + hashes.stop) // 2)
-                found = {pair: state for pair, state in found.items() if pair[0] in hashes}
-    return found, hashes.stop
+                yield keys.text(*pair), state if state >= 0 else PRELOAD_UNKNOWN_BYTES
+        low, high = high, min(2 * high - low, 1 << 64)
 
 
 def verb_of(form: str) -> str:
     """What a form does to a value: set, add, append, get, other; binary and meta too."""
     command, *words = form.split(" ")
-    if words[:1] == ["binary"]:
-        command = command[:-1] if command.endswith("q") else command
-        if command in ("incr", "decr"):  # may create the value
-            return "set"
-    if command in ("mg", "ma") and any(word[0] == "N" for word in words):
-        return "set"
-    if command in ("get", "gets", "gat", "gats", "mg", "getk", "gatk"):
+    counts = command.startswith(("incr", "decr")) and words[:1] == ["binary"]
+    if counts or (command in ("mg", "ma") and any(word[0] == "N" for word in words)):
+        return "set"  # they may create the value
+    if command == "get" or command in GET_COMMANDS:
         return "get"
     if command == "ms":
-        mode = next((word[1:].upper() for word in words if word[0] == "M"), "S")
-        return {"A": "append", "P": "append", "E": "add", "R": "other"}.get(mode, "set")
-    if command == "prepend":
-        return "append"
-    return command if command in ("set", "add", "append") else "other"
+        command = next((word[1:].upper() for word in words if word[0] == "M"), "S")
+    command = command[:-1] if command.endswith("q") else command
+    verbs = {"prepend": "append", "A": "append", "P": "append", "E": "add", "R": "other"}
+    verbs.update({"S": "set", "set": "set", "add": "add", "append": "append"})
+    return verbs.get(command, "other")
 
 
 def preload_state(known: Optional[int], verb: str, outcome: int, size: int) -> Optional[int]:
@@ -7425,13 +7415,13 @@ class Target(NamedTuple):
         try:
             link = socket.socket(self.family, socket.SOCK_STREAM)
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else 0
-                raise MembenchError(
-                    f"too many connections: the limit of open files is {limit:,} (RLIMIT_NOFILE)",
-                    "raise it with ulimit -n, use more --workers, or split the replay with --shard",
-                ) from None
-            raise
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else 0
+            raise MembenchError(
+                f"too many connections: the limit of open files is {limit:,} (RLIMIT_NOFILE)",
+                "raise it with ulimit -n, use more --workers, or split the replay with --shard",
+            ) from None
         try:
             link.settimeout(timeout)
             if self.family != socket.AF_UNIX:
@@ -7447,12 +7437,13 @@ class Target(NamedTuple):
 class ReplayConnection:
     """One connection to the target: what waits to be sent, what waits for an answer.
 
-    Replies are read and matched with their requests as those of a recording are.
+    Replies are read and matched with their requests as those of a recording are. Its methods
+    raise OSError or ProtocolError if the connection is of no use any more.
     """
 
     __slots__ = (
         *("number", "socket", "connected", "queue", "unsent", "pending"),
-        *("last_ns", "retry_ns", "closing", "_tally", "_parser", "_between"),
+        *("last_ns", "retry_ns", "closing", "_tally", "_parser"),
     )
 
     def __init__(self, number: int, tally: Tally) -> None:
@@ -7471,7 +7462,6 @@ class ReplayConnection:
         self.unsent: List[Any] = []  # the rest of a write that the socket did not take
         self.pending = PendingRequests(self._tally.count_reply)
         self._parser: Any = None  # of replies; which one is known when a request was sent
-        self._between = True  # was the last reply that was read whole, and to all that waited?
 
     def is_idle(self) -> bool:
         """Does nothing wait here?"""
@@ -7485,73 +7475,55 @@ class ReplayConnection:
         return any(not sent[0].quiet for sent in queue)
 
     def send(self, batch: Batch, now_ns: int) -> None:
-        """Write a batch, and note what is to come back. Raises OSError."""
+        """Write a batch, and note what is to come back."""
         batch.times[1] = now_ns
         expect, tally = self.pending.queue.append, self._tally
         for sent in batch.requests:
-            tally.count_sent(sent)
+            tally.sent.append(sent[2])
             if sent[1].answered:
                 expect(sent)
             else:
                 tally.count_reply(sent, NONE, {}, 0)
-        tally.totals["writes"] += 1
-        parts = [*map(tally.fill, batch.parts)] if batch.deferred else batch.parts
-        self.write(parts, now_ns)
+        self.unsent = batch.parts
+        if batch.deferred:
+            self.unsent = [part() if callable(part) else part for part in batch.parts]
+        self.flush(now_ns)
 
-    def write(self, parts: List[Any], now_ns: int) -> None:
-        """Hand parts to the socket; what it does not take is `unsent`. Raises OSError."""
+    def flush(self, now_ns: int) -> None:
+        """Hand to the socket what is unsent, as far as it takes it."""
         assert self.socket
+        parts = self.unsent
         try:
             if len(parts) == 1:
                 sent = self.socket.send(parts[0])
             else:
                 sent = self.socket.sendmsg(parts[:IOVECS_MAX])
         except BlockingIOError:
-            sent = 0
-        self._tally.totals["bytes_sent"] += sent
-        if sent:
-            self.last_ns = now_ns
-        self.unsent = []
-        if len(parts) == 1 and sent == len(parts[0]):  # nearly always
             return
-        for index, part in enumerate(parts):
-            if sent < len(part):
-                self.unsent = [memoryview(part)[sent:], *parts[index + 1 :]]
-                return
-            sent -= len(part)
+        self._tally.counts["bytes_sent"] += sent
+        self.last_ns = now_ns
+        while parts and sent >= len(parts[0]):
+            sent -= len(parts.pop(0))
+        if sent:
+            parts[0] = memoryview(parts[0])[sent:]
 
     def read(self, data: bytes, now_ns: int) -> None:
-        """Take in what the target sent. Raises ProtocolError, or OSError if it refuses."""
-        pending, parser = self.pending, self._parser
+        """Take in what the target sent."""
+        pending, parser, tally = self.pending, self._parser, self._tally
+        queue = pending.queue
         if parser is None:
-            binary = pending.queue and pending.queue[0][0].reply == REPLY_BINARY
-            parser = BinaryResponseParser() if binary else ResponseParser(self._tally.lines)
+            binary = queue and queue[0][0].reply == REPLY_BINARY
+            parser = BinaryResponseParser() if binary else ResponseParser(tally.lines)
             self._parser = parser
         if data.startswith(b"ERROR Too many"):  # open connections
             self.connected = False
             raise ConnectionRefusedError
-        if self._between and self._take_whole_value(data, now_ns):
-            return
-        if pending.answer(self._tally.look_at(parser.feed(data)), now_ns):
+        if queue and not (parser.partial or parser.skip or queue[0][1].gives_unique):
+            segment = (SEND, now_ns, b"", 0, len(data), data, -1)
+            if pending.answer_first(segment, tally.lines):
+                return
+        if pending.answer(tally.look_at(parser.feed(data)), now_ns):
             raise ProtocolError("this answers nothing that was asked")
-        self._between = not (pending.queue or parser.partial or parser.skip)
-
-    def _take_whole_value(self, data: bytes, now_ns: int) -> bool:
-        """Is this the value of the one key that is asked for, and nothing else?
-
-        Most replies are, and this takes a third of the time of the parser and the matching.
-        """
-        queue = self.pending.queue
-        if len(queue) != 1 or not data.endswith(b"END\r\n"):
-            return False
-        request, head_bytes = queue[0][0], data.find(b"\n") + 1
-        (word, words, size), body_bytes, _ = self._tally.lines[data[:head_bytes]]
-        if word != b"VALUE" or len(words) != 4 or request.keys != (words[1],):
-            return False
-        if request.reply != REPLY_VALUES or head_bytes + body_bytes + 5 != len(data):
-            return False
-        self._tally.count_reply(queue.popleft(), HIT, {0: size}, now_ns)
-        return True
 
 
 class Engine:
@@ -7577,14 +7549,12 @@ class Engine:
         self._target = target
         self._feed = feed
         self._tally = tally
-        self._speed = speed
         self._closed_loop = not speed
+        self._tick_ns = TICK_NS / speed if speed else 0.0
         self._timeout_ns = int(timeout * NS_PER_SECOND)
         self._links: Dict[int, ReplayConnection] = {}  # by the number of the connection
         self._by_fd: Dict[int, ReplayConnection] = {}
         self._idle_ns = 0  # time with nothing to do
-        self._first = (0, 0)  # (ns, tick) of the first write
-        self._last_ns = self._last_tick = 0  # of the last write or answer; of the last batch
         self._exhausted = False
         self._ready: Deque[Batch] = deque()  # in order of time
         self._queued = 0  # batches in the queues of connections
@@ -7598,11 +7568,11 @@ class Engine:
         """Encode what comes first, and connect what was connected when recording began."""
         while not self._exhausted and len(self._ready) < AHEAD_BATCHES:
             self._step()
-        deadline = time.monotonic_ns() + NS_PER_SECOND
+        now_ns = time.monotonic_ns()
         for batch in self._ready:
             if batch.kind == RECV:
-                self._connect(self._link(batch.number), time.monotonic_ns())
-        while time.monotonic_ns() < deadline and any(
+                self._connect(self._link(batch.number), now_ns)
+        while time.monotonic_ns() < now_ns + NS_PER_SECOND and any(
             link.socket and not link.connected for link in self._links.values()
         ):
             self._turn(SWEEP_NS // 20)
@@ -7631,18 +7601,14 @@ class Engine:
             self._close(link)
 
     def _drop_queues(self) -> None:
-        """Nothing more will be sent; count what should have been by now."""
-        batches = [*self._ready, *chain(*(link.queue for link in self._links.values()))]
-        for link in self._links.values():
-            link.queue.clear()
+        """Nothing more will be sent; count what should have been by now. At `max`, nothing."""
+        passed_ns = time.monotonic_ns() - STOP_SLACK_NS - self.start_ns if self._tick_ns else 0
+        for queue in (self._ready, *(link.queue for link in self._links.values())):
+            self._tally.counts["not_sent"] += sum(
+                len(batch.requests) for batch in queue if batch.tick * self._tick_ns < passed_ns
+            )
+            queue.clear()
         self._queued = 0
-        self._ready.clear()
-        # At `max` nothing was due.
-        passed_ns = time.monotonic_ns() - STOP_SLACK_NS - self.start_ns if self.start_ns else 0
-        passed = passed_ns * self._speed // TICK_NS
-        self._tally.totals["not_sent"] += sum(
-            len(batch.requests) for batch in batches if batch.tick < passed
-        )
 
     def _start_due(self) -> Optional[int]:
         """Start what is due. Nanoseconds to the next, or None at the end.
@@ -7659,7 +7625,7 @@ class Engine:
             if closed_loop:
                 room -= 1
             else:
-                due_ns = self.start_ns + int(batch.tick * TICK_NS / self._speed)
+                due_ns = self.start_ns + int(batch.tick * self._tick_ns)
                 wait_ns = due_ns - now_ns
                 if wait_ns > 0:
                     break
@@ -7691,18 +7657,8 @@ class Engine:
             select.select((self._epoll,), (), (), wait_ns / NS_PER_SECOND)
             self._idle_ns += time.monotonic_ns() - began_ns
         for fd, events in self._epoll.poll(0, 1024):
-            link = self._by_fd.get(fd)
-            if link is None:
-                continue
-            try:
-                if events & select.EPOLLOUT:
-                    self._on_writable(link)
-                if events & ~select.EPOLLOUT and link.socket:
-                    self._on_readable(link)
-            except ProtocolError:
-                self._fail(link, PROTOCOL)
-            except OSError:
-                self._fail(link, CONNECTION)
+            if fd in self._by_fd:
+                self._serve(self._by_fd[fd], events)
         now_ns = time.monotonic_ns()
         if now_ns >= self._sweep_ns:
             self._sweep(now_ns)
@@ -7713,7 +7669,7 @@ class Engine:
         oldest_ns = now_ns - self._timeout_ns
         for link in list(self._links.values()):
             if link.awaits_reply():
-                if link.pending.queue[0][4][1] < oldest_ns:
+                if link.pending.queue[0][3][1] < oldest_ns:
                     self._fail(link, TIMEOUT)
             elif link.last_ns < now_ns - SILENCE_NS:
                 link.pending.end_silence()
@@ -7732,6 +7688,23 @@ class Engine:
             link = self._links[number] = ReplayConnection(number, self._tally)
         return link
 
+    def _start(self, batch: Batch, now_ns: int) -> None:
+        """A batch is due, or something happens to a connection."""
+        link = self._link(batch.number)
+        if batch.kind == SEND:
+            batch.queued_at_ns = self._idle_ns
+            link.queue.append(batch)
+            self._queued += 1
+            if link.connected and len(link.queue) > 1:  # it waits like those before it
+                return
+        elif batch.kind == CLOSE:
+            link.closing = True
+        elif batch.kind == OPEN and link.is_idle():
+            self._disconnect(link)  # that of the pass before
+        if batch.kind != CLOSE:
+            self._connect(link, now_ns)
+        self._serve(link)
+
     def _connect(self, link: ReplayConnection, now_ns: int) -> None:
         """Begin to connect, if it is not connected and the time has come for another attempt."""
         if link.socket or now_ns < link.retry_ns:
@@ -7747,6 +7720,19 @@ class Engine:
             self._epoll.register(link.socket, select.EPOLLIN | select.EPOLLOUT)
             link.last_ns = now_ns
 
+    def _serve(self, link: ReplayConnection, events: int = 0) -> None:
+        """Read what has come, and send what may go now."""
+        try:
+            if events & select.EPOLLOUT:
+                self._on_writable(link)
+            if events & ~select.EPOLLOUT:
+                self._on_readable(link)
+            self._send(link)
+        except ProtocolError:
+            self._fail(link, PROTOCOL)
+        except OSError:
+            self._fail(link, CONNECTION)
+
     def _on_writable(self, link: ReplayConnection) -> None:
         assert link.socket
         if not link.connected:
@@ -7754,30 +7740,52 @@ class Engine:
             if number:
                 raise OSError(number, os.strerror(number))
             link.connected = self._reached = True
-            self._tally.totals["connections"] += 1
-        now_ns = time.monotonic_ns()
+            self._tally.counts["connections"] += 1
         if link.unsent:
-            link.write(link.unsent, now_ns)
+            link.flush(time.monotonic_ns())
         if not link.unsent:
             self._epoll.modify(link.socket, select.EPOLLIN)
-            self._send_queue(link, now_ns)
 
     def _on_readable(self, link: ReplayConnection) -> None:
         assert link.socket
-        try:
+        with contextlib.suppress(BlockingIOError):
             data = link.socket.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            if link.awaits_reply():
+            self._tally.counts["bytes_received"] += len(data)
+            if data:
+                link.read(data, time.monotonic_ns())
+            elif link.awaits_reply():
                 raise ConnectionResetError
-            link.pending.end_silence()
-            self._disconnect(link)  # an idle connection may be closed
-            return
-        self._tally.totals["bytes_received"] += len(data)
-        now_ns = self._last_ns = time.monotonic_ns()
-        link.read(data, now_ns)
-        self._send_queue(link, now_ns)
+            else:
+                link.pending.end_silence()
+                self._disconnect(link)  # an idle connection may be closed
+
+    def _send(self, link: ReplayConnection) -> None:
+        """Send what waits on this connection and may go now.
+
+        It waits behind unanswered requests: always in a closed loop, else where its client did.
+        """
+        queue, closed_loop = link.queue, self._closed_loop
+        for _ in range(TURN_BATCHES):
+            if not queue or not link.connected or link.unsent:
+                break
+            batch = queue[0]
+            if (closed_loop or batch.waits or batch.deferred) and link.awaits_reply():
+                return
+            queue.popleft()
+            self._queued -= 1
+            now_ns, lag = time.monotonic_ns(), -1
+            if closed_loop:
+                batch.times[0] = now_ns
+            else:
+                lag = (now_ns - batch.times[0]) // TICK_NS
+                # The part of the lag in which this process only waited for the target.
+                self._tally.counts["waited_ns"] += self._idle_ns - batch.queued_at_ns
+            self._tally.writes.append((now_ns, batch.tick, lag))
+            link.send(batch, now_ns)
+        if link.socket and (queue or link.unsent):  # go on when others had their turn
+            self._epoll.modify(link.socket, select.EPOLLIN | select.EPOLLOUT)
+        elif link.closing and link.is_idle():
+            self._close(link)
 
     def _disconnect(self, link: ReplayConnection) -> None:
         if link.socket:
@@ -7795,8 +7803,8 @@ class Engine:
 
         Raises MembenchError if there never was one.
         """
-        now_ns, reached = time.monotonic_ns(), link.connected
-        self._tally.failures[kind] += 1
+        now_ns, reached, queue = time.monotonic_ns(), link.connected, link.queue
+        self._tally.counts["connection_failures"][kind] += 1
         self._tally.count_errors((sent for sent in link.pending.queue if not sent[0].quiet), kind)
         self._disconnect(link)
         link.retry_ns = now_ns if reached else now_ns + RETRY_NS
@@ -7806,95 +7814,20 @@ class Engine:
                 "start the target first, and check its address",
             )
         # At `max` the rest waits for another attempt; else its time is now.
-        if self._closed_loop:
-            lost = int(not reached)
-        else:
-            oldest_ns = now_ns - self._timeout_ns if reached else now_ns
-            lost = sum(batch.times[0] < oldest_ns for batch in link.queue)
-        self._drop(link, kind, lost)
-        if link.closing and not link.queue:
-            self._close(link)
-
-    def _drop(self, link: ReplayConnection, kind: str, batches: int) -> None:
-        """The first batches that wait here are not sent: there is no connection."""
-        for _ in range(min(batches, len(link.queue))):
+        oldest_ns = now_ns - self._timeout_ns if reached else now_ns
+        lost = sum(batch.times[0] < oldest_ns for batch in queue)
+        for _ in range(min(len(queue), int(not reached)) if self._closed_loop else lost):
             self._queued -= 1
-            self._tally.count_errors(link.queue.popleft().requests, kind)
-
-    # -- sending --
-
-    def _start(self, batch: Batch, now_ns: int) -> None:
-        """A batch is due, or something happens to a connection."""
-        link = self._link(batch.number)
-        if batch.kind == SEND:
-            batch.queued_at_ns = self._idle_ns
-            link.queue.append(batch)
-            self._queued += 1
-            if link.connected and len(link.queue) > 1:  # it waits like those before it
-                return
-        elif batch.kind == CLOSE:
-            link.closing = True
-        elif batch.kind == OPEN and link.is_idle():
-            self._disconnect(link)  # that of the pass before
-        if not link.socket and batch.kind != CLOSE:
-            self._connect(link, now_ns)
-            if not link.socket and now_ns < link.retry_ns and not self._closed_loop:
-                self._drop(link, CONNECTION, len(link.queue))
-        self._send_queue(link, now_ns)
-
-    def _send_queue(self, link: ReplayConnection, now_ns: int) -> None:
-        """Send what waits on this connection and may go now.
-
-        It waits behind unanswered requests: always in a closed loop, else where its client did.
-        """
-        queue = link.queue
-        for _ in range(TURN_BATCHES):
-            if not queue or not link.connected or link.unsent:
-                break
-            batch = queue[0]
-            if (self._closed_loop or batch.waits or batch.deferred) and link.awaits_reply():
-                return
-            self._queued -= 1
-            self._send(link, queue.popleft(), now_ns)
-        if link.socket and (queue or link.unsent):  # go on when others had their turn
-            self._epoll.modify(link.socket, select.EPOLLIN | select.EPOLLOUT)
-        elif link.closing and link.is_idle():
+            self._tally.count_errors(queue.popleft().requests, kind)
+        if link.closing and not queue:
             self._close(link)
-
-    def _send(self, link: ReplayConnection, batch: Batch, now_ns: int) -> None:
-        """Write a batch on a connection that is there."""
-        if self._closed_loop:
-            batch.times[0] = now_ns
-        else:
-            self._tally.lateness.append((now_ns - batch.times[0]) // TICK_NS)
-            # The part of the lag in which this process only waited for the target.
-            self._tally.totals["waited_ns"] += self._idle_ns - batch.queued_at_ns
-        self._last_ns = now_ns
-        self._last_tick = max(self._last_tick, batch.tick)
-        if not self._first[0]:
-            self._first = (now_ns, batch.tick)
-        try:
-            link.send(batch, now_ns)
-        except OSError:
-            self._fail(link, CONNECTION)
-
-    def spans(self) -> Tuple[List[float], List[float]]:
-        """The span of time in which requests were sent and answered, and that of their recording.
-
-        In seconds since the start, and since the recording's; empty if nothing was sent.
-        """
-        (first_ns, first_tick), start_ns = self._first, self.start_ns
-        if not first_ns:
-            return [], []
-        sent = [(ns - start_ns) / NS_PER_SECOND for ns in (first_ns, self._last_ns)]
-        return sent, [tick / TICKS_PER_SECOND for tick in (first_tick, self._last_tick)]
 
 
 # ==== Replay: results and workers =====================================================
 #
-# Everything is counted in numbers that can be added (`add_counts`). What a worker reports, what
-# all workers did, and what all shards did are results of one form, and `join` adds them up.
-# Percentiles are computed last, from histograms of values rounded down to 3 digits.
+# A worker replays a shard of a shard. What it reports, what all workers did, and what all shards
+# did are results of one form, and `join` adds them up. Percentiles are computed last, from
+# histograms.
 
 # ---- Results: from counts to what --stats-json holds ----
 
@@ -7902,31 +7835,28 @@ REPLAY_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 
 ERROR_KINDS = (TIMEOUT, CONNECTION, PROTOCOL, "server")
 
 
-def empty_result() -> Dict[str, Any]:
-    """The result of a replay that sent nothing."""
-    return {
-        "span": [],  # in which requests were sent and answered
-        "recorded": {"span": []},  # of their recording
-        "ended_by": None,
-        "fatal": None,  # the message and the hint of an error
-        "counts": Tally().take(),
-    }
-
-
 def join(total: Dict[str, Any], more: Dict[str, Any]) -> None:
-    """Add a result to a total: of the same worker, of another one, or of another shard."""
-    for whole, part in ((total, more), (total["recorded"], more["recorded"])):
-        moments = [*whole["span"], *part["span"]]
-        whole["span"] = [min(moments), max(moments)] if moments else []
-    for name in ("ended_by", "fatal"):
-        total[name] = total[name] or more[name]
-    add_counts(total["counts"], more["counts"])
+    """Add up results, or parts of them: numbers and spans; of anything else the first counts.
+
+    Keys that are numbers may be text, as in JSON.
+    """
+    for name, value in more.items():
+        name = str(name)
+        if isinstance(value, dict):
+            join(total.setdefault(name, {}), value)
+        elif name == "span":
+            moments = [*total.get(name, ()), *value]
+            total[name] = [min(moments), max(moments)] if moments else []
+        elif name in ("ended_by", "fatal"):
+            total[name] = total.get(name) or value
+        else:
+            total[name] = total.get(name, 0) + value
 
 
 def describe_histogram(histogram: Dict[Any, int]) -> Optional[Dict[str, float]]:
     """Percentiles in microseconds of a histogram {ticks: how often}, or None."""
-    ordered = sorted((int(ticks), count) for ticks, count in histogram.items())
-    total = sum(count for _, count in ordered)
+    ordered = sorted((int(ticks), times) for ticks, times in histogram.items())
+    total = total_of(histogram)
     if not total:
         return None
     found = {name: percentile(ordered, total, share) for name, share in REPLAY_PERCENTILES.items()}
@@ -7940,25 +7870,21 @@ def share_of_hits(outcomes: Dict[str, int]) -> Optional[float]:
     return hits / (hits + misses) if hits + misses else None
 
 
-def rate(count: int, span: Sequence[float]) -> Optional[float]:
+def rate(operations: int, span: Sequence[float]) -> Optional[float]:
     """The number per second. span: (from, to), or () if there was none."""
     seconds = span[1] - span[0] if span else 0
-    return round(count / seconds, 1) if seconds else None
-
-
-def per_second(number: Optional[float]) -> str:
-    """A rate with its one digit, so that the rows of a table agree."""
-    return "-" if number is None else f"{number:,.1f}"
+    return round(operations / seconds, 1) if seconds else None
 
 
 def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
-    """What --stats-json holds for one command."""
+    """What --stats-json holds for one command, or for all together."""
     outcomes, recorded = counted["outcomes"], counted["recorded_outcomes"]
+    operations = total_of(recorded)
     refused = sum(outcomes.get(OUTCOMES[error], 0) for error in ERRORS)
     return {
         "requests": counted["requests"],
-        "operations": counted["operations"],
-        "operations_per_second": rate(counted["operations"], span),
+        "operations": operations,
+        "operations_per_second": rate(operations, span),
         "hits": outcomes.get("hit", 0),
         "misses": outcomes.get("miss", 0),
         "hit_ratio": share_of_hits(outcomes),
@@ -7973,9 +7899,9 @@ def report_command(counted: Dict[str, Any], span: Sequence[float]) -> Dict[str, 
 
 def report_all(counts: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
     """What --stats-json holds for all commands together."""
-    together = {**command_counts(), "latency": {}, "recorded_latency": {}}
+    together = command_counts()
     for counted in counts["commands"].values():
-        add_counts(together, counted)
+        join(together, counted)
     return report_command(together, span)
 
 
@@ -7983,23 +7909,16 @@ def replay_report(about: Dict[str, Any]) -> Dict[str, Any]:
     """What --stats-json holds. about: a joined result, and what it is about."""
     counts, span, recorded = about["counts"], about["span"], about["recorded"]
     together = report_all(counts, span)
-    errors = together["errors"]
-    found = sorted(counts["commands"].items(), key=lambda item: -item[1]["operations"])
+    errors, operations = together["errors"], together["operations"]
+    commands = {name: report_command(found, span) for name, found in counts["commands"].items()}
     return {
         **about,
         **together,
-        "recorded": {
-            **recorded,
-            "operations_per_second": rate(together["operations"], recorded["span"]),
-        },
+        "recorded": {**recorded, "operations_per_second": rate(operations, recorded["span"])},
         "failed_requests": sum(errors.values()) - errors["server"] + counts["not_sent"],
         "lateness_us": describe_histogram(counts["lateness"]),
         "fell_behind": what_fell_behind(counts),
-        "commands": {
-            name: report_command(counted, span)
-            for name, counted in found
-            if counted["requests"] or any(counted["errors"].values())
-        },
+        "commands": dict(sorted(commands.items(), key=lambda item: -item[1]["operations"])),
     }
 
 
@@ -8015,8 +7934,68 @@ def what_fell_behind(counts: Dict[str, Any]) -> Optional[str]:
     lateness = counts["lateness"]
     if (describe_histogram(lateness) or {"p99": 0})["p99"] < FELL_BEHIND_US:
         return None
-    late_ns = sum(int(ticks) * count * TICK_NS for ticks, count in lateness.items())
+    late_ns = sum(int(ticks) * times * TICK_NS for ticks, times in lateness.items())
     return "target" if counts["waited_ns"] > late_ns / 2 else "replay"
+
+
+# ---- Results: of several shards ----
+
+SHARDS_MAX = 10_000
+
+
+def parse_shard(text: str) -> Shard:
+    """I/N, I from 0 to N - 1. Raises ValueError."""
+    number, _, total = text.partition("/")
+    shard = Shard(int(number), int(total))
+    if not 0 <= shard.number < shard.total <= SHARDS_MAX:
+        raise ValueError(text)
+    return shard
+
+
+# What taking values of unexpected types for results ends in.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+def merge_results(results: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+    """The report on several shards. Histograms add up, so percentiles are exact.
+
+    Raises MembenchError if the shards do not belong together, one of MALFORMED if these are no
+    results.
+    """
+    shards = [parse_shard(text) for result in results for text in result["shards"]]
+    joined = empty_result()
+    for result in results:
+        recorded = {"span": result["recorded"]["span"]}
+        join(joined, {**{name: result[name] for name in joined}, "recorded": recorded})
+    ends = [result["started_unix"] + result["duration_seconds"] for result in results]
+    started_unix = min(result["started_unix"] for result in results)
+    return replay_report(
+        {
+            **results[0],
+            **joined,
+            "recorded": {**results[0]["recorded"], **joined["recorded"]},
+            "shards": list(map(str, shards)),
+            "missing_shards": missing_shards(shards),
+            "workers": sum(result["workers"] for result in results),
+            "started_unix": started_unix,
+            "duration_seconds": round(max(ends) - started_unix, 3),
+        }
+    )
+
+
+def missing_shards(shards: Sequence[Shard]) -> List[str]:
+    """The missing shards, as 0/4. Raises MembenchError if these are not of one replay."""
+    [(again, times)] = Counter(shards).most_common(1)
+    if times > 1:
+        raise MembenchError(f"shard {again} is given twice", "give each shard's results once")
+    totals = sorted({shard.total for shard in shards})
+    if len(totals) > 1:
+        raise MembenchError(
+            f"shards of {' and of '.join(map(str, totals))} do not belong together",
+            "give the results of a single replay",
+        )
+    missing = {Shard(number, totals[0]) for number in range(totals[0])}.difference(shards)
+    return list(map(str, sorted(missing)))
 
 
 # ---- The results for people ----
@@ -8041,6 +8020,11 @@ REPLAY_NOTES_ON = {
 OUT_OF_TIME_SHARE = 0.001  # of the requests; a smaller share does not change what the target sees
 
 
+def per_second(number: Optional[float]) -> str:
+    """A rate with its one digit, so that the rows of a table agree."""
+    return "-" if number is None else f"{number:,.1f}"
+
+
 def render_replay(report: Dict[str, Any], width: int = WIDTH) -> str:
     """The results for people, `width` columns wide."""
     loop = (
@@ -8048,62 +8032,56 @@ def render_replay(report: Dict[str, Any], width: int = WIDTH) -> str:
         if report["speed"] == "max"
         else "open loop; latency counts from when each request was due"
     )
-    rows: List[Tuple[str, ...]] = [("Command", "operations", "/s", "hits", "recorded")]
-    errors: List[Tuple[str, ...]] = [("Errors", *ERROR_KINDS)]
+    heads = ("operations", "/s", "hits", "recorded")
+    commands = [table_row("Command", 12, heads, (13, 11, 11, 11))]
+    errors = [table_row("Errors", 12, ERROR_KINDS, repeat(12))]
     for name, found in report["commands"].items():
         speed = per_second(found["operations_per_second"])
         ratios = map(human_percent, (found["hit_ratio"], found["recorded_hit_ratio"]))
-        rows.append((printable(name), f"{found['operations']:,}", speed, *ratios))
+        cells = (f"{found['operations']:,}", speed, *ratios)
+        commands.append(table_row(printable(name), 12, cells, (13, 11, 11, 11)))
         if any(found["errors"].values()):
             numbers = (f"{found['errors'][kind]:,}" for kind in ERROR_KINDS)
-            errors.append((printable(name), *numbers))
+            errors.append(table_row(printable(name), 12, numbers, repeat(12)))
     lines = [
         f"{printable(report['profile'])} to {printable(report['target'])}",
         f"  speed {report['speed']}: {loop}",
         *held_line(report["recorded"].get("keys")),
         "",
         *render_cut(report),
-        *render_replay_summary(report),
-        "",
+        *(f"{name:<14} {text}" for name, text in render_replay_summary(report)),
+        *("", *commands),
+        *(("", *errors) if len(errors) > 1 else ()),
+        *("", *render_latencies(report, width)),
     ]
-    lines += [table_row(name, 12, cells, (13, 11, 11, 11)) for name, *cells in rows]
-    if len(errors) > 1:
-        lines += ["", *(table_row(name, 12, cells, repeat(12)) for name, *cells in errors)]
-    return fit([*lines, "", *render_latencies(report, width)], width)
+    return fit(lines, width)
 
 
-def render_replay_summary(report: Dict[str, Any]) -> List[str]:
-    """What all requests did together."""
+def render_replay_summary(report: Dict[str, Any]) -> Iterator[Tuple[str, str]]:
+    """What all requests did together: names and what is said of them."""
     counts, recorded, lateness = report["counts"], report["recorded"], report["lateness_us"]
     rates = map(per_second, (report["operations_per_second"], recorded["operations_per_second"]))
-    hit_ratio = human_percent(report["hit_ratio"])
-    recorded_ratio = "not recorded"
-    if recorded.get("responses", True):
-        recorded_ratio = f"recorded {human_percent(report['recorded_hit_ratio'])}"
-    failures = sum(counts["connection_failures"].values())
+    ratio, recorded_ratio = map(human_percent, (report["hit_ratio"], report["recorded_hit_ratio"]))
+    was = f"recorded {recorded_ratio}" if recorded.get("responses", True) else "not recorded"
+    failures = total_of(counts["connection_failures"])
     sent, received = (human_bytes(counts[name]) for name in ("bytes_sent", "bytes_received"))
-    rows = [
-        ("Requests", f"{report['requests']:>12,}"),
-        ("Operations", f"{report['operations']:>12,}   " + "{}/s, recorded {}/s".format(*rates)),
-        ("Hit ratio", f"{hit_ratio:>12}   {recorded_ratio}"),
-        ("Connections", f"{counts['connections']:>12,}   {failures:,} failed"),
-        ("Bytes", f"{sent:>12} sent, {received} received"),
-    ]
+    yield "Requests", f"{report['requests']:>12,}"
+    yield "Operations", f"{report['operations']:>12,}   " + "{}/s, recorded {}/s".format(*rates)
+    yield "Hit ratio", f"{ratio:>12}   {was}"
+    yield "Connections", f"{counts['connections']:>12,}   {failures:,} failed"
+    yield "Bytes", f"{sent:>12} sent, {received} received"
     if lateness:
         p50, p99, most = (human_us(lateness[name]) for name in ("p50", "p99", "max"))
-        rows.append(("Scheduling lag", f"{p50:>12} us p50, {p99} p99, {most} max"))
+        yield "Scheduling lag", f"{p50:>12} us p50, {p99} p99, {most} max"
     if report["fell_behind"]:
-        rows.append(("Fell behind", FELL_BEHIND[report["fell_behind"]]))
+        yield "Fell behind", FELL_BEHIND[report["fell_behind"]]
     if counts["skipped"]:
-        skipped = (
-            f"{printable(name)} {count:,}" for name, count in sorted(counts["skipped"].items())
-        )
-        rows.append(("Skipped", ", ".join(skipped)))
+        skipped = sorted(counts["skipped"].items())
+        yield "Skipped", ", ".join(f"{printable(name)} {times:,}" for name, times in skipped)
     few = {"out_of_time": OUT_OF_TIME_SHARE * report["requests"]}
     for name, text in REPLAY_NOTES_ON.items():
         if counts[name] > few.get(name, 0):
-            rows.append(("Note", f"{counts[name]:,} {text}"))
-    return [f"{name:<14} {text}" for name, text in rows]
+            yield "Note", f"{counts[name]:,} {text}"
 
 
 def render_cut(report: Dict[str, Any]) -> List[str]:
@@ -8119,81 +8097,18 @@ def render_cut(report: Dict[str, Any]) -> List[str]:
 
 def render_latencies(report: Dict[str, Any], width: int) -> List[str]:
     """What this client measured and what was recorded; side by side if recorded at clients."""
-    rows = [*((printable(name)[:11], row) for name, row in report["commands"].items())]
-    rows.append(("all", report))
     table = functools.partial(latency_table, width=width, names=(*REPLAY_PERCENTILES, "max"))
-    own = [(name, row["latency_us"]) for name, row in rows]
-    recorded = [(name, row["recorded_latency_us"]) for name, row in rows]
+    rows = [*report["commands"].items(), ("all", report)]
+    own = [(printable(name)[:11], row["latency_us"]) for name, row in rows]
+    recorded = [(name, row["recorded_latency_us"]) for (name, _), (_, row) in zip(own, rows)]
+    side = report["recorded"]["side"]
     if not report["recorded_latency_us"]:
         return table(LATENCY_TITLE, own)
-    side = report["recorded"]["side"]
     if side == "client":
-        both = [[mine, ("  recorded", theirs)] for mine, (_, theirs) in zip(own, recorded)]
+        both = ((mine, ("  recorded", theirs)) for mine, (_, theirs) in zip(own, recorded))
         return table("Latency at this client, and at the recorded clients", [*chain(*both)])
     title = RECORDED_LATENCY_TITLES.get(side, "Recorded latency")
     return [*table(LATENCY_TITLE, own), "", *table(title, recorded)]
-
-
-# ---- Merging the results of shards ----
-
-SHARDS_MAX = 10_000
-
-
-def parse_shard(text: str) -> Shard:
-    """I/N, I from 0 to N - 1. Raises ValueError."""
-    number, _, total = text.partition("/")
-    shard = Shard(int(number), int(total))
-    if not 0 <= shard.number < shard.total <= SHARDS_MAX:
-        raise ValueError(text)
-    return shard
-
-
-# What taking values of unexpected types for results ends in.
-MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-
-
-def merge_results(
-    results: Sequence[Dict[str, Any]], width: int = WIDTH
-) -> Tuple[Dict[str, Any], str]:
-    """Merge the results of several shards: (the report, the report as text).
-
-    Histograms add up, so percentiles are exact. Raises MembenchError if the shards do not
-    belong together, one of MALFORMED if these are no results.
-    """
-    shards = [parse_shard(text) for result in results for text in result["shards"]]
-    joined = empty_result()
-    for result in results:
-        join(joined, result)
-    started_unix = min(result["started_unix"] for result in results)
-    ends = [result["started_unix"] + result["duration_seconds"] for result in results]
-    about = {
-        **results[0],
-        **joined,
-        "recorded": {**results[0]["recorded"], **joined["recorded"]},
-        "shards": list(map(str, shards)),
-        "missing_shards": missing_shards(shards),
-        "workers": sum(result["workers"] for result in results),
-        "started_unix": started_unix,
-        "duration_seconds": round(max(ends) - started_unix, 3),
-    }
-    report = replay_report(about)
-    return report, render_replay(report, width)
-
-
-def missing_shards(shards: Sequence[Shard]) -> List[str]:
-    """The missing shards, as 0/4. Raises MembenchError if these are not of one replay."""
-    there = Counter(shards)
-    again, times = there.most_common(1)[0]
-    if times > 1:
-        raise MembenchError(f"shard {again} is given twice", "give each shard's results once")
-    totals = sorted({shard.total for shard in shards})
-    if len(totals) > 1:
-        raise MembenchError(
-            f"shards of {' and of '.join(map(str, totals))} do not belong together",
-            "give the results of a single replay",
-        )
-    wanted = (Shard(number, totals[0]) for number in range(totals[0]))
-    return [str(shard) for shard in wanted if shard not in there]
 
 
 # ---- Worker processes ----
@@ -8203,7 +8118,6 @@ class Survey(NamedTuple):
     """What a profile says about itself, read without unpacking its operations."""
 
     reader: ProfileReader  # at the end of the file
-    duration: float
     connections: int
     peak: int  # connections open at one time
 
@@ -8211,40 +8125,28 @@ class Survey(NamedTuple):
 def survey(path: str, shard: Shard) -> Survey:
     """Look through a profile quickly. Connections are those of the shard."""
     connections = current = peak = 0
+    payload: Optional[memoryview] = None
     events: List[Tuple[int, int, int, int]] = []
     with ProfileReader(path) as reader:
         reader.connection_rows = events
-        for _ in chain(reader.packed_blocks(), (None,)):
+        for block in chain(reader.packed_blocks(), (None,)):
             for _, number, _, kind in events:
                 if number % shard.total == shard.number:
                     connections += kind != CLOSE
                     current += -1 if kind == CLOSE else 1
                     peak = max(peak, current)
             events.clear()
-    duration = reader.seconds()
-    if not reader.end:  # truncated: it lasted until its last operation
-        with ProfileReader(path) as again:
-            for _ in again.blocks():
-                duration = again.seconds()
-    return Survey(reader, duration, connections, peak)
+            payload = block or payload
+        if payload and not reader.end:  # truncated: it lasted until its last operation
+            reader.unpack(payload)
+    return Survey(reader, connections, peak)
 
 
 PR_SET_PDEATHSIG = 1
 REPORT_NS = NS_PER_SECOND // 5  # between two reports of a worker
 
 
-def make_schedule(options: argparse.Namespace, found: Survey, tally: Tally) -> Schedule:
-    """The schedule that the options ask for."""
-    return Schedule(
-        tally,
-        included=options.include,
-        speed=options.speed,
-        recorded_unix=float(found.reader.header["started_unix"]),
-        start_unix=options.start_at or time.time(),
-    )
-
-
-def replay_share(
+def replay_shard(
     pipe: Any, options: argparse.Namespace, found: Survey, target: Target, index: int
 ) -> None:
     """Send a worker's share of the requests. index: among the workers of this machine.
@@ -8254,44 +8156,48 @@ def replay_share(
     stop.
     """
     tally = Tally()
-    schedule = make_schedule(options, found, tally)
-    shard = Shard(
-        options.shard.number + options.shard.total * index, options.shard.total * options.workers
+    schedule = Schedule(
+        tally,
+        included=options.include,
+        speed=options.speed,
+        recorded_unix=float(found.reader.header["started_unix"]),
+        start_unix=options.start_at or time.time(),
     )
-    feed = schedule.batches(found.reader.path, shard, options.loop_mode, found.duration)
+    number, total = options.shard
+    shard, path = Shard(number + total * index, total * options.workers), found.reader.path
+    if options.preload:
+        feed = schedule.preload(path, shard)
+    else:
+        feed = schedule.batches(path, shard, options.loop_mode, found.reader.seconds())
     engine = Engine(target, feed, tally, speed=options.speed, timeout=options.timeout)
     duration_ns = (options.duration or math.inf) * NS_PER_SECOND
     report_ns = 0
-    fatal = None
-
-    def report() -> None:
-        span, recorded_span = engine.spans()
-        ended_by = "duration" if engine.cut_short else None
-        result = {"span": span, "recorded": {"span": recorded_span}, "ended_by": ended_by}
-        pipe.send({**result, "fatal": fatal, "counts": tally.take()})
 
     def go_on() -> bool:
         nonlocal report_ns
         now_ns = time.monotonic_ns()
+        if options.preload and tally.counts["connection_failures"]:
+            return False
         if now_ns >= report_ns:
             report_ns = now_ns + REPORT_NS
-            report()
+            pipe.send(tally.take())
             if pipe.poll(0):
                 return False
         return now_ns - engine.start_ns < duration_ns
 
     try:
         engine.prime()
-        report()
+        pipe.send(tally.take())
         engine.start_ns = pipe.recv()
         while time.monotonic_ns() < engine.start_ns and not pipe.poll(0):
             time.sleep(min(max(engine.start_ns - time.monotonic_ns(), 0) / NS_PER_SECOND, 0.05))
         engine.run(go_on if engine.start_ns else lambda: False)
     except MembenchError as error:
-        fatal = [str(error), error.hint]
+        tally.result["fatal"] = [str(error), error.hint]
     engine.close()
-    tally.totals["shared_keys"] = 0 if index else schedule.keys.shared  # all number all of them
-    report()
+    tally.counts["shared_keys"] = 0 if index else schedule.keys.shared  # all number all of them
+    tally.result["ended_by"] = "duration" if engine.cut_short else None
+    pipe.send(tally.take())
 
 
 def run_worker(parent: int, others: Sequence[Any], pipe: Any, *arguments: Any) -> None:
@@ -8311,7 +8217,7 @@ def run_worker(parent: int, others: Sequence[Any], pipe: Any, *arguments: Any) -
     gc.freeze()
     gc.disable()  # there are no reference cycles; a collection would only cause a delay
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent ended
-        replay_share(pipe, *arguments)
+        replay_shard(pipe, *arguments)
 
 
 def start_workers(options: argparse.Namespace, found: Survey, target: Target) -> Dict[Any, Any]:
@@ -8345,8 +8251,8 @@ def live_fields(counts: Dict[str, Any], seconds: float) -> List[str]:
 
 def run_workers(
     options: argparse.Namespace, found: Survey, target: Target, stop: "Stop"
-) -> Tuple[float, Dict[str, Any]]:
-    """Replay. Returns when that began, and what all workers did together.
+) -> Dict[str, Any]:
+    """Replay, or preload. Returns what all workers did together, since `started_unix`.
 
     Always returns, whatever happens to the target or to a worker.
     """
@@ -8357,31 +8263,30 @@ def run_workers(
     joined, new = empty_result(), empty_result()  # new: since the live line was written
     live = LiveLine(options.quiet)
     began = shown = time.monotonic()
-    started_unix, told = 0.0, False
+    told: List[int] = []  # what all workers were told
 
     def tell_all(number: int) -> None:
+        told.append(number)
         for pipe in workers:
             with contextlib.suppress(OSError):
                 pipe.send(number)
 
+    started_unix = 0.0
     while workers:
-        if stop.requested and not told:
-            told = True
+        if stop.requested and told[-1:] != [0]:
             tell_all(0)
         ready: List[Any] = multiprocessing.connection.wait(list(workers), 0.1)
         for pipe in ready:
             preparing.discard(pipe)
             try:
-                result = pipe.recv()
+                join(new, pipe.recv())
             except (EOFError, OSError):
                 worker = workers.pop(pipe)
                 worker.join()
-                if worker.exitcode and not joined["fatal"]:
+                if worker.exitcode:
                     fatal = ["a worker process was killed", "not all of its requests are counted"]
-                    joined["fatal"] = fatal
-            else:
-                join(new, result)
-        if workers and not (preparing or started_unix or told):
+                    joined["fatal"] = joined["fatal"] or fatal
+        if workers and not (preparing or told):
             started_unix = max(options.start_at, time.time() + 0.02)
             if options.start_at and started_unix > options.start_at:
                 say(f"starting {started_unix - options.start_at:.1f} s after --start-at")
@@ -8392,7 +8297,12 @@ def run_workers(
             join(joined, new)
             new, shown = empty_result(), now
     live.clear()
-    return started_unix, joined
+    joined["span"] = [
+        round(started_unix + (ns - told[0]) / NS_PER_SECOND, 6) for ns in joined["span"]
+    ]
+    span = joined["recorded"]["span"]
+    joined["recorded"]["span"] = [tick / TICKS_PER_SECOND for tick in span]
+    return {**joined, "started_unix": started_unix}
 
 
 # ==== Recording =======================================================================
@@ -9183,7 +9093,7 @@ def replay(options: argparse.Namespace) -> int:
     options.workers = max(min(options.workers or usable_cpus(), found.connections), 1)
     target = resolve_target(options.target) if options.target else None
     if options.dry_run or target is None:
-        print_result(render_plan(options, found, target))
+        print_result(fit(render_plan(options, found, target), report_width()))
         return 0
     if not hasattr(select, "epoll"):
         raise MembenchError(
@@ -9193,14 +9103,15 @@ def replay(options: argparse.Namespace) -> int:
     if not agreed(options, found, target):
         say("Aborted.")
         return 1
-    raise_file_limit(math.ceil(found.peak / options.workers))
+    raise_file_limit(files_needed(options, found))
     with Stop() as stop:
-        refused = preload(options, target, stop) if options.preload else 0
-        started_unix, joined = run_workers(options, found, target, stop)
+        refused = preload(options, found, target, stop) if options.preload else 0
+        options.preload = False
+        joined = run_workers(options, found, target, stop)
     joined["counts"]["preload_refused"] = refused
     if joined["ended_by"] and stop.requested:
         joined["ended_by"] = "signal"
-    report = replay_report(describe_replay(options, found, started_unix, joined))
+    report = replay_report(describe_replay(options, found, joined))
     write_results(options.stats_json, report)
     if report["requests"] or not report["fatal"]:
         print_result(render_replay(report, report_width()))
@@ -9211,11 +9122,30 @@ def replay(options: argparse.Namespace) -> int:
     return 1 if report["failed_requests"] else 0
 
 
+def preload(options: argparse.Namespace, found: Survey, target: Target, stop: Stop) -> int:
+    """Store what the recorded server held. Returns how many values were refused."""
+    how = {"speed": 0.0, "start_at": 0.0, "duration": None}
+    filled = run_workers(argparse.Namespace(**{**vars(options), **how}), found, target, stop)
+    if not stop.requested:
+        if filled["fatal"]:
+            raise MembenchError(*filled["fatal"])
+        for kind in filled["counts"]["connection_failures"]:
+            raise MembenchError(
+                f"cannot fill {printable(target.name)}: {kind} error",
+                "check the target; nothing was replayed",
+            )
+    report = report_all(filled["counts"], ())
+    stored = report["outcomes"].get("stored", 0)
+    if not options.quiet:
+        say(f"preloaded {stored:,} key{'s' * (stored != 1)}")
+    return int(report["errors"]["server"])
+
+
 def describe_replay(
-    options: argparse.Namespace, found: Survey, started_unix: float, joined: Dict[str, Any]
+    options: argparse.Namespace, found: Survey, joined: Dict[str, Any]
 ) -> Dict[str, Any]:
     """What the joined result of all workers is about."""
-    header = found.reader.header
+    header, started_unix = found.reader.header, joined["started_unix"]
     side = str(header.get("side", "server"))  # where latency was measured: server or client
     if side == "server" and not str(header.get("source", "")).startswith("ebpf"):
         side = "capture"
@@ -9226,15 +9156,13 @@ def describe_replay(
         "speed": options.speed or "max",
         "shards": [str(options.shard)],
         "workers": options.workers,
-        "started_unix": started_unix,
         "duration_seconds": round(max(time.time() - started_unix, 0), 3) if started_unix else 0.0,
         **joined,
-        "span": [round(started_unix + moment, 6) for moment in joined["span"]],
         "recorded": {
             "side": side,
             "responses": bool(header.get("responses", True)),
             "keys": found.reader.keys_kept,
-            "duration_seconds": round(found.duration, 3),
+            "duration_seconds": round(found.reader.seconds(), 3),
             "operations": found.reader.rows * options.loop_mode or None,
             **joined["recorded"],
         },
@@ -9248,7 +9176,7 @@ def read_results(path: str) -> Dict[str, Any]:
         result: Dict[str, Any] = json.loads(text)
         if result["membench_replay"] != 1:
             raise ValueError
-        merge_results([result])  # these are results if they can be merged and shown
+        render_replay(merge_results([result]))  # these are results if that can be done
     except MALFORMED:
         raise MembenchError(
             f"{printable(path)} does not hold the results of a replay",
@@ -9261,7 +9189,8 @@ def merge_command(options: argparse.Namespace) -> int:
     """Show the merged results of shards. 1 if a request failed, or a shard is missing."""
     results = [read_results(path) for path in options.profile]
     try:
-        report, text = merge_results(results, report_width())
+        report = merge_results(results)
+        text = render_replay(report, report_width())
     except MALFORMED:
         raise MembenchError(
             "these results do not belong to one replay", "give those of a single replay"
@@ -9389,12 +9318,16 @@ def why_unreachable(error: OSError) -> str:
 SPARE_FILES = 32  # what a worker has open besides its connections
 
 
-def raise_file_limit(connections: int) -> None:
-    """Allow a process this many connections, or as many as possible; see Target.connect."""
+def files_needed(options: argparse.Namespace, found: Survey) -> int:
+    """How many files each worker has open at most."""
+    return -(-found.peak // int(options.workers)) + SPARE_FILES
+
+
+def raise_file_limit(wanted: int) -> None:
+    """Allow a process so many open files, or as many as possible; see Target.connect."""
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + SPARE_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     enough = hard == resource.RLIM_INFINITY or hard >= wanted
@@ -9405,82 +9338,47 @@ def raise_file_limit(connections: int) -> None:
             return
 
 
-def preload(options: argparse.Namespace, target: Target, stop: Stop) -> int:
-    """Store what the recorded server held. Returns how many values were refused."""
-    tally = Tally()
-    schedule = Schedule(tally)
-    items = preload_items(options.profile[0], options.shard, schedule.keys)
-    rows = ((0, 0, 0, 0, 0, 0, key, size, 0, STORED, 0) for key, size in items)
-    chunks = iter(lambda: list(islice(rows, PRELOAD_REQUESTS)), [])
-    feed = (schedule.encode(chunk, ("set",), 0) for chunk in chunks)
-    engine = Engine(target, feed, tally, speed=0, timeout=options.timeout)
-    counts = tally.take()
-
-    def go_on() -> bool:
-        add_counts(counts, tally.take())
-        return not (stop.requested or counts["connection_failures"])
-
-    engine.run(go_on)
-    engine.close()
-    add_counts(counts, tally.take())
-    for kind in counts["connection_failures"]:
-        if not stop.requested:
-            raise MembenchError(
-                f"cannot fill {printable(target.name)}: {kind} error",
-                "check the target; nothing was replayed",
-            )
-    found = report_all(counts, ())
-    if not options.quiet:
-        stored = found["outcomes"].get("stored", 0)
-        say(f"preloaded {stored:,} key{'s' * (stored != 1)}")
-    return int(found["errors"]["server"])
-
-
-def render_plan(options: argparse.Namespace, found: Survey, target: Optional[Target]) -> str:
+def render_plan(
+    options: argparse.Namespace, found: Survey, target: Optional[Target]
+) -> Iterator[str]:
     """What a replay would send, how long it takes, what it needs: --dry-run."""
-    tally = Tally()
-    schedule = make_schedule(options, found, tally)
+    reader, tally = found.reader, Tally()
+    schedule = Schedule(tally, included=options.include)
     requests: Counter[str] = Counter()
     sent_bytes = writes = 0
-    for batch in chain.from_iterable(schedule.batches(found.reader.path, options.shard)):
+    for batch in chain.from_iterable(schedule.batches(reader.path, options.shard)):
         writes += batch.kind == SEND
         requests.update(sent[1].command for sent in batch.requests)
-        for part in batch.parts:
-            sent_bytes += len(part.write(0) if type(part) is DeferredCas else part)
-    seconds = found.duration / options.speed if options.speed else None
-    length = f"{human_seconds(seconds)} per pass" if seconds else "as long as the target needs"
+        sent_bytes += sum(len(part() if callable(part) else part) for part in batch.parts)
+    length = "as long as the target needs"
+    if options.speed and reader.seconds():
+        length = f"{human_seconds(reader.seconds() / options.speed)} per pass"
     passes = f"{options.loop_mode or 'endless'} pass{'es' * (options.loop_mode != 1)}"
-    lines = [
-        f"{printable(found.reader.path)}: dry run, nothing was replayed",
-        *held_line(found.reader.keys_kept),
-        f"  requests     {sum(requests.values()):,} in {writes:,} writes, "
-        f"{human_bytes(sent_bytes)}",
-        *(f"    {printable(name):<10} {count:,}" for name, count in requests.most_common()),
-        f"  connections  {found.connections:,} (at most {found.peak:,} open at once)",
-        f"  duration     {length}, {passes}",
-        f"  needs        {options.workers} process{'es' * (options.workers != 1)}, each with up to "
-        f"{math.ceil(found.peak / options.workers) + SPARE_FILES:,} open files",
-    ]
-    for name, count in sorted(tally.skipped.items()):
-        lines.append(f"  skipped      {printable(name)} {count:,}")
+    processes = f"{options.workers} process{'es' * (options.workers != 1)}"
+    yield f"{printable(reader.path)}: dry run, nothing was replayed"
+    yield from held_line(reader.keys_kept)
+    yield f"  requests     {total_of(requests):,} in {writes:,} writes, {human_bytes(sent_bytes)}"
+    for name, times in requests.most_common():
+        yield f"    {printable(name):<10} {times:,}"
+    yield f"  connections  {found.connections:,} (at most {found.peak:,} open at once)"
+    yield f"  duration     {length}, {passes}"
+    yield f"  needs        {processes}, each with up to {files_needed(options, found):,} open files"
+    for name, times in sorted(tally.counts["skipped"].items()):
+        yield f"  skipped      {printable(name)} {times:,}"
     about = "no --target was given"
     if target:
         try:
             about = f"{printable(target.name)} {describe_target(target)}"
         except OSError as error:
             about = f"{printable(target.name)}: {why_unreachable(error)}"
-    lines.append(f"  the target   {about}")
+    yield f"  the target   {about}"
     if options.preload:
-        items = preload_items(found.reader.path, options.shard, KeyTexts())
-        stored = [size for _, size in items]
-        lines.append(f"  preload      {len(stored):,} values, {human_bytes(sum(stored))}")
+        sizes = [size for _, size in preload_items(reader.path, options.shard, KeyTexts())]
+        yield f"  preload      {len(sizes):,} values, {human_bytes(sum(sizes))}"
     if schedule.keys.shared:
-        lines.append(f"  short keys   {schedule.keys.shared:,} may collide with another key")
-    if not found.reader.complete:
-        lines.append(
-            "  the profile is truncated: only data up to the last complete block will be replayed"
-        )
-    return fit(lines, report_width())
+        yield f"  short keys   {schedule.keys.shared:,} may collide with another key"
+    if not reader.complete:
+        yield "  the profile is truncated: only data up to the last complete block will be replayed"
 
 
 # ==== Command line ====================================================================

@@ -184,9 +184,11 @@ def test_a_replay_is_the_same_traffic(speed: str, tmp_path: Path) -> None:
         record(first, server, lambda: run_clients(server))
     with Memcached() as target:
         # Filled before it is recorded, so that the recording holds the replay alone.
-        options = membench.parse_args(["replay", str(first), "--target", "x:1", "-q"])
+        options = membench.parse_args(["replay", str(first), "--target", "x:1", "-q", "--preload"])
+        options.workers = 2
         address = membench.Target(socket.AF_INET, (LOOPBACK, target.port), "")
-        assert membench.preload(options, address, membench.Stop()) == 0
+        found = membench.survey(str(first), options.shard)
+        assert membench.preload(options, found, address, membench.Stop()) == 0
         assert target.stats()["curr_items"] == 16
         exchange(target.control, b"get nothing\r\n", b"END\r\n")
         report: Dict[str, Any] = {}
@@ -262,10 +264,10 @@ def to_histogram(values: Sequence[int]) -> Dict[int, int]:
     """What a worker reports of these latencies in ns."""
     tally = membench.Tally()
     template = require(membench.make_template("get"))
-    sent = (template.request((b"key",), 1), template, (membench.HIT,), 0, [1, 1])
+    sent = (template.request((b"key",), 1), template, ("get", (membench.HIT,), 0), [1, 1])
     for value in values:
         tally.count_reply(sent, membench.HIT, {0: 1}, value + 1)
-    found: Dict[int, int] = tally.take()["commands"]["get"]["latency"]
+    found: Dict[int, int] = tally.take()["counts"]["commands"]["get"]["latency"]
     return found
 
 
@@ -275,7 +277,7 @@ def test_percentiles_of_merged_shards_are_exact(tmp_path: Path) -> None:
     parts = [to_histogram(values[n::3]) for n in range(3)]
     total: Dict[str, Any] = {}
     for part in parts:
-        membench.add_counts(total, json.loads(json.dumps(part)))
+        membench.join(total, json.loads(json.dumps(part)))
     whole = to_histogram(values)
     assert membench.describe_histogram(total) == membench.describe_histogram(whole)
     exact = sorted(values)
@@ -883,7 +885,7 @@ def test_what_began_before_the_recording_is_not_late(
     ticks = [batch.tick for batch in chain(*feed) if batch.kind == membench.SEND]
     seconds = [tick / membench.TICKS_PER_SECOND for tick in ticks]
     assert seconds == [0, 0, 3, 3, 6, 7, 8, 8, 11, 11, 14, 15]
-    assert tally.totals["out_of_time"] == 2
+    assert tally.counts["out_of_time"] == 2
 
 
 def test_a_connection_is_closed_when_its_last_answer_is_there(tmp_path: Path) -> None:
@@ -1379,7 +1381,7 @@ def test_a_narrow_terminal(tmp_path: Path) -> None:
 
 
 def test_the_live_line_of_nothing() -> None:
-    fields = membench.live_fields(membench.Tally().take(), 1.0)
+    fields = membench.live_fields(membench.Tally().take()["counts"], 1.0)
     assert fields[1:] == ["errors 0", "lag - us", "p50 - us", "p99 - us", "hits -"]
 
 
