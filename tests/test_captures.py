@@ -41,12 +41,15 @@ from captures import (
     with_head,
 )
 from live import (
+    COMPILED,
     LOOPBACK,
     MODULE,
     PATIENCE_SECONDS,
+    SYSTEM_PYTHON,
     Memcached,
     analyze,
     as_user,
+    compiled,
     exchange,
     membench,
     repeats,
@@ -762,7 +765,7 @@ def test_times_are_the_packets_own(short: Clean, tmp_path: Path) -> None:
 
 def test_from_a_pipe(short: Clean, tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
-    command = [sys.executable, "-I", str(MODULE), "record", "-", str(output)]
+    command = [sys.executable, "-I", str(COMPILED), "record", "-", str(output)]
     with subprocess.Popen(
         [*command, "--port", str(short.port)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -787,7 +790,7 @@ def test_a_pipe_that_says_nothing_can_be_left(tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
     reader, writer = os.pipe()
     with subprocess.Popen(
-        [sys.executable, str(MODULE), "record", "-", str(output)],
+        [sys.executable, str(COMPILED), "record", "-", str(output)],
         stdin=reader,
         stderr=subprocess.PIPE,
     ) as process:
@@ -803,11 +806,11 @@ def test_a_pipe_that_says_nothing_can_be_left(tmp_path: Path) -> None:
 def test_a_pipe_that_stops_within_a_packet_can_be_left(short: Clean, tmp_path: Path) -> None:
     """What came before is kept, and the user is not told of damage."""
     output = tmp_path / "a.profile"
-    data = to_pcap(short.packets)
+    data, port = to_pcap(short.packets), ("--port", str(short.port))
     reader, writer = os.pipe()
     os.write(writer, data[:-50])
     with subprocess.Popen(
-        [sys.executable, str(MODULE), "record", "-", "-o", str(output), "--port", str(short.port)],
+        [sys.executable, str(COMPILED), *("record", "-", "-o", str(output)), *port],
         stdin=reader,
         stderr=subprocess.PIPE,
         text=True,
@@ -831,7 +834,7 @@ def test_filter(clean: Clean, stdin: bool, tmp_path: Path) -> None:
         client_port = struct.unpack_from(">H", clean.packets[-1].data, 36)[0]
     options = ("--port", str(clean.port), "--filter", f"tcp port {client_port} and ip")
     source = "-" if stdin else str(clean.path)
-    command = [sys.executable, str(MODULE), "record", source, "-o", str(output), *options]
+    command = [sys.executable, str(COMPILED), "record", source, "-o", str(output), *options]
     pipe = subprocess.Popen(["cat", str(clean.path)], stdout=subprocess.PIPE)
     with pipe:
         subprocess.run(command, stdin=pipe.stdout if stdin else None, check=True)
@@ -886,12 +889,12 @@ def test_without_libpcap(clean: Clean, tmp_path: Path) -> None:
 
 def test_without_root(short: Clean, open_folder: Path) -> None:
     for name, content in (
-        ("membench.py", MODULE.read_bytes()),
+        ("membench.py", compiled(SYSTEM_PYTHON).read_bytes()),
         ("copy.pcap", short.path.read_bytes()),
     ):
         (open_folder / name).write_bytes(content)
         (open_folder / name).chmod(0o644)
-    command = ["/usr/bin/python3", "-I", "membench.py", "record", "copy.pcap", "a.profile"]
+    command = [SYSTEM_PYTHON, "-I", "membench.py", "record", "copy.pcap", "a.profile"]
     done = subprocess.run(
         [*command, "--port", str(short.port)],
         **as_user("nobody"),

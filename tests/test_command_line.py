@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 from live import (
+    COMPILED,
     LOOPBACK,
     MODULE,
     PATIENCE_SECONDS,
@@ -425,7 +426,7 @@ def test_without_proc(command: List[str], tmp_path: Path) -> None:
     """As in a chroot that somebody made in a hurry."""
     hidden = 'mount -t tmpfs none /proc && exec "$@"'
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", hidden, "sh", sys.executable, str(MODULE), *command],
+        ["unshare", "--mount", "sh", "-c", hidden, "sh", sys.executable, str(COMPILED), *command],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -203,7 +203,7 @@ def test_terminal_goes_away(tmp_path: Path) -> None:
     with Memcached() as server:
         pid, master = pty.fork()
         if not pid:
-            command = [sys.executable, str(MODULE), "record", "ebpf:any", str(output)]
+            command = [sys.executable, str(COMPILED), "record", "ebpf:any", str(output)]
             os.execv(sys.executable, [*command, "--port", str(server.port)])
         said = b""
         while b"Ctrl-C" not in said:
@@ -224,7 +224,7 @@ def test_terminal_goes_away_unnoticed(tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
     with Memcached() as server:
         master, slave = pty.openpty()
-        command = [sys.executable, str(MODULE), "record", "ebpf:any", str(output)]
+        command = [sys.executable, str(COMPILED), "record", "ebpf:any", str(output)]
         recorder = subprocess.Popen([*command, "--port", str(server.port)], stderr=slave)
         os.close(slave)
         said = b""
@@ -467,7 +467,7 @@ def test_interface_down_and_up(source: str, cable: str, tmp_path: Path) -> None:
 
     try:
         wait_until("memcached", connects)
-        command = (*inside, sys.executable, str(MODULE))
+        command = (*inside, sys.executable, str(COMPILED))
         with Recorder(output, "--port", str(port), source=source, command=command) as recorder:
             get(50)
             subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "mbin", "down"], check=True)
@@ -492,7 +492,7 @@ def test_its_own_traffic_is_not_recorded(source: str, tmp_path: Path) -> None:
     with Memcached() as server, socket.create_server((LOOPBACK, 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         sink, _ = listener.accept()
-        command = [sys.executable, str(MODULE), "record", source, "-"]
+        command = [sys.executable, str(COMPILED), "record", source, "-"]
         recorder = subprocess.Popen(
             [*command, "--port", str(server.port)], stdout=client, stderr=subprocess.PIPE
         )
@@ -526,7 +526,7 @@ def test_a_profile_sent_to_a_watched_port_does_not_feed_itself(tmp_path: Path) -
     with Memcached() as server, socket.create_server((LOOPBACK, 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         sink, _ = listener.accept()
-        command = [sys.executable, str(MODULE), "record", "ebpf:any", "-"]
+        command = [sys.executable, str(COMPILED), "record", "ebpf:any", "-"]
         ports = [str(server.port), str(listener.getsockname()[1])]
         recorder = subprocess.Popen(
             [*command, "--port", ports[0], "--port", ports[1]],

@@ -15,7 +15,7 @@ from typing import List
 import pytest
 from captures import Tcpdump
 from live import (
-    MODULE,
+    COMPILED,
     PATIENCE_SECONDS,
     Memcached,
     Recorder,
@@ -59,7 +59,7 @@ def test_captures_need_no_proc(tmp_path: Path) -> None:
         with Tcpdump(capture, server.port):
             converse(server)
         arguments = ("record", str(capture), str(profile), "--port", str(server.port))
-        done = run_in(*NO_PROC, sys.executable, str(MODULE), *arguments)
+        done = run_in(*NO_PROC, sys.executable, str(COMPILED), *arguments)
     assert done.returncode == 0, done.stderr
     assert analyze(profile)["operations"] == 3
 
@@ -69,13 +69,13 @@ def test_live_recording_says_that_it_needs_proc(source: str, tmp_path: Path) -> 
     profile = tmp_path / "a.profile"
     arguments = ("record", source, str(profile), "--port", str(free_port()), *SHORT)
     assert_one_line(
-        run_in(*NO_PROC, sys.executable, str(MODULE), *arguments), "/proc is not mounted"
+        run_in(*NO_PROC, sys.executable, str(COMPILED), *arguments), "/proc is not mounted"
     )
     assert not profile.exists()
 
 
 def test_check_without_proc() -> None:
-    done = run_in(*NO_PROC, sys.executable, str(MODULE), "check")
+    done = run_in(*NO_PROC, sys.executable, str(COMPILED), "check")
     assert done.returncode == 1, done.stderr
     assert re.search("^NO +kernel +/proc is not mounted", done.stdout)
     assert "yes  capture files" in done.stdout
@@ -92,7 +92,7 @@ def test_too_little_memory_is_named(source: str, kib: int, tmp_path: Path) -> No
     profile = tmp_path / "a.profile"
     arguments = ("record", source, str(profile), "--port", str(free_port()), *SHORT)
     limit = ("sh", "-c", f'ulimit -v {kib} && exec "$0" "$@"')
-    done = run_in(*limit, sys.executable, str(MODULE), *arguments)
+    done = run_in(*limit, sys.executable, str(COMPILED), *arguments)
     assert_one_line(done, rf"the limit of {kib:,} KiB of memory \(RLIMIT_AS\) is too low")
     assert not profile.exists()
 
@@ -101,7 +101,7 @@ def test_too_few_open_files_are_named(tmp_path: Path) -> None:
     profile = tmp_path / "a.profile"
     arguments = ("record", "ebpf:any", str(profile), "--port", str(free_port()), *SHORT)
     limit = ("sh", "-c", 'ulimit -n 12 && exec "$0" "$@"')
-    done = run_in(*limit, sys.executable, str(MODULE), *arguments)
+    done = run_in(*limit, sys.executable, str(COMPILED), *arguments)
     assert_one_line(done, r"the limit of 12 open files \(RLIMIT_NOFILE\) is too low")
     assert not profile.exists()
 
@@ -111,13 +111,13 @@ def test_open_files_are_raised_to_the_hard_limit(limit: str, tmp_path: Path) -> 
     profile = tmp_path / "a.profile"
     arguments = ("record", "ebpf:any", str(profile), "--port", str(free_port()), *SHORT)
     command = ("sh", "-c", f'{limit} && exec "$0" "$@"')
-    done = run_in(*command, sys.executable, str(MODULE), *arguments)
+    done = run_in(*command, sys.executable, str(COMPILED), *arguments)
     assert done.returncode == 0, done.stderr
     assert analyze(profile)["operations"] == 0
 
 
 def test_in_a_pid_namespace_it_is_said_what_cannot_be_seen(tmp_path: Path) -> None:
-    command = (*PID_NAMESPACE, sys.executable, str(MODULE), "record", "ebpf:any")
+    command = (*PID_NAMESPACE, sys.executable, str(COMPILED), "record", "ebpf:any")
     port = str(free_port())
     done = run_in(*command, str(tmp_path / "a.profile"), "--duration", "0.2", "--port", port)
     assert done.returncode == 4, done.stderr
@@ -155,7 +155,7 @@ def test_refused_connections_are_named(tmp_path: Path) -> None:
 def test_recording_to_dev_null() -> None:
     before = os.stat(os.devnull)
     with Memcached() as server:
-        command = [sys.executable, str(MODULE), "record", "ebpf:any", os.devnull]
+        command = [sys.executable, str(COMPILED), "record", "ebpf:any", os.devnull]
         with subprocess.Popen(
             [*command, "--port", str(server.port), "--duration", "3"],
             stderr=subprocess.PIPE,

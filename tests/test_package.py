@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Memcached
+from live import COMPILED, Memcached
 
 import membench
 
@@ -163,7 +163,7 @@ def test_options_of_documents() -> None:
     """The documents name no option that membench does not have."""
     known = {"--version"}
     for command in ("record", "analyze", "compare", "replay", "check"):
-        help_text = run(sys.executable, ROOT / "membench.py", command, "--help").stdout
+        help_text = run(sys.executable, COMPILED, command, "--help").stdout
         known.update(re.findall(r"--[a-z][a-z-]+", help_text))
     for name in USER_DOCS:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / name).read_text()))

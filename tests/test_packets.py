@@ -25,8 +25,8 @@ from captures import (
     with_head,
 )
 from live import (
+    COMPILED,
     LOOPBACK,
-    MODULE,
     PATIENCE_SECONDS,
     Memcached,
     Recorder,
@@ -454,7 +454,7 @@ def without(capabilities: str, *arguments: str, cwd: Path) -> subprocess.Popen[s
     """membench as root who lacks these capabilities."""
     dropped = [f"-{name}" for name in capabilities.split()]
     return subprocess.Popen(
-        ["setpriv", "--bounding-set", ",".join(dropped), sys.executable, str(MODULE), *arguments],
+        ["setpriv", "--bounding-set", ",".join(dropped), sys.executable, str(COMPILED), *arguments],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -495,7 +495,7 @@ def test_nothing_works(tmp_path: Path) -> None:
 
 def test_only_net_raw_is_needed(tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
-    module = shutil.copy(MODULE, tmp_path)  # the checkout may be in a home of somebody else
+    module = shutil.copy(COMPILED, tmp_path)  # the checkout may be in a home of somebody else
     with Memcached() as server:
         with subprocess.Popen(
             [

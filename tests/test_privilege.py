@@ -13,20 +13,29 @@ from pathlib import Path
 from typing import Dict, List, Sequence
 
 import pytest
-from live import MODULE, Memcached, Recorder, as_user, assert_exact, exchange, run
+from live import (
+    MODULE,
+    SYSTEM_PYTHON,
+    Memcached,
+    Recorder,
+    as_user,
+    assert_exact,
+    compiled,
+    exchange,
+    run,
+)
 
 NOBODY = pwd.getpwnam("nobody")
 DAEMON = pwd.getpwnam("daemon")  # stands for whoever calls sudo
 SUDO = {"SUDO_UID": str(DAEMON.pw_uid), "SUDO_GID": str(DAEMON.pw_gid)}
 NO_SUDO = {"SUDO_UID": "", "SUDO_GID": ""}
-SYSTEM_PYTHON = "/usr/bin/python3"  # every user may run it; the tests' own may be in root's home
 
 
 @pytest.fixture
 def open_folder(open_folder: Path) -> Path:
     """A folder that every user may write to, with a membench.py that every user may read."""
     copy = open_folder / "membench.py"
-    copy.write_bytes(MODULE.read_bytes())
+    copy.write_bytes(compiled(SYSTEM_PYTHON).read_bytes())
     copy.chmod(0o644)
     return open_folder
 
@@ -140,6 +149,7 @@ def test_root_cannot_be_regained(open_folder: Path) -> None:
         [program, "-u"], **as_user("daemon"), stdout=subprocess.PIPE, check=True
     )
     assert control.stdout == b"0\n", "set-user-ID programs do nothing here, so this proves nothing"
+    shutil.copy(MODULE, open_folder)  # bytecode of that name cannot be imported
     done = subprocess.run(
         [SYSTEM_PYTHON, "-c", REGAIN, str(open_folder / "membench.py"), str(program), "daemon"],
         capture_output=True,

@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Set
 import pytest
 from conversations import DIALECTS, dialect_rows, raw
 from live import (
+    COMPILED,
     LOOPBACK,
     MODULE,
     PATIENCE_SECONDS,
@@ -541,7 +542,7 @@ def test_recording_into_a_pipe(tmp_path: Path) -> None:
     output = tmp_path / "a.profile"
     with Memcached() as server, open(output, "wb") as file:
         recorder = subprocess.Popen(
-            [sys.executable, str(MODULE), "record", "ebpf:any", "-", "--port", str(server.port)],
+            [sys.executable, str(COMPILED), "record", "ebpf:any", "-", "--port", str(server.port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

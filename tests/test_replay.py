@@ -26,6 +26,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 from live import (
+    COMPILED,
     LOOPBACK,
     MODULE,
     PATIENCE_SECONDS,
@@ -227,8 +228,8 @@ def test_shards_and_workers_send_disjoint_shares(tmp_path: Path) -> None:
         recorder = stack.enter_context(Recorder(second, "--port", str(target.port)))
         # Nine processes are to be ready by then, on a machine that took so long for one.
         start = f"{time.time() + 4 + 12 * took:.2f}"
-        command = [sys.executable, str(MODULE), "replay", str(first), "--yes", "--start-at", start]
-        command += ["--target", f"{LOOPBACK}:{target.port}", "--workers", "2"]
+        command = [sys.executable, str(COMPILED), "replay", str(first), "--yes"]
+        command += ["--target", f"{LOOPBACK}:{target.port}", "--workers", "2", "--start-at", start]
         shards = [
             subprocess.Popen(
                 [*command, "--shard", f"{n}/3", "--stats-json", str(tmp_path / f"{n}.json")],
@@ -924,7 +925,7 @@ def test_a_target_goes_away_and_comes_back(speed: str, tmp_path: Path) -> None:
     profile = make_profile(tmp_path / "a.profile", gets(count, 4, 4.0), 4.0)
     results = profile.with_suffix(".json")
     port = free_port()
-    command = [sys.executable, str(MODULE), "replay", str(profile), "--yes", "--speed", speed]
+    command = [sys.executable, str(COMPILED), "replay", str(profile), "--yes", "--speed", speed]
     command += ["--target", f"{LOOPBACK}:{port}", "--stats-json", str(results)]
     with Memcached(port=port) as target:
         before = target.stats()["cmd_get"]
@@ -969,7 +970,7 @@ def test_ctrl_c_writes_the_results(tmp_path: Path) -> None:
     with Memcached() as target:
         process = subprocess.Popen(
             [
-                *(sys.executable, str(MODULE), "replay", str(profile), "--yes"),
+                *(sys.executable, str(COMPILED), "replay", str(profile), "--yes"),
                 *("--target", f"{LOOPBACK}:{target.port}", "--stats-json", str(results)),
             ],
             stdout=subprocess.PIPE,
@@ -998,7 +999,7 @@ def test_ctrl_c_ends_the_filling_too(tmp_path: Path) -> None:
     with Memcached() as target:
         process = subprocess.Popen(
             [
-                *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "--preload"),
+                *(sys.executable, str(COMPILED), "replay", str(profile), "--yes", "--preload"),
                 *("--target", f"{LOOPBACK}:{target.port}"),
             ],
             stdout=subprocess.PIPE,
@@ -1021,7 +1022,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     with Memcached() as target:
         process = subprocess.Popen(
             [
-                *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "-q"),
+                *(sys.executable, str(COMPILED), "replay", str(profile), "--yes", "-q"),
                 *("--target", f"{LOOPBACK}:{target.port}", "--workers", "12"),
             ],
             stdout=subprocess.DEVNULL,
@@ -1055,7 +1056,7 @@ def test_a_worker_inherits_no_pipe_of_another(tmp_path: Path) -> None:
     with Memcached() as target:
         process = subprocess.Popen(
             [
-                *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "-q"),
+                *(sys.executable, str(COMPILED), "replay", str(profile), "--yes", "-q"),
                 *("--target", f"{LOOPBACK}:{target.port}", "--workers", "4"),
             ],
             stdout=subprocess.DEVNULL,
@@ -1083,7 +1084,7 @@ def socket_pairs(pid: int) -> Set[str]:
 def test_the_file_limit_is_named(tmp_path: Path) -> None:
     profile = make_profile(tmp_path / "a.profile", gets(400, connections=200))
     limited = "ulimit -n 100; exec setpriv --bounding-set -sys_resource"
-    command = [sys.executable, str(MODULE), "replay", str(profile), "--yes", "--workers", "1"]
+    command = [sys.executable, str(COMPILED), "replay", str(profile), "--yes", "--workers", "1"]
     with Memcached() as target:
         command += ["--target", f"{LOOPBACK}:{target.port}"]
         done = subprocess.run(
@@ -1126,7 +1127,7 @@ def measure_memory(profile: Path, port: int) -> int:
     """The most memory, in KiB, of a worker that replays this."""
     process = subprocess.Popen(
         [
-            *(sys.executable, str(MODULE), "replay", str(profile), "--yes", "--workers", "1"),
+            *(sys.executable, str(COMPILED), "replay", str(profile), "--yes", "--workers", "1"),
             *("--target", f"{LOOPBACK}:{port}", "--speed", "max"),
         ],
         stdout=subprocess.DEVNULL,
@@ -1302,7 +1303,7 @@ def test_a_terminal_is_asked(answer: bytes, sent: int, status: int, tmp_path: Pa
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # even of a suite in the background
             os.execv(
                 sys.executable,
-                [sys.executable, str(MODULE), "replay", str(profile), "--target", name],
+                [sys.executable, str(COMPILED), "replay", str(profile), "--target", name],
             )
         shown = b""
         while b"[y/N]" not in shown:

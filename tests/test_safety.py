@@ -20,13 +20,16 @@ from typing import Iterator, List, Sequence
 
 import pytest
 from live import (
+    COMPILED,
     LOOPBACK,
     MODULE,
     PATIENCE_SECONDS,
+    SYSTEM_PYTHON,
     Memcached,
     Recorder,
     analyze,
     as_user,
+    compiled,
     counters,
     exchange,
     free_port,
@@ -106,7 +109,7 @@ def test_the_second_signal_ends_the_wait_for_a_reader() -> None:
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.write(writer, bytes(4096 - 100))
-    command = [sys.executable, str(MODULE), "record", "ebpf:any", "-"]
+    command = [sys.executable, str(COMPILED), "record", "ebpf:any", "-"]
     with (
         Memcached() as server,
         subprocess.Popen(
@@ -217,7 +220,7 @@ def test_full_disk(tmp_path: Path) -> None:
 
 def test_reader_of_the_pipe_goes_away(tmp_path: Path) -> None:
     with Memcached() as server:
-        command = [sys.executable, str(MODULE), "record", "ebpf:any", "-"]
+        command = [sys.executable, str(COMPILED), "record", "ebpf:any", "-"]
         recorder = subprocess.Popen(
             [*command, "--port", str(server.port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -273,10 +276,10 @@ def test_not_root(open_folder: Path) -> None:
 def run_as_nobody(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """membench.py without privileges, from a copy that nobody may read."""
     copy = cwd / "membench.py"
-    copy.write_bytes(MODULE.read_bytes())
+    copy.write_bytes(compiled(SYSTEM_PYTHON).read_bytes())
     copy.chmod(0o644)
     return subprocess.run(
-        [system_python(), str(copy), *arguments],
+        [SYSTEM_PYTHON, str(copy), *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -284,11 +287,6 @@ def run_as_nobody(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str
         timeout=PATIENCE_SECONDS,
         check=False,
     )
-
-
-def system_python() -> str:
-    """A Python that every user may run; the tests' own may be in root's home."""
-    return "/usr/bin/python3"
 
 
 @pytest.mark.parametrize(
