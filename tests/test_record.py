@@ -195,11 +195,11 @@ def test_recording_equals_stats(workload: str, hook: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("hook", HOOKS)
 def test_recordings_end_within_traffic(hook: str, tmp_path: Path) -> None:
     """A client that waits for each reply has one unanswered request at most, its last."""
-    over = threading.Event()
+    going, over = threading.Event(), threading.Event()
 
     def work() -> None:
         with server.connect() as connection:
-            while not over.is_set():
+            while going.wait() and not over.is_set():
                 exchange(connection, b"get a\r\n", b"END\r\n")
 
     with Memcached() as server:
@@ -211,10 +211,14 @@ def test_recordings_end_within_traffic(hook: str, tmp_path: Path) -> None:
                 output = tmp_path / f"{turn}.profile"
                 with Recorder(output, "--port", str(server.port), "--hook", hook) as recorder:
                     wait_for_reads(server, 1000)
-                    recorder.stop()
+                    recorder.process.send_signal(signal.SIGINT)
+                    recorder.process.wait(PATIENCE_SECONDS)
+                    going.clear()
+                    recorder.finish()
                 with membench.ProfileReader(str(output)) as reader:
                     unanswered = [
                         connection
+                going.set()
                         for block in reader.blocks()
                         for connection, outcome in zip(block.connection, block.outcome)
                         if outcome == membench.UNANSWERED
@@ -228,6 +232,7 @@ def test_recordings_end_within_traffic(hook: str, tmp_path: Path) -> None:
 
 def wait_for_reads(server: Memcached, count: int) -> None:
     """Until the server has seen so many gets from now on."""
+            going.set()
     begun = int(server.stats()["cmd_get"])
     wait_until("gets", lambda: int(server.stats()["cmd_get"]) >= begun + count)
 
