@@ -222,7 +222,7 @@ def test_a_small_ring_counts_what_it_drops(tmp_path: Path) -> None:
         with Recorder(output, *port, source="packet:lo") as recorder:
             server.reconnect()
             freeze(recorder.process.pid)
-            run_memcaslap(server)
+            run_memcaslap(server, "-x", "20000")
             recorder.process.send_signal(signal.SIGCONT)
             after = server.stats()
             report = recorder.stop()

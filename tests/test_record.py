@@ -47,6 +47,9 @@ from watchdog import interface_name
 HOOKS = ("sock", "sock-events", "syscalls")
 
 
+MEMCASLAP_REQUESTS = repeats(20_000)
+
+
 def run_memcaslap(server: Memcached, *options: str) -> None:
     """libmemcached's load generator, until it has made all its requests."""
     run_memcaslap_at(server.port, *options)
@@ -55,7 +58,10 @@ def run_memcaslap(server: Memcached, *options: str) -> None:
 def run_memcaslap_at(port: int, *options: str) -> None:
     """The same, of whatever listens there."""
     subprocess.run(
-        ["memcaslap", "-s", f"{LOOPBACK}:{port}", "-T", "2", "-c", "16", "-x", "20000", *options],
+        [
+            *("memcaslap", "-s", f"{LOOPBACK}:{port}", "-T", "2", "-c", "16"),
+            *("-x", str(MEMCASLAP_REQUESTS), *options),
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
         timeout=2 * PATIENCE_SECONDS,
@@ -531,7 +537,7 @@ def test_a_copied_file_is_all_it_takes(tmp_path: Path) -> None:
     grown = sum(after[name] - before[name] for name in ("cmd_get", "cmd_set"))
     pid = server.process.pid
     (of_ours,) = [one for one in analyze(output)["servers"] if one["pid"] == pid]
-    assert of_ours["operations"] == grown + 1 > 20_000  # and `stats`
+    assert of_ours["operations"] == grown + 1 > MEMCASLAP_REQUESTS  # and `stats`
     done = subprocess.run(
         [sys.executable, "-I", "membench.py", "analyze", output.name],
         cwd=folder,

@@ -205,7 +205,7 @@ def test_full_disk(tmp_path: Path) -> None:
                 deadline = time.monotonic() + 2 * PATIENCE_SECONDS
                 while recorder.process.poll() is None:
                     assert time.monotonic() < deadline
-                    run_memcaslap(server)
+                    run_memcaslap(server, "-x", "20000")
                 assert recorder.process.stderr
                 errors = recorder.process.stderr.read()
         assert recorder.process.returncode == 1
