@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import socket
 import struct
@@ -252,29 +253,43 @@ def command(chance: random.Random, name: str) -> bytes:
     )
 
 
-def fill(server: Memcached, names: Iterable[str]) -> None:
-    """Store every third of the keys."""
+def fill(server: Memcached, names: Sequence[str], at_once: int) -> None:
+    """Store every third of the keys, so many in each write."""
+    sets = [b"set %s 1 0 2\r\n42\r\n" % name.encode() for name in names[::3]]
     with server.connect() as connection:
-        for name in list(names)[::3]:
-            exchange(connection, b"set %s 1 0 2\r\n42\r\n" % name.encode(), b"STORED\r\n")
+        for first in range(0, len(sets), at_once):
+            write = sets[first : first + at_once]
+            exchange(connection, b"".join(write), b"STORED\r\n" * len(write))
 
 
-def talk(server: Memcached, style: str, seed: int, count: int = 60) -> None:
-    """One connection: `one` command at a time, some `ahead` of the replies, or `piles`."""
+def talk(
+    server: Memcached,
+    style: str,
+    seed: int,
+    count: int = 60,
+    enough: Callable[[], bool] = lambda: False,
+    at_once: int = 1,
+) -> None:
+    """One connection: `one` command at a time, some `ahead` of the replies, or `piles`.
+
+    It has so many commands, or fewer if it is `enough` before. A connection before it stores
+    keys, so many `at_once`.
+    """
     chance = random.Random(seed)
     names = [f"{style}-{seed}-{number}" for number in range(count)]
-    fill(server, names)
+    fill(server, names, at_once)
     with server.connect() as connection:
         if style == "one":
-            for name in names:
+            for name in itertools.takewhile(lambda _: not enough(), names):
                 # A hit has two lines more than a miss.
                 reply = exchange(connection, command(chance, name), b"\r\n")
                 if reply.startswith(b"VALUE"):
                     read_until_lines(connection, reply, 3)
         elif style == "ahead":
-            stay_ahead(connection, chance, [n for i, n in enumerate(names) if i % 3])
+            unknown = (name for number, name in enumerate(names) if number % 3)
+            stay_ahead(connection, chance, itertools.takewhile(lambda _: not enough(), unknown))
         else:
-            for start in range(0, count, 20):
+            for start in itertools.takewhile(lambda _: not enough(), range(0, count, 20)):
                 pile = b"".join(command(chance, name) for name in names[start : start + 20])
                 send_in_pieces(connection, chance, pile + b"mn\r\n")
 
@@ -285,7 +300,7 @@ def read_until_lines(connection: socket.socket, reply: bytes, lines: int) -> Non
         reply += connection.recv(65536)
 
 
-def stay_ahead(connection: socket.socket, chance: random.Random, names: Sequence[str]) -> None:
+def stay_ahead(connection: socket.socket, chance: random.Random, names: Iterable[str]) -> None:
     """Two to four commands are on their way at any time. None of the keys is stored."""
     answered = sent = 0
     for name in names:

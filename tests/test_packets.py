@@ -160,10 +160,13 @@ def test_joining_in_the_middle(style: str, count: int, tmp_path: Path) -> None:
             client = subprocess.Popen(
                 [sys.executable, "-c", CLIENT, LOOPBACK, str(server.port), style, str(count)],
                 cwd=TESTS,
+                stdin=subprocess.PIPE,
             )
-            server.wait_until_read(100_000)
+            server.wait_until_read(1_000_000)  # more than what stores the keys
             part = tmp_path / "part.profile"
             with Recorder(part, *options, source="packet:lo") as second:
+                assert client.stdin
+                client.stdin.close()
                 assert client.wait(2 * PATIENCE_SECONDS) == 0
                 report = second.stop()
             whole_loss = recorder.stop()["loss"]
@@ -176,8 +179,9 @@ def test_joining_in_the_middle(style: str, count: int, tmp_path: Path) -> None:
     assert report["connections_opened"] < report["connections"]
 
 
+# It ends some time after its standard input has.
 CLIENT = """
-import sys
+import os, sys, threading
 from types import SimpleNamespace
 import captures, socket
 host, port, style, count = sys.argv[1:]
@@ -185,7 +189,12 @@ def connect():
     connection = socket.create_connection((host, int(port)), 120)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
-captures.talk(SimpleNamespace(connect=connect), style, 1, int(count))
+told, rest = threading.Event(), iter(range(100 if style == "piles" else 2000))
+threading.Thread(target=lambda: (os.read(0, 1), told.set()), daemon=True).start()
+server = SimpleNamespace(connect=connect)
+def enough():
+    return told.is_set() and next(rest, None) is None
+captures.talk(server, style, 1, int(count), enough, 1 + int(count) // 200)
 """
 
 
