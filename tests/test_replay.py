@@ -921,7 +921,7 @@ def test_no_target(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("speed", ["1", "max"])
 def test_a_target_goes_away_and_comes_back(speed: str, tmp_path: Path) -> None:
-    count = 2000 if speed == "1" else 200_000
+    count = 2000 if speed == "1" else 60_000
     profile = make_profile(tmp_path / "a.profile", gets(count, 4, 4.0), 4.0)
     results = profile.with_suffix(".json")
     port = free_port()
@@ -931,7 +931,7 @@ def test_a_target_goes_away_and_comes_back(speed: str, tmp_path: Path) -> None:
         before = target.stats()["cmd_get"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         wait_until("requests", lambda: target.stats()["cmd_get"] > before + 100)
-    time.sleep(0.5)
+    time.sleep(0.5 if speed == "1" else 0.1)  # at full speed, some are to be left
     with Memcached(port=port) as target:
         wait_until("requests again", lambda: target.stats()["cmd_get"] > 100)
         _, errors = process.communicate(timeout=2 * PATIENCE_SECONDS)
