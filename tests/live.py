@@ -37,7 +37,7 @@ COMPILE = "import py_compile, sys; py_compile.compile(*sys.argv[1:], doraise=Tru
 def compiled(python: str) -> Path:
     """A membench.py of bytecode: to compile it would take most of the time of a short run.
 
-    Python runs it as it would the source, and compiles that again if it is another one.
+    This Python runs it as it would the source, and compiles that again if it is another one.
     """
     version = subprocess.run([python, "-VV"], stdout=subprocess.PIPE, check=True).stdout
     key = MODULE.read_bytes() + version
@@ -56,9 +56,9 @@ LOOPBACK = "127.0.0.1"
 PATIENCE_SECONDS = 120
 
 
-def repeats(times: int) -> int:
-    """How often to try random input: so often by `make test-all`, a fifth of that otherwise."""
-    return times if os.environ.get("MEMBENCH_TEST_ALL") else times // 5
+def repeats(times: int, part: int = 5) -> int:
+    """How often to do it: so often by `make test-all`, otherwise a fifth, or another part."""
+    return times if os.environ.get("MEMBENCH_TEST_ALL") else times // part
 
 
 def free_port() -> int:

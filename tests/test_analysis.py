@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import pytest
+from live import repeats
 
 import membench
 from membench import (
@@ -587,7 +588,8 @@ def test_too_many_latencies_are_rounded(
 def test_memory_does_not_grow_with_operations(tmp_path: Path, processes: int) -> None:
     """Six times the operations on the same keys take as much memory."""
     rng = random.Random(5)
-    rows = gets(*zip(*((rng.randrange(2000), rng.randrange(3000)) for _ in range(20_000))))
+    draws = range(repeats(20_000, 2))
+    rows = gets(*zip(*((rng.randrange(2000), rng.randrange(3000)) for _ in draws)))
     peaks = []
     for blocks in (5, 30):
         path = write_blocks(tmp_path / "a", itertools.repeat(rows, blocks))

@@ -25,7 +25,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tu
 
 import pytest
 from conversations import CASES, CLIENT, run
-from live import ROOT, Memcached
+from live import ROOT, Memcached, repeats
 from rows import Rows
 
 import membench
@@ -432,6 +432,8 @@ def test_cut_at_every_byte(path: Path, small: List[List[Operation]]) -> None:
         count = max((count for end, count in ends if end <= cut), default=0)
         assert contents.rows == rows[:count]
         assert not contents.complete
+        if cut % 5 and not repeats(1):
+            continue
         report = membench.analyze([str(path)])
         assert report["operations"] == count
         assert not report["profiles"][0]["complete"]

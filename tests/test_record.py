@@ -215,6 +215,7 @@ def test_recordings_end_within_traffic(hook: str, tmp_path: Path) -> None:
         try:
             for turn in range(repeats(10)):
                 output = tmp_path / f"{turn}.profile"
+                going.set()
                 with Recorder(output, "--port", str(server.port), "--hook", hook) as recorder:
                     wait_for_reads(server, 1000)
                     recorder.process.send_signal(signal.SIGINT)
@@ -224,7 +225,6 @@ def test_recordings_end_within_traffic(hook: str, tmp_path: Path) -> None:
                 with membench.ProfileReader(str(output)) as reader:
                     unanswered = [
                         connection
-                going.set()
                         for block in reader.blocks()
                         for connection, outcome in zip(block.connection, block.outcome)
                         if outcome == membench.UNANSWERED
@@ -232,13 +232,13 @@ def test_recordings_end_within_traffic(hook: str, tmp_path: Path) -> None:
                 assert len(set(unanswered)) == len(unanswered), turn
         finally:
             over.set()
+            going.set()
             for client in clients:
                 client.join()
 
 
 def wait_for_reads(server: Memcached, count: int) -> None:
     """Until the server has seen so many gets from now on."""
-            going.set()
     begun = int(server.stats()["cmd_get"])
     wait_until("gets", lambda: int(server.stats()["cmd_get"]) >= begun + count)
 
