@@ -95,11 +95,17 @@ def free_network() -> str:
 
 
 def wait_until(what: str, condition: Any, seconds: float = PATIENCE_SECONDS) -> None:
-    """Return when the condition holds; fail when it does not in time."""
-    deadline = time.monotonic() + seconds
+    """Return when the condition holds; fail when it does not in time.
+
+    A condition that takes long to look at is looked at less often.
+    """
+    begun = time.monotonic()
+    deadline = begun + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
+        now = time.monotonic()
+        assert now < deadline, f"waited {seconds} s for {what}"
+        time.sleep(max(0.01, 4 * (now - begun)))
+        begun = time.monotonic()
 
 
 class Memcached:
