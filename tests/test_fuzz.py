@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
+from live import repeats
 
 FUZZ = Path(__file__).resolve().parent / "fuzz"
 sys.path.insert(0, str(FUZZ))
@@ -18,7 +19,7 @@ import targets  # noqa: E402
 
 INPUTS = sorted(path.relative_to(FUZZ / "corpus") for path in FUZZ.glob("corpus/*/*"))
 MUTATIONS = {"profiles": 50, "blocks": 50}  # these are slow
-MUTATIONS_OF_OTHERS = 500
+MUTATIONS_OF_OTHERS = repeats(1000)
 
 
 SECONDS_MAX = 120  # of the processor, for one input and all its mutations

@@ -71,9 +71,9 @@ def run_memcaslap_at(port: int, *options: str) -> None:
 def run_pymemcache(server: Memcached) -> None:
     """Each command that pymemcache has, with hits and with misses."""
     client = Client(server.address, timeout=PATIENCE_SECONDS, no_delay=True)
-    for turn in range(300):
+    for turn in range(repeats(500)):
         key = f"py{turn % 40}"
-        client.set(key, b"v" * turn, expire=turn % 3 * 100, noreply=False)
+        client.set(key, b"v" * (turn * 3 % 300), expire=turn % 3 * 100, noreply=False)
         client.set(f"{key}:quiet", b"w" * 10, noreply=True)
         client.get(key)
         client.get(f"{key}:none")
@@ -97,7 +97,7 @@ def run_pymemcache(server: Memcached) -> None:
         client.decr(f"{key}:none", 1)
         client.delete(f"{key}:{turn}", noreply=False)
         client.delete(f"{key}:none", noreply=False)
-        if turn % 100 == 0:
+        if turn % 45 == 0:
             client.flush_all(noreply=False)
             client.version()
     client.quit()
