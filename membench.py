@@ -6145,6 +6145,14 @@ def render_keys(report: Dict[str, Any], wide: int) -> List[str]:
             why = "not all profiles hold names"
         have = "keys have" if keys["unnamed"] > 1 else "key has"
         lines.append(f"  {keys['unnamed']:,} {have} no name: {why}.")
+    if "listed" in keys:
+        listed = keys["listed"]
+        where = f"{listed['keys']:,} keys in {name_of(listed['path'])}"
+        text = f"None of the {where} is in the profile."
+        if listed["found"]:
+            named = f"{listed['hottest_found']} of these {len(keys['top'])}"
+            text = f"{named} have names from the {where}."
+        lines.append(f"  {text}")
     if not keys["comparable"]:
         lines.append("  The profiles have different salts: a key counts once in each of them.")
     return lines
@@ -9037,7 +9045,10 @@ def report_width() -> int:
 
 def analyze_command(options: argparse.Namespace) -> int:
     """Print the report on the profiles."""
-    report = analyze(options.profile)
+    counts, report = analyze_whole(options.profile)
+    if options.names:
+        secret = options.salt or read_salt(options.salt_file)
+        report["keys"]["listed"] = name_hashes(report, counts, options.names, secret)
     if options.json:
         print_result(json.dumps(report, indent=1))
     else:
@@ -9046,6 +9057,46 @@ def analyze_command(options: argparse.Namespace) -> int:
         if not profile["complete"]:
             say(f"{name_of(profile['path'])} is truncated; its complete blocks were read")
     return 0
+
+
+def name_hashes(report: Dict[str, Any], counts: Counts, path: str, secret: bytes) -> Dict[str, Any]:
+    """Give the hottest keys their names, from a list; what the report says about that."""
+    if key_space(secret) not in [profile["key_space"] for profile in report["profiles"]]:
+        raise MembenchError(
+            f"none of the keys in {name_of(path)} is in the profile: it was not recorded with "
+            "this salt",
+            "give the one that was given to record; if none was, nobody knows it",
+        )
+    hash_key, known = hash_of_keys(secret), counts.keys.counts
+    top = {int(one["key"], 16): one for one in report["keys"]["top"]}
+    listed = found = 0
+    for key in listed_keys(path):
+        hashed = hash_key(key)
+        listed += 1
+        found += hashed in known
+        if hashed in top:
+            top[hashed]["name"] = escaped(key)
+    named = sum("name" in one for one in top.values())
+    return {"path": path, "keys": listed, "found": found, "hottest_found": named}
+
+
+def listed_keys(path: str) -> Iterator[bytes]:
+    """The keys in a file, or on stdin for -: one a line, or as `lru_crawler metadump` has them."""
+    from urllib.parse import unquote_to_bytes  # only here, since it takes long
+
+    dumped = None
+    try:
+        with open(0 if path == "-" else path, "rb") as file:
+            for line in iter(functools.partial(file.readline, LINE_MAX), b""):
+                found = re.match(rb"key=(\S+) exp=", line)
+                dumped = found or dumped
+                key = unquote_to_bytes(found[1]) if found else line.rstrip(b"\r\n")
+                if found or (key and not (dumped and key == b"END")):
+                    yield key
+    except OSError as error:
+        raise MembenchError(
+            f"cannot read {name_of(path)}: {error.strerror}", "give a list of keys"
+        ) from None
 
 
 def compare_command(options: argparse.Namespace) -> int:
@@ -9390,6 +9441,7 @@ examples:
   sudo membench.py record --port 11212 out.profile
   sudo membench.py record ebpf:eth0            only what comes in by eth0
   sudo membench.py record ebpf:unix:/run/memcached.sock
+  sudo membench.py record --keys groups        which part of the keys it is
   sudo membench.py record --side client        what this machine's clients see
   sudo membench.py record ebpf:any - | ssh host 'cat > out.profile'
   sudo membench.py record packet:eth0          packets, where eBPF does not work
@@ -9397,6 +9449,7 @@ examples:
   tcpdump -U -w - tcp port 11211 | membench.py record - out.profile
   membench.py analyze out.profile
   membench.py analyze --json out.profile | jq .hit_ratio
+  membench.py analyze --names KEYS --salt-file SALT out.profile
   membench.py compare before.profile after.profile
   membench.py compare --tolerance 10 before.profile after.profile
   membench.py replay out.profile --target localhost:11212
@@ -9497,6 +9550,8 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
         options = parser.parse_args(arguments)
     if options.run is record:
         finish_record_options(options.parser, options)
+    if options.run is analyze_command:
+        finish_analyze_options(options.parser, options)
     if options.run is replay:
         finish_replay_options(options.parser, options)
     return options
@@ -9641,11 +9696,7 @@ def add_output_options(group: Any) -> None:
     """The options of `record` about its output."""
     add(group, "-o --output FILE", "write OUTPUT to FILE, whatever its name is")
     add(group, "--force", "overwrite OUTPUT if it exists, once something was recorded")
-    about = "a file with the secret for the key hashes, to compare keys across profiles: 16 to 128 "
-    about += "hexadecimal digits; - for stdin"
-    add(group, "--salt-file FILE", about)
-    about = "the secret itself. Every user of this machine can see it in the list of processes"
-    add(group, "--salt HEX", about, type=parse_salt)
+    add_salt_options(group, "to compare keys across profiles")
     about = "what is kept of keys: hashes; also the part that --group-by tells; or that and also "
     about += "the whole key. Default: hashed"
     add(group, "--keys", about, choices=KEYS_KEPT, default=KEYS_KEPT[0])
@@ -9657,6 +9708,16 @@ def add_output_options(group: Any) -> None:
     add(group, "--group-by HOW", about, type=group_by)
     add(group, "--allow-empty", "status 0 even if nothing was recorded")
     add(group, "--strict", "status 1 if more than 1 %% of the traffic was lost")
+
+
+def add_salt_options(group: Any, why: str) -> None:
+    """The options that give the secret for key hashes."""
+    about = (
+        f"a file with the secret for the key hashes, {why}: 16 to 128 hexadecimal digits; - for "
+    )
+    add(group, "--salt-file FILE", about + "stdin")
+    about = "the secret itself. Every user of this machine can see it in the list of processes"
+    add(group, "--salt HEX", about, type=parse_salt)
 
 
 def add_machine_options(group: Any) -> None:
@@ -9687,7 +9748,11 @@ def add_analyze_arguments(commands: Any) -> None:
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
     add(sub, "--json", "one JSON object instead of text")
     add(sub, "--by-server", "also report on each recorded server")
-    sub.set_defaults(run=analyze_command)
+    about = "name the hottest keys from this list: one a line, or the output of memcached's "
+    about += "'lru_crawler metadump all'; - for stdin. Needs the salt that record was given"
+    add(sub, "--names FILE", about)
+    add_salt_options(sub, "with --names")
+    sub.set_defaults(run=analyze_command, parser=sub)
 
 
 COMPARE_NOTES = """\
@@ -9861,10 +9926,28 @@ def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
     if options.group_by and options.keys == KEYS_KEPT[0]:
         parser.error("--group-by needs --keys groups or --keys names")
     options.group_by = options.group_by or parse_group_by(":")
+    require_one_stdin(parser, options, "a capture", place)
+
+
+def require_one_stdin(parser: Parser, options: argparse.Namespace, what: str, place: str) -> None:
+    """Check that there is one salt, and that it does not come from where something else does."""
     if options.salt and options.salt_file:
         parser.error("give --salt or --salt-file, not both")
     if options.salt_file == "-" and place == "-":
-        parser.error("a capture and a salt cannot both come from stdin")
+        parser.error(f"{what} and a salt cannot both come from stdin")
+
+
+def finish_analyze_options(parser: Parser, options: argparse.Namespace) -> None:
+    """Check that the options fit together."""
+    salted = options.salt or options.salt_file
+    if options.names and not salted:
+        parser.error("--names needs the salt of the recording: --salt-file FILE")
+    if salted and not options.names:
+        parser.error("a salt needs --names")
+    if options.names == "-" and "-" in options.profile:
+        parser.error("a profile and a list of keys cannot both come from stdin")
+    place = "-" if "-" in [options.names, *options.profile] else ""
+    require_one_stdin(parser, options, "a profile or a list of keys", place)
 
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")

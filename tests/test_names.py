@@ -183,8 +183,7 @@ def test_both_ways_and_both_forms_tell_the_same(recorded: Recorded) -> None:
     one, other = (recorded.reports[way] for way in ("paired", "groups"))
     assert one["groups"] == other["groups"] == recorded.reports["capture"]["groups"]
     for mine, theirs in zip(one["keys"]["top"], other["keys"]["top"]):
-        del mine["name"]
-        assert mine == theirs
+        assert {name: mine[name] for name in mine if name != "name"} == theirs
 
 
 def unpacked(path: Path) -> bytes:
@@ -274,6 +273,90 @@ def test_the_report_has_names_and_groups_escaped(
     for row in rows[:10]:
         [line] = [line for line in lines if " ".join(line[4:]) == row["label"]]
         assert line[0] == f"{row['operations']:,}"
+
+
+# ---- Names from a list ----
+
+
+def listed(recorded: Recorded, capsys: Any, *options: str) -> Dict[str, Any]:
+    """The keys of the report on a profile that holds none, named afterwards."""
+    path = str(recorded.folder / "hashed.profile")
+    report: Dict[str, Any] = json.loads(shown(capsys, "analyze", "--json", path, *options))
+    assert "groups" not in report
+    return dict(report["keys"])
+
+
+@pytest.mark.parametrize("kind", ["list", "dump"])
+def test_names_from_a_list(
+    recorded: Recorded, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of keys, one a line, or what the server tells of its own; binary keys only in this."""
+    (tmp_path / "salt").write_text(SALT)
+    keys = {key for key, _, _ in recorded.sent}
+    content = b"other\n\nEND\r\n" + b"\n".join((*TEXT_KEYS, *ODD_KEYS)) + b"\r\n"
+    if kind == "dump":
+        content = recorded.dump
+    (tmp_path / "names").write_bytes(content)
+    found = listed(
+        *(recorded, capsys, "--names", str(tmp_path / "names")),
+        *("--salt-file", str(tmp_path / "salt")),
+    )
+    dumped = len(keys) - 1  # without the one that was never stored
+    count = len(TEXT_KEYS + ODD_KEYS)
+    assert found["listed"] == {
+        "path": str(tmp_path / "names"),
+        "keys": dumped if kind == "dump" else 2 + count,
+        "found": dumped if kind == "dump" else count,
+        "hottest_found": sum("name" in one for one in found["top"]),
+    }
+    top = recorded.reports["paired"]["keys"]["top"]
+    names = {one["key"]: one["name"] for one in top}
+    expected = [one for one in top if kind == "dump" or one["name"] not in NOT_LISTED]
+    named = {one["key"]: one["name"] for one in found["top"] if "name" in one}
+    assert named == {one["key"]: names[one["key"]] for one in expected}
+    assert len(named) >= 9
+
+
+NOT_LISTED = {name_of(key) for key in (*BINARY_KEYS, BASE64_KEY)}
+
+
+def test_a_list_from_stdin_and_what_it_tells(
+    recorded: Recorded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(recorded.folder / "hashed.profile")
+    done = run("analyze", "--names", "-", "--salt", SALT, path, input="user:bob\nno\n")
+    assert re.search("^  [0-9a-f]{16} +94 +[0-9.]+%  user:bob$", done.stdout, re.MULTILINE)
+    assert "\n  1 of these 10 have names from the 2 keys in stdin.\n" in done.stdout
+
+
+def test_a_list_of_other_keys(
+    recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, names = str(recorded.folder / "hashed.profile"), str(tmp_path / "names")
+    Path(names).write_bytes(b"a\nb\n" + bytes(3 << 20))  # one line as long as memory would allow
+    text = shown(capsys, "analyze", path, "--names", names, "--salt", SALT)
+    assert re.search(r"None of the \d+ keys in \S+ is in the profile\.", " ".join(text.split()))
+    assert membench.main(["analyze", path, "--names", names, "--salt", "ff" * 16]) == 1
+    text = capsys.readouterr().err
+    assert "is in the profile: it was not recorded with this salt\n" in text
+    assert membench.main(["analyze", path, "--names", names + "?", "--salt", SALT]) == 1
+    assert "cannot read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("a --names b", "--names needs the salt"),
+        ("a --salt-file b", "a salt needs --names"),
+        ("a --names b --salt-file c --salt 0011223344556677", "not both"),
+        ("- --names - --salt-file c", "cannot both come from stdin"),
+        ("- --names b --salt-file -", "cannot both come from stdin"),
+        ("a --names - --salt-file -", "cannot both come from stdin"),
+    ],
+)
+def test_a_list_needs_a_salt(arguments: str, text: str) -> None:
+    with pytest.raises(membench.UsageError, match=text):
+        membench.parse_args(["analyze", *arguments.split()])
 
 
 # ---- What a group is ----
