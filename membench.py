@@ -26,6 +26,7 @@ How the data flows, which is also the order of this file:
     connections           where messages begin in the bytes of each connection
     profile               the file format, its writer and its reader
     analysis              operations in, report out
+    insight               why keys are missed, and what memory is spent on
     reports               what people read: a profile, two profiles compared
     replay                what to send when, the engine that does, workers and results
     recording             record and check, and what runs on this machine
@@ -5876,6 +5877,559 @@ def timeline(
     }
 
 
+# ==== Insight =========================================================================
+#
+# Why keys are missed, and what memory is spent on: `analyze --why`. One pass over the operations
+# in the order of time, with a small state for each key. docs/insight.md defines each figure.
+
+FOLLOWED_MAX = 1 << 20  # keys with a state; of more, a sample by hash (about 500 MB)
+ORDER_TICKS = 2 * TICKS_PER_SECOND  # rows are put in order within this time
+ORDER_ROWS = 1 << 14  # or as many rows, whichever is less
+TIMES_MAX = (
+    1 << 16
+)  # distinct times or sizes kept exactly, of each kind; more are rounded to 3 digits
+CLOCK_TICKS = TICKS_PER_SECOND  # memcached's clock has whole seconds
+FLUSH_TICKS = 2 * TICKS_PER_SECOND  # by as much it begins a delayed flush_all too early
+OVERLAP_TICKS = TICKS_PER_SECOND // 100  # between requests that memcached took the other way
+REFILL_TICKS = 60 * TICKS_PER_SECOND  # a store this long after a miss is not for it
+WAITING_MAX = 64  # connections remembered that missed a key and have not stored it
+ITEM_BYTES = 48 + 8 + 1 + 2  # header, CAS, the ends of key and value
+SLAB_CHUNK_MAX = 512 << 10  # half of the largest item, see memcached's -I
+FLAGS_BYTES = 4  # what flags take that are not 0
+SERVER_BIT = 80  # a key: its server, from this bit on, 64 bits of hash, 16 of size
+_NO_REPLY = (NONE, UNANSWERED, LOST)  # taken as carried out
+NEVER, UNKNOWN = 1 << 62, (1 << 62) + 1  # when a value expires
+
+# Where a value is, and if it is not there, why not: causes of misses.
+PRESENT, C_DELETED, C_EXPIRED, C_FLUSHED, C_EVICTED, C_EITHER, C_NOT_STORED, C_NOT_SEEN = range(8)
+CAUSES = {
+    C_EXPIRED: ("expired", "Their TTL had passed. A longer one keeps them, if they stay valid."),
+    C_EVICTED: (
+        "evicted",
+        "They were there, and nothing else explains that they are gone: evicted, or the server "
+        "restarted. More memory keeps them, as does less that is stored for nothing.",
+    ),
+    C_EITHER: (
+        "expired_or_evicted",
+        "They were hit, but stored before the recording began, so their TTL is not known. "
+        "Record for longer than TTLs last.",
+    ),
+    C_DELETED: ("deleted", "Storing the new value, where it is known, saves these misses."),
+    C_FLUSHED: ("flushed", "Remove what calls flush_all, or flush when there is little traffic."),
+    C_NOT_STORED: (
+        "not_stored",
+        "The latest store was refused, and the old value dropped: too large, or out of memory. "
+        "Store less, compress it, or raise the limits (memcached's -I and -m).",
+    ),
+    C_NOT_SEEN: (
+        "not_seen",
+        "No store and no hit of them in this recording before: new keys, keys that never exist, or "
+        "ones from before. If they never exist, store that they do not.",
+    ),
+}
+
+# What an operation says about its key; see actions_of().
+NOTHING, READ, MISSED, STORE, READ_TOUCH, COUNT, COUNT_TOUCH, COUNT_BINARY = range(8)
+TOUCH, SEEN, APPEND, DELETE, GONE, REFUSED, NOT_ADDED, FLUSH = range(8, 16)
+IF_THERE, IF_GONE = 0x40, 0x80  # no reply was seen: so it is, if it fits what is known of the key
+_READS = frozenset((READ, READ_TOUCH, COUNT, COUNT_TOUCH, COUNT_BINARY))
+_TOUCHES = frozenset((READ_TOUCH, COUNT_TOUCH, TOUCH))
+
+# command, or ms and its mode -> what is said by STORED, by NOT_STORED, and by no reply
+_WRITES = {
+    **dict.fromkeys(("set", "cas", "msS"), (STORE, NOTHING, STORE)),
+    **dict.fromkeys(("add", "msE"), (STORE, SEEN, STORE | IF_GONE)),
+    **dict.fromkeys(("replace", "msR"), (STORE, GONE, STORE | IF_THERE)),
+    **dict.fromkeys(("append", "prepend", "msA", "msP"), (APPEND, GONE, APPEND | IF_THERE)),
+}
+
+
+def actions_of(form: str) -> List[int]:
+    """What each outcome of a form says about its key.
+
+    Above the lowest byte: of STORE, bytes of flags; of FLUSH, the delay; of others, 1 + the TTL of
+    a value that it makes where there is none (N flag).
+    """
+    command, *words = form.split(" ")
+    binary = words[:1] == ["binary"]
+    if binary and command.endswith("q"):
+        command = command[:-1]
+    if command == "ms":
+        command += next((word[1].upper() for word in words if word[0] == "M"), "S")
+    touches = "T" in words or command in ("gat", "gats", "gatk")
+    made = next((int(word[1:]) + 1 for word in words if re.match(r"N\d", word)), 0) << 8
+    found = dict.fromkeys((NOT_FOUND,), GONE)
+    if command in ("get", "gets", "getk", "gat", "gats", "gatk", "mg"):
+        found.update({MISS: MISSED, HIT: (READ_TOUCH if touches else READ) | made})
+    elif command in _WRITES:
+        stored, not_stored, unseen = _WRITES[command]
+        if stored == APPEND:
+            stored |= made
+        elif any(re.match(r"F?[1-9]\d*\Z", word) for word in words):
+            stored, unseen = stored | FLAGS_BYTES << 8, unseen | FLAGS_BYTES << 8
+        drops = command == "set" or command.startswith("ms")  # what was there, when refused
+        found.update(dict.fromkeys(_NO_REPLY, unseen))
+        found.update({STORED: stored, NOT_STORED: not_stored, EXISTS: SEEN})
+        found[SERVER_ERROR] = REFUSED if drops else NOT_ADDED
+    elif command in ("incr", "decr", "ma"):
+        count = COUNT_BINARY if binary else COUNT_TOUCH if touches else COUNT
+        found.update({OK: count | made, STORED: count | made})
+    elif command in ("delete", "md", "touch"):
+        done = DELETE if command != "touch" else TOUCH
+        if "I" in words or "x" in words:  # the item stays, as stale or as empty
+            done = TOUCH if touches else SEEN
+        found.update(dict.fromkeys(_NO_REPLY, done | IF_THERE))
+        found.update({DELETED: done, TOUCHED: done, EXISTS: SEEN})
+    elif command in ("flush", "flush_all"):
+        delay = int(words[0]) if words and words[0].isdigit() else 0
+        found.update(dict.fromkeys((OK, *_NO_REPLY), FLUSH | delay << 8))
+    return [found.get(outcome, NOTHING) for outcome in range(len(OUTCOMES))]
+
+
+# (tick, key, action, size of the value, exptime, connection, tick of the reply)
+InsightRow = Tuple[int, int, int, int, int, int, int]
+
+
+@functools.lru_cache(maxsize=4096)
+def ttl_class(ttl: int) -> int:
+    """A TTL rounded down to two digits, so that there are few."""
+    unit: int = 10 ** max(len(str(ttl)) - 2, 0) if ttl > 0 else 1
+    return ttl // unit * unit
+
+
+class Episode:
+    """The misses of a key since it was stored last."""
+
+    __slots__ = ("first", "misses", "askers", "waiting", "stores")
+
+    def __init__(self, tick: int) -> None:
+        self.first = tick
+        self.misses = self.askers = self.stores = 0
+        self.waiting: Dict[int, int] = {}  # connection that missed and has not stored it -> tick
+
+
+class Item:
+    """What is known about a key."""
+
+    __slots__ = (
+        *("cause", "stored", "second", "expires", "used", "size", "asked", "asked_before"),
+        *("ages", "episode", "cause_before", "answered"),
+    )
+
+    def __init__(self, tick: int, ages: Dict[int, int], cause: int = PRESENT) -> None:
+        self.cause = cause  # PRESENT, or why it is not there
+        self.cause_before = C_NOT_SEEN  # its value was stored
+        self.answered = -NEVER  # tick of the reply to the store
+        self.stored = UNKNOWN  # tick; UNKNOWN: its store was not seen
+        self.second = 0  # of its store; of what was evicted, how long it had not been used
+        self.expires = -NEVER if cause else UNKNOWN  # tick; -NEVER: it is not there
+        self.used = tick  # last; of what was lost, when that was noticed
+        self.size = 0  # bytes of the item; 0: not known
+        self.asked = 0  # how often it was read or missed
+        self.asked_before = 0  # this value was stored, or lost
+        self.ages = ages  # of its TTL: seconds -> hits; see Insight.ages
+        self.episode: Optional[Episode] = None
+
+
+class Insight:
+    """Follows the keys of profiles, and counts what becomes of them.
+
+    All counts are of a sample if there are too many keys, and scaled up.
+    """
+
+    def __init__(self) -> None:
+        self.causes: Counter[int] = Counter()  # of misses
+        self.idle: Counter[int] = Counter()  # seconds without use of what was evicted
+        self.refills: Counter[int] = Counter()  # ticks from a miss to the store
+        self.stampedes: Counter[int] = Counter()  # ticks from the first miss to the first store
+        self.waste: Counter[str] = Counter()  # as in the report
+        self.refused: Counter[int] = Counter()  # sizes of values that were refused
+        self.live: Counter[int] = Counter()  # sizes of items that were there at the end
+        self.ages: Dict[int, Dict[int, int]] = {}  # TTL -> ages in seconds at which hits came
+        self.values: Counter[int] = Counter()  # TTL -> values stored
+        self.keys = 0
+        self.weight = 1  # so many keys each one stands for, at the end
+        self._begin(0.0)
+
+    def _begin(self, started_unix: float) -> None:
+        self._started_unix = started_unix
+        self._weight = 1  # so many keys each one stands for
+        self._second = 0  # of the row that is taken
+        self._items: Dict[int, Item] = {}  # by server, hash and size of the key
+        self._flushes: Dict[int, Tuple[int, int]] = {}  # server -> ticks of the last flush_alls
+        self._actions: List[List[int]] = []  # of each form
+        self._rows: List[InsightRow] = []  # that may not be in order yet
+        self._no_ages: Dict[int, int] = {}  # those of values whose store was not seen
+
+    def follow(self, path: str) -> None:
+        """Take in a profile."""
+        with ProfileReader(path) as reader:
+            self._begin(float(reader.header["started_unix"]))
+            for block in reader.blocks() if reader.header.get("responses", True) else ():
+                self._add(block, reader)
+            self._take(self._rows)
+            self._finish(max(int(reader.seconds() * TICKS_PER_SECOND), reader.last_tick))
+
+    def _add(self, block: Operations, reader: ProfileReader) -> None:
+        """Take the rows in that are in order by now."""
+        self._actions += map(actions_of, reader.forms[len(self._actions) :])
+        codes = [key << 16 | size for key, size in zip(block.key_hash, block.key_size)]
+        keys: Iterable[int] = map(codes.__getitem__, block.key)
+        if len(reader.servers) > 2:  # 0 and 1: there is only one, or it is not known
+            known = reader.server_of
+            servers = {
+                n: max(known[n] if n < len(known) else 0, 1) - 1 << SERVER_BIT
+                for n in set(block.connection)
+            }
+            keys = map(operator.or_, keys, map(servers.__getitem__, block.connection))
+        actions = map(operator.getitem, map(self._actions.__getitem__, block.form), block.outcome)
+        answers = map(operator.add, block.time, block.latency)
+        columns = (block.value_size, block.exptime, block.connection, answers)
+        rows, found = self._rows, zip(block.time, keys, actions, *columns)
+        rows += found if self._weight == 1 else filter(self._is_sampled, found)
+        rows.sort(key=operator.itemgetter(0))
+        outside = bisect.bisect(rows, (rows[-1][0] - ORDER_TICKS,)) if rows else 0
+        ready = max(outside, len(rows) - ORDER_ROWS)
+        self._take(rows[:ready])
+        del rows[:ready]
+        self._keep_bounds()
+
+    def _keep_bounds(self) -> None:
+        """Keep memory bounded."""
+        while len(self._items) > FOLLOWED_MAX:
+            self._weight *= 2
+            self._items = {k: item for k, item in self._items.items() if self._is_sampled((0, k))}
+            self._rows = list(filter(self._is_sampled, self._rows))
+        self._no_ages.clear()
+        times: Tuple[Dict[int, int], ...] = (self.idle, self.refills, self.stampedes, self.refused)
+        for counts in (*times, self.live, *self.ages.values()):
+            if len(counts) > TIMES_MAX:
+                rounded = round_to_3_digits(Counter(counts))
+                counts.clear()
+                counts.update(rounded)
+
+    def _is_sampled(self, row: Sequence[int]) -> bool:
+        """Is the key one of the sample? A row without a key always is."""
+        return (row[1] >> 16) % (1 << 64) * self._weight < 1 << 64
+
+    def _take(self, rows: Sequence[InsightRow]) -> None:
+        items, weight, second, next_second = self._items, self._weight, self._second, -NEVER
+        for row in rows:
+            tick, code, action, size, exptime, connection, _ = row
+            item = items.get(code)
+            if tick >= next_second:
+                second = self._second = tick // TICKS_PER_SECOND
+                next_second = (second + 1) * TICKS_PER_SECOND
+            if action == READ and item is not None and tick < item.expires:
+                item.used = tick
+                item.asked += 1
+                ages, age = item.ages, second - item.second  # below 0 if out of order
+                try:  # half as long as with a Counter
+                    ages[age] += weight
+                except KeyError:
+                    ages[age] = weight
+            elif action == MISSED:
+                self._miss(item, code, tick, connection)
+            elif action == STORE:
+                self._store(item, row, size, exptime)
+            elif action:
+                self._take_other(item, row)
+
+    def _new_item(self, code: int, tick: int, cause: int) -> Item:
+        item = self._items[code] = Item(tick, self._no_ages, cause)
+        return item
+
+    def _miss(self, item: Optional[Item], code: int, tick: int, connection: int) -> None:
+        if item is None:
+            item = self._new_item(code, tick, C_NOT_SEEN)
+        early = self._is_early(item, tick)
+        if not item.cause and not early:
+            self._lose(item, code, tick)
+        item.asked += 1
+        if early:
+            item.asked_before += 1  # this is not about the value that was being stored
+        self.causes[item.cause or item.cause_before] += self._weight
+        episode = item.episode
+        late = episode is not None and episode.stores and not early
+        if episode is None or late or tick - episode.first > REFILL_TICKS:
+            episode = item.episode = Episode(tick)
+        episode.misses += 1
+        if connection not in episode.waiting and len(episode.waiting) < WAITING_MAX:
+            episode.waiting[connection] = tick
+            episode.askers += 1
+
+    def _is_early(self, item: Item, tick: int) -> bool:
+        """Was this asked before the store was answered, and so may have come before it?"""
+        return not item.cause and tick < item.answered and item.cause_before != PRESENT
+
+    def _store(self, item: Optional[Item], row: InsightRow, size: int, exptime: int) -> Item:
+        """A new value."""
+        tick, code, _, _, _, connection, answered = row
+        if item is None:
+            item = self._new_item(code, tick, C_NOT_SEEN)
+        else:
+            if not item.cause and self._end(item, code, tick):
+                self.waste["overwrites"] += self._weight
+                if item.stored != UNKNOWN and item.asked == item.asked_before:
+                    self.waste["overwrites_never_read"] += self._weight
+            if item.episode is not None:
+                self._fill(item, item.episode, tick, connection)
+        ttl = exptime
+        if not 0 <= exptime < 100:
+            now = int(self._started_unix + tick / TICKS_PER_SECOND)
+            ttl = ttl_class(ttl_of(exptime, now))
+        ages = self.ages.get(ttl)
+        if ages is None:
+            ages = self.ages[ttl] = {}
+        self.values[ttl] += self._weight
+        item.ages, item.asked_before = ages, item.asked
+        item.cause_before, item.cause, item.answered = item.cause, PRESENT, answered
+        item.stored, item.used, item.second = tick, tick, self._second
+        item.size = size + (code & 0xFFFF) + ITEM_BYTES
+        item.expires = self._expiry(exptime, tick)
+        return item
+
+    def _fill(self, item: Item, episode: Episode, tick: int, connection: int) -> None:
+        """A store after misses."""
+        asked, weight = episode.waiting.pop(connection, None), self._weight
+        if asked is not None and tick - asked <= REFILL_TICKS:
+            self.refills[tick - asked] += weight
+        soon = tick - episode.first <= REFILL_TICKS
+        if soon and episode.misses >= 3 and episode.askers >= 2:
+            if not episode.stores:
+                self.stampedes[tick - episode.first] += weight
+                self.waste["stampede_misses"] += episode.misses * weight
+            elif asked is not None:
+                self.waste["redundant_stores"] += weight
+        episode.stores += 1
+        if not episode.waiting:
+            item.episode = None
+
+    def _expiry(self, exptime: int, tick: int) -> int:
+        """The tick at which a value expires that gets this exptime now."""
+        if exptime <= 0:
+            return tick if exptime else NEVER
+        if exptime > RELATIVE_EXPTIME_MAX:
+            return max(int((exptime - self._started_unix) * TICKS_PER_SECOND), tick)
+        return tick + exptime * TICKS_PER_SECOND
+
+    def _flushed(self, item: Item, code: int, tick: int) -> Optional[int]:
+        """When flush_all removed the value, if it did."""
+        for at in self._flushes.get(code >> SERVER_BIT, ()) if self._flushes else ():
+            if item.used <= at <= tick + FLUSH_TICKS:
+                return at
+        return None
+
+    def _end(self, item: Item, code: int, tick: int, final: bool = False) -> bool:
+        """The value is gone, now or earlier. Was it there until now? final: the profile ends."""
+        flushed = self._flushed(item, code, tick)
+        end = min(tick, item.expires, tick if flushed is None else flushed)
+        if item.stored != UNKNOWN:
+            held = max(end - item.stored, 0) * item.size * self._weight
+            self.waste["byte_ticks"] += held
+            if item.asked == item.asked_before:
+                name = "not_read_yet" if final and end == tick else "never_read"
+                self.waste[name] += self._weight
+                self.waste["byte_ticks_" + name] += held
+        return end == tick
+
+    def _lose(self, item: Item, code: int, tick: int) -> None:
+        """The value is not there any more: find out why, as memcached does: flushed comes first."""
+        cause = C_EITHER if item.expires == UNKNOWN else C_EVICTED
+        if self._flushed(item, code, tick) is not None:
+            cause = C_FLUSHED
+        elif tick >= item.expires - CLOCK_TICKS:
+            cause = C_EXPIRED
+        self._end(item, code, tick)
+        if cause == C_EVICTED:
+            item.second = (tick - item.used) // TICKS_PER_SECOND
+            self.idle[item.second] += self._weight
+        item.cause, item.expires, item.used, item.asked_before = cause, -NEVER, tick, item.asked
+
+    def _flush(self, server: int, tick: int, delay: int) -> None:
+        """Of a flush_all that is still to come, the next one takes the place."""
+        done, other = self._flushes.get(server, (-NEVER, -NEVER))
+        at = self._expiry(delay, tick) if delay > 0 else tick
+        self._flushes[server] = (other if other <= tick else done, at)
+
+    def _take_other(self, item: Optional[Item], row: InsightRow) -> None:
+        tick, code, action, size, exptime, _, _ = row
+        kind = action & 0x3F
+        there = item is not None and tick < item.expires + CLOCK_TICKS
+        if kind == FLUSH:
+            self._flush(code >> SERVER_BIT, tick, action >> 8 or exptime)
+        elif action & (IF_GONE if there else IF_THERE):
+            return
+        elif kind == STORE:
+            self._store(item, row, size + (action >> 8), exptime)
+        elif kind == GONE:
+            if item is not None and not item.cause and not self._is_early(item, tick):
+                self._lose(item, code, tick)
+        elif kind in (DELETE, REFUSED, NOT_ADDED):
+            if kind != DELETE:
+                self.refused[size] += self._weight
+            if kind == NOT_ADDED and there:
+                return
+            if item is None:
+                item = self._new_item(code, tick, C_DELETED)
+            elif not item.cause:
+                self._end(item, code, tick)
+            elif kind == DELETE:
+                self._correct(item, tick)
+            item.cause, item.expires = C_DELETED if kind == DELETE else C_NOT_STORED, -NEVER
+        elif item is not None and there:
+            self._use(item, row)
+        else:
+            self._appear(item, row)
+
+    def _correct(self, item: Item, tick: int) -> None:
+        """A delete found what seemed to be evicted just before: the miss came after it."""
+        if item.cause in (C_EVICTED, C_EITHER) and tick - item.used <= OVERLAP_TICKS:
+            misses = (item.asked - item.asked_before) * self._weight
+            self.causes[item.cause] -= misses
+            self.causes[C_DELETED] += misses
+            if item.cause == C_EVICTED:
+                self.idle[item.second] -= self._weight
+
+    def _appear(self, item: Optional[Item], row: InsightRow) -> None:
+        """The key turns out to be there: either this made it, or its store was not seen."""
+        tick, code, action, size, exptime, _, _ = row
+        kind = action & 0x3F
+        ttl = exptime if kind == COUNT_BINARY else (action >> 8) - 1
+        known_bytes = 0 if size == NO_SIZE else size
+        if item is not None and ttl >= 0:
+            self._store(item, row, known_bytes, ttl)
+            item.asked += kind != APPEND
+            item.asked_before = item.asked
+            return
+        found = self._new_item(code, tick, PRESENT)
+        if known_bytes and kind != APPEND:
+            found.size = known_bytes + (code & 0xFFFF) + ITEM_BYTES
+        if item is not None:
+            found.asked = found.asked_before = item.asked
+            if not item.cause:
+                self._end(item, code, tick)
+        self._use(found, row)
+
+    def _use(self, item: Item, row: InsightRow) -> None:
+        """The key is there, and is read, touched or changed."""
+        tick, _, action, size, exptime, _, _ = row
+        kind = action & 0x3F
+        item.used = tick
+        if kind in _READS:
+            item.asked += 1
+            age = self._second - item.second
+            item.ages[age] = item.ages.get(age, 0) + self._weight
+        if kind in _TOUCHES:
+            item.expires = self._expiry(exptime, tick)
+        if kind == APPEND and item.size:
+            item.size += size
+
+    def _finish(self, tick: int) -> None:
+        """The profile ends."""
+        weight, waste = self._weight, self.waste
+        for code, item in self._items.items():
+            if item.asked:
+                waste["keys_asked"] += weight
+                waste["keys_asked_once"] += weight if item.asked == 1 else 0
+            if item.cause == C_NOT_SEEN:
+                waste["negative_keys"] += weight
+                waste["negative_misses"] += weight * item.asked
+            if not item.cause and self._end(item, code, tick, final=True) and item.size:
+                self.live[item.size] += weight
+        self.keys += len(self._items) * weight
+        self.weight = max(self.weight, weight)
+        self._begin(0.0)
+
+
+# ---- What it says ----
+
+
+def slab_chunks(factor: float) -> List[int]:
+    """The sizes of memcached's chunks, as it computes them at its start."""
+    sizes: List[int] = []
+    size = 96
+    while size < SLAB_CHUNK_MAX / factor and len(sizes) < 62:
+        sizes.append(size + -size % 8)
+        size = int(sizes[-1] * factor)
+    return [*sizes, SLAB_CHUNK_MAX]
+
+
+def describe_slabs(items: Mapping[int, int], factor: float) -> Dict[str, Any]:
+    """What items of these sizes take in chunks. Larger ones than a chunk can be are left out."""
+    chunks = slab_chunks(factor)
+    fitting = {size: count for size, count in items.items() if size <= chunks[-1]}
+    chunk_bytes = sum(chunks[bisect.bisect_left(chunks, n)] * k for n, k in fitting.items())
+    return {
+        "factor": factor,
+        "items": total_of(fitting),
+        "item_bytes": sum_of(fitting),
+        "chunk_bytes": chunk_bytes,
+        "lost_bytes": chunk_bytes - sum_of(fitting),
+    }
+
+
+def describe_ms(ticks: Mapping[int, int]) -> Optional[Dict[str, float]]:
+    """Number, mean, percentiles and maximum in milliseconds."""
+    found = describe_sizes(ticks)
+    per_ms = TICKS_PER_SECOND // 1000
+    return found and {k: n if k == "count" else round(n / per_ms, 3) for k, n in found.items()}
+
+
+def describe_ttls(insight: Insight) -> List[Dict[str, Any]]:
+    """Of each TTL, how old values were when they were hit; most values first."""
+    found = []
+    for ttl, values in sorted(insight.values.items(), key=lambda item: (-item[1], item[0])):
+        ages = insight.ages[ttl]
+        hits = describe_sizes(ages)
+        of_hits = {f"hit_age_{k}": max(hits[k], 0) if hits else None for k in ("p50", "p99", "max")}
+        found.append({"ttl": ttl, "values": values, "hits": total_of(ages), **of_hits})
+    return found
+
+
+def describe_insight(insight: Insight, factor: float) -> Dict[str, Any]:
+    """What `analyze --why` adds to the report."""
+    waste = insight.waste
+    held = {name: waste[name] // TICKS_PER_SECOND for name in waste if "byte_ticks" in name}
+    names = (
+        *("overwrites", "overwrites_never_read", "never_read", "not_read_yet", "keys_asked"),
+        *("keys_asked_once", "negative_keys", "negative_misses"),
+    )
+    return {
+        "miss_causes": {name: insight.causes[cause] for cause, (name, _) in CAUSES.items()},
+        "evicted_unused_seconds": describe_sizes(+insight.idle),
+        "refill_ms": describe_ms(insight.refills),
+        "stampedes": {
+            "episodes": total_of(insight.stampedes),
+            "misses": waste["stampede_misses"],
+            "redundant_stores": waste["redundant_stores"],
+            "ms": describe_ms(insight.stampedes),
+        },
+        "waste": {
+            "values": total_of(insight.values),
+            **{name: waste[name] for name in names},
+            **{
+                "byte_seconds" + rest: held.get("byte_ticks" + rest, 0)
+                for rest in ("", "_never_read", "_not_read_yet")
+            },
+            "refused_bytes": describe_sizes(insight.refused),
+            "slabs": describe_slabs(insight.live, factor),
+        },
+        "ttl_classes": describe_ttls(insight),
+        "keys_followed": {"keys": insight.keys, "sample": 1 / insight.weight},
+    }
+
+
+def explain(report: Dict[str, Any], paths: Sequence[str], factor: float) -> None:
+    """Add to a report why keys were missed, and what memory was spent on."""
+    insight = Insight()
+    gc.disable()  # there are no reference cycles, but a million objects to look at
+    for path in paths:
+        insight.follow(path)
+    gc.enable()
+    report.update(describe_insight(insight, factor))
+
+
 # ==== Reports =========================================================================
 #
 # What people read: numbers, the report of `analyze`, and two profiles side by side.
@@ -5947,6 +6501,7 @@ def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) 
         render_ttls(report),
         render_keys(report, wide),
         render_groups(report),
+        *(render_why(report), render_waste(report), render_lifetimes(report)),
         render_timeline(report, width),
         render_loss(report),
     ]
@@ -6178,6 +6733,106 @@ def render_groups(report: Dict[str, Any]) -> List[str]:
     return lines + (
         [f"  and {more:,} more; --json has {'them' if more > 1 else 'it'}"] if more > 0 else []
     )
+
+
+def render_why(report: Dict[str, Any]) -> List[str]:
+    """The causes of misses, with what to do about each; see `analyze --why`."""
+    causes = report.get("miss_causes")
+    if causes is None:
+        return []
+    if report["misses"] is None:
+        return ["", "Why keys were missed: not known, because responses were not recorded"]
+    keys, total = report["keys_followed"], total_of(causes)
+    about = (
+        f", about: of a sample of {keys['sample']:.2%} of the keys" if keys["sample"] < 1 else ""
+    )
+    lines = ["", f"Why keys were missed ({total:,} misses{about})"]
+    for name, what_to_do in CAUSES.values():
+        if causes[name]:
+            lines.append(f"  {name:<18} {causes[name]:>14,} {causes[name] / total:>7.2%}")
+            lines.append(f"    {what_to_do}")
+    unused = report["evicted_unused_seconds"]
+    if unused:
+        ages = ", ".join(f"{k} {human_seconds(unused[k])}" for k in ("min", "p50", "p90", "max"))
+        lines.append(f"  {unused['count']:,} values were evicted unused for at most: {ages}")
+    found, refill = report["stampedes"], report["refill_ms"]
+    if refill:
+        lines.append(
+            f"  {refill['count']:,} misses were refilled on the same connection, after "
+            f"{refill['p50']:,.4g} ms (p50), {refill['p99']:,.4g} ms (p99)"
+        )
+    if found["episodes"]:
+        lines.append(
+            f"  {found['episodes']:,} stampedes: {found['misses']:,} misses until the first store, "
+            f"{found['ms']['p50']:,.4g} ms (p50), {found['ms']['max']:,.4g} ms (max), "
+            f"then {found['redundant_stores']:,} redundant stores"
+        )
+    return lines
+
+
+def render_waste(report: Dict[str, Any]) -> List[str]:
+    """What memory was spent on; see `analyze --why`."""
+    waste = report.get("waste")
+    if waste is None or report["misses"] is None:
+        return []
+
+    def part(name: str, of: str) -> str:
+        return f"{waste[name]:,} ({human_percent(waste[name] / waste[of] if waste[of] else None)})"
+
+    held, unread, open_ = (
+        waste["byte_seconds" + rest] for rest in ("", "_never_read", "_not_read_yet")
+    )
+    lines = [
+        "",
+        f"What memory was spent on ({waste['values']:,} values stored)",
+        f"  {part('never_read', 'values')} values were never read, {part('not_read_yet', 'values')}"
+        " not yet",
+        f"  {part('overwrites_never_read', 'overwrites')} of {waste['overwrites']:,} overwrites "
+        "were of what was never read",
+        f"  {part('keys_asked_once', 'keys_asked')} of {waste['keys_asked']:,} keys were asked for "
+        "only once",
+        f"  {waste['negative_keys']:,} keys were asked for {waste['negative_misses']:,} times and "
+        "never there",
+    ]
+    if held:
+        lines[3:3] = [
+            f"    by bytes x time: {unread / held:.2%} for what was never read, "
+            f"{open_ / held:.2%} for what was not read yet"
+        ]
+    if waste["refused_bytes"]:
+        sizes = waste["refused_bytes"]
+        lines.append(
+            f"  {sizes['count']:,} values were refused: {human_bytes(sizes['min'])} to "
+            f"{human_bytes(sizes['max'])} bytes"
+        )
+    slabs = waste["slabs"]
+    if slabs["items"]:
+        lines.append(
+            f"  {slabs['items']:,} items at the end take {human_bytes(slabs['item_bytes'])} bytes, "
+            f"in slab chunks (factor {slabs['factor']:g}) {human_bytes(slabs['chunk_bytes'])}: "
+            f"{slabs['lost_bytes'] / slabs['chunk_bytes']:.2%} lost to rounding"
+        )
+    return lines
+
+
+TTL_CLASSES = 10  # lines of the table
+
+
+def render_lifetimes(report: Dict[str, Any]) -> List[str]:
+    """How old values were when they were hit, by their TTL; see `analyze --why`."""
+    classes = report.get("ttl_classes")
+    if not classes:
+        return []
+    titles, widths = ("values", "hits", "50% within", "99% within", "all"), (10, 12, 12, 12, 10)
+    lines = ["", table_row("Age at hits, by TTL", 0, (), ()), table_row("TTL", 4, titles, widths)]
+    for row in classes[:TTL_CLASSES]:
+        ages = (row[f"hit_age_{name}"] for name in ("p50", "p99", "max"))
+        texts = ("-" if age is None else human_seconds(age + 1) for age in ages)
+        name = {0: "none", -1: "past"}.get(row["ttl"]) or human_seconds(row["ttl"])
+        lines.append(table_row(name, 4, (f"{row['values']:,}", f"{row['hits']:,}", *texts), widths))
+    if len(classes) > TTL_CLASSES:
+        lines.append(f"  and {len(classes) - TTL_CLASSES:,} other TTLs")
+    return lines
 
 
 def render_timeline(report: Dict[str, Any], width: int) -> List[str]:
@@ -9049,6 +9704,11 @@ def analyze_command(options: argparse.Namespace) -> int:
     if options.names:
         secret = options.salt or read_salt(options.salt_file)
         report["keys"]["listed"] = name_hashes(report, counts, options.names, secret)
+    for path in options.profile if options.why else ():
+        require_file(path)
+    report = analyze(options.profile)
+    if options.why:
+        explain(report, options.profile, options.slab_factor)
     if options.json:
         print_result(json.dumps(report, indent=1))
     else:
@@ -9448,6 +10108,7 @@ examples:
   membench.py record traffic.pcap out.profile  what tcpdump -w captured
   tcpdump -U -w - tcp port 11211 | membench.py record - out.profile
   membench.py analyze out.profile
+  membench.py analyze --why out.profile        causes of misses, waste, stampedes
   membench.py analyze --json out.profile | jq .hit_ratio
   membench.py analyze --names KEYS --salt-file SALT out.profile
   membench.py compare before.profile after.profile
@@ -9753,6 +10414,11 @@ def add_analyze_arguments(commands: Any) -> None:
     add(sub, "--names FILE", about)
     add_salt_options(sub, "with --names")
     sub.set_defaults(run=analyze_command, parser=sub)
+    add(sub, "--why", "also report why keys were missed, and what memory was spent on")
+    factor = option_type("a factor from 1.01 to 10", lambda text: within(1.01, float(text), 10))
+    about = "with --why: the growth of memcached's slab chunks (its -f), by default 1.25"
+    add(sub, "--slab-factor FACTOR", about, type=factor, default=1.25)
+    sub.set_defaults(run=analyze_command)
 
 
 COMPARE_NOTES = """\

@@ -1,0 +1,449 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Insight: the cause of each miss, what memory was spent on, stampedes and refills.
+
+Of a real memcached, each cause is known because the test made it, and the server's own counters
+agree. Of streams made by hand, each rule by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
+
+import pytest
+from live import Memcached, Recorder, exchange, run
+
+import membench
+from membench import NO_SIZE, OPEN, OUTCOMES, Ledger, ProfileWriter, ServerName
+
+STARTED_UNIX = 1_700_000_000.5
+
+# ---- A real memcached ----
+
+
+class Caller:
+    """A client that knows why it misses."""
+
+    def __init__(self, server: Memcached) -> None:
+        self.connection = server.connect()
+        self.expected: Counter[str] = Counter()
+
+    def do(self, command: bytes, end: bytes) -> None:
+        exchange(self.connection, command + b"\r\n", end + b"\r\n")
+
+    def store(self, key: str, exptime: int = 0, size: int = 10) -> None:
+        self.do(b"set %s 0 %d %d\r\n%s" % (key.encode(), exptime, size, b"x" * size), b"STORED")
+
+    def ask(self, key: str) -> bool:
+        """Is it there?"""
+        return exchange(self.connection, b"get %s\r\n" % key.encode(), b"END\r\n") != b"END\r\n"
+
+    def miss(self, cause: str, *keys: str) -> None:
+        for key in keys:
+            assert not self.ask(key), key
+            self.expected[cause] += 1
+
+
+def test_the_causes_are_those_that_were_made(tmp_path: Path) -> None:
+    """And as many values were evicted, had expired and were flushed as the server counted."""
+    options = ("-m", "8", "-t", "1", "-o", "no_lru_crawler,no_lru_maintainer")
+    output = tmp_path / "a.profile"
+    with Memcached(*options) as server, Recorder(output, "--port", str(server.port)) as recorder:
+        client, other = Caller(server), Caller(server)
+        client.miss("not_seen", "none", "none", "other")
+        for key in ("f1", "f2", "f3"):
+            client.store(key, 100)
+        assert client.ask("f1")
+        client.do(b"flush_all", b"OK")
+        client.miss("flushed", "f1", "f2", "f3")
+        for key in ("d1", "d2", "d3"):
+            client.store(key)
+        client.do(b"delete d1", b"DELETED")
+        client.do(b"md d2", b"HD")
+        client.connection.sendall(b"delete d3 noreply\r\n")
+        client.miss("deleted", "d1", "d2", "d3")
+        for key, size in {"big": 2 << 20, "bigger": 3 << 20}.items():
+            client.store(key)
+            command = b"set %s 0 0 %d\r\n%s" % (key.encode(), size, b"x" * size)
+            client.do(command, b"SERVER_ERROR object too large for cache")
+        client.miss("not_stored", "big", "bigger")
+        client.store("kept")
+        make_expired(client)
+        client.store("f4")
+        other.do(b"flush_all 1", b"OK")
+        time.sleep(3)
+        other.miss("flushed", "f4")
+        fill(client)
+        stats = server.stats()
+        report = recorder.stop()
+        found = json.loads(run("analyze", "--why", "--json", str(output)).stdout)
+    assert report["loss"]["coverage"] == 1
+    causes = {name: count for name, count in found["miss_causes"].items() if count}
+    assert causes == client.expected + other.expected
+    assert causes["evicted"] == found["evicted_unused_seconds"]["count"] == stats["evictions"] > 9
+    assert causes["expired"] == stats["get_expired"] == 6
+    assert causes["flushed"] == stats["get_flushed"] == 4
+    assert sum(causes.values()) == found["misses"] == stats["get_misses"]
+    assert found["waste"]["refused_bytes"]["count"] == 2
+
+
+def make_expired(client: Caller) -> None:
+    """Values that expire in different ways, and one whose TTL is taken away."""
+    for key in ("e1", "kept2"):
+        client.store(key, 1)
+    client.store("e2", int(time.time()) + 1)
+    client.store("e3", -1)
+    for key in ("e4", "e5", "e6"):
+        client.store(key, 600)
+    client.do(b"touch e4 1", b"TOUCHED")
+    client.do(b"gat 1 e5", b"END")
+    client.do(b"mg e6 T1", b"HD")
+    client.do(b"touch kept2 600", b"TOUCHED")
+    time.sleep(2.1)
+    assert client.ask("kept") and client.ask("kept2")
+    client.miss("expired", "e1", "e2", "e3", "e4", "e5", "e6")
+
+
+def fill(client: Caller) -> None:
+    """Store more large values than there is room for."""
+    keys = [f"large{number}" for number in range(30)]
+    for key in keys:
+        client.store(key, 0, 500_000)
+    client.expected["evicted"] += sum(not client.ask(key) for key in keys)
+
+
+# ---- Streams made by hand ----
+
+
+class Did(NamedTuple):
+    """An operation: what, and with what outcome."""
+
+    second: float
+    form: str
+    outcome: str
+    key: int = 1
+    size: int = NO_SIZE
+    exptime: int = 0
+    connection: int = 1
+    latency: int = 1  # us
+
+
+def explained(path: Path, rows: Iterable[Did], seconds: float = 1000, **header: Any) -> Any:
+    """What is found in a profile of these operations."""
+    first = {"source": "ebpf:any", "hook": "sock", "ports": [1], "started_unix": STARTED_UNIX}
+    with ProfileWriter(str(path), force=True) as profile:
+        profile.start({**first, **header}, 0)
+        for number in range(1, 5):
+            server = ServerName(f"127.0.0.1:{number // 3}", "memcached", 7)
+            profile.add_connection(0, number, 1, OPEN, server)
+        columns = [
+            (
+                int(row.second * 1e9),
+                row.latency * 1000,
+                row.connection,
+                row.form.encode(),
+                OUTCOMES.index(row.outcome),
+                0,
+                0,
+                row.key << 40 | 10 if row.key else 0,  # a hash of 64 bits, and a size
+                row.size,
+                row.exptime,
+            )
+            for row in rows
+        ]
+        for first_row in range(0, len(columns), 2000):
+            profile.add(zip(*columns[first_row : first_row + 2000]))
+            profile.flush(Ledger())
+        profile.finish(Ledger(), {"duration_seconds": seconds})
+    report: Dict[str, Any] = {}
+    membench.explain(report, [str(path)], 1.25)
+    return report
+
+
+def put(second: float, exptime: int = 0, form: str = "set", outcome: str = "stored") -> Did:
+    return Did(second, form, outcome, 1, 100, exptime)
+
+
+def miss(second: float) -> Did:
+    return Did(second, "get", "miss")
+
+
+HIT_AT_1 = Did(1, "get", "hit", 1, 100)
+DAY = 24 * 60 * 60
+
+# cause -> streams whose last miss has it
+STREAMS: Dict[str, List[Tuple[Did, ...]]] = {
+    "not_seen": [
+        (),
+        (miss(1),),
+        (Did(1, "delete", "not_found"),),
+        (Did(1, "delete noreply", "none"),),
+        (Did(1, "touch", "not_found"),),
+        (Did(1, "get", "lost"),),
+        (put(1, form="replace", outcome="not_stored"),),
+        (put(1, form="replace noreply", outcome="none"),),
+        (Did(1, "flush_all", "ok", 0),),
+        (put(1)._replace(key=2),),
+        (put(1)._replace(connection=4),),  # on the other server
+    ],
+    "deleted": [
+        (put(1), Did(2, "delete", "deleted")),
+        (put(1), Did(2, "delete noreply", "none")),
+        (put(1), Did(2, "delete", "unanswered")),
+        (put(1), Did(2, "md q", "deleted"), miss(3), miss(4)),
+        (put(1), Did(2, "deleteq binary", "deleted")),
+        (Did(2, "delete", "deleted"),),
+        (put(1, 10), Did(2, "delete", "deleted"), miss(3), Did(50, "delete", "not_found")),
+        (put(1), Did(2, "delete", "deleted"), Did(3, "flush_all", "ok", 0)),
+        (put(1), Did(2, "delete", "deleted"), put(3, form="add noreply", outcome="error")),
+    ],
+    "expired": [
+        (put(1, 60),),
+        (put(1, -1),),
+        (put(1, 100),),  # a second too early, by which memcached's clock may be ahead
+        (put(1, int(STARTED_UNIX) + 60),),
+        (put(1, int(STARTED_UNIX) - DAY),),
+        (put(1), Did(2, "touch", "touched", exptime=60)),
+        (put(1), Did(2, "touch noreply", "none", exptime=60)),
+        (put(1), Did(2, "gat", "hit", size=100, exptime=60)),
+        (put(1), Did(2, "gatq binary", "hit", size=100, exptime=60)),
+        (put(1), Did(2, "mg v T", "hit", size=100, exptime=60)),
+        (put(1), Did(2, "md I T", "deleted", exptime=60)),
+        (put(1), Did(2, "ma T", "ok", exptime=60)),
+        (put(1), Did(2, "delete", "deleted"), Did(3, "ma N60", "ok")),
+        (put(1), Did(2, "delete", "deleted"), Did(3, "mg N60 v", "hit", size=0)),
+        (put(1), Did(2, "delete", "deleted"), Did(3, "incr binary 1 5", "ok", exptime=60)),
+        (miss(1), Did(2, "ms MA N60", "stored", size=10)),
+        (HIT_AT_1, Did(2, "touch", "touched", exptime=60)),
+        (put(1, 60), put(2, 0, "append", "stored")),  # keeps the exptime
+        (put(1, 60), put(2, 0, "prependq binary 4", "stored")),
+        (put(1, 60), put(2, 0, "ms MP T", "stored")),
+        (put(1, 60), Did(2, "incr 1", "ok")),
+        (put(1, 60), put(2, 0, "add", "not_stored")),
+        (put(1, 60), put(2, 0, "add noreply", "none")),
+        (put(1, 60), put(2, 0, "cas 5", "exists")),
+        (put(1, 60), put(2, 0, "append", "server_error")),
+        (put(1, 60), Did(2, "mg v T", "miss", key=2, exptime=0)),
+        (put(1, 60), Did(2, "touch", "not_found", key=2)),
+        (put(1, 60), Did(70, "delete", "not_found")),
+        (put(1, 60), Did(70, "delete noreply", "none")),
+        (put(1, 60), Did(2, "flush_all 30", "ok", 0, connection=4)),
+        (put(1), put(2, 60, "replace", "stored")),
+        (put(1), put(2, 60, "replace noreply", "none")),
+        (put(1), put(2, 60, "cas", "stored")),
+        (put(1), put(2, 60, "setq binary 5", "stored")),
+        (put(1), put(2, 60, "ms T", "stored")),
+        (put(1), put(2, 60, "set 32 noreply", "none")),
+        (put(1), put(2, 60, "set", "lost")),
+    ],
+    "flushed": [
+        (put(1), Did(2, "flush_all", "ok", 0)),
+        (put(1), Did(2, "flush_all noreply", "none", 0)),
+        (put(1), Did(2, "flushq binary", "ok", 0)),
+        (put(1), Did(2, "flush binary", "ok", 0, exptime=20)),
+        (put(1), Did(2, "flush_all 20", "ok", 0), put(3)),
+        (put(1), Did(2, "flush_all", "ok", 0), Did(3, "flush_all 500", "ok", 0)),
+        (put(1, 10), Did(2, "flush_all", "ok", 0)),  # memcached looks at the flush first
+        (HIT_AT_1, Did(2, "flush_all", "ok", 0)),
+    ],
+    "evicted": [
+        (put(1),),
+        (put(1, 200),),
+        (put(1, int(STARTED_UNIX) + 200),),
+        (put(1, 60), Did(2, "touch", "touched", exptime=0)),
+        (put(1, 60), Did(2, "gats", "hit", size=9, exptime=0)),
+        (put(1, 60), Did(70, "get", "miss"), put(71)),
+        (put(1), Did(2, "get", "hit", size=9), miss(3)),
+        (put(1), Did(2, "md I", "deleted")),  # stale, but there
+        (put(1, 101),),
+        (put(1, 60), Did(30, "delete", "not_found")),  # so it was gone before it expired
+        (put(1, 60), Did(30, "replace", "not_stored", size=9)),
+        (put(1), Did(2, "delete", "deleted"), put(3, form="add", outcome="stored")),
+        (put(1), Did(2, "delete", "deleted"), put(3, form="add noreply", outcome="none")),
+        (put(1), Did(2, "flush_all", "ok", 0), put(3)),
+        (put(1), Did(2, "flush_all 300", "ok", 0)),
+        (put(1), Did(2, "flush_all 20", "ok", 0), Did(3, "flush_all 300", "ok", 0)),
+        (put(1), Did(2, "flush_all", "client_error", 0)),
+        (put(1), Did(2, "flush_all", "ok", 0, connection=4)),
+        (put(1), Did(2, "incr binary 1 5", "not_found", exptime=-1)),
+        (put(1), Did(2, "append", "not_stored", size=9)),
+        (put(1), put(2, form="ms MR", outcome="not_stored")),
+        (put(1), put(2, form="set", outcome="client_error")),
+    ],
+    "expired_or_evicted": [
+        (HIT_AT_1,),
+        (HIT_AT_1, Did(2, "incr 1", "ok")),
+        (Did(1, "add", "not_stored", size=9),),
+        (put(1, 10), Did(90, "get", "hit", size=100)),  # somebody else must have stored it
+    ],
+    "not_stored": [
+        (put(1), put(2, outcome="server_error")),
+        (put(1, outcome="server_error"),),
+        (put(1), put(2, form="ms T MA", outcome="server_error")),
+        (put(1), put(2, form="setq binary", outcome="server_error"), miss(3)),
+        (miss(1), put(2, form="add", outcome="server_error")),
+        (put(1), Did(2, "delete", "deleted"), put(3, form="cas", outcome="server_error")),
+    ],
+}
+
+
+@pytest.mark.parametrize("cause", STREAMS)
+def test_the_cause_of_a_miss(cause: str, tmp_path: Path) -> None:
+    for stream in STREAMS[cause]:
+        before = explained(tmp_path / "a.profile", stream)["miss_causes"]
+        found = explained(tmp_path / "a.profile", [*stream, miss(100)])["miss_causes"]
+        assert found == {**before, cause: before[cause] + 1}, stream
+
+
+def test_requests_that_overlap(tmp_path: Path) -> None:
+    """memcached may take them in another order than they came in."""
+    path, short = tmp_path / "a.profile", 50e-6
+    delete = Did(2, "delete", "deleted")
+    store = put(3)._replace(latency=100)
+    for rows, cause in (
+        ([store, miss(3 + short)], "not_seen"),
+        ([put(1), delete, store, miss(3 + short)], "deleted"),
+        ([put(1), delete, store, Did(3 + short, "touch", "not_found"), miss(4)], "evicted"),
+        ([put(1), delete, store, miss(3 + 3 * short)], "evicted"),
+        ([put(1), store, miss(3 + short)], "evicted"),  # there was no other moment without it
+        ([put(1), miss(2 - short), delete], "deleted"),
+        ([put(1), miss(2 - short), miss(2 - short / 2), delete], "deleted"),
+        ([HIT_AT_1, miss(2 - short), delete], "deleted"),
+        ([put(1), miss(1.9), delete], "evicted"),
+    ):
+        found = explained(path, rows)
+        causes = {name for name, count in found["miss_causes"].items() if count}
+        assert causes == {cause}, rows
+        evicted = found["evicted_unused_seconds"]
+        assert (evicted["count"] if evicted else 0) == (cause == "evicted"), rows
+
+
+def test_rows_are_taken_in_the_order_of_time(tmp_path: Path) -> None:
+    """Rows come in the order of replies."""
+    rows = [miss(3), Did(2, "delete", "deleted"), put(1)]
+    found = explained(tmp_path / "a.profile", rows)["miss_causes"]
+    assert {name for name, count in found.items() if count} == {"deleted"}
+
+
+def test_without_responses_nothing_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.profile"
+    explained(path, [put(1), miss(2)], responses=False)
+    shown = run("analyze", "--why", str(path)).stdout
+    assert "Why keys were missed: not known, because responses were not recorded" in shown
+    assert "What memory" not in shown and "stampedes" not in shown
+
+
+def test_stampedes_and_refills(tmp_path: Path) -> None:
+    def at(second: float, connection: int, *what: str, key: int = 1) -> Did:
+        return Did(second, *(what or ("get", "miss")), key, NO_SIZE, 0, connection)
+
+    store = ("set", "stored")
+    rows = [
+        *(at(1, 1), at(1.1, 2), at(1.2, 2), at(1.3, 1, *store), at(1.5, 2, *store)),  # an episode
+        *(at(9, 1, key=2), at(9.1, 1, key=2), at(9.2, 1, key=2), at(9.3, 1, *store, key=2)),
+        *(at(9, 1, key=3), at(9.1, 2, key=3), at(9.2, 1, *store, key=3)),  # only two misses
+        *(at(20, 1, key=4), at(21, 2, key=4), at(22, 1, key=4), at(99, 1, *store, key=4)),  # late
+        at(100, 2, *store, key=4),
+        at(200, 1, *store, key=4),
+    ]
+    found = explained(tmp_path / "a.profile", rows)
+    assert found["stampedes"]["episodes"] == 1 and found["stampedes"]["misses"] == 3
+    assert found["stampedes"]["redundant_stores"] == 1
+    assert found["stampedes"]["ms"]["max"] == 300
+    refills = found["refill_ms"]
+    assert refills["count"] == 4 and refills["p50"] == 300 and refills["max"] == 400
+
+
+def test_what_memory_was_spent_on(tmp_path: Path) -> None:
+    item = 100 + 10 + 59  # bytes: value, key, the rest
+    rows = [
+        *(put(1), put(11), Did(12, "get", "hit", 1, 100), put(21)),  # unread, read, not read yet
+        *(put(1, 10)._replace(key=2), put(31)._replace(key=2)),  # expired unread, at 11
+        put(1)._replace(key=3, form="set 5"),
+        *(Did(second, "get", "hit", 3, 100) for second in (1, 3.2, 41)),
+        *(miss(2)._replace(key=4), miss(3)._replace(key=4), miss(4)._replace(key=5)),
+        *(put(1)._replace(key=6), Did(2, "touch", "touched", 6), Did(6, "delete", "deleted", 6)),
+        put(7, outcome="server_error")._replace(key=7, size=2 << 20),
+    ]
+    found = explained(tmp_path / "a.profile", rows, seconds=101)
+    waste = found["waste"]
+    assert waste["values"] == 7
+    assert waste["overwrites"] == 2 and waste["overwrites_never_read"] == 1
+    assert waste["never_read"] == 3 and waste["not_read_yet"] == 2
+    assert waste["byte_seconds_never_read"] == (10 + 10 + 5) * item
+    assert waste["byte_seconds_not_read_yet"] == (80 + 70) * item
+    assert waste["byte_seconds"] == (25 + 150 + 10) * item + 100 * (item + 4)
+    assert waste["keys_asked"] == 4 and waste["keys_asked_once"] == 2
+    assert waste["negative_keys"] == 2 and waste["negative_misses"] == 3
+    assert waste["refused_bytes"]["max"] == 2 << 20
+    slabs = waste["slabs"]
+    assert slabs["items"] == 3 and slabs["item_bytes"] == 3 * item + 4
+    assert slabs["chunk_bytes"] == 3 * 192  # of 96, 120, 152, 192
+    none = found["ttl_classes"][0]
+    assert (none["ttl"], none["values"], none["hits"]) == (0, 6, 4)
+    assert (none["hit_age_p50"], none["hit_age_max"]) == (1, 40)
+    assert found["ttl_classes"][1]["ttl"] == 10
+
+
+def test_chunks_are_those_of_memcached() -> None:
+    """Each class has one of the sizes that memcached says it has."""
+    for factor, option in ((1.25, ()), (1.08, ("-f", "1.08")), (2.0, ("-f", "2"))):
+        chunks = membench.slab_chunks(factor)
+        with Memcached(*option) as server:
+            caller = Caller(server)
+            for size in (1, *(chunk - 61 for chunk in chunks[:40]), 500_000):
+                caller.store("key", size=size)
+            lines = (
+                exchange(caller.connection, b"stats slabs\r\n", b"END\r\n").decode().split("\r\n")
+            )
+        theirs = {
+            int(line.split(":")[0].split()[1]): int(line.split()[2])
+            for line in lines
+            if ":chunk_size " in line
+        }
+        assert len(theirs) >= min(len(chunks), 20)
+        assert theirs == {number: chunks[number - 1] for number in theirs}
+
+
+def test_of_too_many_keys_a_sample_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membench, "FOLLOWED_MAX", 1000)
+    rng = random.Random(1)
+    keys = [rng.getrandbits(40) for _ in range(20_000)]
+    stores = [Did(n / 100, "set", "stored", key, 5) for n, key in enumerate(keys)]
+    misses = [Did(300 + n / 100, "get", "miss", key) for n, key in enumerate(keys)]
+    rows = [*stores, Did(250, "flush_all", "ok", 0), *misses]
+    found = explained(tmp_path / "a.profile", rows)
+    sample = found["keys_followed"]["sample"]
+    assert 1 / 64 <= sample <= 1 / 16
+    weight = round(1 / sample)
+    sampled = sum((key << 24) * weight < 1 << 64 for key in keys)  # by hash
+    assert found["miss_causes"]["flushed"] == found["keys_followed"]["keys"] == sampled * weight
+    assert found["miss_causes"]["flushed"] == sum(found["miss_causes"].values())
+
+
+WIDTHS = (60, 80, 120)
+
+
+def test_the_report_fits_and_json_has_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "a.profile"
+    rows = [row for streams in STREAMS.values() for stream in streams for row in (*stream, miss(9))]
+    rows = [row._replace(second=row.second + 1000 * number) for number, row in enumerate(rows)]
+    report = explained(path, rows)
+    for key in ("miss_causes", "stampedes", "waste", "refill_ms", "ttl_classes"):
+        assert key in report
+    whole = json.loads(run("analyze", "--why", "--json", str(path)).stdout)
+    assert {key: whole[key] for key in report} == json.loads(json.dumps(report))
+    assert sum(whole["miss_causes"].values()) == whole["misses"]
+    plain = json.loads(run("analyze", "--json", str(path)).stdout)
+    assert plain == {key: value for key, value in whole.items() if key not in report}
+    for width in WIDTHS:
+        lines = membench.render(whole, width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        for name, count in whole["miss_causes"].items():
+            assert any(line.split()[:2] == [name, f"{count:,}"] for line in lines), name
