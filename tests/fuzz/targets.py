@@ -246,7 +246,7 @@ def build_profile(data: bytes) -> bytes:
         kind, length = data[at : at + 1], int.from_bytes(data[at + 1 : at + 3], "little")
         payload = data[at + 3 : at + 3 + length]
         at += 3 + length
-        if kind in b"oc":  # as O and C, but for the compression
+        if kind in b"ocn":  # as O, C and N, but for the compression
             kind, payload = kind.upper(), pack_columns(kind, payload)
         checksum = zlib.crc32(kind + payload)
         out.append(struct.pack("<c3xII", kind, len(payload), checksum) + payload)
@@ -261,6 +261,10 @@ def pack_columns(kind: bytes, data: bytes) -> bytes:
         sizes = [(rows, code) for _, code in membench.COLUMNS]
         sizes += [(keys, code) for _, code in membench.KEY_COLUMNS]
         payload = struct.pack("<II", rows, keys)
+    elif kind == b"n":
+        sizes = [(rows, code) for _, code in membench.LABEL_COLUMNS]
+        sizes += [(keys, code) for _, code in membench.NAMED_COLUMNS]
+        payload = struct.pack("<II", rows, keys)
     else:
         sizes = [(rows, code) for _, code in membench.CONNECTION_COLUMNS]
         payload = struct.pack("<I", rows)
@@ -270,14 +274,22 @@ def pack_columns(kind: bytes, data: bytes) -> bytes:
         at += size
         packed = zlib.compress(column, 1)
         payload += struct.pack("<I", len(packed)) + packed
-    return payload
+    return payload + zlib.compress(data[at:], 1) if kind == b"n" else payload
 
 
 def read_profile(data: bytes) -> None:
     with file_of(data) as path:
         for options in (
-            Namespace(run=membench.analyze_command, profile=[path], json=False, by_server=True),
-            Namespace(run=membench.analyze_command, profile=[path], json=True, by_server=False),
+            *(
+                Namespace(
+                    run=membench.analyze_command,
+                    profile=[path],
+                    json=json,
+                    by_server=not json,
+                    names=None,
+                )
+                for json in (False, True)
+            ),
             *(
                 Namespace(
                     run=membench.compare_command,
