@@ -14,7 +14,6 @@ import os
 import struct
 import sys
 import zlib
-from argparse import Namespace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
@@ -277,31 +276,21 @@ def pack_columns(kind: bytes, data: bytes) -> bytes:
     return payload + zlib.compress(data[at:], 1) if kind == b"n" else payload
 
 
+READING = [
+    membench.parse_args(line.split())
+    for line in (
+        "analyze --by-server FILE",
+        "analyze --json FILE",
+        "compare --exact FILE FILE",
+        "compare FILE FILE",
+    )
+]
+
+
 def read_profile(data: bytes) -> None:
     with file_of(data) as path:
-        for options in (
-            *(
-                Namespace(
-                    run=membench.analyze_command,
-                    profile=[path],
-                    json=json,
-                    by_server=not json,
-                    names=None,
-                )
-                for json in (False, True)
-            ),
-            *(
-                Namespace(
-                    run=membench.compare_command,
-                    first=path,
-                    second=path,
-                    exact=exact,
-                    json=False,
-                    tolerance=0.05,
-                )
-                for exact in (True, False)
-            ),
-        ):
+        for options in READING:
+            options.profile, options.first, options.second = [path], path, path
             said = io.StringIO()
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 try:
