@@ -330,8 +330,7 @@ SERVED = 4  # profile only: the server of a connection became known
 #              here stand before data[mark], or at the end if it is -1; if none are, it may be the
 #              next byte to be received
 #   CHAIN_BEGIN, CHAIN_END: between them requests and replies come as EXCHANGE, paired by the
-#   kernel. offset and length as in OPEN; mark is the number by which exchanges name the
-#   connection
+#   kernel. offset is the next byte to be received, mark the next byte to be sent
 #   EXCHANGE: data is a run of struct Exchange, of any connections, each behind a ring header
 #   OPEN, CLOSE: offset is the next byte to be received, -1 if the source cannot tell; length
 #   the next byte to be sent; data is a struct Endpoints, or empty. CLOSE comes early if the
@@ -567,6 +566,8 @@ class Libbpf:
         self.attach = bind("bpf_program__attach", [_ProgramP], _LinkP)
         attach_tracepoint = "bpf_program__attach_tracepoint"
         self.attach_tracepoint = bind(attach_tracepoint, [_ProgramP, text, text], _LinkP)
+        self.link_fd = bind("bpf_link__fd", [_LinkP], c_int)
+        self.iter_create = bind("bpf_iter_create", [c_int], c_int)
         self.link_destroy = bind("bpf_link__destroy", [_LinkP], c_int)
         self.map_fd = bind("bpf_map__fd", [_MapP], c_int)
         self.map_update = bind(
@@ -674,6 +675,11 @@ class BpfObject:
         else:
             link = self._libbpf.attach(program)
         self._links.append(link)
+
+    def iterator(self, name: str) -> int:
+        """A file whose reading runs the program, once for each of what it iterates over."""
+        self.attach(name, "")
+        return int(self._libbpf.iter_create(self._libbpf.link_fd(self._links[-1])))
 
     def update(self, map_name: str, key: bytes, value: bytes) -> None:
         """Set one element of a map."""
@@ -1072,36 +1078,20 @@ class Counters(ctypes.Structure):
     ]
 
 
-TEXT_BYTES = 128
-SLOTS, SLOT_BUSY = 16384, 0xFFFFFFFF
-
-
-class WaitingRequest(ctypes.Structure):
-    """A request of which the reply has not been written."""
-
-    _fields_ = [
-        ("owner", ctypes.c_uint32),
-        ("chained", ctypes.c_uint32),
-        ("event", SocketDataEvent),
-        ("text", ctypes.c_uint8 * TEXT_BYTES),
-    ]
-
-
 class Exchange(ctypes.Structure):
     """The other record on the ring: a request and its reply. See bpf/programs.bpf.c."""
 
     _fields_ = [
         ("time_ns", ctypes.c_uint64),
+        ("sock_id", ctypes.c_uint64),
         ("latency_ns", ctypes.c_uint32),
-        ("connection", ctypes.c_uint32),
         ("recv_len", ctypes.c_uint32),
         ("send_len", ctypes.c_uint32),
         ("value_len", ctypes.c_uint32),
-        ("key_len", ctypes.c_uint32),
         ("command", ctypes.c_uint8 * 8),
-        ("pad", ctypes.c_uint32),
+        ("key_len", ctypes.c_uint32),
         ("direction", ctypes.c_uint8),
-        ("pad2", ctypes.c_uint8 * 3),
+        ("pad", ctypes.c_uint8 * 3),
         ("arguments", ctypes.c_uint8 * 24),
         ("reply", ctypes.c_uint8 * 16),
         ("key", ctypes.c_uint8 * 64),
@@ -1135,25 +1125,6 @@ def exchange_run(batch: bytes, position: int) -> int:
         if same < step:
             break
     return found
-
-
-def waiting_requests(slots: mmap.mmap) -> List[Segment]:
-    """What the kernel still had to pair, as it would have handed it over."""
-    size = ctypes.sizeof(WaitingRequest)
-    segments: List[Segment] = []
-    for at in range(0, SLOTS * size, size):
-        owner, chained = struct.unpack_from("=II", slots, at)
-        if owner in (0, SLOT_BUSY):
-            continue
-        one = WaitingRequest.from_buffer_copy(slots, at)
-        event = one.event
-        sock = SOCK.pack(event.sock_id, event.pid, event.dport, event.sport)
-        if chained:
-            places = event.offset, event.mark
-            segments.append((CHAIN_END, event.time_ns, sock, *places, b"", owner))
-        data = bytes(one.text)[: event.captured_len]
-        segments.append((RECV, event.time_ns, sock, event.offset, event.data_len, data, event.mark))
-    return sorted(segments, key=operator.itemgetter(1))  # a chain ends before its request
 
 
 def parse_events(batch: bytes) -> Tuple[List[Segment], int]:
@@ -1659,6 +1630,7 @@ def hook_programs(hook: str, directions: Iterable[int]) -> List[Tuple[str, str]]
     return programs + [(f"sys_enter_{call}", "") for call in calls]
 
 
+END_CONVERSATION = "end_conversation"  # hands over what waits to be paired
 ALL_PROGRAMS = {name for hook in HOOKS for name, _ in hook_programs(hook, (RECV, SEND))}
 
 
@@ -1728,8 +1700,7 @@ class EbpfSource:
             ctypes.memmove(settings.unix_path, address, len(address))
         self._end_ns = math.inf  # when it was stopped
         self._beyond: Set[bytes] = set()  # connections that have had a request since
-        self._slots: Optional[mmap.mmap] = None
-        self._waiting: List[Segment] = []
+        self._conversations = -1  # a file that hands over what waits to be paired
         self._order = None if self.reads else ClientOrder()
         self._stack = contextlib.ExitStack()
         self._open("sock" if unix_path else hook)
@@ -1785,10 +1756,11 @@ class EbpfSource:
         if hook == "syscalls":
             require_tracefs(libbpf.version)
         is_pairing = hook == "sock" and self._directions == (RECV, SEND)
-        self._settings.pairing = is_pairing and not self._settings.unix_len
+        self._settings.pairing = is_pairing = is_pairing and not self._settings.unix_len
         with contextlib.ExitStack() as stack:
             self._object = stack.enter_context(BpfObject(libbpf, self._image))
-            self._object.keep_only((name for name, _ in programs), ALL_PROGRAMS)
+            wanted = [name for name, _ in programs] + is_pairing * [END_CONVERSATION]
+            self._object.keep_only(wanted, ALL_PROGRAMS | {END_CONVERSATION})
             self._object.set_constants(self._settings)
             self._object.set_size("events", self._ring_bytes)
             cpus = libbpf.possible_cpus()
@@ -1798,9 +1770,9 @@ class EbpfSource:
             memory = stack.enter_context(self._object.map_memory("counters", size))
             self._counters = memoryview(memory).cast("Q")
             stack.callback(self._counters.release)
-            if self._settings.pairing:
-                size = SLOTS * ctypes.sizeof(WaitingRequest)
-                self._slots = stack.enter_context(self._object.map_memory("waiting_requests", size))
+            if is_pairing:
+                self._conversations = self._object.iterator(END_CONVERSATION)
+                stack.callback(os.close, self._conversations)
             self._ring = stack.enter_context(RingBuffer(libbpf, self._object.map_fd("events")))
             for program, tracepoint in programs:
                 self._object.attach(program, tracepoint)
@@ -1838,8 +1810,11 @@ class EbpfSource:
             self._ring.take(used)
             if self._end_ns < math.inf:
                 if not segments:
-                    segments, self._waiting = self._waiting, []
-                    return segments or (self._order.finish() if self._order else [])
+                    if self._conversations >= 0:
+                        os.read(self._conversations, 1)
+                        self._conversations = -1
+                        continue
+                    return self._order.finish() if self._order else []
                 segments = list(self._until_end(segments))
             for sorter in self._sorters:
                 segments = sorter.sort(segments, self.now())
@@ -1850,8 +1825,6 @@ class EbpfSource:
         """Detach the programs. What is on the ring can still be read."""
         self._end_ns = time.monotonic_ns()
         self._object.detach()
-        waiting = waiting_requests(self._slots) if self._slots else []
-        self._waiting = list(self._until_end(waiting))
 
     def _until_end(self, segments: List[Segment]) -> Iterator[Segment]:
         """What came before the end, and the replies to that.
@@ -1868,7 +1841,7 @@ class EbpfSource:
                 in_time = [one for one in records if EVENT.unpack_from(one)[1] <= self._end_ns]
                 if in_time:
                     yield (kind, time_ns, sock, 0, 0, b"".join(in_time), -1)
-            elif time_ns > self._end_ns and kind != SEND:
+            elif time_ns > self._end_ns and kind not in (SEND, CHAIN_END):
                 self._beyond.add(sock)
             elif sock not in self._beyond:
                 yield segment
@@ -3782,7 +3755,7 @@ class Connection:
     QUEUE_SMALL = 40  # requests that may wait without a look at how much is held
 
     __slots__ = (
-        *("number", "chain", "sock", "named", "ended", "final", "held", "joined"),
+        *("number", "sock", "named", "ended", "final", "held", "joined"),
         *("state", "recv_next", "send_next", "requests", "responses", "pending"),
         *("_matcher", "_ledger", "_answers", "_emit", "_binary", "_fresh"),
         *("_read_ns", "_read_count", "_sent_ns", "_trial", "_doubt"),
@@ -3793,7 +3766,6 @@ class Connection:
         self._ledger = matcher.ledger
         self._answers = matcher.responses  # are they recorded?
         self.number = number
-        self.chain = 0  # the number by which exchanges name it
         self.sock = sock  # see Segment
         self.named = False  # is it known which server it belongs to?
         self.ended = False
@@ -4139,7 +4111,7 @@ class Exchanges:
     """
 
     def __init__(self, encode_key: Callable[[bytes], int]) -> None:
-        self.numbers: Dict[int, Optional[int]] = {}  # the kernel's of a connection -> its own
+        self.numbers: Dict[int, Optional[int]] = {}  # sock_id -> connection; None: not believed
         self._codes = RecentCache(lambda padded: encode_key(padded.rstrip(b"\0")))
         self._texts = RecentCache(self._read_texts)
 
@@ -4166,15 +4138,16 @@ class Exchanges:
         parts = list(chain.from_iterable(unpacked))
         forms, outcomes, exptimes = zip(*map(self._texts.__getitem__, parts[0::2]))
         words = memoryview(run).cast("I")[RECORD_HEADER_BYTES // 4 :]
-        latencies, connections, received, sent, value_sizes = (
+        latencies, received, sent, value_sizes = (
             words[getattr(Exchange, name).offset // 4 :: EXCHANGE_RECORD // 4].tolist()
-            for name in ("latency_ns", "connection", "recv_len", "send_len", "value_len")
+            for name in ("latency_ns", "recv_len", "send_len", "value_len")
         )
-        times = memoryview(run).cast("Q")[RECORD_HEADER_BYTES // 8 :: EXCHANGE_RECORD // 8]
+        longs = memoryview(run).cast("Q")[RECORD_HEADER_BYTES // 8 :]
+        times, socks = (longs[at :: EXCHANGE_RECORD // 8].tolist() for at in range(2))
         columns: List[Sequence[Any]] = [
-            times.tolist(),
+            times,
             latencies,
-            list(map(self.numbers.get, connections)),
+            list(map(self.numbers.get, socks)),
             forms,
             outcomes,
             bytes(count),
@@ -4280,7 +4253,7 @@ class Matcher:
 
     def _take_change(self, segment: Segment, connection: Optional[Connection]) -> None:
         """A connection opened or closed, or exchanges begin or end."""
-        kind, time_ns, _, offset, length, _, mark = segment
+        kind, time_ns, sock, offset, length, _, mark = segment
         if kind == CLOSE:
             if connection is not None and not connection.ended:
                 connection.final = (offset, length) if offset >= 0 else None
@@ -4289,10 +4262,10 @@ class Matcher:
         if connection is None or kind == OPEN:
             connection = self._add(segment)
         if kind == CHAIN_BEGIN:
-            connection.chain = mark
-            agrees = connection.begin_chain(offset, length)
-            self._exchanges.numbers[mark] = connection.number if agrees else None
-        connection.recv_next, connection.send_next = offset, length
+            agrees = connection.begin_chain(offset, mark)
+            number = connection.number if agrees else None
+            self._exchanges.numbers[SOCK.unpack(sock)[0]] = number
+        connection.recv_next, connection.send_next = offset, length if kind == OPEN else mark
 
     def _take_exchanges(self, run: bytes) -> None:
         columns, lost_bytes, moved_bytes = self._exchanges.columns(run)
@@ -4356,7 +4329,7 @@ class Matcher:
         for place, name in ((self.connections, sock[:SOCK_ID_BYTES]), (self._by_sock, sock)):
             if place.get(name) is connection:
                 del place[name]
-        self._exchanges.numbers.pop(connection.chain, None)
+        self._exchanges.numbers.pop(SOCK.unpack(sock)[0], None)
 
     def _close(self, connection: Connection, time_ns: int) -> None:
         if connection.ended:
@@ -10687,391 +10660,366 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "a931f30612c7f65779e25da80f21d60d182798dbf13429741e5b27bbf3eec25e"
+BPF_SOURCE_SHA256 = "76486002dece8cbae792f18fd70c7e8d7602f3364cf142253325d10a163d70aa"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;~!sl0bKw;kwt`PJ&C5;oTlFqSOTWv4pDbjOs1Z8H+q!yeJ`eZDGbqf=|Y3{qzQ99W7Q3S
-8n((Js9sY<D=Fu7n8>Y6JDSHeNQb?GY(Ltq`KnW)QD#vW6|hiOi7jJ^OXKfV3ZVa^_GH32vaPqr`TDgtKhj{1qP@!G1P0N2Xj>_h
-lJIhhkTLX_%G;nFAJGzGQ@Ui^%(~KRovgYWnAN)7krKC4Mjg>pMfbmTN<zL=Q|r)6rAm=Y-KIDm0u6!_!IV$c6|d8*Gx+pxDin`R
-KztIDHf<0hJU0A$?K1d^K(kQElHfmH7QnL+5EpF76vsphsV6T(8YAisQ(^GeOcmeP`s~!h8Vt!#HLxL49S4y38-5*T${NOTkQR=8
-NEp?o63OGJ)4jSVKm}Q_KQ9tNa;kh1R98h7PIQ}QJ2?@yH}<5PeTM5#g~k=|^`PeYd-jM|zSnjyZ$$1;luc1jBlbiDa0f<{vN|tm
-P$5ViZNik>;sNR4O>FuGe|DY6$MpbFqKbZpED#5q?gR7Uy~<sfFQq*2+jA%H5xk2>wPA`9K+upC(dp_ulugE^{;mzJxDN<`!<sCV
-UV}}+4GE){JD?PsCEpaKk0Z&A8lDVMxiU=&-Y)a*6h=SU|1jP5QPWqr$Jt&?=Y*A_GN>E{46nM`H9^)@{7{^cr}ejkMta*E5QRBm
-0f;U_n(xY2Uk&BmQP=XJG9|6VTz}pA0ErnN%Xy0N{aVu(*eg12AnSLho6U#7&aBzbgl+z#1Rg>XwyPy%p{>3Ghh!89=G?lZv|RRG
-aCGztEX<hphXc|6b7-4daaDM?;~tLG2jN0)D12oSN2&`jhN&bli$yB$TnvuDr#4wENb|7R2-?MPkwdWs?8Eeys`y^^IYVyCrWnlt
-a%QGE0vTkJ+%3x{(+F{3xgCT?S?uL0(rsH3s)K<>LN-)e<8&Oj1Iz0Gn&OFzAhi6URf+^DN|$T<XHSaCERB?@;{uRJ>EBDWfiwkX
-LWX}jaoH|k<|NsrfyP^WGhKIs)v==1WK+k06cE@t8QM!#t=Dx?R0yMM^up+ebS9~W?NM^aNqyDS-vS3%ut*;`H14Sc)9?p2$)!F5
-amvLAVyK#PU2K4w+lK%zwN~CqRr&54%H594^EZ_4I<i2*=HesuJT00FnxP>f;Lu~WuURt*Q?jO<w2Cu1cs@k5)%xp`Uxj8jKeHTJ
-6Hu2>$|a8a^vz@L{&J9tx_*}H69{sl?}EJtL@T}?im6bl0GV8$?TW5pNk6wSSoe;R6@d7*Gd@{reXj;tmvOo!LPxNiV$B6nq3`80
-8N;R9r$-m*l0f65d{W=LrT7Wa195?Ex<9;{cMA(sE>0m8IrjZKbn`<=r96ti*4H32rr%`GDwn}vr0(B<556_MUOhBv81ky}*b6$A
-P5XL{ejaWcio#-1^pdOG=a9ZilJrb5+bKzwb<Oqb(jA35HjLR&HD}p!!41>~v8n<cxmqXF50CpVDBSJOrQb|dEr>^sSMD>8YC8#>
-$Dy&iUSztn(s<9`rJC10Ts&VvnUN<&h!k$;;LT&N!IXFA|1AH!GBu!so4!vG>lYUWLbq_P`7qYAyX>8aG4gD%|G}tNav$oBK<;s#
-2@Dt~X3PmqFti&Tx06TABC6F3Oul^ux2o#S356v$@|8LQ17`<75?rmC=@Pt)kb*FH_BWMgqqC5Z&V#xfw8Bgb+t9eqFz6)Kz7Kju
-c(~=P57>xFCIBt3ZJ*B^=dI!R@xeqy&|92E&_X5@7W<{(Cq!d_Ez7?ch?w=Mfkn^52!f*)RzLFO(y^Zoi<|5nH<sCS25A&r2Cxj9
-e@<%?KlM+*&Rj;MXO-u)I$Z}$v126j){UkP4CL2qizHP7k(#3^7RmT<^0tSkPjAs@HFWVtkL5)D2r6w;tSmE~PP)Xi(d4>wAjQAR
-VY++BfGM8(bC&u@r5;X-)F`N1EF7_b7pPsjSGYy}9X-+J&pxd8IY$J0(nE?MFx?9Jq<=iO@#<q$pxK;Jwjwd{DnrEqydMH4X`J_5
-5&~x?j31xt6(`+BxXtK?;DiOCxB^>Z<<@Yx(G`6{EDCaUZbh+v9LMh^=BS=Na!H#6e3HAtwTO&@<=*2h({JA7)&0r#>xg#Z%}(Qg
-EVAYe*2*OZZ49`H@ZKNq7P^U=d*Csgp^(0=0koPA%)9T|4_Ocx{-U8fTa7u8=*#4Pa<t_cuW0J~phF1W=vir}TzK{;nmO9zu)UIF
-qzVY9;-%eqd3l|IcO7P`@h8Q@{{U=7e$GXswQrpUx7p)j?fmAy0}<i)(B3CeEdU>ha+_kb)_yg(ObXACojHvKA@I$u7Ty@2Ps5LI
-go8#92loUW%!lXtaD#8JF4&%M!lTmt_7wg4{)UTHcN~$CW_234L%tNy$*e2f%(>tefWlLk_jmQ((6QB-<5_d#uog6G!ZupAfgbGx
-Ht&3ECq8;YCZIrYEr@Jys1`;6?NBG6FT-=qax%Fe6U$4TPaJ*4K($l5=7F$Uri!o1g#|Yxr?FsRevVd^1fbQI9zq7kuF6VfJ(AKj
-ZYehd2K)+dWDSCKXR-~Jmm-FDKek-HpMvn{r9W1jrs=eugH8FT?0o60W{c0q_So$OQ9LF;7CIr0GpQK;{D-?PLU))zE?uE2jvo7Q
-wyTHt;;lOq%okNCFzoK5geb5e*sgPDQo~v<%V@`TWPD00ei#>>Cd>0HLZ4u2uO4)bQ}Ai)Qp3F$I-qz^X2L%~O}(LT)<xo{3WM~@
-zSM{#I#MKL@(F4A7Z?Jj>__cKNvmk|#HF~ZYBYP`tU4l6U0tdn;~J1=J)%U|94`^B95&>$u01o<mP>NID7W8#+xZAm2a2_Jn8Za&
-kKS}M!2`g>MPCbd^^54Wuk&W1n1%+ZN+?hR+rDF)%7-KcYU0!tZ$9^M<Rt8t6}r}zdETa9rA@vF1ty`=n1OwQh(Tw7ORJ$TxtvfC
-L4d@O(qT%Z;b+dnxqdDScl}(+kyk^DMHQmL`n6Xplet$u1Y7hI?wM@^-)ANNpJw6K;L7&=B|lor?pYSR|M_*o843kM6ZPvz+pnq`
-077%52BV$P-n<|l5JBQIGRq|m;{2z&Z{GC6=h=-z0doyk_otybi}+kpZ{hn<ZvcqCa@1f;DJZboDai`I;kIvzGPZY}L$G0Rg{Vc8
-1pSZfoVmtAScRw@lc=}WW!X`~K3ega$Z(mUxACYgOygtcM2m+xki^00MGANG@7ByYOE0iAcvU>!VO&uWO>Q8A)IPNLMMr!m=syOG
->5!UB;z{nB<rDFEt3|YKKp&9zOqwAA7Vbcck~_y3)y=j?%`jq&8s1WQ0!Y7KmAefKbXDp$kHJf8St8Jz&ha*&JZ1o36RY8Ffg=jE
-rrY7gUp;b!kP)+Cpil0vK94s^WA3^>od|)mPX*lw7O$Y}?z0ZdP_fz}&)orD-jCKTh_jSx#mvo0*Td*LdAlL>#1r@FQ9fmcbhRoh
-va8`<*H{I!L1e}<m#r<<R~8lC@IT!%8K-*UWc&rXT$1<J;fYmVyVqbV52OV2Nk;e&3HyTE?n@S5`L~jV7Zq`6S@M%Dj`klKe}*y?
-s#w{Uo%h*H;4RSQX7aviuM)_dsWZDou+0{u^$4@9J3|pKgkw3b|M_AR`Xd<fC~KVaWOAZjBK4lXNR`{h2N1^0$GUtlKc@MevyMyg
-SZvnQ!4ActbKlSQCXoX3$nrlDgK9w*>XEQ)`ddbef1)>$^vo_zlyG`4Q_K~@4X=J};pis|(i&P6@Am%BDtVbIpGvn=>7;kvmG`F&
-TH&eNH7Pk3p53mz=t_+^)uJ3}y;OB1vHpqefCdD6)C?_xw>>H-MdCE`JbycoO4BmM3YiF~#hTz#u8BM4+isef%rkaj+)|6VhIVif
-Bq0YAw4JXE1S+?=3WFB-lX*({mG>Th)sWHSyzE%YJ^tG+tX=6;CsSYRVDZ+IVMdClP(YfXKUg34HcRh#Kv3GMu*3=5{y*-%6);lV
-+j2%s*gT@u8{Q%q*jMS}X<zKM)o1u|!?61gISdF`_}f$@y3Ev%cY+$3vb)XUm(IO6ymRGi+@@$ZgTJtFQvtL%^aG0RXCHBTFxb43
-MP}N6WP~uY01K%1l)BXy51&;R#c5-%*cm|Pi$q<2M72dz(yOZh3++b3AfK^{68}lXFn)E8{Zvqjfc~-=JPpeS!<fCH7-Hhciwi?g
-8^*86Q$=Sju{tAAo^b|MFUEyzT$ssBx>k}-0Psl{*<v%mE;lqsGBCEkD~{|al0Z-vb1<sk3F#lTE8*B^Xx)uMZXVvJPOPT>D@<dU
-dh}#3y&cHzU&qCI6~uX(zJ$!vyxJrrLp`{AJ_j;{(9GMCbrTD|*(S&@--YfSMJY@Hzg)Fv9GDc^&t6|$wvh$}jFmB?{1mw5`m!lM
-LWfO@)G`vY65?Ae_s49Jt6rKZ@J#j~1n^ywX?p8|@TF!lkp-#j{Vz&>%3)qh{k4NCe1?wA9PSzs{mhlKtBCztx*!l$CQ*{>&{Nme
-tIn_G5VUHE(E93?+yz47HhG>XOa6eJ>Ca7b+J&F-VM+|EzJ<nJh~e$2;W3S5jJgtfJ-M}(9$b*NK0&Fi>Wk%b6G+GjL6JX4>Hg2i
-f7U|byZt<aS!$>&{WY<b`L=1ih&;WmLC`HK5J1gp_!eH;7O)RgOso};IU_e67NP*&K-pCsY{?5==cM<OA2a<%@2>dvHLnlAm=?TP
-#vpez+T2#u)T@{&O-C@wx8GQs{r^RKCRkT1aBQn4vmd-hHO`z^-MlnBG?x)JEJ*?-TJO$|*^(I)S9}jNdJ+s%%DZEvi@2nkt~Jaz
-^D1-E@t%CmjGZG%{^TlMt|kIz!B(vRn<9`&-;s&Prc!PhL<f8@fpL!h3zr=xsV^4kKwUj*Gp6)wANJEi-oXD|D={bIxmg1at<X>H
-@n$nEx$+Z%Eb9rPY6ZFnKN~S~Z)Dm6#Tu*%DnWoeYfqO_NO81gyvwt~W=CGdWLw4+YFbH#Qp7ii+p6XFChud4oHJI`sNWD&XrZ#3
-Y?R8f(!O`iEeZU7pPbSK%YNTL6<?uEiTC&FJGCxghE)0Z>__O#TpmKHV_zffIeQ8c5uXifP6NRbDmN64Sq7sRvJN-ar*&-Pi`yB_
-!2%-bu)xBFa&4(PwHbTKrq?%{wCy|kF|Uan&1Dldf6r89A7tIcvJ_`B5Ska5d9^%~$lm&5)5!VMKdnR=z>NQpGCh#e|EfHMHyTPV
-nykUU1@#Ia`W-__>inPIu&+eT3m$KjJl$-IO|-PTpe<y`Pr}RV#3XytmMq_p=nwVPq>~!!2_F!TU93L15$ET3<{H{v=cgPGz1|?=
-rSkN*)zZ>TI%7@MFX}I4$ez$={8$d+2vL~dRFcJ*=2*aZQjZV(7SH^;>&Drf5wV4WZXV+DO>tl?UTX3(a%<(lC(EChUIoU*lV0(}
-&>mgm@GvjvbQ<^7o);kJ2@a5yUiDNq$FDQZbAN)`7K${9AdH+ra1+jd{Febt;v*mC=p(?VP&g#?Dz_1ZP7X(StC2rb;1A~XXKev_
-LeZoM(@T}XVg5FPpPCqOvQf7US%kv3b=l`$7phSw1VKx`#!ygEzOzc@W6TvFtFRJlH3)4Pqv-9FY$p)MeNJCGR09a{aH;4L67}4@
-DD=kWvHiY}M<(rx3{|{`P185E!+C!M*6(B#5Es?EK114|l3o9jnwVTm5Xi7qLy<-t;PtUuvB~wy66+;)x_!to$g|jPOm&<fhn`2&
-8s%R72lXfpI0&|9XwFWaqvl8n71HNH#&t~{6uPbM`#HD+syNU%xC{pdZ0Y|M4>?fOu4+<9ch5ZHIY8VhF-1LgUYocTFL^&GkZ7jE
-bt7DEH&Un*NY9Z4V3X}LC@h~te8N~S=|qD*hLamm_f>_{OHoSxBCc)TGFts1LYUy`I1na4jn~Uk9b@Yg6hn#9L!ZkapO}&bX`_V0
->y$i~{25&c$u%A|qESw15OX*U^@Y^i>q)U72uia;AEP1*J;OaydRAe)4jp>jbnTBq=HLE7a11!;O>lFI7KwxU=#av}Ge$)~9Pg7t
-+2KqZa6&-gNswaSZ!iFhGZc{&=-uv8$lT@_My4<CX*S+I->XIb5OIP=8A(PDV$YUwV76>;hCiQzYsY=n&N+wax$e|6t!BRM+tNly
-HsjX3whXrjp_@JiS&%WV#4pJlsnhse^mN_;G>)WWgf<(QVQ`Xzurt6oXl6w^+-w-|&^CLPUXTTrQ>>6@hdG9yn^UB98{#3GWL^%B
-ygRTB{(MT0-SC7pxcz!wDt&0!stcT9i1$)m>?5SO4Sx~YH%T5Cf;s8JwHdLzL%gHYBvuf?UH(_xr~GV5PgAMww;FkaZDvMpqcwod
-ftJ5$HynA=C4MYj<|EM@ZkTeVs5&%HFTEk1qpJ19p!p6sJw&xw`M0VO?>N6X7o4#Pk(@A4UqSShP@5?A?pZWEV?M5_(v9Qj;-aCZ
-2WE=AbEpO+UYT(YXd;s;BP}-$jAA;jq63|%ljgI@upMpo{iiM#I*!Sq<RF;qcp4W4B0Hlv+nXmn6II%nVZVa?9lAyZRf>wmpVmAH
-mocUgRD~F&-~aFyew$IDmQq;8E%`b4cibI<68z1g=tGa(Y_7_KMaIQ(XLfgO_C+WL@qB`uq)o9$P444A`Kt3O7dM_*AS<SJH5BIb
-KxrhnLxl~1;2Sk$z2OJ+_{D1y|6#|2)uy%K_7G0>ks1B#u2|N?qr2ga$1`zqA~+3MG`l3#pemWmbkxg%&U>2$-!2TnGG{hW++?6i
-PaU?=5R6$=%8xvB?&WG%c3Jh-#DnGISEI6nYZW13dB(fMjqv$*Z+J_57xMuFQK>#3^f5nDpe(cf=6hjsHhx*4ot}<moJyeoVnaD5
-{Y)^$xzCA*kxXMVfQy|0Rb|c^i+LW3yu;1nj~u(^G`x_igbsOItyzK1B-!T7iVrJfI@fFCXDnqZ9SOKMBF5DYPKFA9WJCx;Tq;k&
-4}wdc>J4Dd%8Z?_l#xX~9{ZBQd5<%zB)VOiP%pJJuJ_S{C<@KZQ`2|&hpII?*;kenb@WERY#1Qs;l6iLosI>_Zrx)?7$@uEG)<C4
-2bGRsa--Lg0Uz;aCKlx2O?;nfAsL?276wk7?ge_;WwolNIZwa=>>e8|!i&;{wAFoG8QI8VDH<wcVF1~MCa?N_xqwxvFQuLcRTVXy
-9h4`2irTD-Cqtz#0=KD+#D-we6BoxuK|Ldl=y!!0Bju|ZU1>+YvWRw0n-;{s76bFgAa<%LJUJtEEsf+XS-g`sujr%Y0!%fZAGm$g
->S&s17aHYvUW$k+0y1TQ@IRj7AXKpn-(}o>KfyCslPEfVb!7NmVEHW2GkeYF3Q}}9?AA7r+s>cE;F@n(DdjND7)G@x4N^6TWHqLo
-8@4>I9xson(lE*Ed#@$HvK+-vGZC}8aJ>V|^DBFA-Tvlh?l2svTi*X&1p9PfeEnVj@kyoOwH+el!fw1w(OGOz*zlqzZ}Bl>I?S?K
-gR;ebYr|j~1gQZSGFib|8|@A#e>Lc>QP%^W#0z#6ux)z9$8)H+FMPIHoK|kbh^gObs;&%2HG3GPEGwtuCSzAL6@v_?ED0*`{jI6O
-7M-j&RpgE|?G40msi8t;=P0ws5RyYXTo<nAZ%R=KsByxk8yZ#Zir%y_tu%qLs^{KQh@<|co7q81Pg4~%RR9jQ=g=y+A;Wm=Cmkjf
-Z4`*NILOm*AlJZJ4=>=i{%A1eR`2VwDMS)RrJ)gZuB_WgOrd0d>}n)PO?)5x9ez`lyL+z$&Q<vAIF><b`&NQ5FYFcJC)?BzB?jC{
--RWu`{XJk$#lLeq&GL8jpGpzLu?p-hT?XNK{$H2q1%whO=Qq#E7sth?r35?D)aalT*fEkZjDVF$3Ai7@MbQlmjvI)hjn$eUFh!@#
-f~EnD>5up1j_KfR#cCI@x?wNT;;=jvRUw{mV2!z1ck=>C7zvK%Jvd8Rc?y}&BU^3Ri+-+&(V=qfgqSyQ;Sw%6#{1-Y#2>z**A~Qa
-zheCMo1V~DWsWCGK&z=6qClJNaQ*y|K5NFg47ojux*8oZ9_Odh`J82xVa%V3iv*KLqW;mbhD^1mPY9u|lFC<u>xm3K6H_Dhf}t68
-K5x*>g}%qdS`2Pu?E8$8Waq()Sg0PYr|Sn~qYNrgmupnDO9ryi?(?xUIQG4FYZMIc<)?>0kwu|qHVx@T*XmU&0r>=IV2xOPf-v+}
-+W{V8CyM$3sj~2<FR-(qHmUxh@>E?2W*WW^z3_ETzDw#sIUkV*L5o+)0F9S!Pn9(-1nDfV3+l!752i3Zy=?W}19BfVHz21@nC6hV
-q;CS-1tk}G8Se6;z@ZZJJ3nHNUF8jjICNihz99(~&$+f*P*&$E;>U5ATfi7F9S{C`5#Ja!ybuTqr$}4%or=Hvj(YEnW-QJqj2x2c
-o`~P=fppM{<^Nb^Cp!?ZNH`cF;6tTUH<0hz?rIjguB@xA<NG$WRewH|PS0lPS5wzcojG!ob&hqBCbLWWEi*3<u@+W7#0$F-X-=^;
-`-Z4dnyK5@4rTej;vdGe1|8l%OIt#pys)9DmlJFt3_eq@n(*qR$nZedPKJWkM35V!^NrrO_+<9RXL(uK-8jg(Ia7FoP42H94G5to
-PM0n*2+7E#97WZ>2&H!xd#?Ps)o;ku{#6dS_0I24llK>%1b?kvQO++TRl2ZXlt6M;s3XGgtM|eUBZFqG+%(<!Ds~Q>H;^)Rx|A;S
-U|F>N%GS5u>RyQ%KC=EzClJ)cZEAKdAT2O%ow>dMz*tomX(<9Vt~}uXbPoyJ$oj%rL`hYn0*=;+c|yMe*?YIZPj(Y7m~sPA$(IC0
-rY1Tdip@5Um)U;tF(Os+QB?jD$G&~ycuO{50;6o!j7H&C`drU^f*@K>>}1X$Q}}}zvKg7j#Q5Y`OeW>eErv?GozviES*^_-Q5l$F
-wt(DhTMi{I9?VxU#VH-BL+~F`Zzp%~Yr*~_+o6anf}GUL&`2?_@HC!rkDn4eNlMx+u+hI_82S0pI4}!<qMQ6w=)<x2yiS<DfpH0u
-u#4+NQPew=?GndQj!>-&>ZyI|)>3<xdWI=b<5T=9yQL;-`o0Q9-7YK{^2Z9~S<8YL&|i-0nq2h29w0z8yL+TpcMF;kx9i5%Gr4Ym
->cZ+eWThaYm4F$bG$WM`pGxfW1IU!-YnwAg*YyhAyKOF7O)QnIUU*fMNm_0L%K(x+)|<`n{JQXdm%>^SC%y2#SXsUrc~$#9kNNqD
-_-2LTXjDHZHu%^EUk?70sZmkcym^o39(2Qvz6}`lHbtM}o5&~yt*vpp>5PWeITG-pvp7BmpA#HeKZG{VmeyaKR9rq>cn%&n3uK`j
-y~=>$Rq@((Z{LkcqG<BYrVTyIZ8b5#L%hC6Ezo~rM}m9_?k1JbXx}{C5LwAW{vkADm}k-!v`Fx&s_38W-=T()T^k!ai!-_58Go|{
-0C~8ozVAMQtIvJ&j3^GVa!&u86PdiMSS7f4zCzr6-VsFl!TFXq$akkW@|uel{>W`+7hAS-IDvH0<`W5vA)4V<y)N^7$E`iIN*ZxG
-#PjPbMNxgfXovpEeCKC2mnR~2K;xVj(`Z}Krb#v+;ff25&1;P`xQwBK@l>cIY#|Lm7ru#6?IupG;;|&Yb4<^_oFg8rJ!qF?;0M(n
-Q+5JB7TgknBDNU7S!%XP-by$DR|g#;A~6u!T8VB>l6OKT7#6UsX$hA7dCiJSDx_`>Xv!g@W!I`{VV6{|S2d+;*XZXzP;uqQD~`VP
-Ksx@TYM~l-kF@E?U@74e{jIX7Y^@XQW&DNeTOTxwYvkyW1v!7_1zu`&3hWb#d@#bMf$hC}JAB5F7%lgf)?n~5mQ+)S*C%m%6tznf
-*d=(iq#y;tLsx0uZIQ?PDdzdfxZI`8ce)!ASHu8dTCd9*VI7G)m?DDwUvrnUca1d2>6cl*SVDwJ;c5%(=n#NC#WRgiWX`t>n{!@#
-ir$l4!?2J~z6F_V0APeKR@q1vyWl^!UdK?fLH8GTXp`a3B$p<z$J+pw+lVx_`)38xIW9^cnFK9WbS>K1_Yud#0WyP6N0suE;k(Uk
-5Jxx#$VFUS0|skL9gY*EN$b%!6$q7IP>u;@a@B}mucV^f2|!m$MlgGHvON3YtjVsGZiE?BHU(d4wFUuxEabZTk2Ai0CTRukk~t$1
-3OQjA3~x9U4xFMI<;h75GHVP?W_vxMTr1&~sa?e*wsWLrY2(90zhFGsuIzRI97+XAF~`i_?PFPP#cZ6iV9M=0AP3McL+6XcJgIfJ
-yU;QpdsX9!pi~L`#(sBl-PgNil+b;%rKzh`n_3&2(IjD~_@7MV7qy?;74}zN=4h2^%E9Nc-e^Fjv6Svz!@;+x1>kI?O;HgUDXE5P
-6{LC3dzr?yiFRE2E6$X6Mo(x?j~^_N`vHwhLf!Gff+~eIR&^iZ=36D>ho~TYNZ<4pp=Svn3yZ>ekNeI<%+KH4x$Zb`a}=Pa5AReH
-dQISgbw3OXO)605ojBQh!fs@h*YdcFyOJCPrvnmbC1WdvCd)x1gvqLI?0u)tFw~|plleUl2XsuPOW`1nqM*prT*}gT8-AGH1TDEp
-7o0SK7zooOM#3$Gek@<<MT_eyT;)I8ccd5rZHlriv5HG9yY;vLN_svpKaDT2Uf_O?7<$yBFifPPfk4|_r332|#r0j3^&FqX<^(_g
-ggjK}1jiFJw~kVu`3@tki<O?MIUbnuK19}W!<E4WDKN-C#V506NEi5x@G#q=g}whtw_IQfC$QJzLS_QR<q$|*ie~{8O)BX`RN3!@
-0a7>mcFgh1i3*z<Cp)D02t2qs2O`n~U;3|wnygM$77+zQV+4OE%5I?xmpsUjDG|+Ny-uvEHuM(U<`0Z!h$l8J-!bp#9OQpv*oe7Q
-5H)95Gbf0V|1}emz?=RUHWf{?p>&Zh49YQixpB=f?2;=5rK39Vp%V?{C{)@EL@u~h)#&C0pUJmM8}Q$IHK+s<g8D3f>|5~)dXZQ(
-Q9H=6Ij-!0Bf9j&JM~g$Nji&o^!Q6SR=64eLc{B1=vwVzzN#7E-?do$HAyN7qpkdNwdZCTcS5jpM|w(^sQ_7EClA==jM=)fF0$;k
-*3BR~e2pEb1D=an!Xw0Hz&KPa*8GnjWZd4)Ini!0#+WvWCkjis^;WxL3zvt`Pl5d-vr3?1V*|=WuHe9@yfpzY(>s@pTO)IKHQldu
-bks8|MsdCd(i5mRWH!tdop=i%66qT0=nv<{sI&Utc9Jke&?L*b5<#0}Xkm3pil}@Bp`4^!D=VgeZM?rxkWU9>Aj%meFTh&g-|l9o
-f4v2ppmY|yk~iSPDE3}!sCW(9N|#D}|HxS{aI6<ouPp-3t>JNwc(`(|Ej%&|Mal>Ch_X<F9uO&hU}l@0ma1ikSvb!sMneOip-sm=
-E@{qFoT1;YZZV*?*<lSE!WypBE56pTAGn+PL5EUAc)H6YL5zvJNZwvEgq+10&{v(AIRyx*a@KIOL+n)3X`}f4H!%AVmCaPAkWEn#
-T`5;sm0q})QmRf{Hq#S9Ff_fC?uH)y$ia%iF_gD}UUscdnvL46MNU{nrza`QE0POWNiA{}-3=2xwLHd!aqW5Ce|i(V%Biu#b{Iaz
-AR3lBHuA((X#bTjl3?aEQPYmUJW!qI#R~J-S0qvw;NK|^xgIz)6v8^h&HdG31qTr;ziok<?qHh%kYq0vbz00?(3Os5!ht>mcOV`6
-gD5w?J&BJ0_5fD&rJp84#L)A6C?YH^Rq0aRt0eB}#B2CmaEVh>=v&Z#*=^m#5Kw@Z*PNCsFdz4R3-^#}W1N>bvU&%KGRINBr1H%`
-&k&yWf%rT2lJv$tpB@)AuH9<1IC9r#16eeI(ToY1p6Dwd=6yAOG0UVL-G7(4%2Do~Hj$l7PJ+0WuO0L!%vdj}oh9%fqqic`E7Fig
-vTGNBtafh#!n3d}b#lSz*`@VVW6vwDSLH%E#90KiB0ajcyOzCMaHMC-3xREB)&wp3>moHj2u=s(+)uoEPij{w&L8uv&>Ptwc@=$l
-fl@+>fTduBsb(n4B-CV}Q!0+f3YO~QC6}=Ty)W)K#)LSa4+ivrg81---m^cMpRISkgLoFoI(%lS4Y)p~P{TUi?UaA6O}q(1m9!*3
-#kuTiAbamwmQtP{$_OiE0yK{Kb>i^(YzoV%M6PiXWMOP+;F_0nQagCsf1vbblzpJf5p~1orOY`TUrp=r=_VYwvB!&gfyv>-lNOBo
-k4pC<XcV;0ttN80=kX0-#25?6rXF*9!H3op*I=x*EQ3QMxMF*9B9_a*wf?M|UISxGynqQ|rDR(n9*rq@MR}P0f6Sdn@vr)29SNs-
-)!FenzC;TagaI0C0|xowG|ULS5{{X3Z#i-GvV{@z8SaPNNc!x!JMHJ~XV39}>|3IT0pe**qXx|V4TLZir#xcLr^7~=p`@+a?O0u$
-aSdy<9I+yzQ}QC6n5V`%y_sj?V%0fr-snf{S%<zlVM-QB>P%UkdoUEBuH}eF39kc6_<}%;TiJOq!ZEPuRS{s|`q5+k^o5qF&PNAp
-K0H2a2N3T^R>Zsbt)j1cQfG#9bkTAcgCQRoRvAt`=Y}P8p!W){yqK#fYC3Eub*0h79?wgeeb6C|E!W4Q)R)+-R}$JNVKV18PoC)c
-RWqsJ*BtlAxQzcgdnj$%VZs%;Pd#+VPR$TEgVD5s_wI0dY*B9+gU{osI)#D|hrQoRV(^R#3wrg%7wDhbOYl_Wl$)i{K9@sf{`+2X
-NbAq#-s+?9j&!HPE50fjEAw|Mxbm%|8NM4Eg7*#<mt<JTAXtTACx`k2NacjGCR)5Z_1ab>OK(HF5h`;YSiZ-d`+KdEes%jJhzt#9
-?hSC{0#~}|Y4v-jpo;PJC^0h?8S%M}M*`(mK%N)HnJ~$R>rg?iA4A0pO66QQ>R`BThLMtx50J<t)~AGN_I7xUGZmiGhJo%TnN*c2
-j9fM|kM;6IvCX=`3lU|Ik?V>wBXoUV+`xyR?&mGP?7^>If6d5BQ<0K@+~;ME|7OaD#=TxQb~B1S75@PEaZ;_~f&p^S8R@ae;8<jc
-c~Fs>r`glRI4G|e3tV>Q<fyjc6a0g7*-q%;QWdQY=HqO5aMk>0{_)C=!iqItmHdC-=Xy>KTR|opWnu{6d!NtTaI7QZNpP!2o0#r>
-HflDMKyKowj#==EMNV8T*iHdg<7tt3n3-M#@fZHs;St&JipnX?RFSVsdDR5BQrt5uWZ^F7$i_HGl?$xrjHx4{4!(q%ZpedZN>YPc
-vm==}SkEz|?zYR;hpW;ZYzy488mI#Zsl(A?sAA8+uK>ASHDD+sg&yl_TvAQfVW+Z%26Nd2rFslsJs4GuVUp34iZdy~^d64xa8m}-
-$D{Nz`mcZjKeNUk<-woum6r}ek*K15awd(gHeu#1cU8QkQVnFRD)w3l7zfM%jJ}-Su0pPV1ai_#vj>w|{18_gg78EJh2wVXOm+L2
-h@zaiJp6QM;+Dfl6Z@)PPUyD7o|Yk&KoXGY1?e`d1hAO;#3ZH^P{@w3RQ9bhh(=dM$D5<m>}mpO<Npw{#fSAsWmmT4AfO6qaE3pU
--nV^yoC>{HIz?{#E=)KVe+GM>b>sB)_VaP#=FiI{u@3@1iW>+(zt>z8SfsV6??2Tpa&}^hkP3@vZ8@kw44C#tW}Xn;^*Cm5D1Ol{
-1bx`WbGtE4D;&e>-dpv^Nc_>o1KrtnZ8`^8jGUz0DkI~QJWYO<H)os#)=ccxsTI#ilrU@8B5IPKQ*!;zmiV<+(YW}`o1#1mF3*Nc
-9bN(3@YccA+}XzJde4HOf~v(}nbs$C9_%Hkx24YG);V2fB&cZZZ5V5iN?mxcBG#Y|OSC9n{^LNnD0uFz%g01xTpDJU@5b;~pK<Pq
-_c|>OY$x<5m0lrCCsTVTRAE;RrgP&N*fy8TkmB^s_rMIBc0$-hTJSE(=@WCM!c>GazKF7Bg@+wfAeam;1-P)qGA2QaHN|~+)Vte;
-f(>`hyAQwoXpp(?dPze)f3UWQE21C@mVg0<whFGEx(hLKUto2D={}R@HN|-gKKB`o#O*rfqfRPbyAF_4^2~`BqOfeqf&Lx??*rKo
-NpZ5q4N@Z*C`i79j>t=NMT6kqV8^ciV2kmTumkUb#{88-DoI$VA^uH`6*+9QUP97HpC1Cn0QVBdR6|REoefU9B(5@H024>ZKzIQ3
-g|$Tj=hwiJTJ{$@9Q#+(?NN8QwxSGFTXNF%iii34bh|^k@Lyl%LCuZL7U6i%?jD|v&*leEX|B20(G{3n%#U5<ho@>Dv31&xWqXd7
-08|avwDGARt%!5al3q_gE<5!SHqmz|CXD83dqn(o;uoa9Lh+W-jQxKIX1%)6Ew++2ujp(l$TT5!0#>2fx!)$jH{}*oM&&+KG(aGi
-E~H#hR|y1b`0}bTGa{}SYzQP$;K+b`h)8(tJ!SYr3mI__wjvf@IAm%|d8p8G6J97KWbXFWp6Bz*TlRybCnE?MTkn(lFEHkEc(zUb
-F^lEak7F!cu#;igklpR1u2wC|gPECY@(<C;Aj0(&P`q0j+Pwy==;>^tG|>Oj)_h7k$6|om1b@UeldAmVtHA_Vb7e772Wm8T+`-Hb
-D!902`wM>ml!~Q3%;j%gB<?Qv7%imlpKVynzBNwCBD@qV{Q6f6U;fd{g>46#Vx4|)SW9KIKhs-4fdjv4mR$kd!>Y)|5(FwCHo#B*
-rU-M>BnW4&C3TEpt#NOx6F{nGB8$?tr-+Yj8Oa$dE4cx5^P`7Ra{h!iwax?yJm-bsW$ar*{G4F49bl4<Xag+sR}MO71mkt%SIRLE
-XlP=}jm6a5$^EQoiOdx}9ldl}_Oij%s74dARqlTX!dn-K!*THE`9_K2UBth+D1(!B_B^u%MNL%IPTy^vKb>9u^Vw-jg(sx3n6a@)
-Q4dJqNzAj}j5sUsX)|ush0KNqdUKVX_$tjyGqb{~cl5@()~^kNQND#(<jk&{vc!uJP4zURy;layr{+Qv8uH5Wd_!6K|4ZFvXlQV>
-y7fLs_H>q$%p_bQG#uKM>Ufszo2Wb&|EawbOiuydIX2t37PMnphH)%>QfFJ&zYkLLjr@3h*M7KVMbV^j6IgFhrqFmU(4g$VX=cvN
-UYxz-4l83qs?N)a-<faCdwh5Zy~fQ6`oPFqt+r7$#EBtw-@kTwIe0gJ2}SksrZe_i`6!fY1UgkDFvB?qNWGLOZpL)@nBI3~HKHy;
-=7moVLA&nX%<)QWXKRGo5yvT#-3BH_$$;)_uXAskL6Oh&rV0yXY^x(TZCW*X!A<<FKGa#PYdCb<@<WgDi+T<kXp+u2cmM|R=48UA
-pYfSK%2nliU|aCWsmBV4lDFa~sBY{W9}{!xn6pslDAfJxHOu)PfCk=IG6>G-ZBXyN-pKCwbSu`7!O5Nx6g|Y<s=h3qEB=~o_X_%q
-fw`PSKi>!q+uG+0FImFyFD|?)FbOxjm`<;wGoO_0t#U4IR~F0Lp;bv1+Aikm`D^}o3E3m>UQKN=z}MWt!ibZ(1>uI1=VkZYr55}m
-QgaQT>|C24-ZgE-0jfxfL0is{G27yfrb_{_q<QNDLksSvK?ABM^u?u1q>sv882c~|mG}IB?I_$M;Z?kdV;9>K+~!W!V;-A;>}mBB
-C$=+hEg_4fTq9k{+fJi)%yLeQd1Bv|JUb5xl#YOJ7<3}3DNl&%m&0+63dSqGNB^0I<-rPoU{^x!$79T6K@!S*^8`-_?*tcu{sgeZ
-eLgGS`NS%aOMWODKJCBhdHOx{ZW&LWyk@auMfp)=0v@c}Px9306MOsnZp>NR%ER~)PJsa;TbMSyVu79O(Vg83PP$#m9aI{{w2~f|
-cp%y6MHwkk9{!A5Xwb%h&^jurcOdzT(*2r&-CJG?*LEke0A(+7wi%#M?Ggl3Lu@cS)>9Xb73W2Iqc-ZJof|MJSp*zqYqxiHr1z89
-J6hxC|HS8cW4G#J%vuwcv+}nAXNJrGYIrwU^hwXKWBr^i+NJO?Z_5SH3)szRD0#&;=ArO3@8|@9)4Ex!ufW1qm-VOpFUKS(`7K*y
-O!$7PR%&9zzai_<?5KZO@Tn=k#xq4v0+YNc*|urvB-+wHMVm}Mv0aEEVR;D?pe7(qs#D1g(x*FiuFm%;*FnJ)C)q(YOhcLdKHq!<
-sNeX&Z-FZ%pgLQ;*ApR^r^=iHodH`0FI7@!ArkLct~nLY$khSYkjrQM1vypd8f3RNG>XnF-P?Oj+iTBYbDl&{QPA3s?#(O+<&m$<
-rSf6bwv064NwLv%M73Tz$Qk&lAQ*L7@ob2raXc2v8hj$URfr6!|10HU5!LTloWMbs+R|9*uQmy;N@SOz(O<Be@)B;|IQ%fxt<H?_
-v}k1LdD&V?88wr72dA8elR?%<bhy$bP5Q=^K_+iH&HCf|5P@Im3Iid=ks8>{jywj*>Aj-T@c`q)!bts#;xU7&zWy4ZDc6e}{vvqa
-`AVIDB+uZ-^#ZS9I<ivS55{4ZCai0~-`$DSuoTvaXZB6zw&1V<FqYbc0zv_?xH=-RtD?5VmwgplhoqnyWdFn?7haEnSG`3nf#O=-
-JnE%huzC{pb?IFpE<}yr$o+IhWnNG&uG%^Ba{6hk5e9)t9M9Yed1s(>*X5Zu^8>l%JXF(TP09;cQd(i^3$>SJhw1}RHcFqRh2cJU
-FQxs<G&%hVq?H`*v!9(W&gAadZdFv5^BMwCfn0fVCiv>8^vE->C~BVBRs(eRXB2FMchFkN&4NDo##so~9T!QHfqu9wKIOA)v%}hg
-VYjhkqudf%TGDMf1XKc@RT~ssWuoe?pO94tv)PG`Bd14MNf}G+7E<*4r4@BoKyFu+t%)M8r7N1uW@nFw7DnHHGFnt+2cZ}1s9w<(
-2BFJ#OmPooE17%Ae>Omv`S-xNV6|1i<r6g1{qe@9%0E=>GVDKF(U^3SQa_7lp@QSovG&YXK&Y~YpMg5&vjpQzd0pS03B5LM-hQ32
-ypB%g1gf%CugUNXrrw5wyPN!|Q7j4Mg%A0NzS(#?f7QM}>7`eyS38*5Ryx`0T&apxPv{UZ<E)mE<$NJlfU49#`UGqHq9i~U7RV5W
-tcJ9Z{_tenN?qVAfCIX=MPm4CT;QMZ75e}xB`u-tN*ijDH*x_^wL+p|d;KdUKxsw4COC77vP_DNp|%j7ft4}%d9WkyGwTmL3A?Za
->pR1EWbge7nAapfi({?#N8A9ioR;K`kk)Y6Rq^jnnA^-hT&m5*c&!PFpny)Hk|5dN=0+Q-cp28MQ%8ngrBQ(MKsGj>^rG+&Wlo4{
-mP1Hxl`RXg3Q116m({so7h5EK>^fUt_{^R06c+-Rh37KuHrjq=UJ$)=`8~O85*TiK(@Xp<^r*LTpP&e;E=U}0F=*y{j<^ERNe=a}
-LIdW&YbX(Uz67YltF`#Tmhdztl%rfu`D}64zJlfPZxW$hld`*=EtW8}#kDwuExDQWD=-w=6;0}F{J;uETu?=@)6bhi=Ut0>Vi_~t
-NOiRVto$CcrOv??rLU?KF6UHvtxu@blBd$t_I}!eVLmovVj@IO=FC(DSw7!_pSy9P^NO3HUX3JD6HWD!0Z>A=mVLvEf7e$~vA^JG
-eR*l_&}sThUk>A`8P3iA8=CCayw@UdVwn$42pxR%6ds!eD@p^Yb>ZO2X{belS7HbgHmu7E5z^Vt=rXGgyOwW%n)PZJ^uynVmgSnh
-IG^y+iN@zu^`zguMYMkUL(q}R<q4iB8lTq=HU&&0G51*Y1QXMnHPVe(Y><@(Iwq!L-^_^856)ch5tdrD@_FDmBzN?+qu_lG@xLbb
-r<l}srGVJiLG@iF6;ZL5wlE}P!YQ#USP6@iXm@>9{A%3jShF@dQ%1bfKpuip`t`@OJGy+WDop{JAmTL?IOWls0TuYIey!5i<}!x`
-LqQ|VAWL#za=5Z&VDM|$ZBwD$t_uKtJr|&F&eE*)e~RxlzdSd=Q}J{6ma}CcIE)8dT0;tZ^nr81Ok9vbM*bb`L@yX^<jr&g7wr5Z
-EZ9ymjxmje_~ppCd5;&_V(f<zVTkLNx9Z_?K-&+5gFfgSMPkF3iLjlZ{$dhvziS+&|FPIq?Kn;WKF93N(<vSMAp9~A)(qNh6A(4c
-1fvjV9(HjMTvq2Mc!$k+j)ZCgs%d10Dob@EHtFE&)rC@YVl%+mZ*?8mm=E0vK1!QeFA(-K0Vgp}2Aycpsh}5Q4qcc)<UMi36A*RF
-nzG9qRW8jPV|Rsax&!x`PjJr^ku|Tz7_C=DvH9ZP6Dz-jCU!8IMBDl`aePwZ(|jUHl+R*`F_MyA31O0Q*Q~M0uj|oQ?^e22?o`bE
-c<e?KxQKK>;DHgn`EfZ^RqF1ToArtfENY7|2e|z3Nep$yk$(;<o-TrRITrW;Vy;d|AA}t?xyU!mXJkeQ?4#f0e@xr1nZ!xp6Xwws
-PngClTe5_RKmPMe{L`V#u-X9RdM>HzJ*FgDj6biJJD)tAPVm*ye~z3+Cvg2`*0Br@GutTL7HZ$AkW7b2ANS=f;046MQOJJ|&;uD8
-bwas4x8DS%49o+2JB1=@X|VBY<|SF9P7+By%Z{^pU7CjUcDbiKo6MJV4W@Gv-?bnssZ1Z+NuTysa;D@XM)VD>hhc5Hby&Oc$|PPf
-qHOS?L74`?rbHpj$bo{McH!VK@sARbuq8l<%qW9YLMSnYlpX?JL9weT8Kx@MrjLrSmC7pTcim_Dt1M+XfB;~1hu3h9M#hXrelhPG
-yg-bC{80ZjbmvDhPR+_Bw`h+WlS{>Ak8iag$rF+hlw}hW!!M%;_p`;5s?C97noDaCRnR4T4iwS(TyQMDRqYdRK!c>E`+`A<$YAq4
-bB=lDkQtfuhm0`&8g2Tw%Yb&nw#ztneyR7aL<`lRtzL0K3wkW()h1uY2JuZOu6{&b5g+S25rJ7ydo)0j_-etyLc(A*Sd&-Pw2t11
-Dft$3drwK?O47UQ(2H{pI?s&ugF<fIr7ec+`>W7PSU~OFiUBkw$n%pk1<mD(*BEem8>}0w$h=j$YKRALdxlP${6~e^3TJx&m-i;`
-)#doM8mpegr5H=XEKX(ME3ab;XIx=Cdd@DcFh<}j_c0OE3J=v_OAdzCZX=#R{YA7tA6*umS@hzoh45KZQ(@LR>QYkIEFP>hUC}QW
-rJ~R3g8PbY;;8Lqti&nkX7jrYVvwq1hv+DQy6%hU71}<n))&BhWg}Q$De=TSD<||m`n(oUu-(1nC-|X^=X^_ze?{$7bT{-Ai)G(7
-8f|Fq6t}620>&_9uv`}whX8~Su5<^sl}6FYhiIZeIpQS~VGwvVH$?I_noH-`WY>5&^^+G`=$o_iCgg~UvW=ulQmAE;n5I>FxEP;|
-*5o$XFA|T|Vo8T3C;4JY8yEP_xa*92Kj9~na(+Zu<D<8si!ws<)mqm*kLhS}O=mj4=8EBE`MlNMX6sL9GcnPc*-D@NJ7N|U`p?{O
-4W}AJH1;351Y)yUo8mAh;B8oQ_H(nevuq2*_?}AbELG4rADkS^M5}H#Ukn3N!o~vyn8d85C(VC-blrPliHcE^&Re@^??Z@{L#9OD
-aj>%65f2`ldxAjrb@lw7P@ZQRU2U<P>zDwUzb_`f@!R(#ss)9#1-r+tMjTBg`<Ru6Hx{sqtEm%NMq>$wl1&4;iqQ!SH;Hy_L|yRf
-VK66p+82rwsl{^z&OTj-JN$<^(_O+wu<@Dw;chHcS&Y&<_h~`R^y(O?q9g$&WsGV1<m}~>`C~Eb^l2Q8Y$$yzx^m~0So7%;Lg7rU
-Zw&u7@DF0<JESX;5>9cE?9lj>N0f5@nCjHr7WF%gyGObwjnT%$g(WzZnhG^UFAL~#3e?TNKX~WKxe1nZbzkx!9Hqnx`0KKzwv|)-
-#rq!JBdgUiRIh4uri}}XfuI?Z19<;a6(`zyn$YQz8~S3Dl6oy#@ic^{$)XsNf`i$w?J9M`zs3ONU@;ExCj13I*-QF0@b9CHUCgVz
-n21U^38(Z&N3vZCb5tnfP))M59;~8>j{KV-h0K7rm^ZS;AGOnj=(Wt=Wf3K1l4$$7)fE&o(DA`hGlMtIAFR8tr>W)eWK$xuoa;3+
-telRxeUM3fE)O*XjI<eWQGX#~dtSd*!y$<MlEGaAqv-71z)a;}D)b8_6~`Qpz1X5ZAd$BBA}^iRg%ypJiA(-2^1R?^Ew@99F0-p8
-&zE`XgWKF)b^sxAL<j@RuloXVjYjmp{;m2bzmVt1axSqT$>KCz&PC82jHF-t*kh_8|5N{#MjqyZCJ<1~!u4H9x8=O7Ot1-~9j!;u
-ED@r@oYc=sI-M958y41@RQ<55vVxqpWf_i@&@(cB#vLjZ>Ng%ytvO<w?mn_L@a)FvXsFn66X9^cjMN8QH<FdSJc4?oA*F7(XVwwX
-Vv^MVPgoyVRbw?eL`kNWF;kwQl;5=zKweUW&k0Q|cX^A;Sd_chByU{#FQT&B2&<Ro%8NH%jbPZ9UH(6Ozj*D%RfaV51}5}RlaY44
--{@bVLphi1DpJPfZM3+!z+k#%_lUM1Q!_j?GO+V0wuK)9-9A*i_KGD4`9s*L5rRB7{lt4o*z-%|w^FzeY>$3IQmwOTK`*LNek}Fz
-=rMVy7O%g`&*V0Of&^w7ON4+vY<!38?SV}8T;6H7Y`jt(p*~eI+TEp|iwG&$i|+V(yP$+LDux1H9hXJ0z&FjnA45m3g|ri$|87s;
-tH6~g3t+x3i-D52qQOf(3yx&s6GCBZRJqjnT)7e;ZQOfxhAx$3YxmY}i54As^S66Y#ou4+PDvS8!F0O_mZegb&YQ`VI0#?UC;xyO
-f^B}t9d<ynWmWf{a%?KWk?dz_HT8Vfg5Mg>D{dv;9dUr=!{UZx#s+T;lX+;_?k?Kla@)DQLAF9UcI`p?^+@G$v#xP&kI8$Z^>8>a
-qH#h986W+jI6{BIVU4<t`=o&Rhc`MJFtVed?CJ7wdyAT89!X2RIR3mC-iZYG67pFK<la~omU!3l`MNKClLWRgj3pRzn=OYl{!SB?
-E1M{E)B79mQ>5T{yLucqgi$kUw=H%h%<;th)?C#}&X)baE4u)7?$n@X**-^poIYz1>583~c*^U9Rv+rf$jH1`!^7Y1)WK65CC24S
-ww6Q`xUVOAvUN>c1n0gKWTAHsQTs}q{QwFv2NNZCH7oX6V(`Yb1!`q#zSBbk6c#FmulK9JE+)?DBixmhOV02kGMqXjXFd*NFf?={
-e(d^tC-}W7u9{A0F=rX^Y*<C-TxRSR!+$)E7|<U`j4$SQ*{y2uU-?YZY_^6U_I#CBCZu3Yh5#u#lIR_HNrlMh=6MqnhGzj5b;Z}^
-?G8^6emg7dxqdvn8%#PrtB3|{EK4c#U3=S}hci8B)b#^}ZPTwLQ04WV)@K>$<t5q*IX<DPw9VJcZRScD-pPvcM#+F}fl~9~Hc$*W
-;m!a=+ZdEp8|e9LArGQ@u7A78(@15jFL;j8Z%+`X{!hQzYu{8b|2uQ;tlz%K$eE4{+uHQ#wAj<6J8D1Qv<c=&b1GQW9{BfY^yeQH
-LBfEi>S($)4vKfPiJ3OsMRg<GNV?au2Or}awJL~y1YE7Y$HH@uzjD2DIwNW}_-1Eyd7ICJ2Jgfk%9%9It^H{r?i!Mw<F;Fb+zPFx
-n3q>7@<Y)jnxGA=HzLT=6ejeUn-KcP@M?0#^1ZNBZQ}~QfW@<+e3km_Y3%hlG)*BzK;z}?;e{UG*Giy(G#UDX3t-dMX^vQKldFe+
-$bW#N;3z<C*6R`7o!M^&3h!|>ScJB>?5!C8qMIVZ@TvU^eZODip~#o8kp&Fq|9|Ha{gj91$y()(zq7@Xy`qi2!02;tESciHrWc;U
-pq}DmiO%kb<(uFfHvr1$lHg3?C4?5rXjvv~uCbn3#*?b7$$VQrMq$j}NFCIqIlkJHKFzE?AcE50Ma~PXzW8TsE4vE^muXc9hB&gy
-rzoppbcwDD9n3Wv!X#_&I4Z(>m#n%2f5*S^4H)~uP;T*Gi+&ocV%oQRhl}vkm&~|AJN3FXjU#dFV0n8o)tFrjM`|vB9b!X?`;6k;
-Kes~1(fL&P4uo^4XLMuUGJ3+SzZRhY#m0!NB>MSBVeZ+;Tp~sGQwJ^VD>r!G8?q^45&59>Lw`i)cfl5-iE~4JcJOu9E3PtKc`Tr1
->!h$u&?}Ik0lkL3P%Zi^kCSt?&izH=qTzeD>Hl>KY$*lx={ti!gP1_B?85&0RUj%m_jGtl3la<{xB*K6tysPZR7hNz#ZPDBW|u#f
-cwoM>;=wa`-+k0b0)IPN^M*ne`9+;rSO+hHlyvPiNFGk}x;5)|dp!TAf?7zpMAbQ90<$yG0_#z?K=PZ`@5L$TZMvKA-~wTDLIGfX
-=Mf#pLxi!h)7GC>$RP%gj2wzDk`mWsJj24RBx)W@8tKNR0<%HFxUh3AsT`I#Sx<pmk_e6x<TB`RBazL(opSN5vGOv!?awFwD8{r}
->~U9YjJ534C#Q4iz+uEf+zp;|M)5<qj9cd+j1H4lM~ynh87G+IVpv_cf-eYiZobwL_>903+@zu&e9wx6k0`xjv3`v2#ok6!eOlqO
->lsU%Vqn2~k*6*&wZys;pb6hD-Ph-QWf9uy2&8jY&iSz;*eyL0M%T>VbsZ-|;#DcWms$=^{<-4!1mg^*(i~JXK8mTd%cT0QndF4A
-HRJjv4ZD<J%w*<bj&0hyjx87Ws;3FKuDlf86PuU2JCB-P$ii6z4c7!WkJef>5btexFsGK19CT9XPwApei6Qe=Qrkk3&|_j5r_tT+
-X&#2qwiQ#^ez$V#tSV|$$lGlH#O99n<gyg+BRdHsX!lruigD2ZsJRa}dXN}N&_uH`B_$a53b8^(jNgEZ4m5G9x#TSSoNukc92dDi
-h6SFSd)ScBMF|PZ+0m<4hvz$H5tw9r-;kbS9{v*jt+NMRf}Aj@Kp{PAPJdMNr+_)RVv-;XGsV=+RLFS7jUkw*8oShD>maw{LJ2EK
-fE}y%q2}{ndpDh4C(d@qev_AUgatoI!hNKdnD^R`L8*V?^0O|&JA7m-4=V!qyT`MRWJNTU{CVzGUxRpjY-B2zGXLHHcBwWCXJO43
-JKUv|;nH5jGl1UdRYfr8DQDpS5v{q?yf@R$|J{fR8ZE+>9Q~FCa>{|w?0L^omkR%qKPmw=m3Qrc6Q166>wg_lEegzNg!bf<j>}D|
-V5WEWvt6M{Y^c>61s8zC+4qr*%HIpZqI-rqCr9KUipHtTLVE$Nov{lo_`Q06l&8@t+mJ*y6E`rH;^Zi14N%t*2kv%_vLivJX0Xzb
-9iUwBAy}$&lg^_=CQAz!T8dhqn{vT_un)!_LntcdD0Np2-e2?Ojxw#c4b<|`+~@Ss!o4fwU5I{>L`@GWWb75+3S&~@+}I?=&PQZ!
-wtVK;8vy`>q*+Wv@kD1<pLybKRw7_m6n_5Kwcd>QwGSnktstd{db~z^Dm}gtY?!LB($qS!K_#HvpiGWuAeEu=OuPARDc4cGkic&E
-OY^4QjAK>V({fnB*({r7TqvV2@stUYr9uf)y>eobJ9WUC2vG}&@e}$@W3tHVF9qEBp50I-><h8~T2Yg*uJE(^+YAf+GE|-Ag`4Y^
-IBCM>=#Kdfil3)F){R;`G)E^-qnr@N-Ez^V`b7>}tpB(@=5CcWT#KXm_A~nr%;?h@V*-5!{BD$VTgHb*#ScQi<eLkQD<dGK(#?SR
-PTHJ;G9xK%aRf1ej7~jW&sjG-Y^`-Gk$!LVKOXEoorv-rDQjCM5$FPa`_3_@O@7*gx+qqA@l=q-N8RN#nY-f7Y5|oqAVS{or2~>8
-kPb~wFK9#X9_$<IHrMVn^9zoW>k%>0Zbqa)l0eJ^uWbX>6)g3$xpi?q-41!*z}9XCDn6)vla2_&4e+0(U!OaQ%3hWNK!c$ANTeWa
-LxrsIYr=Rk@>nRFIhw%lo~#B0(1&4Tu~~UOo(hiWzVSz|5rjj$`kC9fU#&5Ty5TyEL)aiB-x3jM?JLHlFb2|Vy^dTSe6e*G?Ou~|
-PT|tdX>_o4xggvOr=1hPuqSoRl=V56^D?ipSu&yJ(nOAf7H$0&yfmKvH@AEZUq+)i{fiOux4of|lnli({jtGI=vYDzm({F?9-zm6
-^7=xagG-9N%Ii_pi@B80@z8C&a$e1BTt~{AQlIzyf2mN9;u#H%V)*x_7E-f6^RXwB43W@K^Vo_`w^_*fpW%ZZNuM^qfdxq5x8Hlk
-!IWZjk!ib5VS}At<A1F&@*pzF8bNxE#Cu$2fdDRx2h2fu748=yybNAs{xl9$I!oIWSc`6C@n0D48XOnPg10dCk_DJ{DVbo~D-0`M
-?h>SRNe?}3pv%Go5F`v5TK>}~>yZ(93}n1&DCID6Ybz;YKqf8w4{%(OEfJPB|I-Np1cRO-xH%*A0a={FCQOz}Am=fIsCpWgdn%)D
-7{xsBRxmF-qpMb<o*;6z7-mtBh)6VDR-^J>kDUCJkV0H%vUQY5=%l>*`v<Kyl70G}m{k2W5#xSYfEaNoA}!@mf9P{Dve5*K7GvWe
-Z{v3*%ouqf?me_Ne`22s79_1js;rI*+E&M2^ca)`9*hW}Tfxv-E*6SIL~}T~Nsli7IVEXn$tI@n_AO|iP6sK^@LUFcEOeo69G065
-*D}oB)0DsyGN+s^DUU5r7)r5v(1%nyfh#`#oQw$nw-(FPVq*5Ja=-q>hBR8mG%7bHl;oPdx%7iU_cd$^t0oTDi#Po5yZKk~MxL&D
-HGL;a?2$$6MqRO_X^ZO=eOxNK!yl}KpKJagy?H4X#Y^~_PU{?AgTtZTeyYnvI!3){cJYO7e{KyYGK3!_)U+xmPH#}$|6`>_HO(vp
-hxyNbYW#Y$qjPpwH|;i`UA_Rf^)rr-hDeZ3v8V|B_B)|1NeH)3sig6rJ^TQ<NN7&ySzR%lK`<kDPuqX1-Isbx(hXD-&7n!c$ns58
-80LY~c1O%Q9hs~w)^%ln#}*;DLP<AI_0m?VrjPxZ{cC8p{cpnQr9#7#(E1e!j13~vWzAt2v96YuN{TgjJ4zIZe5<}8B>p}cFt{+B
-u|r{fYAPC2)Pf!*c-<DmHxvr)n`_k^1n1|iKD)DMqTFL&Ai~nQDvHs<`@*Qv6xV}$J0)`SqM0v>Q&t(~k=5U?V3cJ6=aaY}h#8cF
-TGJC4N`#xy#}gZ~6I!!6FeP{z_jZ+%jsE{;OB@PEQYVrSmN2BVM#~D_t&h_zu{`!qH@k>pxcuwx;k63s#FdKKC8Uxha3<m=CJg}#
-&FL8s=3fWccO~nJLh*N9ytQspC<BW3f4#+eUU>k8BG$Evrkw~2Va8F#z^kqKcKxdKjIqwY#zx*1gw#Kql-iHY%z${sJMlqckMS7>
-=u~Zo{xd&VTiWafH~cq%5#{etas{mY0uyL=TOIK+gU_<Rqh|f8xZ<fj&Kn4mvY6G&_ps(hKI7ne?LP~ff-sBQNd2_rSdN;h&T_x@
-6bq>)&UqHI<u#7-fUL4{&=rNM$>S~L=2vJVu7s4I#Ify+s3Kr6Z9y32=o3Oz#Ii(#ROWTOI;;8X{{WF7+B8;xvqNw2w|e*pdcGCs
-P28FcQsK$|Gc4W9eDV1QJ83H_T-QnR0Tk}8naZk<udmgl^CkIDXhvIXDJqO#7;ewK<Ais{g%=Lw6YDC8NuRTqW~7TrzfF*-4OA-}
-i=YgboV(i2J}>e;)7wS4)t+%N(UXU`ouFqhXcp~IDp%w=c#SMGC(}A{5<u3l1;=Jk3s<I_$7)4RPHY(rQ*@KYpBZ;2-FsNte`Nsx
-%XwE@{!-z8U?p;$t2Dy(?`BKJ00FO8Ej1{iM533hwM;rclx90BrG}?FC<Pt}&Gog`L9#;B0Uyso%_PJk?qf!@v%Gas*8Jsz2Z&G$
->w$!^M!hUX#sy8T-~?DS<#CAp@8asY%E0r2cwa@=0w(&8i3#Q`xq~(zq{NXtkQ{KYN6|R+u=ZQcDNEjXAsORFF&UoEGuhdBW9pRm
-xg$GR!##x-OzFD)T#3a1iu6oEeJ@d#iPtW^zRjtDap0UXvDeC@M<M+vmbHjfPRUubs(2*gVo-hbqLEbSQOTE>%_EFr3Xx5Uc7}XW
-E(MM**Vw$T*{i&8LHJ2aW*7~#8IB{}Os^3BS)|XBP0^))G363omZfZbfgFSzeG2ce>&^~5!T?f-p}}JRm2GBCQRC(xJfiYpz?m`m
-v^hVLumIJBMx^m~RXZf$36FSa9+5_yDu33EOnYw2)b%Uuv)+fTlZyrLCTT9vR#Y`SXlF~Q%wRLyj9OmDE>Q|q_lrx>!Eqexly<7*
-PnQ`o==+%Q?I7FgUGxFAPpi)&{Y#y0T$zjMJ1rUL&)!2i1ra{sjNj0bC`@oZ$&Rq>c?;S4ulkO&o*73|{!%`X!jukIFyquI0xSlp
-(({JI-GrKS-hud+gBdmQkQbg1H!y{O2>%&2Wvuu0C2u)n1P`l6@G1^`G`l8SVNHMA>w?a{04Se6lSOVMLZ+nfMIbvvqYo2Me7cuE
-m8u#8s-J+!UqQ)&FdV0IJF7X`d^+dDL*NW_IR_4<^b(GM#^=(|(Kp|q`d)!;EDM+YYa|`Z6-5>Ac0hA6z8IQ;JYnhdGRW=hpF2`D
-?UC;Pqi(99N@2YB4?hcAzChms8*i(|QZPYhpYCE54!`C4tg8RXS^fD?lH$FnUsWTm(;>hMdRJ+C7pLM{BP+M6(fQmjtd<XgUc6*5
-ca6+IGPu03w&!Ea$@)0WKMERwn=2zfasC7e*WA%cy}Q{i5zGwK%zZ0x<{8T8)$CRe!Z+KhH}(N~(HXL9rRMWx);h<_lIQGTfsDLU
-*m%-KmfS$dK^vEF)&1Of>BAWOSzScfQc?_C7d!*5{$ilCZ@Lc620%6AKZ*)M3<KBF?8@!6ss^NT<Pv0!QAVB%7rtpRoU2QFqmS7@
-OEIpPzOBP@uw+mm(sWgk_2FjCFT^OAAwd^1O{1fmQrCKJ7dCEvA71Nx+Q1^e$NA3WRBpzAF*aG$DWsdaR;dt95x_*=2J~muW_Nm}
-L5gNl()iiem*5}KPnJ_yO0FbQu8|#3TEGERxv#gf{6htE4M}O-!?47d!?N*FHAZ+Agj|=I;jQW2RDDS;Nl5xkFL3iF2n(e~|F+fP
-z1kyvG<TVcXLUp*p*9V=p96~YxzlouiEuqKBrLhu2LXrbG5q>TBg9*H+IO*D6Wq-buot~cj=Aw6*&J{{HJtXv>|2R$e;@JKc@VxZ
-4=x`u`1l`RNXS-ZCDu)ao_0J1RVlYE%8=n;7&P_zpU`@>2qngJ*QQ#Jf*+4s1Rph{ospJ+B4MAnukF38Z7Hw$WVK+#FF`uJDd&iE
-W13Wrxwl24F<uTexa15U%Tro1J%ikq><$6{`X*Cx=~3^R*ja~<$6NRv19C1F=*I~-zrSo#@ce2wGxV`t^l~>8zA*m`<zoX<qxENi
-;B)#Kf-nWe187{LYLyvy7vogG>)^K+h^eXCTHN@7%3~+7UQx1MaiPB+_0Q%laGxX9&KQvz+TAbML21)v=kZM(yY15rp%_&uZIWUZ
-95eC3NI7gpN8e$d>s|t26ytXbDTAGYc`?AlnPmDBsI{<;HIcz-hVriPq%sQF=sNj#{i9#-3+4k?#+5wnj-G7ac(U{ZwKmDdrM^ug
-fpc<@@~*q|Z@V)m+30z{#zt5qJH2}Rqmyy*cD4iWE#c&qKuX7u_;Z_@^7pVt*`+xyKZW^*aJU~v?+-zr6q=``qJmWeYn(-@P{kbJ
-ZO<uA|7v{=xK5uoO=lz3_oyD{V#`z_k@%#5OxLc7fz}sEoM55gpqJJ}GyvcI-2xIUBy^}1fd8h?+H05=rD7`)FLaw5jhnR<&p(ZT
-6~D-m{d2Zfr~zlOW*op#CVMxKdy*Bqm!?UeFc%Vt@i<9<z(^M9``CrT^$B?fDzH3UPl>ydn*&ylF9|<V>dWyGYiXV^ZpeBHFg<oe
-VgM`B?L1(zn(v%71K#{qrf2u#gta`J<efKzaMszzd_E_pHRJ>#Y&CH}Atd#eWm~|*Q2%2!Wf77|PGRIcYG!Ur<xLTL=NAfwZYx35
-8IpmmO0jyobwtyUxZ6FR0d_o{R($OCN;=CNL#ragJ7rP9=f@{vE4Q@a`ZX@#>_wdDgy3ZMO+w)b0YXv`H0$EkVY`0Ds9(9gbbvzg
-G3}PW1vM{BS3rN4L)ptQ*d^0#3rdd#pud_x0}h0Hi$T188viIYI#)jfB3@0)Fqzg-5PF^LSB{Vrh3gcrR$6HouBRYi0G#qHe4}8D
-(Xu<gwgW%{$zPh+{P#fLZia@h28dx`NY@KMYOa9mOjXp0CL4*I_C%V(1uhU3H2I{M8u^BNjz#cYOaqf-L@kEzb9<1yqAr@!PhIh8
-f=s}Lx#OSuKQ6giTq@*YUr@`y5qqD*g?CFn`fI1h#p(_w;baZKF2Rh4G2G{G+mzKOxGib13mD$+m@IVS5*RUC6d;}MT_hmY{|exR
-LhurBGjtpi`csAF{;s_TYx*%@rhZ*`BYS@3m`IxWd?PZ=GTFHYQ!c6mq1NJTGjZpX&0eXtV&VBT_>B#u<^9PjH(r>|cp|LkB1|Xk
-rZeK1OPt_&;30L!+};h^np$8xJ=7vS6Ocph*TF(KqAf$K7(!eKT|j@b5BfH|-YFZ}lWy}%X)!)d?F-vmpk2P<CGc`LT?5u?k&_~K
-FqYhbPUfpSWM4jY9}gXmDY_x3J)W(Lo2ma5P~(zAVOvh~q*s(G=Brp6XaCi~!`VX8%5B@F*YN6ZBReK!-YBd{i`v*5p`ew{>`XnD
-=U~$Rg%ETASN+D+IwXT<gN<4AB-}(E!N&-c-ujgTdNL*3oPj8-VckqRz1=X%D-iOiKr0EHO5G28n1~`u>Upb)2;T89|Lymw^j6)@
-&+8{Bm>pY0|M3`W3#}<TdJXxfq&ezn+$J@1o^2lIW<E^Yqr#lAa*3cJeOe_`06}NSgZ6>TAP;V}lBh8SmIFmU@6MCMw()`T6lUnY
-g`slsHJS3;YB3rnw=UNMUC}>|Z(KlA#d)tNdG5cvoTJUo9RVYQMgQ$}23m7Gt}w9^S%}1z>J}H6s8iyLUm;$oCd_{NQG*KyD`Ej$
-SBbHjTI3rg9+r{Gx?>x}_o$=9gx-Tr&v^z$g0-GOf;~hUP18;^hR+g0_bwnPw!#i~jlDbMW2(4q2SL$$OrkhP@77&E2y#L^=e8D0
-svJFC4;ufyy(UJoQD*-LZ<!uZO&%%7kB-)JQEVJWZMCaeB=&=jx&w?)_uxFHD!8bkZ7uy_cw`$)(_yO3hT^_V5C3qZ1gg-O2g>d@
-J8Tam&AVXV6r8<m@W{Ta4Xu<g+$kkg(glGIr;%hfgtO}r@P;jLbFOH!y_JcK{{zb6e9lVuN~U0d^DH4Sb;`tU1DG62j0gyNMDb|z
-2w^eJKQu}ZGYnu-E}cJyK==v7JC>SP!~`drYj;*oJV>pzBIhw>vhATZ>FquVE8s#=#Z&vOwnmu{P*Ps?ueR8sIu;ov=>t};fsDsY
-ZK8v6231(T$u>O7s_1b_=&15f<54(&lu59gBm|4%bn(3N(WO{l$#xJ^-4(Qt4j%J++ft1k;p`4R-vcJqo6OXKt}7Feg-m(1wz#4w
-lQ8+3?};IaJ)m2zF#5>I*Glna2$owlNmAuIQ)ahFCL=W;zLC}5+ScK-B74hkCtKYB3_zdu4k^ok%8E}E<%mK^DICgw^I+^I&gOO%
-7uEcg$X^+}=@2Jiu|-*qUL7<K3L5EbGK$b$>6!?5Jy@ijgNlWaD!?Wpr)~~Z;BxQm;g5uXJIFk+ews2VbiFy_N+|O{6N)^ZDb*vd
-Imy(7ZQ<Tjeo8OM<`Np0s8H=6foAu=fe{%+6P#C#<{<*84a@lXlz<mwWIq)Es>!U9(W$Q0<%4@JKk#}Ag?>UjFt;7#5R{x*Hk!5c
-5zU>yj<!e4j%TS)JQETf>}!$pQ)!bK;4fNYadS!aM-^3r8nMFBI213lIT}EPM-dr5tD`lRi=(%)<6}cpB8;7~eQRE7SyMu@w4}!s
-UK<q=u&3k@DS0qb3*-CznV43@JJlV@w)fk}lyhr<czATyU1;6QF%H|0_%KrAA<xOk`&Qg4Tq@UJ3xkIpXu?%7n{vnfSn;Wzz32pK
-z3!TtuaBrnjZVMawyg--(X-Mxzq2;AOe^J~lzMi9vnQDHG%=}XxTkAG-e%LzgSN0%l2tkA2IYk8m49g&t1z@9RCcN*S;L)8M0Dd<
-=?>dxW#+qhVF4A()SGZGUCYdg;uFg|*bUDvfFm&ur{x9z!mWlpeBLFocbps8$<KaG3w_02S|UE6-{?!+JlPG$3wtr*xs>FT{sbWv
-250j_%h{5#lTy<r(xaP_fz(LcSSASwi|k?`PK^t*1QxF%W?W7y;h4uq9z2`^T?gMx3r=`>H?wM`^(en_b>dBs4Pzi*Co_kW9Bj|v
-=NQDEVntIV4?oHhyx@K>piJI}@e2UN@f%X2)&kOCvQIowJEa5{`tLHy;{U@@o7`v&6af1`Y!Uf814Q@uU$IU8;S`HE@MhVve|ozj
-JP44w#G8?`=lyhpaW6td9V#%(88g(=AiF_k@;c}4yR@6wQ7<rqgs)L@BzY&|D}0>g+wTLa-X%dY%@JHL#t+|GP7|Y~fd0bS%eCM8
-JpqI2%eQ!;kOlK9%JWlC%)O<j;=yzCJzMcQYkHn|m|TM)MZ)d%IH$67BJrs{&W~{10=e)Ni%NGH0+edvt$UN~1)|sVZI=RpWBbJw
-<(WASDnkR`t4k;={2?vdjurR)m6E^zn7DDs1y-GJBJa8N1H>eIt8NyLS2NC(-K_{-H!qE)v$`as6g{tF#^pC$i^_XKXr=1x9t*@~
-?$cbYH(+ih|Cby@A8;IsiyPODa!)9gLV&XLG}ZL|OY7}*c!z}gN1A)I%89#0Zsds@28f_?o@iTT<{C<6PAHVyp5-@fdCl8OoYkns
-sP&yPCDlE_P$bz$L20ORJjhA;5fkjdqc`h(BoBp%^ggMeDT-8{Yl8U4h|S<!7D4VwC}!^)OFV2azTt{OIwCaCj~kP*E(^y6%5@@n
-+Ge^D*INS4<FoHH6XK*rkW!gQez(O-&F+|Z-CCFX_|zahS!j7J1}Kfq{lh;<E^=Lj`Be^<_hu@~;ey$(>St?*Y@<6v7jFLbV8r!N
-txX#{F*vSj@*OII0x;j*rY<{KwjS1}j111x^|0c%^Gt+a@Otgb=oLBwad^exb25C~P9E4J*ak9cGbKF~x5r(RB*C^ys0|&MItVJW
-Kg;w!^00eQ(UrOS?7d+%1iDhrFnaxd0{F&>%?5LZ#G_>wZ}Mho!pD1)6O6YXZf7nk+$-4T1+UyHP;TTXgCti6(4SZw2<qaqv=&#m
-tPqoqL~Z=OHCd`Ih_)t@_G$I)V8a`6Ep;W^!^<o1#wv{BUS(H($HSL{!HjcsVDIDw&zvtg0>4~b;}U#Jv!=g|TvJ8o>I?9jBq*+_
-_~Tz7axZimm%ytoD|==k>EVqSIdZ*P>z?HIkfVzi{PN^|?G)m3fH;=3eiFiNX6FazSv0wQfB6`HKZ0<%q%yMEfGWKzC?%JG59r>s
-t0?U^l^J~@ZE4O=H5w|<wg)dyzWc?F@Jh+ImVq`!XCQPdpGY5|i4VVp2LhlkCl_DpWZ7{j&VY)ELKc_s1B5hHhsNgghx4eu;?BHy
-oeFFlRFEl_-0-ay9*;B|IlTETt><ms2FNGa{K%3EG8!dI2xDk7*6|z{VDyWRY}{wED#(RC8alR(B0S0C)}-VOwR!-tFiNNT5RV8Q
-cbhHO<~bMw4bF-T$+DwrYL&8qf)~HGfce4Ss~PM{bfmRdD-&u6Q=IP1mZ~3NpTTp}iqoH(n@z<XX@~W9URowb*IlVR{?P$Li4;xB
-zFM(xz~Xa^0X1X)H$g(m(e?gBLwiY^q*^oORk#fO>l~9k2Z3lYRDmsa5HEDx8_+`i%xtZO6cCv*2$Ua|IN(!=A{jOdYg^~;9=sc}
-hzXgXtpl=Xwg@RFw$%%u`{c>fP~ve<xpgYyF{z1iUMt$)WchL3%zQtTUK#ZZphTX|1{^O*2@W?qD!s*tCjltLz45{d^Q}n)o;7CT
-xyE<RduZ;7kRJ8!(TQ{Fmp>9NY$c;%oTs%xL8M7r`9``!!+eC1y=Agr-$6&o#yFSe*<)&RdOPlRFx8ReMA<XzcP|{Ql~Th-PQ9^R
-O1w-3G}?8pwdTRY9aJOekvSrLkQK$${Csbh%Bvbmfxy);jzFWfEBy8AL1u>bE$MfP4Fi;Lp(*0{&sN}$+}R;G{S4a$+AK|b%qa|c
-gpn@mz$IY)+()Z`@0>9Vp@LMjVf;R_v+(fu5Y{u5E-OU&gKZ>m25w<|zsF*nQr=U4uf{M|vWlj-KstZ8R6vjeb>lndtVZm9)z{SD
-q%O#O>Yu}}e-u)F+ITIqS!hv>w)z|%(&$+$qjWT=^p<wq+V@ru@TaOr!{x<}nZ=UA7Sajw;EJ_>9H1<05+=*ot@4HY=L9?B0QXwZ
-we`jq#^YZfj;qST0|sNtsMLds4wi{~j~`@SLb3EUTwJ#vnFGewM6Zer&8St9Em6;!-Z4)swQ-vX@uz^zfw^^Xh_Z?^Ccpr5`#k4S
-)%lt@hoAjmi*7^DXrkq}z0aQys|Hd2XS)_E060cQM?%NCBFl!5_J&!^)0WQDB~%L%QxgXK<0wH+h9}xe8?Kp)INc~odH`pM7c{nV
-2OZ@_LgN9+hfR9ycf~D0MZW}zQ#@<F1JF+zdTZ5Ad*>bDFK5K#iN+$nun%Yz!@@24Kt|G_41)O356Db_*-b)TOhpUT5CM&@+c|YG
-de8;hDcK--?w`OX=}e_l;+KZ{mwy*Bewx$lwe>GX0klKN9>sK<5ebz<CC$S~_BF55mNf+qTk|Ea%^81&ULM*DsN#nd654r|H|A{t
-6pZ(d&5*ud#0SGnn4Ic)=rK`H`sJmdWpnW2C|)g5Hsa-M3owHa_q#6asWdI7QSnQ-=WLO<5N5J5mX=5Bm*O(dK~)zb`jVw2%vFO6
-)w3hNO8}H2S2Q=)Da#37M>soq4NydTXM_%%R`Js0QX9^!3b8T=NP??+`fT=YTObO~7aC4(eM^NjhY2ZTN_rbqdu%3%g*?vLo@a18
-Wlr#v_#mfe^9d!bW$T(AxdDCev}6GfC9?WmZV<hiCGL<9*Jc6wG;eyKIm9q>sMZGrHoDE$(K~&C>-BLCBBvmXZ0X1f<vxMa<LUsT
-(}&e`k$c=tyZ)Se+hl8o!Td*@k!p%Z(M)h^@wzFD!$2!2riwnm)vHAZTwFq(`qdmpUHZ@}N0Z$2N&jg4bwG^XS$E#lxfDlkXC_I)
-E_Wae!+||I&}$OMz{V@my6r|x#&^F+(|uIXh)VjI^jOP+27QYx&qIPu?@@;FzO(^wooAW0!F&`9&I)OtRn@?SGiD7i7?AG^@en;O
-25KiY${kZ5GLE2s&jk1()_1q|p5M>AQ|Rv9gm#In#-lPU?oo2sq38re7lywBVMD9Ae~RtQZtSogkw;@}PMMh5F#Mxf2qERXeMs=b
-AI^2A)>zTz08=+ap%XzJ0K;zp!UWC`WJlG5I-SUwtLEeh#$@F6i^Mh*DK4eeFl#$JB+ZV%EQ=!2ke$9*w#Dj;PX6_<6UjIZ5Qxl3
-9!<o6ph!rg9A6c<3M1cCiBtXzwPiH1L1bTf3?V?Xb}|9ryL-aJ$%1xc#$JcH_?gF+H#EqctNm=OAuN1D3odbzbW9u;Zl`NJouBPw
-ukV5IwU3_9_gId_@Tr|zYHu7n%rtq9Pud8P?j=NViUx;w9!Qj#2^{lXyPd}2ZiqWy9@9zI+5^hT_0>%DI{!@h%dbX5r}vz=h0+%8
-Mn86Ckaqh1W#ckYJy~J+4Z<usc_kj3dKUu^=jOABP84^k?o<;q9R6f0jF;b-)u(BT%(KVr94lD6bZ`}5!6;BZ)oIu%I|nu{%GoYy
-VGki|Ptm<0MTInkBny7+^nj!K8a8I5l2KKcm!PWcHZ%U-t#BeRse-MOm>k8h6?0&zCbzo2yF$$=#1B3Z$O)CRXB!A9x|rDXUYY+H
-FW5aijyGN8;lJ&rR2|JortNz0e-gY@ufba=lpazsaOKEsPlME4*FID*Phg6<>uH!tn`IJX&E4fdp6}5kqLDIhctEmBg#yy2v<iFN
-aO~EZv-q)k=>S=O*ObyC{1Xiv6?O1382dD`Bd191@Tm&69~HA%uBL+N+sw-pnrUWW6rEHRh^HN~6Mlq9tW6l^%q`l>SzPVu4E7JK
-v=vsCp;Uj2U@R>}1qsGm0PA#!hP%oAAhwy_G#bU15VxlC*yY0HOfK#LIw|`sqL$rS2uksQeyPsr?S#M)-QVhz68eTpKG_LvPqqv_
-M48#fN1QHc?1&Th#JG66(a$K_Wvgak9?fkRjZ5YDFlA9I`NjpUx0IZBMFLMcv9y1m^0?3OUrf^Jsqcz=H360sL_dpH0tlKTi|DKV
-id*2O<X`l{rt{_~<KwDPYxF^b7d!RM0EmO>b<oQPEhqaa&Wg%kGj24{Olp-Y4olYCODCa}^bAG53A-%mb68030ZuP}<*-|Ly#jtY
-XRp-aMO{1OEY>}Wh6qgOh5jbjfda8uk3TIQmZ+}Qq?d<}<9WeTTWppRIN`5~B--RagqT^0%ram{o8(wpWJ|g(mQTvJSF8Q=BzmN!
-#Y)4Q-0@bys5!aSSj0iGzV1zdk+&llroGRvz6?o(pbdFS`gSKA0E&D#{5Q}HODudGXX6%`+%~4hqplY#@bfP&5PZ+AfN2skLg{ND
-ycap|=(5cdS5+%+8&~Gp$|)PN!&4cxB{qbbb?K*iqt*JzH3>Dofv%8Xq%mEt7ZD<!Pv|8!n#faHKobY^Igr8A$6bs%o<Do1W14Z>
-W~taZ$4PCmL@#Mw*JAUwW@a}X8yV$UG^u5rJX@HV-{^ye4#8)FK|z0$6vR*nZ0!Fuu1Rgikr$B0v8@Pym_flDgw$U7VL55W=3g~3
-OQB2UiOxGFxhNdWTv(jOB)=SmimK&!7U<eos4E=3E8VhNO~F*sabo49(^zw*$Ov;5dmx>`K9hSm<ev-V!I*eUiSGAO3QBaQWe<<|
-s>3I6K|0tXY0N1~b;n`}q}i(SDzsQPwKt}yE{XCH*n+EpoMVamTRP}bucLz#UmxKXnN;QHs69#$>%49<SP^_g(Y84WO!j9r?DPE~
-t`T7E!NqzPuTTlA7bm73VaEH+H(Mh1_(Kw|#Rn>%1Js3@?>-s(4Ypg~t;H!)&8N2Pk89@`PF>N($d9Y>TZ0t*tIXDWzq(j>MbC;*
-8$3Pj&B3L64g1_USP=*#nE>ExdF}-vs07D21$(*c>t-Z*xH-YdWCj)XiIkX}54?n^%Cg)|aED`FWLE8W-I{$#DZ567RueaRqrw>u
-R$Hh5syHN}&iqGb?S0Hc?4OpAB0G96e5f19CY(4?2&m^{$g`B&ZUV2%;mb=7FWs0Bjh*uhcURc)`vvkZMm(R3uDgt;ax)*e+SMI_
-4O2k-8+%MV%>jOoVs1-~e`ZI?RFEhP_6FR#vZXbCKqDB(TS#U@CzTqLZ=Bjf>3@&9`83?1Gh>G-;Ny3-v$GOtDS{!FwhJVycpC4Z
-udR4`)|k&^tS?J$Io`zRxemmi6>~B#fQS{#LR$Sa0v$w|RR##Rz25g&%02Q0cO0^?MnbSzj-aIQuQy;UYM9I3fjh!frSiFA4xiIh
-d};;dhY%W*{6u*nq~*S_clRr9(5mid=O~q@$_OK)8peoKO#w^Oz05Yx&i7q?<b|@%lUs3}`@H#6tazkENk_P61~JA=#h(yC5X|Ei
-#(;h?y%Ui)v5Cn*Y5I!WPm?)*z6<}5c6=4>6V}+T&lX%^Ho_pBhP7n2$whuN`a^W*h|_%~PT!QkIbcq9yMtK`k|e;rk(q+@HO)HH
-xkmdIc^8WUFs2Lm9bCd;i<FUA?b*0=xh2E`J(W^YCqZ%Y5HheAI8900{MS-o1<9VjDwh3#Jdyy`QC4jgUw!jgXF5@j&Ie>IIZX(G
-$>W`SYi9#MWayz_W|y*{D40L<dck`s=AU~#ncJPQD>!4CX&&U+%QgS@fTyKMI@fe<IiF`@#Vh2_LRW1>1!3;*>(1<-4L-X+f}o@>
-i8s*RnW~Ic5MvSWcHz%T_?@O2=R1{h4&Nzg;9kK@?U(qZ+_Q^tKh?FMz4=!#|EP<!vj3d1!J&`Iw8T_xE*pg087APrDIFk9seSrJ
-08Omx5yt18*+#c*@AbbN<<0P{3ivcPsS)oU{6p_Q852pEiaZH&Uh9I7&e*J+?1jRVOpmGrf8l;%ht=S9BcGU(x>!XMpMloHu>uak
-#hicJt*`<;H29A~18e+Yt_S-Y04(IFSURq8VJtaHzswi)nluHbTA0X*F)z{>#-hFEIzyeppU}M(*Q2{N-zXt)`X2xrn8j9gNxj!U
-q<n*LgXlG)^(w+@9QbQ8LRle<IgNp-DD;&MM+Q+T@rxE*yjOlMg7xeRt&|E+ZDNBlvBDb(;l~M(TM`Ut9#gUZ@0RQPOj}9lbd&I3
-bmHD!r?yT<2rMl~I|#-^T8t>D?Rg~^9Z^mEQdF2vmMoX-gA^d6tGnr3teq85$1_7V!2PRnphWtQKk}rN%(+-(mQzQSK=O=k+y{@Q
-N~2gghfPMrmweq3&30KXU8y`zR?VPGui*U*#z}g$zHBj;Oln#|omxWr0i_jr3sHb780T?P6dNbN1+DJUj`a1gxSDtIjX=-d%}R0<
-*BK6K^w|a&)Z}KeXoMV|B-WFcwq?L&FytNb%iJzmA;?trm@fdU0VwcLmaHwIUd@KtJ*Z!ZZLtNhGV4l7zRJ(*;Je)udkVX2A1nNl
-c}q0D$OJ%AnaU~V<Bh`gto=VG4rFAP@^UaE!F*z^d@ecnKaMIo*`<TLu2B~>xVmFYj|k#WbuO7oW<n)pYu3PU>f<<{X#e%;TKtP>
-fJl$%GWeGa$@^su-0I>6d6i!2N_{rHUZ;dOFq12xP!Ba{z%poocOFRixGCZJnpz6@HaAQ7po6D6BEx7%GR0~8_cQ5+`g`7`i~2O6
-yfZ;a*ZN;#>~P#MrVJNI9B}jiSgYx%KMwWg`;u8KI?`7TQ^{8i1v-hu_{|fg^5QEp6_K2tf0vIw>ws$W1W3-n6J3~YV}(~;KRBx}
-Mi#|q%Pz%yy@XX#pkFk^jPab}WBk?sN%=*52lAG0YwitYQCD<2E(&lUwI|vy0#S&blET5n$8t})uJWr#Jzo;EI9fS_?%67|o;&+H
-X-8C*;sPv@dz(|^#hoXpB=p$~jzorl{VCO1=3p{FCObZ2P5GauzK8#;{-+gW`+ZW=ecLxS!Rq5YwRI_n#!)z9pTO};zD$ltGoH|r
-A}2<YX-g#F3h{t8%a-C#&eFKZ^o@3JrA3vH+u3V+(zle}b;)KiN3Mv;fHWOksdMZlscw@T?;mEn?sZ3d@Y)IY<7h#pdXxJe?F&5}
-&0XyyC)0M+A@ooXyz(ot_Y16D@i8*i9&n?D3y9l<#l%82vDxo<!~gs8V^KXL(2`MJqIZI!norsCij5mK_R_RVxt#&w2+5h};_>{a
-GFM}U4^@X>c=%3~X^+E76kg;emovDn((ivC84z7I!>y^xug*Bsyoh!33oOz1<TOHFZb@)m@zN{iIx17%Jfa91yo|kX;)<PvtV8zB
-8c^I2BhM+lt7}`zb9ydTG`d>4K-;l^fKQq{-0mMEDf8U>hZrI6<KrJ;V7g7k%=MkPLv2{!#KAv~CIjpy6po}>y)}K<%m4ba1mo1g
-a9iyHO$tU+(<*0rOwa1#E~>NmwZ(iNYJoGm0$Dv^`u*uhzYj{6J*|Fr+I5>p1f3MHcWK{X!2`H1s2KD2Yvz{h?{giZ)n;w5f_U0N
-tP%KKtVXEY63=d|G2y_$Yc|Sg`h6RRA@_22?yqun6e7@awJy=26ohQljjV|qGI2CX_XF+_S`gb!rJ9AFJA86J1IbHS`_Tc@-4wiP
-T61)(0xl4FW&I}{u|Gm!H8^cRdlHOKQ8Gz{=x-UjxPY^HC)m&2YqWF__n<+L2bpdjQ00@WXf8bibf!zSCT~q5wzO!PQftbYmb_jo
-v&<x7;AE?|Hlvy+8)q(yRRp4O#bHzx!|5E27HLN8C~j@vjqwf17Dp3+{Egi4Q8D;TGF!aVbiSr`g1&mc;HIp#aLnn%+!2;6GUj!c
-gGsl>U<^*stuu@LcM@L(Ol}XrDo-XJ;P`W|-GQVmdCaTXBoSHZ@%TRwFE1?DiyFu7;5kW5jJ1^CyEBM+q+y^zT``AZV&n#WsK$ux
-!fZFhd&*9|Y&lFX-kP#~83n8w1t`4&!?9&Qcl=15FQt`pAb04)@8dHO(fPgbfYH;4OfKu{OTk5k6lJ7u2nR^{Xjt(x%Y64VwFp=2
-klxIrxikI-$76LccXlMs4?P+n&V&Xo)I5ePnl@eoR1K_rR*8E&6|Niolhu~MK?PQ(;JWccai66{v~i`(QMf7Q)VUk;D)n75;or{x
-=p<z?l3{~o|M<Ff^hkOq1(<L9VP~C{9^T&cSl>DwI#_VNT9ra(!(gUCep(<bXQeSqXLe}LW^q`WoY>I&)ZUFnG0J7_s<A5I-EcpW
-bUpyKc-JbgfSGk~LH{81y;}l&{by(7WaIe$MAJf^X8<c#w2}@`qn)0)4IfVS0b9%8f>Ce8a>yk11(%U&dO#O=0uX=I?qv;UAzFbc
-{;A}38<?s%v7;6XLySA+F(iBT-|R5x;Jk-X-mH<A->=>fe;8%IZns%E;PUYFdqPIadn#*4WdKiimb-4!;X`?ax5iXz>U-LR47<In
-Pvn3tEvsv?TRC}ICM3!w6F%RRM_l_HN|6=4UvdO?BVX+ftNjkKv&zvRT&ugUy_*;qaBwld@&*gvIzxB}bG#miS0M4{!M2G4-A$er
-8TGwxR7`I53VGei3T9wgInIg@-6#C(FfA4>82_?Oi55C>eEiEPkMz^9-u!TXPX=FwRJs6x8>KpoW+5L|IOMKKSOz8&c8{^lW8u3=
-z0_O)ak2M?Dt<V9Z%dv}>OGZs2MU9mgNN*d)FRAWES7g=ws6_w21)J*d4A#xJSM#%_zWPl_(<p~Y{6doenHoR&H9)=>_YAsHpA@W
-&GOk+gu}8Ww9A~Aj!fRl0SV8-VDYSR`6=PxnUUu@c?Y4zv&}T>%K^6_4H}AR3>IEfTK@vt*N_E6)V9iaW?P_h95&7VjNlVrkrOq9
-ZRw8t(lZ=&-8R^3j6VLEM&?RF_(?IEK6x<8hfK}PQ}fM(znB0+;Ehiols@#w)*ae%c6_TTsssU*cHkUNq=R&~YlMP9C#oHnyA4Lg
-qnRzNb0M`setBJKI|7Yb00000s}Z_mR<oMJ00Euu0pPw2CeY`XvBYQl0ssI200dcD
+{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;^{AMKV1Mnkwt`PJ&C5;oTlFqSOTLmJpR)25wlkerkLb_Amsvp#l*%ICAMY-V<m@)WosDk
+Y><F#Vs~EiPi?WF#a2kFs_^FuIw)>S#4|uTc%jL;(J^(Y&K-g4YHt?u%;!Fhd@?XXFn<3~O?i}O2ZfJ;Hj=*|?^Gu*q7k<<o6kbb
+2j~WT)!QF)!3QhHz%1elKYlKYz!}DM$RGGpn%mC&GQ5!*fxiv6)Vr75g3rtF`gnPjTj?2><2^6)LoHjlw5}tfORZ@Dz;B<_-{2*9
+kQTbZ!Dj(4_R%H~ok{f^V`<x>gjMGfx6bPPxS;`l7W#X%84ojM%te3lXF9b{Yok^yW#|y3R)BAO8Kf^$jfZm~+IA;yo28)rQsd#3
+S=A6x)h1k;ov-*8_$nco%U>sDqk1Msgu`|?lm05xj~fPdTZ=oKRPub3lvE+QB6cQ|mO%jE4H&}oa6-4z=7BMo1TCYFe#EI84&&%`
+de3~2q0>DGlQQ1~0sAKa+k$cfCuHJ8wX~f-{gaOMM@Ahf^QSHxAf#W!6UuiDI=I@H2o9yF;!DQ4;^w9HkNBUyRff#<{XV&}Iu|+^
+f|p^$oKw%c_Ya^5>Y$Qf^whq1s$^~@-wYKca_))ZXk{rA<C)1fUQNAtneQ+FZz3Q#rM2M3exjShkDVe)gID#FeI_KArZO8R*H%@D
+H{&s_vERc0oOr%q`090(oV_{<ka-0)lcw}nv@ASB_p-C|Kd#kSFIAI=x5}xmAZmsAGNYmWbb|WLX^@rkkM~pIv8Ax|ge;;7ih!v<
+l6BEyY)>S!MP_$L7-Q<l)?1#_5y7_6M^DEBqmyYYs3MH({+XR66oM+=%B^#Z3nqaA;m$>x2gMCI2@+m;?||`TK$J$~nN6e<`dT_?
+CEgo|Wk@(X>yq2peJI$ng_f)fj#7~{?;bl~#TN)!nF+sjHs|qYfpQB5XBq<zZYyc>a~@neT7lLb#<JWITQ#_wo}95qIjugq6kW8I
+<Bu6TTsA@?tXQdAH~lyErj8@4^#a=#^(;r%0&!-6goX*io@>|7QdtvX1*(<5tXvi+%htl~&ywg2U4}QnKqpi~^EdS`PD^C>i5SHw
+7}od4fpT_1078yr_DZ>K9NLfH{_Zc>KI_*x-Zob=)zp+u+MAPCKd@wkm#-g6pSXomMZV8%!!_R`E=0=3mYGd!wS)SkPISHv)81SA
+VPoM<NiJ3UX<OQAlNU7n9al3Qv0V$((s9OU%E60*P4s(2D2}Yx%q(gWs3xHZ;>lQDd$?xKZ@xG&mJ;+unTE&4+xA14rpf;+v^@f#
+$w*W@D(GRPYtjd?V5w)vg8cgHr2)mYrgZ8gG+-6ZIpY<Y!$zCAgJhP%&34Pe>y(ki(LT9kMH~auPx>&u#C-yK6;g~a0-ENBidH&p
+&}2Nh@rd)IFP$1Jb3|C<-+JWa&9VHt_)V2P%n$xV?h^kFG<i)cqaS}l&`)y_C`2!AB>TCeU2L>JfPH?^ID*e#$vGUAY(=9i`IL%O
+S{Asic(X(}LB*Oe;rK9KC=I!LbN5*rpT3(xgyK7~$w;|Nj3>X92<Vr06fZ9tJ~17o1cN|!XmW2%g^K5Ps@QRej-8pfA-$~i5LI|a
+`(>UHmKF?sdVE&u;sZz8J!htYMS=k;G7=av2vy0G<#E0dOr?w<r1O%RsNzpuixZ4Q9A#8FQ$cRUBwa7mmV`ij@y0Us0Q=*tk8Auk
+6F@DoF|PJW0B(|1)P?tgho?R(T5Ee~bRgEAs`eB?FB@Fb`6DE;uaVJ;+%$Wu!%IF4BoSAycPAc*A*~A-hPQSf!`&|KH)^0fcKf(P
+uVY(33W=JYIlCfEFBH)|mH3(qg^CZB6hZu{1lQ<49j~!~CK=h2_HVbm*X2ce3lMa?pxNWo<<nN_R&}r0S<dQlFQKzSyg}2luS8Kn
+R>&qmy1PE8u|i{P-Sm_k`Ra-h;`Z~;&xp+z3@2M8Gdg`?Gi+VwC#K#K>B8rEjG-AgP(xowBD0|m(#QJ_Hc@~q;}@nT+nR;abBXH&
+2M(sJMc3M9j3pf)<VwfP`=lOXi@dar`H0KDCyt1V@8=zKZP<#;@*Z0eA8^Yu*}?Tu*RM_z=0NxAdcKC+&V32on*uFcJUbGG26KhB
+0O_5wLEnBY-K!HraTW|eklHh4ClcXuHuL%L6axEO$6oa&0{4S~MFyhzRuy?{S)sMC^)mR9Idzya`D-rH5`3awM)Qe0^YEQVm)TFE
+Q2`Fp{q@0YM|11Q87P?P>li2X>=jcuUC=1C^ja~ra9#$Io9x-e?7Y(5J-V_;xF4Jq&Txfflk4H%m6L@hV54j}Vz5KwPd-?5DybvA
+Z9_QLW5K1K8A&O+S=vhS^Jv>SBnb87_3V*6<$7$T@o%CFb#L_EYY%<GbW<Lx%4<q$B^B)y;6N-0D)*wM*0M4VxJ0`6q`I=o4CdaX
++2P^ORyT2x;8c0C!Ypf^VW0zCl_QI&6>>*cp#;2{gwwBCJ?C*2MS3M_C0p$KS=0Rl79(2ZZZG&B+Aa%Hatp4Dha*tXcuEx!pE0j|
+cv*RKWszvXoUw?M{tJjGa>f@o?t&PU#fl4Qp4*eU`ue)@a~kZ3UWeyCZiBoT!OdjMJMo@GseBM4VPcbI61medVs`~h1emHyG;92f
+-KSaN8Bd1_5@@~E1TcKV9ET4>{N%=w@e<0`<sc?a4RUGVpk6#t1F;j=uW@j`G2Z>6$jt-}pn=`yRC!17<+v6CztyiV&NZBMJ}r1P
+FJzX(cogb3*EV<d&K}Ez=lu!ca!RDoyF#)zwlgW{lgKXJ0SkrzecO1)cm6zW#?-?$J!aXQ5V6(OCu1*<S!gJw36?QJAy1J9=3&z-
+{cLeh(NQxKk(a?#$eTY<zUUFIgt9_eRG;Zw+|teENFzz<5ukCP@mxcvjKp2hR5<-0rewX4ZF8^Xy5C;iTdr~RLH`}bSw^-DsrZc~
+-0#TKu5BT217>iLKrcIoTKY9<kyZe%!8TDy5o_^+QOw((1h6H08*(1RVV%UND(nt8Z#{AfztaY?-KEw2&yGCA-$c;Roohxf*QxsW
+MfsCWC=UzNRFz1~(HZbt6RT)UI&UvDMBHNWgI+G>&!w&&Hdv`u+PIn0tql}QGQ=PRnIlu~XUWTWI7tb6V!+uGkR`u;PxT)<t4&X*
+h8sD(@Kh@pBo1O3v!ibYJ!0T^QH<R-t)hwk?>^T)+!>O5M^p;kf7?HIR^|yq{CM}+s_qq!ZtawwTYPjXQ;u-_m}E~j4>eH!50&#C
+Y1n;KuUc`Q!%iTkc{2;`d9a6Ncbv*p!|eTz3vIE0_)x^x@zz88(e>6gL081~9g3>xJ=-||wDZ)I5+a8Eo1YH^N(qMYEG*r&2OJ>*
+mqG8@Xij~v*Q%<EXy8e19I~w+9qT=BaZtOk?TF35aq(r4i}iU5rdiwH!}Jc$a&7*z!AhDF#d?96EE5~;R8BXXXP>jb5Fm=f4-7hZ
+>(vckNoY-Z`%7*skK)w?Te21v*wQ56O+$cv4Ky=mov<?ONO#1%+QYh1DFG{_5`<xg8^p4>+g%rQgB=^vbAn;oMabSBj&b6G6xC_8
+Eg=YhGP%sJYWP~u7#$(->N3FZ$R^+2sn3d!fmiQ+#KgtpoqJT*fsnqi+59HF+(=PXhNfa8oVtc68H#&&Ag}T?SC=}@rw|`R(IpLu
+8cZkGHQ=xF``JB{%j9tP=Wh=rkRNYzep+MGXgs{aLj>rCcOP-Hjn<*to%E_ScAALDh5BLEl%Z_1Ou&ppeXgO#%7s#-Wcs?SC6+4*
+4Qe5rO^W;EX|7h39o;0*KQ&JKudI+O%~yM)@TTtNn8*`26A@ZdDIksJ;bArM4RXdG$hSjd4>vWDo73%n!)Dt9;w^`MjS7aJL3rf+
+tD^kfB1maJ>QnXRt@be`Phiu(xK;vAvz<a;!IxN}Y`iGeNvFFqCZj!iGAAG<WTL7-_9&hZnz+GuJvYhp>)W$zvLzabjid^>IvpKA
+jvot1uINhCs<EFhq?o6)SUcr1cgjnU+U090hp?W9%d1KVJY2}~kV!H97mL$xN*f0rK5Oa@E{x>Lan<wD#7|V2q{kP(yHXK12e(ug
+i!@y`c~~&nH@c!DgVmFH0D$oOM@7CreE0g_=Rs*({<-B2FajLucB=a&%Mi)hzfvYSw9gmC47eAiH>W~)C9U~`99z9KZrE$Lddn0b
+H2$BI?VxQCrf9l@TI_2ZDY%Nk+`Zl+1PXK<*uh&=iU0=MnKLs!Z*@=Icc#_e!3__h4v@|3d}?7JRf*T3yr>8pU5FOk)U<4S6u$sR
+0}SKJBgJ_I90c+oC?v@_?;kJYRp%w?8d}n2%uSP(u>9ni6nRMsu?4<&*Lp-0a<4;5wl@uk&g{7ueS-9J@F>gmDyr#V=<!%Q<VRvr
+#20C4crig(-TfL|9sQP7tiRzh*S{L;wXrMmhXwk2b-KZ9;Jj$%y0nG~_H5y#Ya#vs7W&><&r82m?ylI8JeP64M=3a6AW=EoJ3+mf
+^LuWQ#AD2KEdsFUN?|NTw@%MFoX#C1ssW#|-Kitz3O}3Ty<t>$UqoW@b>zy|F1hR7EhZ<876^G&vVMiZCQ*a>dImAAs8;#T;z+M>
+gM3MeN$G~i7UeaE6z=A$&Tbg1rtbF{#9C^^Ux>kXeHlAuc^?lhgTiNXvaHasOrI}%J5C-?(~P-2s0ZzZjSuWyfe8i#7O_h+@fth(
+TC~LdD9si(Vo6nJ+Gn~15^NrM@)nLlHp|wGm&J0zSxllTldPjX+9lCqy~IY~Ug%=^b-KN%8#Ocw)nrRA#lnc*zU5knoQxW@1mw?A
+ys^%zoI3S3Ay8_=W0VW$>IYh7G}#WIs?UC@p?9SftEcj%5kRuNHu4NYVftI`g=`76Dmo4PTLr9!+lSCh+imr97Jz(Nfytl!o7J&=
+I<Mh&t`2<jSd!y|^3@oWDB*I?A~jaS=`z;H+8MMgPnu8HgI9D#Oo@Yz4p_EBT@i(@+Qt?Y56jYJ`($^F(K<a!j`Rb__o!=e4oa_o
+e!}b*7?9{;oft4cy9s|-Hj29eq(}`JOfqtD?P7Vi<RqchE5@-*1Ut5OmZN=q_L7bVlr$bOl;K{G$<bvC%|!F$TPs|o_--8AM1lwi
+YLaIyPV?dUr}Tw~Vc=!j5e-oi?$%5ts3_zwv=4KS7o*L^9cf12J7((H(FE+sL}QmqE5uWF@S~K^S%deWPX#~eXSeX~0E$d2_mg9k
+KLk`BvghAPubRRE805vi8dLh@TY+$swZ$kuXkCo#@&1Pdp|$b1NrBT949UDgNHMtE7K-0uj@n0`RR%NAGk`21)LcnR%tklcG5Dji
+|F=@;?6c|+_gxQwqY}Mxkq<UAmi~-cO#qSqm*C9+nzKNJqL=1a|NMi^&n9uLI}C^C6^*-^O(chbm^1i!gWnS-vQ6x?BZ4Nn-NP#W
+TQRa3POYP16v+rN?&>_{gO<-WogLS!@zsyF1R~Vxq(zN&X<mD8f+WztjRuNy*jD?&wvER`!-;zWy}dtD%xQ(PVU`f7qKd8VsWj6_
+On14I{jQ&9y&nI=qR-84qJaLus$Dwtzsy?RzBlB?tvy7q1ZYouP2hb$o2$@>F-U;eTfHxW0BLy9y^E&iwOQJ$;sL>C!1-^?72plT
+1~&)P$<BEj<@Q&%@6-cuNsd6zf;o3|99hW5Pla$lJ&lvDd#0++4m?^~@zW-Ah(VQ(p454)pP<RIwb?gG@zqmxXb22F7<)tq=-<?N
+t&digbT6x9R!bw^NHy7aNTIIeD6X$Qj*!{?3cQs(`ia=xhp|GME!Ob+P^JUC076)Z%QxBh5`Q;MnsWVVJT08=KP*$yI>hs{zxr)@
+`Q>4(Z?XSk3e$aS%l<7{Vw^(N3gj&wnWDz$8&mS=DI?FosgY61eB#*w{S2eZLeibcic+VgoHA!Zvn^LVJu#IC{#lYOD%B}*qqj6*
+(I#Yusg*kF6kL~<8(;b6f!<piHuZsH<M5739df^0E|+`|Dpz+*;Ptuk95)8lgdI~S4obzO+#XlPtxS;F-iUuH`k5rNOFcAtdsj@;
+c|U}gSHi<8PmQHROTwk=N<TW&JFPYAj@knD2x6+^^Yv&RE+O&&hK}fe>05ox0R*F0z?43cMbh-chEbI`|9AY0m>1W_m-crw9o+|p
+_HO!8@?3=f7UI4KgsM$5lslQfC*h4#eMt^gaX#gT3xx*8ij73Y#1&Q2QBI|d5JqW6+}h@j71cG?JcPvC!Z3CLW=p68oL??F$y;6{
+xZkc)o}*PII)VM8N~m#>WMJeovN?uC4z#r?0_Hk)4H8ik<HGsEEFtIRyamQ4*_fdTMiP})SZY(Bp2NkqhV8rzI}Py~=ZQqM%9Mbl
+|L&!J1Tk?tS{UXDuETgv;w>}1ihWQmot!N}AhW@8fT)oMOH-!A?&WAmM+xZFmgFA-JKLD)B_29y3W#koD7mv<P+v<^=4ns4tLdWI
+TO-mZ?+G9M{;B2E60Y>M;q5(^qG<i?lr*sUHskx{#XO~KgTto*kI-}szXxD)?>{QGkFtEMj71|K9K<i!SM1NUztWx&WdZXLoQ~AF
+B{by(0k^zBh7V`Q-^{!W7`zVgh#1H(Xr>gQQ2?r&X~&ZD3B410S?G1<qP#v5$Y+Z&d7O(__1gh2y)RHbeC#LPByK*EtFw+V0`hWf
+)XAyne{-#L=MwpvGKz8!98)TdZMP*{Wvs$NJT7L&E>hhPSNCIwGH`J@nP}?7)ltOmExjdfIsP+HL|-buF>>kRa$rqu8>Zfj(Y5j&
+QMH8UwqE-@8ps9?U%7b+L<*3498}8|k_PUU)fm?-Z0HknSf_@}zh+oT289TH6-$qGD_Rok7?K9gW%e~nQ6>}6+og8=@5<<M5Z|l)
+?{s4JG$&0mf*EcX&Prpha}$=f<dT{(dL@Rm>wg;iCfi9PdE4clUh5MN+a1I*cw1mw;)L0t-wt1WqldU&dB13G!DH7<mXm`pr}#t6
+j5n8W>Sk5}7EN>)-`0^=K-0%B)i76r^jS9(*dlstHXPZtKP6bj0#6(d-L0sor;n0$iB|LjZrenq91HyiE#$XXcxkDE<V1!drNPP7
+1s5W#M5EIJmqw~Q9{cq3mqWWPZKP7l%II;fjX968iwac3!+f9xqo*I8L?t4TDyd6MDP5-pa>Mrhq&rX~<x7|Q-$3Bg(vhI^X?j|=
+ZR24|XAbbsi)~TzY+6@M=CexQ+NrhSy$`O{4X@wDruDDb01>R0dR%>UMKDl(8`?z1hE2HHZMf){2TtCmJSaKc_Ba-+rw>0Ke*0qM
+2PW<lK{hc`Rw{p&BoQKLEMtm0v7@8^_)Q?&q<PVci9X5t0foA*P<MA*HIdfR;Jv;VZ`+M$JW~5pBI~e2`4uzfFbH+5f(mZarmFPu
+l>HxByN+8|&w%hRCLrN?5{dq7IWMu-B0|K9U?z`xZjUwis$W>UR)4g05Yr!{HNk``>+#t&%NCwzi%)rWpPu<NH=iGqx#@_&@95=7
+RMqcn4-&N$9y}ehdkgSH&J6<gxz}e5G*$}|Y!OsW@0ZbhFEjLuIp(41en-<}uK>j2a|H6&sr3;cXi0ogVtZwh^s|_;51WLTH{65%
+BKv0uX-)E`s_`eWoM|$8>wM?6&H*$8a#C?g%$H&~hwIqluWe-V&H@waN1d6Vs1C|VNN^hwLOA7#k+-DMu6>U1_F~o=!oF}7u&M^%
++F?~3>ywg1!+#NiBQjM$kqqaPs-%y|bf~Vp3c(OO61mi_o>XRLcyA9|bjTQ=(LPX(8MRLq@)42j?1F_z+xXLrxpwNX%l<yhf*@?w
+LE66MwFFkD9R`7--OQBFJyR`z?93nzTGJ`x9N&16h8TJvo<T!zk4QFI`^-p&8MTlbgUNxdfPoxmY~b8O^^y0;5K=OJc*p?f=mm{8
+t=74ix090B5$nXayLsAv;6X?(r`q)U#NNt2VtsG?2=lxzjUF%Hp3BW*L_D^)9>`l&7{{SwPRdlIdzq#H(dJ#EnnPfcuCc6&gZ@{!
+G@)a+!93s?hV%~-F((EO)saz6L|(lWIGNwOAKzh^XB?X3a#T#i3xu6W**H#!Ns~gZ-r)x8q1Y*-U`8G7Q>lSnIm~k&-z;Np`qFr_
+wiSr{^Hy(4qS^CkygZX@N&JGfouD1QEY1xxF8jY<fsZnuXK``O;6rPV5GB#ZizGu7oR4>BGkEkm!4063KZxQ$`m&{Ha+#52dobQv
+m&4U%Him6p(Zq@_wtPc%fjyYb-|pbyMS0*g;7=n*bcf%nSBJ$#k%>*&d_+}FM)g(A03cg;%gw^-JTm9u<4-`_mROwcVq!-jhcI=N
+d<!ox*mprW1TG#vyss=W<Km!hSDb6i{=+<>I}BtCqcGC~HhAz$uUDpkc@rHR#lP;M_S5X*EbbSQ^r;$!=p2YR4G<QrOJnK;@E-vW
+I>hT6G5`Xk-o31N@J^&L9A@{H=`nAMsi^mxVsYjadD+-qh{qRl&*ye1I>w%|v_OTy`<I3{<l$0qYC69}g_ctjZe}s?t`Hld=C=#+
+9iQ{~!gLF@;GKn>=h@+BjE62D?U=;O69%Ums>-0s@7<sxQl=pa@=mB~0eA@cXF|Ic^kr9ILB3Ci^HP)+GJUDHeby^sj!K(+KEPSj
+0m(K;JddsRp|}cCfGeaW;+A=){ibND$rZOUnNnX#%mnxhzWx|B&Z-^zZ42OHhDgT{e-PMUb}-Mh?K^_}D^QBpq^{(Q5<xoLD>1ho
+U$#f{GiWFQam0&5`w*GFmWf0H@gYwGOw&Va>=^t1&bI$IwHXr1XM;7m(ADy6qUb3e;93z}z;>QIJ17J86g*hs?*WYd^_=Eo4LyL!
+bZKKo1r<E&bmPiLOkNi1?5};HQpw|@AA(4eo&rkvUR)?XiEnbbjsLY)(vw(?%u<X}`UE=)fePsRYpb*o=<ow-MvDCL7{aIWIX8%W
+P3%^-?n+ZRo{w}g_8{4Cb(C$64Lh7RjXnNd!<Qb=`P^avqga6(JU{P!b_b`u^OTmU0V}K{^vfZ7t-q8}%d2VT+8LzP<b0?n&}Q;Q
+)=FG8A$9wR!L3qtIlrzY?GoIkg&8fZr7uWRw6y}{csv%Fd?js|KXl226k8w$>$o|^AwS!a#Yr|Q2gA1u9XYR%YG?J7&O<Pjk~bC1
+-r7*DkSy=AmG)i$b%CIS!&vVX9~Jdk>`TW1y~O8G%9kCG6Chwp!AY=wZ%69J=Xv32UuXviQXKydvr@{~2F+ClmLf&cvDyrn`rQZ{
+XDQzj=o>K2+ej546PG{xrU7qyA|O^3OlRXE93F*j^DWBdp<8I-ahyeV^TH+gv3Qgs7)gQQq`H6G`t7-V#N3(9n86Np=nGfMamXcL
+<aNhQ_U6o9lN%$p>^k>tw(6yVV9jxRj61ZL$p{HpA)~DqUN27GmCnrCUbPxm0}Rg_+EO9M%5|fv;aZ783QkfTLyR`P;|&m^l|xZt
+UM)tT^J=uoXhk#anV8oUSr%=>ixgU#y{uYdB7*tC?KcXM)aVg~WQv{1_Vq6eDcnPZEct66&kS8@D4Vm)V(3=Z;q`a)u#VwNaIkqT
+a;-S#NOc-Z-Ia!gA^}7~11CvSl?m%IeYIoPbO-7DHc9ojZ69CoDbIS%9Loq=8RAU51|{!Ue!#{!9n?X`G6Z>IA*`d&RO0eSX#&+`
+Qq86}B6AYY^sijzV2i6GkcgdLw$K)FFUGJFw<txB&XXass*A5nAK8$=m&gjzj7Hehw9r%I?8_M35J~Hg6^*xOav`>a!2H8#Le@m6
+N|;DQ%10SoVHwK@vNuQCVE@%jYhQaRnEi}CxX%L6xD!;?>&Q(^Ek)fR2HXfT=FA?MmD*wT680M++^7I<F^0w9SgGxkUQi-NMQgoo
+b@4pJrPCUVQXUOT+jc*~QYFn51ix7`yYPx6P{f<37U#njVlhx4a40(UPwEFEjqMf|58%%EzwW;YVVqLD+p##jj`fBWq40p13vRJ!
+muLqUlwrqT@7#C;i1wyRPCK~sM*9BS41`249b!E+J@wc{Ku$xZ;77u5GZImtw@9tGcrW4DGjUibi72tZv^#Oz$r@>n6k7w)EGA#{
+e(;y7()nZ0Uzg0){ojws%%l9|N}^^YvH2(<q<a3q=Dbr25sLxIz2vMR&sj^QE|nfx>`Ev^bUeI}@UK+C{@nh?RQaF3Dd>h0uV`1I
+phhv#uCoKx!E$Sx(Fk0Dm7ZVytm+Va9E@XL&n+mq0`vW+-&|r`>N0$?+TA*ZCBaQQ>W=CB19>&`5nB}<u18@m(}@XFjq(q(6eQ&z
+%>$O`ciStE?RwHJ+sb&K_Vaa&?HFD}PCp`zclGDWj?2x%a|F;FIm<9pAI@I+MRwd?4hg7&Bf_!bm+H~}6f4S19&?OV)LUKhbTTD9
+sJ)Zn0XMEdOe|qz-Zom=_1vx+M*)nBja2SsCW#1L_AWFN?6xswb;t<Lc`W$qKsKU8TmF6H?AI{KKICDu0xILOP@gUm6E@-SmDL!z
+tYGO>tm8W<9O}^1{q8ga=(6<%2>>!O3)3IvHD2bx%?=j8fd{Bm;R%$-5J(lhWYIWkei=$1oc>fC2yi-tPQPjRJWV@-w}eyx8^ZE+
+%e<l&geK>(@-K8M+u=F$j)U-P^B2^K95l!A0YAO1L=AuOE?An9**h?Aug<l`SLmE6<uhW?B+D99zHz`IwIh2l0fIeXN~5Rp#sVFx
+7@ht}F3<(wZZiBD-vb5SerM1_sLu#wW$ZR-{UKK$WK`o~i_xz#$y^3S`V0l&Wa2?0LG_}K`rE7ydJX=kw-AnqgVb0EIFrtwl0YP8
+$hHm!_1+HP`wvB;!~ZYmeH^E}C;?=FoWR?uD7@H6_pN=>w6dRxvgwV0%n8p#rJ)QJK6jPpEQw5i7?J~pO4J!h&+K5fUXVJTeJ(OK
+PxwEY<Ji9Xkh^^DU6T>P*eo($ND|GnPIR3mz~Xrhe*}`wwr313)u&tZl(O(o_b)0oIY#YK6QI5Wi`i32fC#_5H98WL>b-n9=h;cs
+3a{%Xn!}0txvd|{E!HFaM)q=0Oc#YzO8w_OAME`&qsbIlBpo|TDxHH<>zr`CcOFfyy=lOOCISrBHOn^=H$YHNBPA+ad?jrIZ*oS>
+G1gyiPp~!B9Jvs_D^Kge`dY^#9N5y#WDW%4Umjxw^J%Flglze&Tt5vd8`hBUb9o+u6@*{q!^IUqS3gS4A;y4EJ%z}w9wScowJI7=
+h~Wcl@g=h&m8sM&Zp%nrl>g*S)douJhcIKzXj8QbU=X`-qLxhXLvTg$RxWQ?#?c}J`R_l}^7|c!cd;?0|7>&SJ6EL_p`R8m^Gfm+
+zwE@xl>c6JPvgFLvG|=d_!fh=CKgAE3%Y&|Fr16KIb_=z*9rvbs5;!3SF}XPGPr!S_TYgvLdyXwx%!9Z44c#qp?rib3x}>HGw6wY
+YHla8>L+EZJHK_dc46T>QH)A0dnmZUI-GOhlTja8$2y_}6XBt*Cg2K;6$Kgh9kh1%-J}_PdX#^sFz#hzg%?~?B@!~aAzIVReGoJQ
+=$BN|*|}zb<}(lqQT5AR*(9@mv&)Q2QgJ4@%xV#@)w$?Oz`C5%)=05<3ybRHMF!t9{CmlS#ZhNyCZZ@H=j+>^s;}PY@se2C94fwO
+Eki%7pn(oV={*qu@8TwJRk<T`Q>ek%ug@)WDfo$ZT-32hobUxwEiy+mc*e^JokDe50WwZClS+9pk)y{^?DX>XB`;0DMCWjTpDIJy
+abb!Ai1(~cKZJSKj>R{rI1+q-!Ixr@baU*rNgXA*W?`X3S_f=tZ*+XWBkADJXT*K!?%MWJOz(`CGTpC^?7R&5PX2aK2h$Eao48NM
+TV-`>dTP<CQ3pNV61R0a^6hV+oD6&j0bXNcb$UPJ@4#t(>ly$a?C3C$ZpA|ZVS+9RH4&Z6K)oO^=%RjmNQ<&hENs!kOIYxr?#twr
+0n3f!VlG)?cCx0^X{i?*w@8a_GL<REwO?FVGWiRna`ZV4gXI_oNxP6i7IH?Gf?V)fXq2uBbwfC_i@*IQtp)G?f-c@4rLJ7^b^%C|
+o|u_Zit*2P;wda`vz*wgQ5k}%Dk1<$L*50?V+wYbJP7Nq8<hf4xucaqRjAj-z#du$T#xpP8ZOUzE+_{oREMh-#xDR;i6V#~Xis=}
+5!s}>sgSgMIBIH&(`vc?8KL)x-A!BA<$-*u+u}VQC5mt5tG45<FLfa<yb_XS2xnp&ITul}5O-UaeWg3o!n^KuVqU&KzBS{vuYE7`
+#utTVa+#T%^R3pBjR<eOp?IZx^BRY-D1Fh9tVr1EouPPSZ(zK9jWs3}jQ|}3h5u|1fYS*QTap#n1CZ7+hir{*;-%2bRxZ3}-lb+D
+KW#?hgGS9t1G9lTn!K=@zcVo^jRWmOrkvAq2aG$?fyxNnWDx-Vyu)(AW&bOabT1;b_(-EFY7I9;XKG!~gtG0Eu`9%0vJat=EF*MF
+5b1|O9I{HbxXVfT=Sn>}&e~WB1%>Z{0V+ub%d4B_V^6egESk1@4tadg1O=OIef-E7rj8|EOztN5x|_#I67`N^SAL`$7YdB2s@J4=
+`opylfGdh$mCA8JuI7YEN3AZm?qujb*S|@dtS}`Bd9zC)V%B`xK~81;%RUtM0#?B0TE1EFEHiK;{zf5{9P;R_o9YV$pDh?9p~HN4
+&ImK6R4pDx)Syp-hCsRx(M7^jFL!=XT!d~vD=oIeu$T`pdI?L*uKGDC7!x@XV@%4EJxa@UmOZQ%EssRBQ&<4v-04in6i9q%BF%w9
+(;CJHvr%_U8;Dl1wb=lgLy4FVKJFtQYc7y2i$c-kzb%A9v=i&CrrBii6<-l!JV~1=2NAm=u9oMYM`lE(mZkj27#S^UR8F{nC|D)L
+e-gO2p4!F+pj9MO{kDY&-*OBwtgW$jyJ=i|;TY+gnMsj``SbA)<9!3~N%9D<tih@<RkeSL5BESKBhQ8h7#1FtuMGJ{J&-+*b$>RC
+*{>hAdpUtl1A(s)U_e&A{RGjL;4%h2<Ezh1VEj2>ynuzB0!Z|V8yAq~e*T-UmPwRpeat%Hw4EKtX)Q3{hV*-`QpETj{u)q+fd=Nu
+R8*VzfKMQE-)8=o*_h4oLt^~nzg=ooe;*broEstX#dU&k5uQpO#nyV?)SS12gC&*PsUfbG-%VSIRZgKxBqSsi$>GF2Wb{5O9F8rS
+W+XGEtM^BUwL---WlJ{o&(E}>(t@~1CG|G_2YAf@<4)ma@2eoRm(9-K-Q6hE&s6XB@OG0&JSu=016ywns465Z?g?DN=#o}FGLva?
+G%_-hd)r2ov|T>l5`rHhG)2;r!*3&a=AI<mpWpNWJE(EGLE}||9|7(*?1K8%y2OEwpJH8vk)RA*^!iV6=3n62Cy0;{D`v3Vbs`7(
+zql&j@);B#d4a)M(g4sxUM<>^1NN5;QFleAz#GK0GL4Ktn;+R>dW%|Kup_<EqSZ8FHX*Phxs9HS)df09JN`Dk0J|GkESK^>^(#25
+x-YZ*zTV`}RO&N3ozvDSw3@b=aE>%IbK>(b7r8hyWo=H9vU!mo2ASQ3tK&UR23i2$T6*Z?uVJzU;4wxB%vbc8Pc$P`2M9tXEpgbI
+V(9@W4ZcKwAb?6dnTZS>{}RjHQsN}t@2bE~)2~zWQJ3N6fba-YHVX`Pi9Xb-giGG=4pW2Y`@8jyAM|`!XJw7j(H>?>-zmD5qmhDp
+{Yi~zYwgY7N-1>pwuYN!0Mu9yBuz>sDNBBnmjrdyUD7X9Y8pE8h!*7DZTJQW+p<UNL5SA1BI<$~K!)?IjL{kfiaeGR1=0G4i9Z8P
+f50_bYsKX^VWe)hh>tH?pw)nFvMT2o@{~c7?UzBHv=L6Y)prVHVaJ;ChbN>p^_Sld#*VEFmYfLjP(Dy)2=nVulc%jZN9V}V`5UX8
+*xk7skx5h3biB7L9O2;5+=E&h^eU7({IlUdZ<=x=T6~tKQLlW%j;@nNt6U=+Ixh8;G@Rr{XO9{tS_4;W&R4={tamf%XzjVur*CB4
+Wqkl>3tO<RSfDy&@HT8ZvkJfamcpgsp2T{cM1U>8AM=T2|0yPW2yMCzg6BaX2$IZFiB{#8H{a!FM;to(Zqu#fE^g*&@;xp6C8q+{
+|0VCzFxI$j-FYsy0Y#<d<H;1*v6(vk3_XwjwhS`ezph<8x`w-!ldcx&#239Ms>*6)4qkidO~HpXl5;x~?C8KIM6%hIIE-c0hZ~Pr
+{V@m#%Er|;IDM4Gb36yK3_ePmmo@6~Dw)V_u=v40f-8hlp?y;EZ3w1q+X8(b$f|^g`-^61F%r$Omv+Nki}W%qF@G_g=~Y)7zV)SE
+y!y3{<x$;IM_qK1cf|*GZ6uNNBQ}Kl#*kI+XkGzx@k7=>#wh?D+LUy8x%dav&)*Jwz^i6;v*h>O7g6)*hw7DiYQshWhkVJz@)3T`
+?IP$$4=$`8(v!c?23VH$<LB55O!X9Kj^+zh<I5!%TjQb5nPtmcrSzXy6_T48`{n!9IPCs=U)l3|56=~2V*sZxrO+J;1gX>2pTy#C
+6bUN*FF4!bOm20nziRd)LI)G#QP@15t8`IXLPNe5uV-BxuW`R5Pt~R!x-Ebx?F;QNFcO784Wp9TZugQ0AZqH?=6>3PJm`a^^;;!F
+->;U#fVp^_6wfyKcy&C_<2@M36m;T`nn>MApJ!%mvA;sqdlKL1{kV3^)Bflkw~JWsNcCM}4VvX{UW}=93NSFs`k%{+k#>KUK%qKy
+oqqxgCV3wmC8cF@y&AMq#IkRE8u$M>F`Fklu16<nO1VGMdQ&uIvz+IA`&85$9nu$TJNwgJgz<!Xjnr#}$(86Jn+E0TO<nJ}w<|To
+*B?;DoIZ-rB-eQ)UZbNs6SG1bQUijS_Ter*Q}(%{VIE6#j2NP{4t{|Bkycv$n}CP>Pb-TFA|IJt9kn1~cfaSud<Vod$NNuqj6Gq0
+70480McnkIq&*Y)h~s|WD*(qU`UwA{);;<$3IL4?7=&<_H#owob3XLZeK!3Z$U`DuKwXe%lE&SCVPby2;;(sd`s7>&cO)gPx9`gw
+9R)`mUs8o4EM^FQ?xByF1Z&=<7l6g$qw%b>&TzjCqpMgG_71gZU|RUSno+NwfHCi#pXsLuY!O@kjIXDah+fzId{}<oT%?k3h;AnQ
+LAFCi-4JRm`#X-Sldx_vo@`5SLGRk~2B5FtMLq_N%d1fSK|d9kzH`p3(E9m>XI@vEAdvRuE5NAd#`aL!y7H0>l~lRdm2C63gv8bF
+YpZ>ySGcA{TBZu64*d_UtCQyHZttvpA93A`QmuAOCdL1a*9HL+YqoWo1Egk3BO;tX7nZ<wZX3yTQ9)v=lziPu5IG|GBpuUAmucFa
+B3N%z7wadNZClF(3zKvJGI>`qxu{|~*+#%U>ef+zrAInY3m#-}t1$t<n@>r2m%mjOEAK>xnE@q&Fcfvv&F%FMXF=Squpv%CuL&il
+3Ps5)O^KhRGA&OW4SdUfNp*nV&hVMZggX#2zB}6;2x*7y=yR*&gFj};yK2Q?@hz$gc|M4#n)5j5iu7+}ZWCmRO6<*9#9q98t#4Z-
+ix$6UZfzgx@WK9fe>%7QtZIzI5Ojbz$Wkc?uWy{6E$tJP)CPH$V%?DFIoaqiY$>eMLSK+=UqR9|?TL}?DKLu~3L)TDF3>voVjO$>
+aO2IS6Z7V5%pgr3Oe_oZDF%KV$&7>fLA=u%(V)y^<DCzyvxrg&`7aQ0U>tIr-8i@f75(Jr7vP|neHUnEi8tr`NpS-mfDk21%LDCd
+0S+wE9>ebN6w?u9&vSXV+7+Pnb+-I)>pR5qB??EJ`(^EtT<YW4Y8RyS9`9zpJjcX%`p)?r8v=%~`E`3?MD1M^hQM_%xTGQ9h<P5r
+Ts4?FV!MFYMV^ISi@yh(YUC*<BEa@3ypUeAC?YEzh>`}xT>q$WPuUIaOo{xH`GjV-?A$Sgq&Nr?7-rDq%-7-khk#I_HAb3Zt8r5p
+!R_tY$ksaWV&cFxDg$r(;5Ij=#6YXD|5A}*L&}TicDFEdlQ(w3k>~&K{{U?eWfd5NFd=v9sk%1(@N5{0X$Y}k?`X{bxA2;+K|*Bx
+$T<Tsh$_pmk(wptoo$Z+_q=%0YJe1GXC5k8^r5k0=7SvYFql>nj^Cek+`d&EpHQHlD_S4oEb6y;WCy{`XEfm*<VzG+1~@(Hzjho7
+TPVm%YW~A7j0TauVG8f?%kxy%IVLj!yb9xD)HDcW2w(X|06vG;5vbmy#U!lU!fIVp(S=63X30>^3H7WWb$lE>lUx3tt+wDe6Il7u
+4kB~%q3g<IE9LrnaBFf>VhjFebj>+_9B#oJ)yW<W7m5f3#0fSfgND!8%B8fHO8L4dki5Wo1o0~6PGD81pEXhE4LE;x;z#Ix*S+hO
+U75taC)33XM8;<vzth0qK|rCGu|h%!ywLD#nMYLCv|qU2d3F)A3fmxc8(VGZR+E_j={W@dQVo6uYN;8IIg)Hi2R{iNRSu{Yuz0X6
+*dW@7QRL+=rA+`UP{R+}^uRJpY*j1-uv^I+;!_+S{IPdZ#{0hAG$)5a0~3-Ro7b-lwb*h~KoJGpO!{>*S1ly%wJ|PD->BCn1=fjp
+tlf%6Xkg2&vK$<Cpz2a8r%)@D88M10nBmpzD9Aph2cb;@?%rK`IGJYZ{rfc0QTd)zTcLBw{?cX!72aUKy(OR-gH2L#@%ZsJPGnXa
+TOMNHp$gYo3L(|(Em3jsJeOi?u>xyLfLkTtt)A$_Q>u8qX>x5g;Ao@KdMD*o7>!sFCwgY8RJd?oCB?1WsE9r>!WU5CSjN&&DJyHz
+_XL<wmc+vRP-desEb2T!n0I=M%W##whGx#PY~&Cb0GUOidn*#2;+^o9?5oLeT66X%l_XBdN-5QUxx1(u#ro80TnPRB<;_x{wcK#I
+D+aiK6C;Qsfr4bPB5OE1sihI_WSY~OY{M#Ai<ik`D(@RyX}$TR$Jb0uQne$3r*q6|K_K(uTv#>5(@x4+`A2us9gx3+&aQH5AzCa-
+>G}xeUe_O%{QTP>fktvcy3!XO6i95N`5FtYPS>pf4U%DO$e>prP}iz*4i7(l`H1Vb{Cfh2VKoLZ`BU~@pO(!GO^i7!0i9S*?`H>c
+>8Khj4-w<}qTnq<K$O;K*Fiuu;+Wk9S@CRD`VDja5TNJST&`c@fyFuNcE>>{rLGUu7?D^ziWcFz4aOX2@i&b9rZ<J##Sf(D8VH2^
+ZzQRu8Mi-+Cj)P`u%Q`o<=vV}vP=zq46;E!biVFZcc?}6j!Zx3V)h%1oXd(#H^f#nKaaDM#ngp@y`@iU-HBawZ83>`|7QEXL=siH
+R=Z%{76nK7x98;ap4t{*28WPZoy$o$!S95Ez;x}!3ls%_){-!4C7-3*!cG6AZ7@-Z$`7vx$W`<{nJuH6nTq%1h`m4FtIf@d>(uup
+0@DS&QL#38pWvRu?^eIaS$V{*hqa${f!N6E&ODQhg|DtVv_tum1J;<L5(wmZF<~3skT>^}h77oKTO9!w1uAglAuCXEq&kIIHwb4L
+w!gwj@*@tz5=_gb)gp7;(IRCm?UiY?1Np&HMEPTW+gFu`g+GeMY_J{iez>Cc2z!kiGhz@*%yK8ReC*W|&gGZg2vPd(tr|IBqLwkF
+qXIX74@+Qxw#+a2PL`ZP!OOmqCDBVjBn8CFEn$ZdPiJZ*4x`HXRR|3IR}}zsaii+4*sMM{2BPk268}{V>j?p)89%kdlmi)A123ij
+&-!FU*q(JHB#rW`a1r(f+&1#oxY|4tUGFaS;E+Jd4#ZvupbKKXuwgvcxh6DmO`2l(5pC!wN`O)PWzeU0j%q7FR6+Y;<8rM&x-A+{
+RsGprrOP+mPSus9Z@;x&CfSRr8w;CL`y=VVOQg|FtV4oG$X6(D@b4FjEp`YBy^voApvGwcW-jiN?n>Vh)yKk6ifdqDr|YR<5NP@3
+Mw5Wx!aI$PR}p$T<@~B6>JBPBy_R0UH%%W$DN+Wv3pL42^R3pE2mu?Ti@}2Of2{>~3H>M_k=C9!jvAA3Jg9Vq7k=21nZZYa7O3PO
+&z(@%1Qp=Dg}Huosl*V&Y2<)z9Er_ryHJ*idlBxwqmgv(q{^7#>|b;6JVRNme6sC2siG$l*3LmD2}JUyVGruHdkL|1G44uRY-&;J
+NW!_Hu=#6l#5Yt_<llS9!ac^T-{aWD2PnE)<l>tOQNa@fY4DQk+OsiKG;Bmuke%_r#}%2XLBb0+48Q@9VoeLBgXz)GS2_ek$E4Bb
+8{}*F^YuIe<Ogoqqr7NmBIk*60#y5ZWLTMX_ly9G4V~?$zm`?19*yYZd&Alzjk7DkRn1i2qoY^6(XZ<%n?_874qM@{&16&$edew6
+NLR&*9IuupLf`<->btuE7h{WLhZ1+#zh_@r-rMBWFO4~o96u_6^_`#pmMHZah9rj6w1Y|Ey^z!^I76>vp2dNm(~j*lD{4`dg2SU5
+9`+q|#*4CA#jy#&{{;t80VaysfFbmx>Uf9U0VQuTlZ!PQ544Mi+`QI0TnD`ICm~IHT(%?M-fC*Tf{KS-zLJB#K2B}#Q)jHj1^p94
+Fi-7u!g)#&63!F4PjeV!1xBq@*T>b~$-T@yNX*|V=pVo{{g$O9IOSjc3~%e&yFS@wJA>5$rv#U_|0Z%n8aa*~wGO61fmvZMH@dc#
+czAf;Vr$21`nZp=*sX)R89)2MmWT!BAmg*!S1Q;PCBZrbc=*hL4V!vxA1p#D=uK$&gGqX?=>Df*9rUfUt-lMJPm&_~Eq)*h@q4Iw
+E8B5^cAYVXSn~JO@bj@*D+L9K8EHlA9cW_{2s2h16LRg!J$DSCY+!9|b+pY2tTY|v`XG_cUm-18m=IqtowFo-bdr&<TWA)3E|%%!
+2TI9D%EeuGy38Q*7OTeUbUjNo1bc63v5uR?-WN(UvwDiYE`*4;ZmW!d?`IM@Ijq8x6&SUIN;ca)ILUX-%JWJ_B8RmVBz=&@Pc%fj
+{W=W(g)(<<m}2ndf&s$t%e2YtspLuRv21oC+F{BQ*aeasi+IoXb>y$GXreqf5_)yo11AmIo3@_pKT+in*I9GT+ZyvpAtw3B|6-;j
+V~@xw-EzAYnV!Z71vin5-sv=O_jiNqME8WKcCBCg(y2ms#~cvdEY{@)H@)Xmc2D3UJtW@t{<-)aQ~f!IdReecr|qFjfJMubuN@P7
+8b<!JwBkfyW8ET2oVg_hL7U6+hlB;<b$g+l%hp8nER0R>x#HWk+TJW$u}ytG7AB2-e~%0w`aT-?vnZqJ8^`WLxZc3QvXnf|O!8FS
+h?quEjD=xKIH=$KBjG}$|8iLk(M}Mav#dJS(xdc$3#kI&2`(M$Jh>jJP!Mb&arj1~`yCV7-uPs+4`>%Op;+;Rj())73*M)VmN>>k
+ws`sFgi?~3=%yqwIB`E(?cZ*;H(!zz=lPJ{28-0{tpLmz_cb+f;a6XR_&;tB{fbAakDrya7D$^Lm@A?-Auin~yIv7HdWib2K2~W1
+&eL!l-Oi4G2O)WcdGPdDT{k_17Bk&5t#TS(ZF>kB-5s!SaqE)OLc5slH7RTFHY+SqJuf>jE$qqx1qOV_zr*i(OmB?!i^nSHMV1c`
+dPF&xYPJw+LIqGx0&Q)S|Dj=!z&j%%o-Rj5Pd*a!e#r2y0niKCl==seB|dYRJ!5PBygtYS&LuWygVS%YESrAZvb#N&9VM9&6|T6q
+Y$n}Gw{T?Nax~)G{v*92yoGeGL~R!xt1?q@u|0<-q!d<&YB&+5B(}pg=f0PuCF&~tK!Yd?{nupyR&SSLcxVG8ZxEwwmGBI{VTvoY
+7;uW~=a;pxN0bcHNeU!!N|*0LKl1<FT23=+Fiq`%2Yp@R?NSz)0iVaqUYl?o4ksjg4#^wkc9>_e`FXHfn!^~Yn>+ZtQW9qJ9SB3?
+G_3qCT-C~$<b|NOsjsYUVH((iMp=9Ad7WK?-xeonYvf|Efuv|OoI&Wl5@)shd46|QD>QTh({Ph$8f3{y<}*ARk`q3#jrSnOIE;b^
+4V7e8m^6v9nCa*&{f7{#f^Re0nexInoo(n9>2T<jGOs~<$w50M{<n%LyqeAv<>~NP9t*HgCfPNDtJaO{_(;$=o(+)GAm<^1n_`16
+VuOAi0#|Rq6n~!5mr^`06VnP=^ZxVXw$mis9BIh|*@#IUJZ?%oc<s%2i%u{E^@oVG0mC-DTT5wCOalYNKAm+zgi9sJsiNp*#qsI2
+naUj@P*)Y+6_iI~2jkTzRJ;1R%h<C<@ihf;*)##Y*n^RfOoWjfxx_1Y_9D#e5cHmJXJSydPPggzR^7FC$~!b-T{&(uDv4rd%3;b{
+i?_9_6(Wm@)nv$-S!WeXsV^s*F=(sZx%-r}c=-T7Z$Qo$7-$|xxXU_&5Ga(Il@jMEl+?Rj!ojTL>d1?K$Zg=~pJq#izlPU>ykQtz
+;;MdV2-=;{HIRmRwXGq&CR3_nUxBFY(`$tWTFZH<4-+Czb)$35mp9FP8xwhS8>cj4Nz-n(VT$>fR-_pkqYzy7F~sX=@=|9Y%Q`6=
+FHHx#!jAuqw)Ms@Ne0^dd1GnqMh{O@<4sexq$XFqxbnQheDufGrzi0x`E$6|&n&`a2=KI+l%Q0EJfni@uEbH#luE0a+%piHq-xmW
+stb)Z-|Q_xnCzU)2$k<D@S&XDMQ0@0x2MOapE0`qSowihkmdY!z<=G6Rf!AR4dG3NM<YrvgVRJ}bC=}oL6!e>zT783lt6t(d+33I
+orWVYA|ck<`Oxg|OoldR@X+V9kb?YbEJH`QJb|shZ)t-eXi&*AtZ7PsN=1skFWLB5wh>FVRZVQfPb5<dHeUbz(CjlFe6NsLGDBwh
+&-UGn6EHBH;f2O7hLt*B+=M4wQ-<~y2ZtHqUlYyzbesKSxe(fVi99FjYv%R6=78S_MNmo!_2$Bn9K0mrp|uo={6~UC|7mcey+Y-G
+sx+RnF>v?{BbHVg1E<+;??8_7Ikb17dz8?Mk6SWl28Tsr3Lc#U$P$pQ%%jKsfF4-yH}|F<^dp4&NQe(}z$9XAnozMiuOPVTHE<sj
+NIfXWDM^~R^dtPD<BzpGqBUpT#tLekj<qnP8X@~YHb>N0T<I%ivoNdRfm4&Jjpi&Un@2pOnZJoWcZv9ryvyRGWsKFkcBm!@7TFD4
+KtJTe;n%9EYJC_~j5{<cP(wqpS+K-{W1{lUYkw%YyGClj4Vhb-Q|)mhednk@O+Ve3S;QFcczd^5_<htZs;ZXWnh{t)=Akju{(Dg8
+)w~{5b{+_lsHtF3{|4=X4LB%hH-p2oQ)|ib8sRG`uRf0ch}J8j|3NF{r$pfh^sC+oeH)xhaLtLnph)Iv32$|*?FyZ)iH<qPsEWc{
+a@-hiJ>_5NoI&99cUeGcLG5F=^f3JgV@5loU`0H(3jrL!OHV6((5=uWbM4?XgjvHR5%4&k63YPlenIyBUtci1D*k$c1k%DrNCl9@
+jyTE%%Y&Kb6#%^@g%dWA@hc$*q$>lVAHf$<i1`Y{)z~}gO&AH-qQ9>)jjU<g&)VEE^i<veq)Y?0B+#UvH!ebB<xTq^+SWYv4kEmg
+wxIK^pQZY_H-HjFoqjtm=o+L^^ewi+tBpUKnai0bj1_^!%JXRCi9&;l2HP<ga+xoO<=>S`5~MXk-~M;VDI*ath7r462vew}M(>ym
+Q2^77e+rAjFv+svxDRF^NVH>Gyz{CBa$w(VtcG7IXcTsJ%U|;IryRSuxM+}IzNOmPLT8NR{&I>#D3auQjjhA1WP1ciy{duJa%m)L
+f1KK9fQhWq<Y`Z!4pl|yhu0Q$B%kwk>;dCi(OSiDhf>dB^xQ^B9GP~jlG&Y>xyKwTt0o3uF~4JBhS`{spfYkwqgZuo%mhj@Xbz*x
+TH$6SD+XgeY;k$%0J7?djC$>cg6<aJ=R|-Dv9Ezk@M$I+@4^z6h9yP#2pEP{6ALnbK9iRD|Ch}k0GLJ&Xz#zh)pG?}Z~Y8RS|Kq>
+^JgQ7Y`psQgf-%|51lv=#UH(*k_EMAw7yPbz83=k5W_{I-?0|sc@_yJ?@IBgqJ8NPXfm+g$!1!$yN~nl>M?zK1qFB{6W0)|OBUYB
+`7s(XXSMcS>-DQ?A+u;4W44u}^6YgsO~wc6Eu1KXFXO|uuR2N1XIteL%|oD>NX?nfz6dVCw!y*v0{V$ojYY!ZddF*Gpp~UVOM1JX
+Ppa(UdX5Ht9j-$lsFf#gtO6{V5tXTxm77O8^Fdncwl#F;wspJ^WRsa5X-G^zIm&V@#{N^LQpJvM_A+BxA29AQ-r)4QqoK_<aVQpV
+AQPD>5keG8O-G)5Lsha88P@Z108pajlRZ8`5X!w^n4J%(3nn2H$H76jQ}HH=GWCn;bB7di%`bKxwrkTXo3x~E+YI5Vj$Oem9Ls=D
+*TI{&xBt9z{$mw!m1!tOn?jEM8!;2e`}J9}c-*(54mXM#M`cm8Es=!iiO3BV1nc#4@4N9|EDUrFcaC(OB9Z@)^zuKxN_?jgUYwUx
+iD`_EedZJew_?tolq<)I!&+qn=8B~y7i&?C3)G&-&6<>4)z(6eZnjiG`=^P-@E|B9wesm2r7P>JCVT}@xtV1vUW>GCQ0;f^nJ>8+
+4BP~*emTv6RLFmgBkL4AsW=G79;11(cmOr(rSZT0ZsO{<fKc{0h)BJd+pY65iIgImO+bSegn&Nf2y#Tqe}o)fL)JPYxWLpmwX{-x
+kYH#ww{S-R*3aXh=c5pCLKb}&gb)_$e(t0G16p4e_rq=(QhcFb8bkeV2gE-b9Ui68cXqLt>Oo03h2>aHQP`=FF}o1*Iher|84RU#
+K#786e}m7ft#?wx;Q|i?h04%hA`Q#~8*3`5-08Toib3Ai3}V-5Em4zs?&(H*lFK{!A&-ltQkm7mx~B^j6y(yj#UGtZR>uV0{rdJ9
+-xHTmu6Z{e`gVZGBV`0aTB2$jdi@iaZLgAK67X+Ub9GKN7H`k=hpC=po(4LsH3KCE*Sj1lm(J(n)-wF2GwvaN*TJJ+((;x6Q*!Hc
+<rFRf+sXL>jskqua{NIm>GEamy>AZMZk<@jedOTP-&u9NGWi?`wgoGTPI1hS9Z(AlA<)shF3k&A3l)L2lVW>Qz@37@c34+D^0LSG
+$P6xC!<4zPd7b?A45Za(>>bCRMqVqIH|J{@po28XN`iwV<(?ZPDFqdg%`YfTx<PCEv*Z>#Pv<D%_N`ciKyG~Wui`IHTP*=ah5HyM
+HL`X*WG=GO_6rGqciO0}MIaeGl}0jz%$+v4Ovzx+=cI>Jj`E!vZ_Uw5XIrhGGGJKOj<p-lp|?CA0G3=O{D2%bhx045c*4b)HEM*(
+i_1P=4dswm#enZI!z8SD&37w1W(l;932o==!8x<Ni=0Vcr(X}DBU7e-c7}`NAJN%N^{7|z8_{dogCb&7W>{aDi%aZn_RHHbDrb>W
+sxt>f$dg97XLO8AMRNW<o>yIUN#C$NTO-}SGexixaCs{JBk87F;4Otpv6xNFPhX|IJAUT1&^IJ4gn%v5ZW<p%Ocx8-bFUcQi`07^
+I1@6EOYL<;-FCL;<&%Kq^Ory47L7!2h_DGgS+@v@$ummWoni6tY&N{6_p{zk^WsL??gf{@Bae&l(%%6sw6Sqt%y&S*(K;iM8B$Lt
+^B*zT@v=q6pGa{lSc>yhWrDe3AYYJ?BP~Fy$hp*;Zixa0pY6|zW%eB!Dg+|M=?ofTdl_Qyu5N3P!8}pTvX9{Rbve@YwT4tXsl`d0
+0@&ycKnZxBl8XVrSwft<<mOGv6~A^u$=8`9@<HFgFtISt50Kr1I<t~ggGu?!l*76FGteT(MML%N77mFZR~aSVs+AL{$42@;Tki!>
+OTbqJIV~<?y5Bu{y(1FRkR}tATALr6MX45U{u1L8S4au7`d1;`waG%tweE0*NNnv&v@dn`9}t1tQ92>At=$>?Fyvrym0%W^?&l}U
+Y&e8$*O}Oe*7M~DDxjh44Jdo6%T8cb-nK~GH$%SHUn!d4=P^P8nFda)+XPVbJG^LF2eOD?n4VWGQw)z`?vspqz3l3R{6bXy5L3`g
+&~@7DN}cy`XC$P~g-AZ0p13|XGu!6Ln|9Jr%c;C~KYas3-d}8z5Nb_yGrgaH#)T};zfHT?<25Nn_YYDg>dJzB<D%H;D5L7%@|a&v
+J`|mOkMS3bV(C?NpiwH4-T+Ee)Ny~F*89cm%P10}v^t_N2ij-zMV$HmrFCwWge0n?*~?*rRWbF_QC)SNsrgMYtdJNgihFo!K2{;v
+VPaY}%_-yx_ZCxf59BI(%wT4`wfw7*Pqc;nw|!L{uGSm|)H}SJSCTB6;G=aCI~9+#E8leZj>%#wg#+wWl1=Ca9`R`}Ai_Alq%{G~
++9{c4Zrx7!Poh<r8&63pOyk2Wc8(+R|3P_BV$leCO}3^9qDci&dz$-JCtp1WF!53FDC~F5Esbx)gJlHP&ktJVty*v;?2bv0^}L%-
+1?k-KV+<Yw6wegktyg}3gI*Wg{X@P{*7~M0&^*U42D&QRvw`vh1C;%4lhoEMxG5RquqOovGCwL^Jrp$}umz>x!Oj;YA$jJheEulx
+Ri1ewd(05XmvXRq!DNy0iyrK4(n(di%cDEb_B}r+OAT>O7;lsa8oPj6!=Fpd$E14DVU{XYk!;A7!28+sy71aQn_;TCp!;OQnpJd0
+!8GgcY?Lo}9x2Q#$f0`DoQAqsm+5V4xI1)+I&=u`K%~WX_C0Uhqwriq2yC5hg@cmosL14LIllT#TRFA+`&uQhVqI|R04;sRYrZHO
+s%;q?LIQwxj@F)(N|X2!OE!pV^vW$aK|VxA=@N0UxzJFO^?_Bam3dXJRAEavDK&3<He7=QJWN$YY;gS!_Igq);(ZxHnzd{dljm-A
+;Broz+(VM~DUQ_ya+yDykbuOJ2db_y{tz$g>*{OuKAIxRHD*Wcvvg+-I>yeTw*O|B&(c8$R5Y~l@Tqlw{yW>r)w^mKUG|7nwSK;j
+x0+gfRFXknTRLN1ASyX@Vim*?+DNN0?<d^aSe+3Y7>+t`o;s6^;X62(mQ+4VQ0p|@UYOkn*9^Gu4_U9NN7_c_IRW}9ydZmbnB=`a
+M@Blr>EXzn;sqt&Adm3Gjz^ISZ|`i8evvq^*li@;*W#>1M4-PC<F#}F8&Qowm(oRMZ4cmjPdtz5*Pw~2S1>O-zgvaPnD;sx?w6bx
+!iH|KssX~$bFV1vc!Fezi3PBS)b3ydn8rZz8fhu%LL}TWi`YA+AGxVs+^gUGJfq+`r*~3T!=zLTKhr(l)E0>CVYr-lNNB|E0+rQY
+X)%*xl|Zs~N<5u%w5DL^e}j%^y=*#h9q29?!^|1<95(@t1|Ph#eTIc%V)QHds%_^J<EbdAEfYaPwS%UMDZ!2^{;Q64oi|F{X(xak
+cxosw^fk3Ih~z6i&QCix&056`Ez9`vNmGPC-C}tJ(FhTI?y^$TQ6X6!J3dtO_iT>0-R?W8f4gw2NbRgBm|K_A;|SLGLF;j$2VDCH
+c?*PMk=Yj>etn}OXcP`3?9>b`++*;wI;1FVFvWWgg<Zfp-ca+G&vJ8?m+YthfxUMwtQH>X9zUZJ9nNrk#0F+%id-C7lY=`tF<q8_
+36R3a)2Vtc3zmz5BB*N{l$e$>b_xO_?4}mkK>Br^y|(~e|JUiFQ;#|?cFb6ma?s)(Cv*4On@%s3U?hYi3EPLDf5gs4J%~btCnV5&
+MzS@AH|oGCYiO~OMe(+WY!A=)T7Q(L19hhHT2zni37_1uW$iqP^MrE&H}r8@);W~#u!`hT(EX@LWXq2D&q@c>;JKv>@>ZyZ8r&bX
+ydx3I*fz%(f5TdFTi<PRBWPxJfzTJzMf@=P#<0$Sk=jH@FA^R7e4g38Pm)bBt+uH73X!)W$o9=vE~iyFER|8@1D)5KM_!q`{TJFc
+?Ut^<1Zl4uD^4G-++Ebto#r+5;u_e!s}`wS@Awu2JzgyCg<`#Ram(u@$$x|#aL>`;m#>2?GNn^`euNc;5;y0mr}jw?xo4DC{$4xW
+?m6tSWCtHLfSt}DrBwSfvgm=9!07^%E8*OSVb(omjz1RM9ax!edeiv*d6hNWBqR-7@aV`}3L}*){>@hMu=jjEpZb<2@l^YLp$9DW
+&xJ`80H=z!=l!k^b??U>rHHu)7oYf|zBU0VzWGnR5LA4RCRqy1zNHnT2g3QyFp8}@V11LYduYen@>Us7V92^54}jie(CRn8-v(<s
+JPM(O5&$zQL^v>vY*+F1peSZ&WEZnXJ>%?QBUyosh9M0_CIpk)fNyPtM0dZfaPNsHYDr;x#&*#Xf`!mKB@`=!!Bx=?z5jUDVp&=P
+V-;4EB<#x@j!%T3$r>QjA}ndlxq4M!6}ta*kX&uA1lJ^RXs67c`pNh%b)1pC_R!dpio&<+NHX)x7mN{Tk&?_P$(zd<!YSAtFvqDI
++mAq{|7vLsw4MHZx}{M((G7rz91842cGk2HMAvb}bgyN2E(H?pAYTgJ_tcCAr?`CwC=v&?dAT3UHQAUoOXQB%2w_&3SK2@&Yv*%Y
+QI84c;(n6O@Q{n~Var2mn1L^z&ppyxr3C{!QQ^c$bTcnQ6IuyBnOi!zoq3q;Xnd=GR?$E$=fy(V($e-?5HHnfwY6zHxbP&09+F>a
+^PQ3K#ow9M^|jl6;!PZx!{q^65K(7(%Hm89icRNzSxO=z(V9jK-lHc_h$jXDspLtmqh52qVjpJRDl4Pmigb-V)=yzVxIf-a_dc8C
+K!YZYChN<<BdPz;D}-F#y66)_tq}`dIRh6LmOA9r^mICaYX;U0IHY+iA;CKQ5QH_jbzOpD8oN%ew+57^v2vi}#J7%33KtmrDzhR8
+A2vcbu(F>0cYvVw_uS3>?By|HWmVRWSv|_Z{T_BZBK}+vw2W<^)5-&M6Lg&{Y#>~A$@Fq+yR$9?j550BEQwg;vb`>E&goYAREQuS
+n6r(N+g3NY+T~&iC(Ort8oVkGHZLUYyT_F;<ZC?1|ENkyK|S-)91o?s;g<+fBqHvb)mRY`AJa>#vRwAKq2*nNwh9@OxT0eH@KIWA
+(wf__i{*D$iMb&HVD(GjgX_{YvG{V<Z30A;yW0SZamkV*uWT7i<-rRAq9s}pB(zJUzL&?=fY1mT={8<%t@EDgLpp~&@&hHNebO4c
+wp4K{(ItKizdua(=Ft2VR%b`J2Dm2+lEf~xWGzw&L8>gL@}*lu&4{%!HpyrPX<nPd5v_yWQ+8b9n<xSIxJvLV*xh(Jw?k)oBG~_G
+v?F;A_*-A<j}`<~H79R`Z?(r-?bWuz0FPHvTZ}>0R~m3;`^fx&urJMNL?gi}BW{9G^afxNIyrHw3ZWNquwI4=*uhF-g=g+N9bSQU
+IfY1-5t{dSUbdy`nl<~*%Q(|&`Sw9GHvD-Dn-9}rUP~kN=|HGQ2)*`>)Il-nEYnfJpn4IdnlWH&;ujs(8R>RsQA(QqVOf3IFtWk?
+{eNznGu;~~-S+(BG(*}8GYTCwsuOS45XGBx*rid=U?1X-<KHM8ud%g%=)<T)ynW;hR+hT>H$$mJi|n&GP}*brMD7hw7fUI+%+;_g
+6&z2n%RYsi=xElN;;Uk?5Yq0Sz*;4STULaQDsey6d;vLKIyAND)?kX#l?Ol$=`@}hj-nFusp-kpdG(?gmZkI>R!1@{W~H~f+^UMW
+Y0e@e_?nWy;(G}GbP3!sdig+`=mB|5i*7}bA>cCNR%2a>4g464p`s$#+4~w3zYsls@{SNHjA;j(yT3x-s-cn&9%J^kqYd}dsLD=G
+H@7Sd_$4=l3N?VtL3UOt!Qen+9(O2!L%7n}(J_@s`AE#0TUzYS(H@OUC5>sY6X>v4oBfdNkiLWm<fTc*8vTz^ka=5IQx!}iSa@2e
+sxjI}?eY}{t(G`R;z0#r1^9jm?@O^`q2)DFf;W?R_gfDE5F4W!`C<tE8v(m8BW1bt@U`YG=v@)aM-eLv$i-|+p9FONf_#p-JFuQ%
+1C7SuU*D2sqXP>B^pE!Z@{3rV@nbidJz+@%Yv4;MjV==G!uW_g3u%WZ?2MP-6GXfv)4iJlKdKn)yX@nq-^niS$O)Wc?dE-s(Q|*G
++wu-<)}W6N6F<*E5TN77hyD+r)yk`(edX7XAd^o?S&OM~-9FO3)_n}6if-qHY0w}J>gOxuJ=rIxm19p2P)Ax&L#NMrW`@hGlHn%f
+i`=iao0Ywbp1TE`vw+d8j>E{N*`bOUElSNNDhgrObQA-3Z_=eQMdlwlXvEDA^RV2&>0YG#I@c$~K+4QSqHK28Djnrnwc`y*L}=`d
+h5oplb^vlvtcB*7ASi^pEp3E-Q%&>4=zyzD`*%jkzN{y45#-X@jOsBG?m%)IrrwaeK9pNgK|3$;(YYWFJSE?2caVFV8Y-9rS`<i?
+ur{9VvmGzp60mkfhM(-y0b-((4-~d+JKm1%nJ;LtXNXM#!WhxiEf=Xte1ZH+m5O2VNba<SP24?bES_&2tM3Cw5!X8E8?9jAr>$5e
+oeR(k)ZbO>z78Hxj-3Fh(W_jaaYl*!IgP{%%?FGUsO#PvlCG!MV#&$m%mVW>EPmOA-Kz{j!-?;$zxh)M`X51g4Q`f(%Zm}ucy);8
+4-<kYMlR%v4V}3NI~jr33ejCMpdBcgPCa_++!Zk6UB)Pz@xRA=1$l8re9qA;)1OOkQ*jPBQT1Nw^9OX6?2F9kF80*`16nrOvAO(w
+!NFjMwo8YX!TU#`Yh|H#GFZqbT|J8Y+q|L2r(XjH70Tj7+_mp9e{Y2F>KD&hlr8NPt+E6x{HS%F!Z`;+(fq<bS_FS~up!3uc&O}9
+`h$G6>Il*YXA2j{AJ!4y(R0;Ef~(ax5+>54+Ehm%?fY-*aRY8Z?A92!UrAbMhi*_NS;$+Xp<u}XwBY4I4!ny-zI4U4?01QEkmK3#
+w*cET*n6Du7;qb#DT(w^+%M*-noc!7N!2=VUyaLo#}&@oPWx~Rsl$}&e^#ht{r4U6!Zk01doZm7tAq^=^+qqFSD`<wp0|^V5Z&n)
+!XK=h{Ub76uMWCuqlNKH`sv+t2NtXen@9WclA=i>OD1tggloC^Pe@<Syn&q-SeB%T$WKtxeXd&o!dT#}IC}lJ@ymth94#{1(0v{m
+9sQCTwze{7r=*Mm!YyPwUmqx2TC)pmq}o+w;!A_+rnYwRs2X}PKESyNBpwp5WMhlL<!`!Z0IhX=-o~eSkmF|$iJw?aJ35#?^9tr7
+xSfkf|H*eMLzWjWG%I+#n{Q^xNSjFpS9L2+;Q`6kY4&qV@$QUk6ALX=wU6|wi|aqS*;F`)p3;|igwu&4<2J%+Vf&PcUco5p=b1!;
+qQXaLzEsK2<Wi(k--3N7EZNk<Cs%Xi8Cr_8+9WTl@`kdc@;%(#Kn0e%uD2r;i$Wcu#;BVSx@0GRTKNzoEDM%85VIIL%-;~w#tE3>
+4b0$y5_rOaY>o`CPdO*X1>?mnJCa+J>oM0vpE9)x<)eCj<OAbT#ARNJ3C-l68YFW}gYORAi98k;BdAX{zi2~(mm8#J2W)a8UH+h}
+38#;0M#VUVv!qHS%f6!Z+dj)d_VnODdi^)Ah*3Zd#8eM?L4C>~27tUUxlzxRZ{-gyd#kQtj&H;&h>Gzu7(`kcbf|V(vuP!nJt|mr
+8s5jaj_JNVI4Aq=RrhV|C<ho<)Lx~bcD*5v(TXScm|FU5ha><CUzhfz3q_;LR#M5H!~qNUn75j0kU#lAmNWSRm@VQ2yvWF3lAkr0
+;8z@{u00SiL>zUdSRzAg8V6=8VBDBUAfcV&f`{B4Pi-9KZ2^NHcD>~hCrnFFQ!@t$(ioU?f9~{1o)BQ7PC`PM+kZS&fMnI<H9>9s
+;~i5y%xH;0_oLwM1tNy~{VRZdJSVR;`gJ`sn0&oEHNYy%n-9$+GCyS_8)q*q#nQnJMZ+`WOa`!AE5pu1q$_XoK;}He374mB5~Kct
+(4!corf-3fs<Susz-?Ae|L0^7{;o`zlC*po7YkO#;|gMgD(SY1?a{Xx^uAS54R4kXC6iGBUSMv$M74a6DP@fzJ5V9xP<O?3@6+cV
+v0ci{J)8=Mc!#JN%oFv)g64W?HdrnCYq@Il-Tc0VuK&Ey&>@+x94CfixS^`_V=&Btt~o;HG+0flt-sv)v19U)1`WLJHwd{Q$I;6n
+qfl6fFG}|z5^p@^(6JSdhnO2~Wevs_QIlv^fy=rTdB#q#Bh@xbyV!;S0&LM$I3$a*p2?(*cPeiEC28=_bosfm9<`*3n>q4|=Kk0y
+Kvx&0N9;W^IgW}#a}y#|B!flNU~oS1Ft2B?ou4y*uf-YiAkQ)-N3;}>`2$QE4SoD29~AFKk-(fS_rkEo05CGzIO_9IJd}PWA%;}J
+?vM64v1f_yXq|ba2j!jS>pPc3OkJ5|AsO^TGT$DAA_WI+@<eVhtE_G32@C$Wbs=@x*&0>!nN34l99Pb}*QV?>5>8+~ETzr_`=n*-
+9_B#TkbdGXqj^r9V=!;#)rR%5P0=?x)%7?Gp6y=hAz^s?`*fh&UCfN+C`7^~PpWTQT1TalOnVb8^Paw13=&haPf|ghTs;*;$Jmv*
+bH8qo{d<)Q7lYcmCsExOa)+{G>jtdNE@=6HF@5HvLbx^&2Q(4e9UBL|=hkT@<)i`XLJ;b)Cu%;gL#79J=Wq`7IC<kzQ+BJ=bW+E=
+nuEHm5~YO7;jsr2Wr)5*ALD<BK&8J4%BK?<TEBDI0OHcNLSC^2>!rY6b!$F^Ryd_tCGzX|WNjfg2aUT`C{EXcDqX0^v^cp@{<~Kk
+YY=Fp4v=eux0DkEpo0L@!nu6{t7|fo#>0ur?I9ldg{vB$hxtvcZ%xHh**}PRzxr6laLk!80l^K~7X<;y@)&YuTVi+Me4Df}B*4oi
+DgXpV_nn1A1sv*Y$$oF+un=thvvA*ceO*z?gQ5;;=n>Q6s)5kYaihWdUy}_1)>AM~`jEf&w5YGhOsK0cHmxJ4+_P5i*Xqd!hoUpg
+F*f~=1B<||Q+~gs#}*NoJruocJy}0lZfT}bT%sjz+<%#7(Fu;bG_`J4UE!tUykvgHmDVVy`GLu@gc#f}OrDJpC^i@1daLD*slP91
+Cynr2Tcim>&FmhW<9G3Y!^y1w2px<}a_#>QY0AKIm4jjGu#CM91slXv5zANC-yW*@Rb@llAv#_WFp!nJY3DE4`Sn2MWhYOfC7_9C
+eTiAWpyL^75R|Ut2!JTr45^jf6rzrdTV5%zJ&(PJY_h2m0_sX)2w3-wt$urWRPj_c`iA=sC3NEIlT@%?v6U6j@B$fLfL{IVKgET-
+Ax1J>2k5D!8NQy*4n@;9BtPCMBPgE6NkVa<4w}l~P^axj<YJ@7I_6J!9lnS^cVG=1?8{2YAPL1-hLBR;MU=DS;3Ce-XKi+UgY?&g
+E^!FwEW>+HO=y`z2PE(`LrVsG13V(UT_63eGyve3y2_|Z3w>r}T$!q$h_WR0FOPX8yq1?$)Q*!f92ydcHOu0&k7aL$LpU9fS@7is
+!7B~CbB-C%HsT?Ry9U4DEZXdLPA6K1%<brz71XMN<Jt9~!`yQEGFjkUAVIU${^^Ez!Mp_hf_uy=_~I*F=_foA;dccalWlgfc)&=^
+hp4nCDrlMa@P6-$mAh~Nk3@!rQ8YUW^bC2X%+&xG3jh1jSHI-HCovUGR;d*BRtBdg=~Y0`iJsj2$U#_Ph&|_^h2TJT*;y^*N`ZhD
+9<nCF*5O-y&sc()&LhqVv}}!agHR-bLk*k|RAMkB=#=w_>P1y`^)9QA>?j;!0WS^<e+wI@YU`CWkL%Cv?^~7Qj3<}715$`U4-hxQ
+kYl;_?Nx3Tai36IP`ip%Fy#ap2L3Xocu59{{E!jKgNroP(?}0pX4nqSTJVqE5={87eM-F*w+dx7@8NH`CzfW$A}7v1eL$NMRc+&D
+D%yk{_vu^2+A^l*hb`Us^brujQsc><fmCWqov*##-h5kz$C~8#H*_$Q9muA~^Z#fhqYD={m5)&?(l~NZI*UY^s1bEp!&`-6)?<y1
+z&*rm$8m8*>wuiuGh}bhYz3~Vd9rh;YR+`J;tO|!)In`R@>ER)0GwW3{C9%ZO{VLLFLpkVzXZUy+uK#E!d<(@ypD(hB~-?JpqBS@
+hMsHPK~XGIxo)1YN~Tv>sS&TZxSE3{A9;-lNb9O3an{^*QH0XUmjuGUWHYqK0s`0Cso49|uw)3xI{4F$LnstUW}CP!$MZIseNMys
+i;S@Y6je_`le|!9x2cxI1i{Bor6XM6#>piBy4FnR7`+a^`eLuOIW|rE#I~Uw!?hn@a3Dm{pOPU{2H2t(cyB{~Mqjj6bb*%T=I22~
+dxl*AG!;$XM_vms2C}}d-P}ljcm^Hvxo={ZnSW{;dVH7Kl%_F|H;M6NZ_L|sk7Jv)?{wh?P#{n>a{2tRP(sxwdwD}Ot2cN*1@``e
+S;vZcYBq$5f6d$2N%W^xY>!X64~>{}?-HbYtb4oKbv397uHhwkafFL}IEQ;(QZB`W#7;sc0h{!Y>5p8^|Mf+l4@XhIwl*(<H#4ry
+j`V*GIN0dx5rj;NF0C9AaxMR%W<T=3v_lbBq=hLgvSb#^RT<g_a#|xOe2zrk>XzFkAIZVps?yvYgwhDBf**_D+xJeW>EtbKOR+@I
+*}`Jerz@|WK*cdxeb?@B)ry(>M%zjFZY=MKE^vO=60B)GO)pp~Qx~aNjQ+<G<W8$0Jje#CadrzP<YTUI2T35|vOS*#?aY9%jl8-Z
+1!dm>Oy=WE(!S|IhqE~amew{uOn;U|b=NuX#|^_gnf$j{zLMbN=IDaTOs|Zs>@EH+<6Zo?k+m7lFT(-XI%^EvAjfT)pO@`tJyxdh
+hW&&)Qn`M(rIScxHjHcOW-sd6oA7&1mBEXSOyo9~8Kh~7bRf?w?c0M3x8=AL;JOE>mAa1!24FD1OpGCw>8j<yTg=c-%u2PIARIJa
+sbE8@*7(>P>W^m`7%YJ3OgH-v2pWcJM;63nmq<!M1;@O-eQ8)SstaZOCI~S)^1L!8)e;8J8T+)Q)fx3>JNBfNXFN-bkE&JKbRrKy
+{v>q(xn{@$ZpK<(g`_Zl8N8n*U%e<=9q&%~-m^^eZ#agY_Ydu^>I;~<c)+xSJ?ilRJJPpEzD;S0OuLoIH50m6{g1l1sTP%ua<LES
+c?0uht<r5df%Qx`giI^~^QG~H?bdj{-fZHXQ2AZ%U`PuzaE6M<vN}xBfG&It%7Yc^)%F7Ict#4InzfMu?^=5Pa~nmYYHT@5UgAAv
+Tw?OI=&C4SHEB?7rYnfu1RmZ9X7Yvr)moKzlvM>!Y#Seo{C)zR_StY~5&u*g9#`o4Tg4x5&LN;uI|shK_vQ`3m#?Vl(p%z<>?MbG
+K^HxMHJELMruj+aHxc9r9d@zd$Ud4vZwenlD5J5J%>|zD>P>c~-x@)n+cF?Jv!GeAUK-5ZVg(<>GI`eZBER;uv1izc?cIv%pZXIx
+Wp`%KLh`Gb0x{d2m9xO?Pov4v8r!|*C}4)t3zb<fr^K)YmLBMB^q!@UTM^Yh1*<R>i&4CBrwCg5**#+RL4clNYE|5q0!Vl08r2+_
+OdoDwe>h^3^VP#)U$D)q4!y8cW!=eOu9S@<W2jM6T(T*}E(@87pecpd2IQSt5dqDbxYV>}4|%qC-oV|ZdPO4sZvt_~C}H~$U(WCz
+Vvegl1&BZqR=LZXcWWVESL_Nj)H`LU-UFGuG=>=$sk!Wc{yc%-eCL~PrcAYCW6bC*hSH2;S{nbV97=8m$vPs0DsG{-_w3N?$E7?C
+6jgTot3p|H&hy0W^=<|nQ0wm>b*f>=a2tl(s&)`*rX~%D2K=AA;`c)-Zi+g?gtmiHD1G~H$kTg(R(pWL@!Qy!A&Pt*c$x>yE_YVs
+z~o)?a8<@`LLj^8jROxC-L7I;+drOiV6<*o*KB#Y|ClzLWA-E%qj5#bW=B<2_z3*~LFC4VYSVm$kp#EMcywCOrPse_LPBD0rkUuu
+pi_hCJbx=fQ)M4hlMMPT+EvbDzGzZs$l;Kb`3Py=YlfCYNHjSJ2hoY6woQ%bs<#yiLjZk*-JAsh{e*TISGe5tGW}-#v7HJ<xpoOA
+m?!?koka-GD2Qb7C~P7K*;elb>{2`G6)N{4LrMExijMrO5RMYkd-3z}m#En{7{#fPzePpw5tZs2!rl!TMv=s#qJh+bW#XGphQr*O
+SrQaUI>UDlRROM>ZU67q#?a(fB_V3%6tK9y7Dg-(0j00$@D<5P#%kp_LYj#VVq6jo>hNtrk&6J@M3@FLvf};<BBh@YYG=8uAxj4_
+mRQD^9(O+kZpkJ$bIN|olv~hi9=s_-Yb$#Hx-VD-o5Ga_MRY3eK~FX+u3T0K4QlO@#o<WSj0}C4=Dk%FESy*`B1s(hRZY7IrD%`y
+l1%3-Q><~;0fFgd)FbG^yt<&C693Z@2#bTo(ax4z5rX~0V$Z*(0r0eRQ#&u{<w#@iKFCLr!mUaGZ<0OmkYW&~M|Ok(m#AtRSXPH7
+XmTG;3eDq<OJZOtfl}9kHW=hkV<;bM-c5@Uz3FaF?`RH78rCHo7EDHJjL*bk==SVdC941$>d-j}M62Nd>V9~|+O|CUBY(_)4^g8y
+kBSyHX0@&<>Zp}XR{5Cc!3@>Jb@7Vu5i8`ciQM!VhUj7>rzz}Q``d{^bX*F5NLBEC*U`?6WT=E7CC;8dIM7S8a_fM!EIV0t$kw`=
+d!Z%QKdypKG57<bfkr(J;%1HM+;;fMSq{?XX5#j%kKIaxq+quUAt8co6BWN4y=nt=D-2g{Lz~5kJL)U)%jPuP3mX&)a);QX{Orv0
+cb>OnS1TjF5Mj68G@7Hf@!Q|3xBGB+7z&Eg3dKLTZ|!_ZxWVHrocnmcGf(vTcf>Gz)*xdhzFB6WuHpQEOf}loXRQqcun{UWC-(q;
+S3Hmui15s6$5%3Ft@u_Ak2jiNC}lYjR`Wf?Hjj6LoKwTXF9<t?)dNVeF5^qFS7rM*d9R{Ui~J(<0LFZ648Bj&Z=_8Ni^a<aJ@UiZ
+4ZG`JjlusA;~)JqzNU*~J|IpY=Qu7qIKo5%GeWk_q({iE@44?v0z_-QZlfrd6!~&>P$>eq(yv4~!cE}Th&)|kq;bU*1a>8h%)zXr
+kA4j1<K;(+$WDTV5t1O!hWygg$-cs%pU(ds5s^O{!V`gRjxd0DxEtPf=SBfF+5w>+Xr6=rfAj{%ms%7XjKfHeVp@`)osrvqe1vs`
+`lXr&bD$=IRdecvJl#(mck1H3WfG~+0KL092Fj!;D3wJ@R2=wAsF@M$m$XhN<r5D`guam>idwI~<QV}(g{7KScGp1u6bf=0a&2Q(
+OhElRmffH;tMm9}KOwwkrAN35CUs<KW;Qcrs~-53sjSI>j81(`9hU0=^OuQj0#W7b?0j7Q2<00-fIvX``b7j@<L(Atvn}UOOKE>u
+Rz$W79Mc~}5d%g)s%~Z`zz{)%!|Jt)9Pd8gD`p{^`CEsVbp0wpbV`mecw6QW`RDPf{2nz=&Lyz%<(+TQ3z>p1JD4i>C~|Tro8tJE
++q8Vat!$O2gY&o>3KTZ+@Ug1=hqaHW1%JWhY_7nrwAzK4TQV_xArtjn$JZHFc~D<To%G)wg?*=H1;>^yUc<PH3g*G=>Pw-s5jHV-
+2Yu*-Ha9Vn*x7gIgO8PMF(B66G&?l941v%OYZZ3-kGfH{kz0QR__v0}QkuYt^~5V@vs->SoezeA&e=<u?46M0g`#h|pKTSbfMc}+
+X~G|A8?~f_Lctp^D=f^plQ_m9!~u6CY!axwv}C4hDu54dzl9t#o>L9&OGNmThXecWZy>bn!?-mAxH1#Gfc96a>GEb>J&C0shPvP9
+;*C{QHyJ)W@Osue5-)N<JR{ohtqsH8hx^~EolxZZ0Yx*hexZ)r46;EGJIAVlT-^+RZAKts_W$j-prU$I1rQ?btk{rJi>TQ$Hk%n_
+{mGfM)}NDaa)M{Tl}S6b7_*71bVV6?H4^di)=VPea@Mcqk24YCp(9H!N4FnxZi+EOp)fKXRPGOwyIr;}2`J_mIQZ2kF}Zq*#s02`
+_rw4+y?U!hMK&Lf>hDpfbqAHVoPO>2<5-VqbD7t&)EE$!LkC7>8?~#<TeK;Yr)PWap<M(jD)~Xz{rEZ>)+<XdmNjBc`)b$Rr4wh>
+p+A<WzuFCJ!Ob|P5%7rU;2m5ktC(qZ(GU%=d!~CFjBoR&|8%*nebsiB&H8rsk#L|G)K0O5S-C=d!1DFa1|RibI#QCAi6XjNdi|#B
+|FRRl(<^EK0xbjzw6>~*7fWSZU{hGd&!-0Sk=sSynwU&`0izMp{I5_KU8b__-_c{NT*gjOc8k>hy#CKvf%YbMOvQt$PJ~qwvfdCr
+;vyI)r`dcOXik8CIK+EhdM`p`G!b$cJWV7v$py8ajVGvw3zNP#z%Rx0g)v<*(6NjGoRfjBpG4F(=ox=w;aR*G$gOcCL#StBsjF9<
+Ebieiz%4~E=P4ZGWt|XANz}5~B3C*z2zUDh+4BW7N_^g>0h+QzdX$LtHmSv<6>dUgKzkcIzoBgU#Z^bi**2B%oHlpfmCAlvAy;2T
+j7vwT&pc!rHD*fjCZbj)NU|1I=oUkRxZ6CkxZO~9VMK>=dFxgm7DUkr9GMX22b;fLVe(Fo#<i}Y-R8`U?hJWpXTVISyMoWqO#B)v
+GE-=pNA!3iSBv3uf=3R}u-_T8V!SbaB^vu*L>9}j!Y!@y^zWhKwJ!3*r8?f35C1eXJ&uai%Bti9*t#(#0QPik&x~QHSJvqG9`M_0
+^Lz%&UEA%}m1(msZp@MkL1@PoetfkTF<00P4k`cuDHC?<ZtdVG00G<H0kF~wX&zV9vBYQl0ssI200dcD
 """
 # END GENERATED
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * membench's kernel programs: what crosses the sockets of memcached's servers, or
- * of its clients.
+ * of its clients. docs/architecture.md describes how they work together.
  *
  * One object holds two families of hooks. The loader takes the first that the
  * running kernel accepts, and leaves the other unloaded.
@@ -9,10 +9,7 @@
  *   sock      (kernel 6.3 and later; commit 6e6eda44b939 added the tracepoints)
  *     tp_btf/sock_recv_length   bytes were copied from a socket to its reader
  *     tp_btf/sock_send_length   bytes were copied from a writer to its socket
- *     They fire for sockets only, after the copy, in the task that called. The
- *     buffer's address is still in that task's saved registers, so nothing has
- *     to be remembered from the start of the call. Unix sockets are known here
- *     only.
+ *     iter/task_file            what waits to be paired is handed over, at the end
  *
  *   syscalls  (kernel 5.8 and later)
  *     tracepoint/syscalls/sys_enter_{read,readv,recvfrom,recvmsg,
@@ -28,17 +25,10 @@
  * On the client side (settings.client) the watched port is the peer's, and a hook
  * turns directions and sequence numbers round, so that RECV stays a request.
  *
- * capture() turns one finished call that moved bytes into events on the ring.
- * Whatever a call moved is in an event, or counted in `counters`. TCP
- * sequence numbers let the reader see a missing range, whatever its cause.
- *
- * The sock family has a shorter way for the common case, one request that is
- * answered at once: pair_or_capture() makes one record of fixed size of the two
- * calls (see "Exchanges"). Whatever it is not certain of goes the long way.
- *
- * Values are left out where the kernel can tell them from the rest for certain
- * or by their own header (see "Values"); the event says how many bytes it
- * passed over, so that the parser counts them off.
+ * capture() turns one finished call that moved bytes into events on the ring (see
+ * "Values" for what it leaves out); pair_or_capture() makes one record of two calls
+ * where it can (see "Exchanges"). Whatever a call moved is in a record, or counted
+ * in `counters`.
  */
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -125,6 +115,9 @@ struct sockaddr_un { unsigned short sun_family; char sun_path[UNIX_PATH_MAX]; } 
 struct unix_address { int len; struct sockaddr_un name[0]; } CORE;
 struct unix_sock { struct unix_address *addr; struct sock *peer; } CORE;
 
+/* What an iterator over the files of all tasks gets. */
+struct bpf_iter__task_file { void *meta; struct task_struct *task; __u32 fd; struct file *file; };
+
 struct pt_regs___x86 { unsigned long orig_ax, di, si, dx; } CORE;
 struct pt_regs___arm64 { __u64 regs[31]; int syscallno; } CORE;
 
@@ -165,8 +158,8 @@ enum {
 	DIRECTION_SEND = 1,
 	DIRECTION_OPEN = 2,  /* data: struct Endpoints; offset: the next byte to be ... */
 	DIRECTION_CLOSE = 3, /* ... received; data_len: the next byte to be sent */
-	DIRECTION_CHAIN_BEGIN = 4, /* see "Exchanges". offset, data_len: as in OPEN */
-	DIRECTION_CHAIN_END = 5,
+	DIRECTION_CHAIN_BEGIN = 4, /* see "Exchanges". offset: as in OPEN; mark: the next ... */
+	DIRECTION_CHAIN_END = 5,   /* ... byte to be sent; no data */
 	DIRECTION_EXCHANGE = 6,
 };
 
@@ -182,7 +175,7 @@ struct SocketDataEvent {
 	__u32 offset;       /* TCP sequence number of the first byte */
 	__u32 data_len;     /* bytes of the stream that this event stands for */
 	__s64 mark;         /* RECV, SEND: where data lacks something, and more: see set_mark();
-			     * CHAIN_BEGIN: the number that exchanges name; OPEN, CLOSE: -1 */
+			     * OPEN, CLOSE: -1 */
 	__u32 captured_len; /* how many of them are in data */
 	__u8 direction;
 	__u8 pad[3];
@@ -206,16 +199,15 @@ struct Endpoints {
 
 struct Exchange {
 	__u64 time_ns;       /* CLOCK_MONOTONIC, when the request had been read */
+	__u64 sock_id;       /* whose; as in an event */
 	__u32 latency_ns;    /* from then until its reply had been written */
-	__u32 connection;    /* its number */
 	__u32 recv_len;      /* bytes of the request */
 	__u32 send_len;      /* bytes of the reply */
 	__u32 value_len;     /* bytes of the value in the request or the reply, or NO_SIZE */
-	__u32 key_len;
 	__u8 command[8];     /* its word */
-	__u32 pad;
+	__u32 key_len;
 	__u8 direction;      /* DIRECTION_EXCHANGE */
-	__u8 pad2[3];
+	__u8 pad[3];
 	__u8 arguments[ARGUMENTS_MAX]; /* all between key and line end */
 	__u8 reply[REPLY_MAX]; /* the first word of its line; of a number its first digit */
 	__u8 key[KEY_MAX];
@@ -276,11 +268,9 @@ struct Call {
 
 /*
  * Where a call is taken apart and its events are put together, so that they take
- * no more of the ring than they need. It lives in a map, not on the stack, so
- * that each step can be a global function, which the verifier checks once and
- * not once for each way through the loop. There is one a direction: a program
- * never interrupts itself on one CPU, but on a kernel with preemptible
- * tracepoints the other direction's may.
+ * no more of the ring than they need. It lives in a map, so that each step can be
+ * a global function. There is one a direction: a program never interrupts itself
+ * on one CPU, but on a kernel with preemptible tracepoints the other direction's may.
  * The room is twice what is used, because the verifier adds the bounds of
  * position and length; a per-CPU value may have 32 KiB at most.
  */
@@ -355,12 +345,9 @@ struct {
 	__type(value, struct UnixStream);
 } unix_streams SEC(".maps");
 
-/*
- * A client may get the watched number as its own port, elsewhere in the network. Such sockets
- * are foreign: opened from there, while a server's are opened by others (on the client side,
- * the other way round). The state hook finds those that open; the loader adds, by inode,
- * those that were there before. `none_foreign` saves everybody else the search.
- */
+/* A client may get the watched number as its own port, elsewhere in the network. Such sockets
+ * are foreign. The state hook finds those that open; the loader adds, by inode, those that
+ * were there before. `none_foreign` saves everybody else the search. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
@@ -448,9 +435,8 @@ static __always_inline struct Counters *get_counters(void)
 /*
  * Put a record on the ring that stands for so many bytes. Returns 0 if it found no room.
  *
- * A wake-up costs the server more than the record itself, so the reader is woken once, when
- * the bytes that wait pass settings.wakeup_bytes; for the rest it looks by itself a few
- * times a second. To ask how many wait costs something too: each 16th record does.
+ * The reader is woken once, when the bytes that wait pass settings.wakeup_bytes, since that
+ * costs more than the record itself. To ask how many wait does, too: each 16th record does.
  */
 static __always_inline int output(struct Counters *count, void *record, __u32 len, __u32 bytes)
 {
@@ -494,9 +480,8 @@ static __always_inline void submit(struct Scratch *scratch, struct Counters *cou
  *   - An iovec after one that is exactly a VALUE or VA line, or after those of the
  *     header and the flags of a binary reply.
  *   - The rest of such a value in later calls.
- * All else is copied whole, values included, and everything on the client side,
- * where none of this is certain. The parser knows the true place of each value:
- * should these rules ever pass over anything else, it reports that as lost.
+ * All else is copied whole, and everything on the client side, where none of this
+ * is certain.
  */
 #define COMMAND_READ 16384
 #define VALUE_MIN 512     /* smaller ones cost more to find than to copy */
@@ -589,40 +574,32 @@ __noinline __u64 read_number(__u32 direction, __u32 at)
 	return i == at ? 0 : (__u64)i << 32 | number;
 }
 
-/* A command: the length of its word and the space behind it, how many numbers follow the key,
- * which of them is the length of a value (from 1; 0: none), and how it is answered. */
-enum { ANSWER_LINE, ANSWER_VALUE, ANSWER_VALUE_CAS, ANSWER_META };
-#define COMMAND(len, numbers, size_at, answer) \
-	((len) | (numbers) << 8 | (size_at) << 16 | (answer) << 24)
+/* A command: the length of its word and the space behind it, and which of the words behind its
+ * key is the length of a value (from 1; 0: none). */
+#define COMMAND(len, size_at) ((len) | (size_at) << 8)
 #define COMMAND_LEN(command) ((command) & 0xff)
-#define COMMAND_NUMBERS(command) ((command) >> 8 & 0xff)
-#define COMMAND_SIZE_AT(command) ((command) >> 16 & 0xff)
-#define COMMAND_ANSWER(command) ((command) >> 24)
+#define COMMAND_SIZE_AT(command) ((command) >> 8)
 
 static __always_inline __u32 known_command(const __u8 *line)
 {
 	if (STARTS_WITH(line, "get "))
-		return COMMAND(4, 0, 0, ANSWER_VALUE);
-	if (STARTS_WITH(line, "set ") || STARTS_WITH(line, "add "))
-		return COMMAND(4, 3, 3, ANSWER_LINE);
+		return COMMAND(4, 0);
+	if (STARTS_WITH(line, "set ") || STARTS_WITH(line, "add ") || STARTS_WITH(line, "cas "))
+		return COMMAND(4, 3);
 	if (STARTS_WITH(line, "mg ") || STARTS_WITH(line, "md "))
-		return COMMAND(3, 0, 0, ANSWER_META);
+		return COMMAND(3, 0);
 	if (STARTS_WITH(line, "ms "))
-		return COMMAND(3, 1, 1, ANSWER_META);
-	if (STARTS_WITH(line, "gets "))
-		return COMMAND(5, 0, 0, ANSWER_VALUE_CAS);
+		return COMMAND(3, 1);
+	if (STARTS_WITH(line, "gets ") || STARTS_WITH(line, "incr ") || STARTS_WITH(line, "decr "))
+		return COMMAND(5, 0);
 	if (STARTS_WITH(line, "delete "))
-		return COMMAND(7, 0, 0, ANSWER_LINE);
-	if (STARTS_WITH(line, "incr ") || STARTS_WITH(line, "decr "))
-		return COMMAND(5, 1, 0, ANSWER_LINE);
+		return COMMAND(7, 0);
 	if (STARTS_WITH(line, "touch "))
-		return COMMAND(6, 1, 0, ANSWER_LINE);
-	if (STARTS_WITH(line, "cas "))
-		return COMMAND(4, 4, 3, ANSWER_LINE);
+		return COMMAND(6, 0);
 	if (STARTS_WITH(line, "append "))
-		return COMMAND(7, 3, 3, ANSWER_LINE);
+		return COMMAND(7, 3);
 	if (STARTS_WITH(line, "replace ") || STARTS_WITH(line, "prepend "))
-		return COMMAND(8, 3, 3, ANSWER_LINE);
+		return COMMAND(8, 3);
 	return 0;
 }
 
@@ -872,37 +849,6 @@ static __always_inline void count_call(struct Counters *count, const struct Call
 	}
 }
 
-/* The usual call, of less than VALUE_MIN bytes in the first few buffers, without taking
- * steps. Returns 0 if there are more buffers, or their memory could not be read. */
-static __always_inline int capture_small(struct Scratch *scratch, struct Counters *count,
-					 __u32 moved)
-{
-	__u32 at = 0;
-
-#pragma clang loop unroll(full)
-	for (int i = 0; i < VECTORS_AT_ONCE; i++) {
-		__u64 len = scratch->message.behind[i].len;
-
-		if (at >= moved || i >= scratch->known)
-			break;
-		if (len > moved - at)
-			len = moved - at;
-		asm volatile("" : "+r"(len));
-		len &= VALUE_MIN - 1;
-		if (bpf_probe_read_user(scratch->event.data + (at & (VALUE_MIN - 1)), len,
-					(void *)scratch->message.behind[i].base))
-			return 0;
-		at += len;
-	}
-	if (at != moved)
-		return 0;
-	scratch->event.data_len = scratch->event.captured_len = moved;
-	scratch->event.mark = scratch->call.peer_next;
-	scratch->at = moved;
-	submit(scratch, count);
-	return 1;
-}
-
 /* A finished call goes into its direction's scratch, and there: where are its bytes? */
 static __always_inline void open_call(const struct Call *call)
 {
@@ -994,8 +940,6 @@ __noinline int capture(__u32 direction)
 		count->unreadable_bytes += moved;
 		scratch->left = 0;
 		skip(scratch, direction, moved);
-	} else if (moved < VALUE_MIN && scratch->known && capture_small(scratch, count, moved)) {
-		return 0;
 	}
 	if (!settings.client && moved >= VALUE_MIN) {
 		rest = bpf_map_lookup_elem(&values, &key);
@@ -1029,54 +973,19 @@ __noinline int capture(__u32 direction)
 /* ---- Exchanges ---- */
 
 /*
- * Most traffic is one read that holds exactly one request of one key, and then one write
- * that holds exactly its reply. Of such a pair the ring gets an Exchange: one record of
- * fixed size, with no text left to parse but what is the same for many of them. All else
- * goes as events: pipelines, requests of several keys, noreply, quiet ones, long keys,
- * a request that comes in two reads, a reply that is not exactly one of those expected.
+ * One read that holds exactly one request of one key, and then one write that holds exactly
+ * its reply, become an Exchange on the ring. All else goes as events.
  *
  * It must never say what the reader's parser would not have said, so it is told only within
  * a chain, in which each exchange begins, in both directions, where the last one ended.
- * A chain begins where the parser stands between two requests:
- *   - where the connection opened, or
- *   - behind an exchange that was seen here, after another write, and handed over as two
- *     events. memcached reads commands into an empty buffer of COMMAND_READ bytes (see
- *     "Values"). A read that asks for as many and gets fewer can only be within a value if
- *     that goes on behind it; then no reply can follow. The parser has to agree.
+ * A chain begins behind an exchange that was seen here, after another write or as the
+ * connection's first, and handed over as two events. memcached reads commands into an empty
+ * buffer of COMMAND_READ bytes (see "Values"). A read that asks for as many and gets fewer
+ * can only be within a value if that goes on behind it; then no reply can follow.
  * A chain ends with the first call that is no part of an exchange. The request that waits
- * is then handed over as the event that it would have been, in its place. CHAIN_BEGIN and
- * CHAIN_END tell the reader where in both streams that was, so it knows each missing byte.
- * What still waits when the recording ends is left in `waiting_requests`, for the reader.
+ * is then handed over as the event that it would have been, in its place.
  */
 #define TEXT_MAX 128
-
-struct Text { __u64 words[TEXT_MAX / 8]; };
-
-/* A request that waits for its reply, in the slot that its connection's number names. */
-#define SLOTS 16384
-#define SLOT_BUSY 0xffffffff
-
-struct WaitingRequest {
-	__u32 owner;                  /* number of the connection; 0: free; or SLOT_BUSY */
-	__u32 chained;                /* it continues a chain that has exchanges */
-	struct SocketDataEvent event; /* as it is handed over; its data is ... */
-	struct Text text;             /* ... the request without its value */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, SLOTS);
-	__type(key, __u32);
-	__type(value, struct WaitingRequest);
-} waiting_requests SEC(".maps");
-
-enum {
-	CHAIN_NONE,
-	CHAIN_BEGUN,
-	CHAIN_OPEN,   /* it has exchanges, so the reader must be told where it ends ... */
-	CHAIN_BROKEN, /* ... and has not been told yet */
-};
 
 /* What is known of a connection; it goes with its socket. */
 struct Conversation {
@@ -1085,13 +994,13 @@ struct Conversation {
 	__u32 busy;       /* a hook is at work on all this */
 	__u32 stopping;   /* nothing is paired any more: two threads serve it, or it has closed */
 	__u32 stopped;    /* and all was handed over */
-	__u32 number;
-	__u32 chain;      /* CHAIN_* */
+	__u32 chained;    /* a chain has begun, so the reader must be told where it ends */
 	__u32 recv_next;  /* where the next exchange has to begin; while a request waits ... */
 	__u32 send_next;  /* ... these are its beginning, and that of its reply */
-	__u32 answer;     /* ANSWER_*: how that request is answered */
 	__u32 direction;  /* of the latest call; before it was seen to write, RECV */
-	struct SocketDataEvent event; /* what all its events have in common */
+	__u32 waiting;    /* bytes of the request that waits, without its value; 0: none does */
+	struct SocketDataEvent event; /* that request, or a chain; its data is ... */
+	__u8 text[TEXT_MAX];          /* ... the request without its value */
 };
 
 struct {
@@ -1100,8 +1009,6 @@ struct {
 	__type(key, int);
 	__type(value, struct Conversation);
 } conversations SEC(".maps");
-
-__u32 conversation_count = 0;
 
 /* Copy event.data[at..] up to `stop` or the line's end into so many words, and zeros behind
  * it. Returns its length; if it is not ended then, it is longer. */
@@ -1133,60 +1040,34 @@ __noinline __u32 take_text(__u32 direction, __u32 at, __u8 stop, struct Words *t
 	return len;
 }
 
-/* Numbers behind event.data[at], each after one space. Where they end, in the upper half, and
- * in the lower the one at size_at. 0: that is not what stands there. */
-__noinline __u64 read_numbers(__u32 direction, __u32 at, __u32 numbers, __u32 size_at)
-{
-	struct Scratch *scratch = get_scratch(direction);
-	__u32 size = 0;
-
-	if (!scratch)
-		return 0;
-#pragma clang loop unroll(disable)
-	for (__u32 n = 1; n <= 4; n++) {
-		__u64 number;
-
-		if (n > numbers)
-			break;
-		number = *text_at(scratch, at) == ' ' ? read_number(direction, at + 1) : 0;
-		if (!number)
-			return 0;
-		at = number >> 32;
-		if (n == size_at)
-			size = number;
-	}
-	return (__u64)at << 32 | size;
-}
-
-/* Are there flags by which a meta command is quiet, or its key is not as it stands there? */
-static __always_inline int has_special_flags(const struct Scratch *scratch, __u32 at, __u32 end)
+/* Does something stand between key and line end by which a request gets no reply (noreply, a
+ * meta command's q), its key is not as it stands there (b), or its reply has more than the
+ * usual (O, k)? Or do words stand elsewhere than they are looked for? */
+static __always_inline int has_odd_words(const struct Scratch *scratch, __u32 at, __u32 end)
 {
 #pragma clang loop unroll(disable)
 	for (int n = 0; n < ARGUMENTS_MAX; n++) {
 		if (at >= end)
 			break;
 		if (*text_at(scratch, at++) == ' ') {
-			__u8 flag = *text_at(scratch, at);
+			__u8 next = *text_at(scratch, at);
 
-			if (flag == 'q' || flag == 'O' || flag == 'k' || flag == 'b')
+			if (next == 'n' || next == 'q' || next == 'b' || next == 'O' ||
+			    next == 'k' || next == ' ')
 				return 1;
 		}
 	}
 	return 0;
 }
 
-static __always_inline int line_ends_at(const struct Scratch *scratch, __u32 at)
-{
-	return (word_at(scratch, at) & 0xffff) == 0x0a0d; /* \r\n */
-}
-
 /* Is what was read, in event.data, one whole request? Then it is in c->exchange, and this is
- * the length of its line. */
+ * the length of its line. Whether its numbers are good is for the server to say: errors are
+ * not paired. */
 __noinline __u32 take_request(struct Conversation *c, __u32 moved)
 {
 	struct Scratch *scratch = get_scratch(DIRECTION_RECV);
 	__u32 command, at, end, key_len, size = 0;
-	__u64 numbers;
+	__u64 header;
 
 	if (!c || !scratch)
 		return 0;
@@ -1200,21 +1081,17 @@ __noinline __u32 take_request(struct Conversation *c, __u32 moved)
 	end = at + take_text(DIRECTION_RECV, at, '\r', (struct Words *)c->exchange.arguments,
 			     ARGUMENTS_MAX / 8);
 	if (!key_len || (end > at && *text_at(scratch, at) != ' ') || /* or the key is longer */
-	    !line_ends_at(scratch, end))
-		return 0;
-	numbers = read_numbers(DIRECTION_RECV, at, COMMAND_NUMBERS(command),
-			       COMMAND_SIZE_AT(command));
-	if (!numbers || (__u32)numbers >= COMMAND_READ)
-		return 0;
-	at = numbers >> 32;
-	c->answer = COMMAND_ANSWER(command);
-	if (c->answer == ANSWER_META ? has_special_flags(scratch, at, end) : at != end)
+	    (word_at(scratch, end) & 0xffff) != 0x0a0d /* \r\n */ ||
+	    (end > at && scratch->event.data[0] == 'g') || has_odd_words(scratch, at, end))
 		return 0;
 	c->exchange.key_len = key_len;
 	c->exchange.value_len = NO_SIZE;
 	if (COMMAND_SIZE_AT(command)) {
-		c->exchange.value_len = numbers;
-		size = (__u32)numbers + 2;
+		header = read_header(DIRECTION_RECV, 0, TEXT_MAX);
+		if (!header)
+			return 0;
+		size = header;
+		c->exchange.value_len = size - 2;
 	}
 	end += 2;
 	return end + size == moved ? end : 0;
@@ -1222,26 +1099,27 @@ __noinline __u32 take_request(struct Conversation *c, __u32 moved)
 
 #define END_LINE 0x0a0d444e45ULL /* END\r\n, 5 bytes */
 
-/* VALUE, the key that was asked for, a value, and END: 1, and its size is in the exchange. */
+/* VA and a value; or VALUE, the key that was asked for, a value, and END: 1, and the value's
+ * size is in the exchange. */
 static __always_inline int is_value(struct Conversation *c, const struct Scratch *scratch,
 				    __u32 moved, __u32 copied)
 {
+	__u64 header = read_header(DIRECTION_SEND, 0, copied);
+	__u32 end = header >> 32, size = header;
 	struct Words key;
-	__u32 end = 6 + take_text(DIRECTION_SEND, 6, ' ', &key, KEY_MAX / 8);
-	__u64 numbers;
 
+	c->exchange.value_len = size - 2;
+	if (!header || scratch->event.data[2] == ' ')
+		return header && end + size == moved;
+	if (take_text(DIRECTION_SEND, 6, ' ', &key, KEY_MAX / 8) != c->exchange.key_len ||
+	    *text_at(scratch, 6 + c->exchange.key_len) != ' ' || end + size + 5 != moved)
+		return 0;
 	for (int n = 0; n < KEY_MAX / 8; n++)
 		if (key.words[n] != ((struct Words *)c->exchange.key)->words[n])
 			return 0;
-	numbers = read_numbers(DIRECTION_SEND, end, c->answer == ANSWER_VALUE_CAS ? 3 : 2, 2);
-	end = numbers >> 32;
-	c->exchange.value_len = numbers;
-	if (!numbers || !line_ends_at(scratch, end) ||
-	    end + 2 + c->exchange.value_len + 2 + 5 != moved)
-		return 0;
 	/* memcached gives the line, the value and END in a buffer each. No line but END has 5
 	 * bytes and can stand here, so it need not be read; if it was copied, it is compared. */
-	return copied == end + 2 ||
+	return copied == end ||
 	       (copied == moved && word_at(scratch, moved - 5) << 24 == END_LINE << 24);
 }
 
@@ -1252,26 +1130,18 @@ __noinline int take_reply(struct Conversation *c, __u32 moved, __u32 copied)
 {
 	struct Scratch *scratch = get_scratch(DIRECTION_SEND);
 	const __u8 *line;
-	__u64 number;
 	__u32 end;
 
 	if (!c || !scratch)
 		return 0;
 	line = scratch->event.data;
 	end = take_text(DIRECTION_SEND, 0, ' ', (struct Words *)c->exchange.reply, REPLY_MAX / 8);
-	if (STARTS_WITH(line, "VALUE "))
-		return (c->answer == ANSWER_VALUE || c->answer == ANSWER_VALUE_CAS) &&
-		       is_value(c, scratch, moved, copied);
+	if (line[0] == 'V')
+		return is_value(c, scratch, moved, copied);
 	if (STARTS_WITH(line, "ERROR") || STARTS_WITH(line, "CLIENT_") ||
 	    STARTS_WITH(line, "SERVER_"))
 		return 0;
-	if (STARTS_WITH(line, "VA ") && c->answer == ANSWER_META) {
-		number = read_number(DIRECTION_SEND, 3);
-		c->exchange.value_len = number;
-		if (!number || c->exchange.value_len + 2 > moved)
-			return 0;
-		moved -= c->exchange.value_len + 2;
-	} else if ((__u8)(line[0] - '0') <= 9) {
+	if ((__u8)(line[0] - '0') <= 9) {
 		*(__u64 *)c->exchange.reply = line[0];
 		*(__u64 *)(c->exchange.reply + 8) = 0;
 	}
@@ -1279,34 +1149,19 @@ __noinline int take_reply(struct Conversation *c, __u32 moved, __u32 copied)
 	return end <= copied && end == moved; /* one line, and all of it */
 }
 
-/* From 1, and never SLOT_BUSY. */
-static __always_inline __u32 next_number(void)
+/* Tell the reader of the request that waits, or where a chain begins or ends. */
+static __always_inline int tell(struct Conversation *c, struct Counters *count, __u8 direction,
+				__u64 time_ns, __u32 data_len, __u32 text_len)
 {
-	return (__sync_fetch_and_add(&conversation_count, 1) & 0x7fffffff) + 1;
-}
-
-static __always_inline struct WaitingRequest *slot_of(const struct Conversation *c)
-{
-	__u32 slot = c->number % SLOTS;
-
-	return bpf_map_lookup_elem(&waiting_requests, &slot);
-}
-
-/* Tell the reader where a chain begins or ends. */
-static __always_inline int tell_chain(struct Conversation *c, struct Counters *count,
-				      __u8 direction)
-{
-	c->event.time_ns = bpf_ktime_get_ns();
+	c->event.time_ns = time_ns;
 	c->event.direction = direction;
 	c->event.offset = c->recv_next;
-	c->event.data_len = c->send_next;
-	c->event.mark = c->number;
-	return output(count, &c->event, sizeof(c->event), 0);
-}
-
-static __always_inline void begin_chain(struct Conversation *c, struct Counters *count)
-{
-	c->chain = tell_chain(c, count, DIRECTION_CHAIN_BEGIN) ? CHAIN_BEGUN : CHAIN_NONE;
+	c->event.mark = c->send_next;
+	c->event.data_len = data_len;
+	c->event.captured_len = text_len;
+	asm volatile("" : "+r"(text_len));
+	text_len &= TEXT_MAX - 1;
+	return output(count, &c->event, sizeof(c->event) + text_len, data_len);
 }
 
 /* What follows goes as events: first the end of the chain, then the request that waits.
@@ -1314,24 +1169,15 @@ static __always_inline void begin_chain(struct Conversation *c, struct Counters 
 __noinline int hand_over(struct Conversation *c)
 {
 	struct Counters *count = get_counters();
-	struct WaitingRequest *slot;
-	__u32 len;
 
 	if (!c || !count)
 		return 0;
-	if (c->chain >= CHAIN_OPEN && !tell_chain(c, count, DIRECTION_CHAIN_END)) {
-		c->chain = CHAIN_BROKEN;
+	if (c->chained && !tell(c, count, DIRECTION_CHAIN_END, bpf_ktime_get_ns(), 0, 0))
 		return 0;
-	}
-	c->chain = CHAIN_NONE;
-	slot = slot_of(c);
-	if (!slot || !c->number || slot->owner != c->number)
-		return 1;
-	len = slot->event.captured_len;
-	asm volatile("" : "+r"(len));
-	len &= TEXT_MAX - 1;
-	output(count, &slot->event, sizeof(slot->event) + len, slot->event.data_len);
-	slot->owner = 0;
+	c->chained = 0;
+	if (c->waiting)
+		tell(c, count, DIRECTION_RECV, c->exchange.time_ns, c->exchange.recv_len, c->waiting);
+	c->waiting = 0;
 	return 1;
 }
 
@@ -1343,48 +1189,8 @@ static __always_inline void drop_call(struct Counters *count, const struct Call 
 	count->dropped_bytes += call->moved;
 }
 
-/* A read of one whole request? Then it waits for its reply. */
-static __always_inline int take_read(struct Conversation *c, const struct Call *call)
-{
-	struct Scratch *scratch = get_scratch(DIRECTION_RECV);
-	struct WaitingRequest *slot = slot_of(c);
-	__u32 line, len = call->moved < TEXT_MAX ? call->moved : TEXT_MAX;
-
-	if (call->shape != BUFFER_PLAIN || call->count != COMMAND_READ ||
-	    call->moved >= COMMAND_READ || !slot || !scratch || slot->owner)
-		return 0;
-	if (!c->chain) {
-		if (c->direction == DIRECTION_RECV)
-			return 0;
-		c->recv_next = call->offset;
-		c->send_next = call->peer_next;
-	}
-	if (c->chain == CHAIN_BROKEN || call->offset != c->recv_next ||
-	    call->peer_next != c->send_next)
-		return 0;
-	asm volatile("" : "+r"(len));
-	if (len > TEXT_MAX ||
-	    bpf_probe_read_user(scratch->event.data, len, (void *)call->address))
-		return 0;
-	line = take_request(c, call->moved);
-	/* Another connection may have this slot, or take it at this moment. */
-	if (!line || __sync_val_compare_and_swap(&slot->owner, 0, SLOT_BUSY))
-		return 0;
-	slot->chained = c->chain == CHAIN_OPEN;
-	slot->event = c->event;
-	slot->event.time_ns = c->exchange.time_ns = bpf_ktime_get_ns();
-	slot->event.offset = call->offset;
-	slot->event.data_len = c->exchange.recv_len = call->moved;
-	slot->event.mark = call->peer_next;
-	slot->event.captured_len = line;
-	slot->event.direction = DIRECTION_RECV;
-	slot->text = *(struct Text *)scratch->event.data;
-	*(volatile __u32 *)&slot->owner = c->number;
-	return 1;
-}
-
-/* The beginning of what was sent, into event.data, and how much; 0: it cannot be read. */
-static __always_inline __u32 read_reply(struct Scratch *scratch, __u32 moved)
+/* The beginning of what the call moved, into event.data, and how much; 0: it cannot be read. */
+static __always_inline __u32 read_text(struct Scratch *scratch, __u32 moved)
 {
 	__u64 len = scratch->message.behind[0].len;
 
@@ -1401,6 +1207,30 @@ static __always_inline __u32 read_reply(struct Scratch *scratch, __u32 moved)
 	return len;
 }
 
+/* A read of one whole request? Then it waits for its reply. */
+static __always_inline int take_read(struct Conversation *c, const struct Call *call)
+{
+	struct Scratch *scratch = get_scratch(DIRECTION_RECV);
+
+	if (c->waiting || call->shape != BUFFER_PLAIN || call->count != COMMAND_READ ||
+	    call->moved >= COMMAND_READ || !scratch)
+		return 0;
+	if (!c->chained) {
+		if (c->direction == DIRECTION_RECV)
+			return 0;
+		c->recv_next = call->offset;
+		c->send_next = call->peer_next;
+	}
+	if (call->offset != c->recv_next || call->peer_next != c->send_next ||
+	    !read_text(scratch, call->moved))
+		return 0;
+	__builtin_memcpy(c->text, scratch->event.data, TEXT_MAX);
+	c->exchange.time_ns = bpf_ktime_get_ns();
+	c->exchange.recv_len = call->moved;
+	c->waiting = take_request(c, call->moved);
+	return c->waiting;
+}
+
 enum { PAIR_NO, PAIR_DONE, PAIR_BEGIN };
 
 /* A write of the reply to the request that waits? PAIR_BEGIN: yes, but it has to be told of
@@ -1409,35 +1239,28 @@ static __always_inline int take_write(struct Conversation *c, struct Counters *c
 				      const struct Call *call)
 {
 	struct Scratch *scratch = get_scratch(DIRECTION_SEND);
-	struct WaitingRequest *slot = slot_of(c);
 	struct Exchange *exchange = &c->exchange;
 	__u64 latency_ns;
 	__u32 copied;
 
-	if (!slot || !scratch || slot->owner != c->number || c->chain == CHAIN_BROKEN ||
-	    call->offset != c->send_next)
+	if (!c->waiting || !scratch || call->offset != c->send_next)
 		return PAIR_NO;
-	copied = read_reply(scratch, call->moved);
+	copied = read_text(scratch, call->moved);
 	if (!copied || !take_reply(c, call->moved, copied))
 		return PAIR_NO;
 	latency_ns = bpf_ktime_get_ns() - exchange->time_ns;
 	if (latency_ns >> 32)
 		return PAIR_NO;
-	if (!c->chain)
+	if (!c->chained)
 		return PAIR_BEGIN;
 	exchange->latency_ns = latency_ns;
-	exchange->connection = c->number;
 	exchange->send_len = call->moved;
-	exchange->direction = DIRECTION_EXCHANGE;
-	slot->owner = 0;
+	c->waiting = 0;
 	if (output(count, exchange, sizeof(*exchange), exchange->recv_len + call->moved)) {
 		count->exchanges++;
 		c->recv_next += exchange->recv_len;
 		c->send_next += call->moved;
-		c->chain = CHAIN_OPEN;
-	} else {
-		c->chain = CHAIN_BROKEN;
-	}
+	} /* else the next call is not where it should be, which ends the chain */
 	return PAIR_DONE;
 }
 
@@ -1448,14 +1271,11 @@ static __always_inline int take_call(struct Conversation *c, struct Counters *co
 
 	if (!c->thread) {
 		c->thread = thread;
-		c->event.sock_id = call->sock_id;
+		c->exchange.sock_id = c->event.sock_id = call->sock_id;
+		c->exchange.direction = DIRECTION_EXCHANGE;
 		c->event.pid = thread >> 32;
 		c->event.sport = call->sport;
 		c->event.dport = call->dport;
-		if (!c->number)
-			c->number = next_number();
-		else if (call->direction == DIRECTION_RECV && call->offset == c->recv_next)
-			begin_chain(c, count); /* it has just opened */
 	}
 	if (c->thread != thread)
 		c->stopping = 1;
@@ -1509,7 +1329,7 @@ static __always_inline int pair_or_capture(struct sock *sk, struct Call *call)
 		if (taken == PAIR_BEGIN && count->dropped_events == dropped) {
 			c->recv_next += c->exchange.recv_len;
 			c->send_next += call->moved;
-			begin_chain(c, count);
+			c->chained = tell(c, count, DIRECTION_CHAIN_BEGIN, bpf_ktime_get_ns(), 0, 0);
 		}
 	}
 	c->direction = call->direction;
@@ -1519,18 +1339,33 @@ static __always_inline int pair_or_capture(struct sock *sk, struct Call *call)
 	return 0;
 }
 
+/* When the recording has ended, the reader reads a file that calls this for each open file. */
+SEC("iter/task_file")
+int end_conversation(struct bpf_iter__task_file *context)
+{
+	struct socket *socket = context->file ? bpf_sock_from_file(context->file) : NULL;
+	struct Conversation *c = NULL;
+
+	if (socket && socket->sk)
+		c = bpf_sk_storage_get(&conversations, socket->sk, 0, 0);
+	if (c)
+		stop_pairing(c);
+	return 0;
+}
+
 /* ---- Connections that begin and end ---- */
 
 struct StateEvent { struct SocketDataEvent event; struct Endpoints ends; };
 
-static __always_inline int tell_state(struct StateEvent *record, __u32 direction)
+static __always_inline void tell_state(struct StateEvent *record, __u32 direction)
 {
 	struct Counters *count = get_counters();
 
 	record->event.time_ns = bpf_ktime_get_ns();
 	record->event.direction = direction;
 	record->event.mark = -1;
-	return count && output(count, record, sizeof(*record), 0);
+	if (count)
+		output(count, record, sizeof(*record), 0);
 }
 
 /* ---- Hooks: sock family ---- */
@@ -1590,18 +1425,15 @@ static __always_inline void find_buffer(struct Call *call, const struct sock *sk
 	open_call(call);
 }
 
-static __always_inline void count_unreadable(__u32 direction, __u32 moved)
+static __always_inline void count_unreadable(const struct Call *call)
 {
 	struct Counters *count = get_counters();
 
 	if (!count)
 		return;
+	count_call(count, call);
 	count->unreadable_calls++;
-	count->unreadable_bytes += moved;
-	if (direction == DIRECTION_RECV)
-		count->recv_bytes += moved;
-	else
-		count->send_bytes += moved;
+	count->unreadable_bytes += call->moved;
 }
 
 static __always_inline void count_datagram(__u32 moved)
@@ -1632,7 +1464,7 @@ static __always_inline int find_inet(struct Call *call, struct sock *sk, int fla
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp) { /* Multipath TCP keeps its sequence numbers elsewhere. */
 		if (sk->sk_protocol == IPPROTO_MPTCP)
-			count_unreadable(call->direction, call->moved);
+			count_unreadable(call);
 		else if (sk->sk_protocol == IPPROTO_UDP)
 			count_datagram(call->moved);
 		return 0;
@@ -1704,7 +1536,7 @@ static __always_inline int find_unix(struct Call *call, struct sock *sk, __u32 d
 	if (!stream) {
 		stream = bpf_sk_storage_get(&unix_streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!stream) {
-			count_unreadable(call->direction, call->moved);
+			count_unreadable(call);
 			return 0;
 		}
 		/* Did it begin now, or was it only seen now? The reader finds out. */
@@ -1927,30 +1759,30 @@ static __always_inline int state_changed(struct sock *sk, int old_state, int new
 	key.direction = DIRECTION_SEND;
 	bpf_map_delete_elem(&values, &key);
 
-	event->sock_id = key.sock_id;
-	event->sport = settings.client ? peer : port;
-	event->dport = settings.client ? port : peer;
 	if (sock_family && settings.pairing) {
 		c = bpf_sk_storage_get(&conversations, sk, 0, direction == DIRECTION_OPEN
 				       ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-		if (c && direction == DIRECTION_CLOSE && !stop_pairing(c))
+		if (c && direction == DIRECTION_OPEN)
+			c->direction = DIRECTION_SEND; /* its first read is like one behind a write */
+		else if (c && !stop_pairing(c))
 			return 0; /* an end where the reader does not expect it would be a gap */
 	}
+	event->sock_id = key.sock_id;
 	record.ends.family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	event->offset = BPF_CORE_READ(tcp, copied_seq);
-	event->data_len = BPF_CORE_READ(tcp, write_seq);
 	if (settings.client) {
+		event->sport = peer;
+		event->dport = port;
 		event->offset = BPF_CORE_READ(tcp, write_seq);
 		event->data_len = BPF_CORE_READ(tcp, copied_seq);
 		copy_addresses(sk, record.ends.client, record.ends.server);
 	} else {
+		event->sport = port;
+		event->dport = peer;
+		event->offset = BPF_CORE_READ(tcp, copied_seq);
+		event->data_len = BPF_CORE_READ(tcp, write_seq);
 		copy_addresses(sk, record.ends.server, record.ends.client);
 	}
-	if (tell_state(&record, direction) && c && direction == DIRECTION_OPEN && !c->number) {
-		c->number = next_number();
-		c->recv_next = event->offset;
-		c->send_next = event->data_len;
-	}
+	tell_state(&record, direction);
 	return 0;
 }
 

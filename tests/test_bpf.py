@@ -45,7 +45,6 @@ def btf_structs() -> Dict[str, Dict[str, Any]]:
         membench.Counters,
         membench.Settings,
         membench.Exchange,
-        membench.WaitingRequest,
     ],
 )
 def test_python_layout_is_the_kernels(layout: Any) -> None:
