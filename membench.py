@@ -375,6 +375,12 @@ REPLY_LINE, REPLY_VALUES, REPLY_META, REPLY_STREAM, REPLY_FOREVER = range(5)
 REPLY_BINARY, REPLY_NONE = 5, 6
 
 
+# A whole reply without its value, as a Segment has it: data, length, mark. And what it says:
+# outcome, size of the value or -1.
+BareReply = Tuple[bytes, int, int, int, int]
+NO_REPLY: BareReply = (b"", -1, -1, NONE, -1)
+
+
 class Request:
     """One request as it was read. Immutable, because equal lines share one.
 
@@ -385,7 +391,7 @@ class Request:
     # A plain class, since reading the fields of a NamedTuple takes ten times as long.
     __slots__ = (
         *("form", "reply", "outcomes", "keys", "value_size", "exptime", "quiet", "opaque"),
-        *("plain", "codes"),
+        *("plain", "codes", "latest"),
     )
 
     def __init__(
@@ -410,7 +416,9 @@ class Request:
         self.plain = not quiet and reply <= REPLY_META  # the next reply is its; one line ends it
         self.quiet = quiet  # meta q flag, quiet opcodes: the usual reply is left out
         self.opaque = opaque  # meta: with its O; binary: behind the opcode
+        # What is remembered for the next equal request:
         self.codes: Tuple[int, ...] = ()  # of the keys, once a Matcher has found them
+        self.latest = NO_REPLY  # the same reply is likely; see PendingRequests.answer_first
 
     @property
     def command(self) -> bytes:
@@ -3078,8 +3086,12 @@ class MessageReader(Generic[Message]):
 
         hole: so many bytes are missing before data[hole_at], or at the end if that is -1.
         """
-        done: List[Message] = []
         find_end, heads = self.find_end, self.heads
+        if not (self.partial or self.skip or self._refused_bytes):
+            known = heads.get(data) if len(data) <= RecentCache.KEY_MAX else None
+            if known and known[1] == hole and hole_at < 0:  # one message that was seen before
+                return [known[0]]
+        done: List[Message] = []
         if self.partial:
             if find_end is bytes.find and b"\n" not in data:  # do not look through it again
                 self._keep(data, hole, hole_at)
@@ -3362,7 +3374,8 @@ def is_tls(data: bytes) -> bool:
 
 # A request that waits for its reply: when its last byte was read, 0 before that; how many
 # requests came before it in the same read; is that time exact? (Not if the byte was in a gap.)
-PendingRequest = Tuple[Request, int, int, bool]
+# And the number of its connection.
+PendingRequest = Tuple[Request, int, int, bool, int]
 # Of a retrieval: key index -> value size, of the hits.
 Sizes = Dict[int, int]
 _NO_SIZES: Sizes = {}
@@ -3454,29 +3467,48 @@ class PendingRequests:
         if not request.plain or self._sizes:
             return False
         _, time_ns, _, _, length, data, hole_at = segment
-        sizes = _NO_SIZES
-        outcome = request.outcomes.get(data)  # a line of one word
-        if outcome is None:
-            head = data.find(b"\n") + 1
-            (word, words, size), body_bytes, _ = heads[data[:head]]
-            end = head + body_bytes
-            if request.reply == REPLY_VALUES:
-                if word != b"VALUE" or request.keys != (words[1],) or data[-5:] != b"END\r\n":
-                    return False
-                outcome, end = HIT, end + 5
-            else:
-                outcome, hole_at = request.outcomes.get(word), head
-            if outcome is None or end != length:
+        known_data, known_length, known_hole_at, outcome, size = request.latest
+        if data != known_data or length != known_length or hole_at != known_hole_at:
+            found = self._read_whole(request, segment, heads)
+            if found is None:
                 return False
-            if len(data) != length and (length - len(data) != body_bytes or hole_at != head):
-                return False
-            if body_bytes and outcome == HIT:
-                sizes = {0: size}
-        elif len(data) != length or data[-1] != 0x0A:
-            return False
+            outcome, size = found
         self.queue.popleft()
-        self.done(pending, outcome, sizes, time_ns)
+        self.done(pending, outcome, {0: size} if size >= 0 else _NO_SIZES, time_ns)
         return True
+
+    @staticmethod
+    def _read_whole(
+        request: Request, segment: Segment, heads: Dict[bytes, Head[Response]]
+    ) -> Optional[Tuple[int, int]]:
+        """(outcome, size of the value or -1), if this is the whole reply to a request."""
+        _, _, _, _, length, data, hole_at = segment
+        outcome = request.outcomes.get(data)  # a line of one word
+        if outcome is not None:
+            return (outcome, -1) if len(data) == length and data[-1] == 0x0A else None
+        head = data[: data.find(b"\n") + 1]
+        if not head:
+            return None
+        bare = len(data) != length
+        (word, words, size), body_bytes, _ = (
+            ResponseParser.parse_head(head) if bare else heads[head]
+        )
+        end = len(head) + body_bytes
+        if request.reply == REPLY_VALUES:
+            if word != b"VALUE" or request.keys != (words[1],) or data[-5:] != b"END\r\n":
+                return None
+            outcome, end = HIT, end + 5
+        else:
+            outcome, hole_at = request.outcomes.get(word), len(head)
+        if outcome is None or end != length:
+            return None
+        size = size if outcome == HIT else -1
+        if bare:
+            if length - len(data) != body_bytes or hole_at != len(head):
+                return None
+            if len(data) <= RecentCache.KEY_MAX:
+                request.latest = data, length, segment[6], outcome, size
+        return outcome, size
 
     def _pass_silent(self, count: int) -> int:
         """The first requests in the queue got no reply. Returns how many are left to pass: none."""
@@ -3583,8 +3615,8 @@ def final_outcomes(
 def end_value(queue: Deque[PendingRequest], time_ns: int, exact: bool) -> None:
     """The last request is complete now, unless it was refused before."""
     if queue and not queue[-1][1]:
-        request, _, place, _ = queue[-1]
-        queue[-1] = (request, time_ns, place, exact)
+        request, _, place, _, number = queue[-1]
+        queue[-1] = (request, time_ns, place, exact, number)
 
 
 def distances(places: Iterable[Optional[int]], ends: Iterable[int]) -> List[int]:
@@ -3771,7 +3803,7 @@ class Connection:
         self.ended = False
         self.final: Optional[Tuple[int, int]] = None  # see Matcher._forget
         self.held = 0  # bytes that wait; see Matcher.hold
-        self._emit = functools.partial(matcher.emit, number)
+        self._emit = matcher.emit
         self.state = SYNCED if opened else UNSYNCED
         self.joined = not opened  # mid-stream, and not synchronized since
         self.recv_next: Optional[int] = None  # expected TCP sequence numbers
@@ -3825,13 +3857,13 @@ class Connection:
         if storing and (begun or not requests.skip):
             end_value(queue, time_ns, True)
         if begun:
-            place = self._read_count
+            place, number = self._read_count, self.number
             for request in begun:
-                queue.append((request, time_ns, place, True))
+                queue.append((request, time_ns, place, True, number))
                 place += 1
             self._read_count = place
             if requests.skip:  # the last one is not complete yet
-                queue[-1] = (request, 0, place - 1, True)
+                queue[-1] = (request, 0, place - 1, True, number)
         if requests.unread:
             self._lose(requests.unread)
             self._change(BREAKS)
@@ -3894,16 +3926,21 @@ class Connection:
                 return
         elif not self._answers:
             return
-        queue, found = self.pending.queue, []
+        pending = self.pending
         try:
             between = self.state == SYNCED and not (responses.skip or responses.partial)
-            if not (between and queue and self.pending.answer_first(segment, responses.heads)):
-                hole_at = mark if length != len(data) else -1
-                found = responses.feed(data, length - len(data), hole_at)
+            if between and pending.queue and pending.answer_first(segment, responses.heads):
+                if pending.queue and pending.queue[0][0].reply == REPLY_NONE:
+                    self._pass_unanswered()
+                if self.held:
+                    self._matcher.hold(self)
+                return
+            hole_at = mark if length != len(data) else -1
+            found = responses.feed(data, length - len(data), hole_at)
         except ProtocolError:
             self._break_at(responses, length)
             return
-        if found or (queue and queue[0][0].reply == REPLY_NONE):
+        if found or (pending.queue and pending.queue[0][0].reply == REPLY_NONE):
             self._match(found, time_ns)
         if responses.unread and self.state in (TENTATIVE, SYNCED):
             self._lose(responses.unread)
@@ -4237,7 +4274,10 @@ class Matcher:
                 if connection is None:
                     connection = self._find(segment) or self._add(segment)
                 seen_bytes += segment[4]
-                (connection.receive if kind == RECV else connection.send)(segment)
+                if kind == RECV:
+                    connection.receive(segment)
+                else:
+                    connection.send(segment)
             elif kind == EXCHANGE:
                 self._hand_over_rows()  # one connection may have some of both
                 self._take_exchanges(segment[5])
@@ -4369,14 +4409,12 @@ class Matcher:
             connection.close()
         self._hand_over_rows()
 
-    def emit(
-        self, number: int, pending: PendingRequest, outcome: int, sizes: Sizes, time_ns: int
-    ) -> None:
-        """A request of connection `number` is done: one row for each of its keys.
+    def emit(self, pending: PendingRequest, outcome: int, sizes: Sizes, time_ns: int) -> None:
+        """A request is done: one row for each of its keys.
 
         sizes: see PendingRequests. time_ns: when it was answered, or 0.
         """
-        request, asked_ns, place, exact = pending
+        request, asked_ns, place, exact, number = pending
         latency_ns = 0
         if time_ns > asked_ns:  # two threads of a server can get here in a different order
             if not asked_ns:
