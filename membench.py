@@ -9711,13 +9711,12 @@ def report_width() -> int:
 
 def analyze_command(options: argparse.Namespace) -> int:
     """Print the report on the profiles."""
+    for path in options.profile if options.why else ():
+        require_file(path)
     counts, report = analyze_whole(options.profile)
     if options.names:
         secret = options.salt or read_salt(options.salt_file)
         report["keys"]["listed"] = name_hashes(report, counts, options.names, secret)
-    for path in options.profile if options.why else ():
-        require_file(path)
-    report = analyze(options.profile)
     if options.why:
         explain(report, options.profile, options.slab_factor)
     if options.json:
