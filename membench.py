@@ -6431,6 +6431,141 @@ def describe_insight(insight: Insight, factor: float) -> Dict[str, Any]:
     }
 
 
+# ---- Findings ----
+
+ENOUGH, FEW = 1000, 100  # a share must be of so many; so many must be what is found
+LARGE_GET = 100  # keys
+
+# id -> what stands out ({}: its share), and what to do
+FINDINGS = {
+    "incomplete": ("{} of the bytes were lost: counts are lower bounds.", "See Coverage below."),
+    "refused_connections": (
+        "{} of the connections were refused.",
+        "Allow more (memcached's -c), or let clients share them.",
+    ),
+    "misses": ("{} of the retrievals miss.", "analyze --why tells the cause of each miss."),
+    "server_errors": (
+        "{} of the operations were refused with SERVER_ERROR.",
+        "Too large, or out of memory: see memcached's -I and -m.",
+    ),
+    "expired_ttls": (
+        "{} of the TTLs had passed when they were set.",
+        "Such a value is never hit. See the clocks and the units of the clients.",
+    ),
+    "hot_key": (
+        "{} of the operations are on one key.",
+        "One server has them all: keep it in the clients, or under several keys.",
+    ),
+    "large_gets": (
+        "{} of the operations are in requests for 100 keys and more.",
+        "Who answers one answers nobody else meanwhile: ask for fewer at once.",
+    ),
+    "connection_churn": (
+        "For {} of the operations a connection was opened.",
+        "Keep connections open, or use a pool.",
+    ),
+    "no_ttl": (
+        "{} of the requests that can set a TTL set none.",
+        "Values stay until evicted, however old: give those that change a TTL.",
+    ),
+    "noreply": (
+        "{} of the requests want no reply.",
+        "Nobody knows if one is refused. Ask for replies where that matters.",
+    ),
+    "never_read": (
+        "{} of the memory (bytes x time) held what was never read.",
+        "Give it a shorter TTL, or store it only when it is asked for again.",
+    ),
+    "slab_rounding": (
+        "{} of the memory is lost to the rounding of slab chunks.",
+        "Try smaller steps (memcached's -f): --slab-factor tells what they lose.",
+    ),
+    "long_ttls": (
+        "{} of the values have a TTL over 4 times as long as 99% of their hits take.",
+        "A shorter one frees memory: see Age at hits.",
+    ),
+    "never_there": (
+        "{} of the misses are of keys that never were there.",
+        "Store for a while that they do not exist.",
+    ),
+    "stampedes": (
+        "{} of the misses are in stampedes, after the first.",
+        "Let one client refill: by add of a lock, or by mg with N, which tells one.",
+    ),
+    **{
+        f"misses_{name}": ("{} of the misses are of what was " + name.replace("_", " ") + ".", do)
+        for name, do in CAUSES.values()
+    },
+}
+
+# (id, how many, of how many, at least which share, what the number is weighed against)
+Rule = Tuple[str, int, int, float, int]
+
+
+def plain_rules(report: Dict[str, Any], counts: Counts) -> Iterator[Rule]:
+    """What can stand out in any report."""
+    ttls, loss, operations = report["ttl_seconds"], report["loss"], report["operations"]
+    lifetimes = ttls["none"] + ttls["expired"] + (ttls["set"] or {"count": 0})["count"]
+    refused, errors = loss["refused_connections"], report["outcomes"].get("server_error", 0)
+    hits, misses = report["hits"] or 0, report["misses"] or 0
+    large = sum(n for place, n in counts.key_places.items() if place >= LARGE_GET)
+    large += counts.key_places[LARGE_GET - 1] * LARGE_GET
+    hottest = max((top["operations"] for top in report["keys"]["top"]), default=0)
+    yield "incomplete", loss["bytes_lost"], loss["bytes_seen"], 0.01, loss["bytes_lost"]
+    yield "refused_connections", refused, report["connections"] + refused, 0.01, operations
+    yield "misses", misses, hits + misses, 0.2, operations
+    yield "server_errors", errors, operations, 0.001, operations
+    yield "expired_ttls", ttls["expired"], lifetimes, 0.01, operations
+    yield "hot_key", hottest, operations, 0.1, operations
+    yield "large_gets", large, operations, 0.01, operations
+    yield "connection_churn", report["connections_opened"], operations, 0.1, operations
+    yield "no_ttl", ttls["none"], lifetimes, 0.5, FEW * operations  # these two save
+    yield "noreply", report["noreply_requests"], report["requests"], 0.1, FEW * operations  # little
+
+
+def why_rules(report: Dict[str, Any]) -> Iterator[Rule]:
+    """What can stand out in a report of `analyze --why`."""
+    waste, found, operations = report["waste"], report["stampedes"], report["operations"]
+    slabs, causes = waste["slabs"], report["miss_causes"]
+    misses = total_of(causes)
+    for name in causes.keys() - {"not_seen"}:
+        yield f"misses_{name}", causes[name], misses, 0.1, operations
+    yield "never_there", waste["negative_misses"], misses, 0.1, operations
+    yield "stampedes", found["misses"] - found["episodes"], misses, 0.05, operations
+    if waste["values"] >= ENOUGH:
+        held = waste["byte_seconds"]
+        yield "never_read", waste["byte_seconds_never_read"], held, 0.1, held
+    if slabs["items"] >= ENOUGH:
+        yield "slab_rounding", slabs["lost_bytes"], slabs["chunk_bytes"], 0.15, slabs["chunk_bytes"]
+    # Of a longer TTL than half the recording, too few of the late hits can have been seen.
+    longest = max(profile["duration_seconds"] for profile in report["profiles"]) / 2
+    too_long = sum(
+        row["values"]
+        for row in report["ttl_classes"]
+        if row["hits"] >= ENOUGH and 4 * (row["hit_age_p99"] + 1) <= row["ttl"] <= longest
+    )
+    yield "long_ttls", too_long, waste["values"], 0.1, waste["values"]
+
+
+def find(rules: Iterable[Rule]) -> List[Dict[str, Any]]:
+    """What stands out, first what is about the largest share of the operations or of memory."""
+    found = [
+        (-part / against, name, part / whole)
+        for name, part, whole, least, against in rules
+        if whole >= ENOUGH and part >= FEW and part >= least * whole
+    ]
+    return [
+        {
+            "id": name,
+            "title": FINDINGS[name][0].format(f"{share:.2%}"),
+            "value": round(share, 6),
+            "unit": "share",
+            "advice": FINDINGS[name][1],
+        }
+        for _, name, share in sorted(found)
+    ]
+
+
 def explain(report: Dict[str, Any], paths: Sequence[str], factor: float) -> None:
     """Add to a report why keys were missed, and what memory was spent on."""
     insight = Insight()
@@ -6504,6 +6639,7 @@ def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) 
     sections = [
         render_profiles(report),
         render_summary(report),
+        render_findings(report),
         render_servers(report, width) if by_server else [],
         render_commands(report, width),
         render_latency(report, width),
@@ -6592,6 +6728,16 @@ def render_summary(report: Dict[str, Any]) -> List[str]:
         if truncated:
             lines[1] = "Operations unknown: the file ends before its first complete block of them."
     return lines + [f"{name:<12} {value:>14}   {about}".rstrip() for name, value, about in rows]
+
+
+FINDINGS_MAX = 5  # in the text
+
+
+def render_findings(report: Dict[str, Any]) -> List[str]:
+    """What stands out, and what to do about it."""
+    found = report.get("findings", ())[:FINDINGS_MAX]
+    lines = [(f"  {one['title']}", f"    {one['advice']}") for one in found]
+    return ["", "Findings", *chain(*lines)] if lines else []
 
 
 def render_commands(report: Dict[str, Any], width: int) -> List[str]:
@@ -9717,8 +9863,11 @@ def analyze_command(options: argparse.Namespace) -> int:
     if options.names:
         secret = options.salt or read_salt(options.salt_file)
         report["keys"]["listed"] = name_hashes(report, counts, options.names, secret)
+    rules = plain_rules(report, counts)
     if options.why:
         explain(report, options.profile, options.slab_factor)
+        rules = chain((rule for rule in rules if rule[0] != "misses"), why_rules(report))
+    report["findings"] = find(rules)
     if options.json:
         print_result(json.dumps(report, indent=1))
     else:

@@ -441,9 +441,69 @@ def test_the_report_fits_and_json_has_its_keys(tmp_path: Path) -> None:
     assert {key: whole[key] for key in report} == json.loads(json.dumps(report))
     assert sum(whole["miss_causes"].values()) == whole["misses"]
     plain = json.loads(run("analyze", "--json", str(path)).stdout)
-    assert plain == {key: value for key, value in whole.items() if key not in report}
+    report["findings"] = None
+    assert {**plain, **report} == {**whole, **report}
     for width in WIDTHS:
         lines = membench.render(whole, width=width).splitlines()
         assert max(map(len, lines)) <= width
         for name, count in whole["miss_causes"].items():
             assert any(line.split()[:2] == [name, f"{count:,}"] for line in lines), name
+
+
+# ---- Findings ----
+
+
+def findings_of(path: Path) -> List[Dict[str, Any]]:
+    counts, report = membench.analyze_whole([str(path)])
+    return membench.find(membench.plain_rules(report, counts))
+
+
+def hits(count: int, **more: Any) -> List[Did]:
+    return [Did(n / 100, "get", "hit", n, 100)._replace(**more) for n in range(1, count + 1)]
+
+
+def test_what_stands_out(tmp_path: Path) -> None:
+    """And it does not, if there is little of it, or of anything."""
+    cases: Dict[str, List[Did]] = {
+        "misses": [row._replace(outcome="miss") for row in hits(400)],
+        "server_errors": [row._replace(form="set", outcome="server_error") for row in hits(100)],
+        "expired_ttls": [
+            row._replace(form="touch", outcome="touched", exptime=-1) for row in hits(400)
+        ],
+        "hot_key": hits(400, key=7),
+        "no_ttl": [row._replace(form="touch", outcome="touched") for row in hits(1000)],
+        "noreply": [row._replace(form="delete noreply", outcome="none") for row in hits(400)],
+    }
+    path = tmp_path / "a.profile"
+    base = hits(1200)
+    for name, rows in cases.items():
+        explained(
+            path, [*base, *rows] if name != "expired_ttls" else [*base, *rows, *cases["no_ttl"]]
+        )
+        found = findings_of(path)
+        assert name in {one["id"] for one in found}, name
+        explained(path, rows[:99] if name == "hot_key" else rows[:900])
+        assert not findings_of(path), name
+        explained(path, [*base * 2, *rows[:9]])
+        assert name not in {one["id"] for one in findings_of(path)}, name
+    for one in found:
+        assert list(one) == ["id", "title", "value", "unit", "advice"]
+        assert one["unit"] == "share" and f"{one['value']:.2%}" in one["title"]
+
+
+def test_findings_of_why_come_by_what_they_would_save(tmp_path: Path) -> None:
+    path = tmp_path / "a.profile"
+    rows = [
+        *(row._replace(form="set", outcome="stored") for row in hits(2000)),
+        *(Did(30, "delete", "deleted", n) for n in range(1, 601)),
+        *(Did(40, "get", "miss", n) for n in range(1, 601)),
+        *(Did(40, "get", "miss", n) for n in range(5000, 5900)),
+    ]
+    explained(path, rows)
+    found = json.loads(run("analyze", "--why", "--json", str(path)).stdout)["findings"]
+    assert [one["id"] for one in found] == ["never_there", "misses_deleted", "no_ttl"]
+    assert [one["value"] for one in found] == [0.6, 0.4, 1]
+    shown = run("analyze", "--why", str(path)).stdout
+    texts = [text for one in found for text in (one["title"], one["advice"])]
+    places = [shown.index(text) for text in texts]
+    assert places == sorted(places) and places[-1] < shown.index("Command ")
