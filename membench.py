@@ -13,7 +13,7 @@ Linux 5.8 with BTF and the system's libbpf; packets and capture files need the s
 How the data flows, which is also the order of this file:
 
     source --Segment--> connection --bytes | gap--> parsers --Request, Response-->
-        matching --operation--> ProfileWriter ==FILE==> ProfileReader --> analysis, replay
+        matching --operation--> ProfileWriter ==FILE==> ProfileReader --> analysis, exports, replay
 
     constants, errors     what can go wrong, in one line each
     terminal              messages, the live line
@@ -28,6 +28,7 @@ How the data flows, which is also the order of this file:
     analysis              operations in, report out
     insight               why keys are missed, and what memory is spent on
     reports               what people read: a profile, two profiles compared
+    exports               operations in formats that other tools read
     replay                what to send when, the engine that does, workers and results
     recording             record and check, and what runs on this machine
     command line          options, and main()
@@ -80,7 +81,7 @@ import time
 import zlib
 from array import array
 from collections import Counter, defaultdict, deque
-from itertools import accumulate, chain, compress, groupby, islice, repeat, takewhile
+from itertools import accumulate, chain, compress, groupby, islice, repeat, starmap, takewhile
 from typing import (
     Any,
     BinaryIO,
@@ -5215,6 +5216,44 @@ class ProfileReader:
             self.server_of[number] = server
 
 
+# ---- Operations in order of time ----
+
+WINDOW_ROWS = 1 << 16  # rows that are put in order together, and so the memory it takes
+WINDOW_TICKS = 2 * TICKS_PER_SECOND  # or of this time, whichever is less
+
+# (tick, connection, place in the file, form, batch, key_position, key_hash, key_size, value_size,
+# exptime, outcome, latency)
+OrderedRow = Tuple[int, int, int, int, int, int, int, int, int, int, int, int]
+
+
+def settled(window: Sequence[Tuple[Any, ...]]) -> int:
+    """How many rows of a sorted window are in order, whatever follows.
+
+    A profile holds rows in the order of their replies. One whose reply came later than the window
+    is long is too late; it comes with the next rows.
+    """
+    outside = bisect.bisect(window, (window[-1][0] - WINDOW_TICKS,))
+    return max(len(window) - WINDOW_ROWS, outside)
+
+
+def ordered_rows(reader: ProfileReader) -> Iterator[List[OrderedRow]]:
+    """All operations by time, and on one connection in the order of its requests."""
+    window: List[OrderedRow] = []
+    for block in reader.blocks():
+        places = range(reader.rows - len(block.time), reader.rows)
+        window += zip(
+            *(block.time, block.connection, places, block.form, block.batch, block.key_position),
+            map(block.key_hash.__getitem__, block.key),
+            map(block.key_size.__getitem__, block.key),
+            *(block.value_size, block.exptime, block.outcome, block.latency),
+        )
+        window.sort()
+        ready = settled(window)
+        yield window[:ready]
+        del window[:ready]
+    yield window
+
+
 # ==== Analysis ========================================================================
 #
 # Pure functions from columns to a report. What is done for each row is done by Counter, zip,
@@ -7520,6 +7559,280 @@ def render_comparison(result: Dict[str, Any], width: int = WIDTH) -> str:
     return fit(map(printable, lines), width)
 
 
+# ==== Exports =========================================================================
+#
+# The operations of a profile in formats that other tools read, in order of time. Each format is a
+# function from a reader to pieces of the output; docs/export.md says what is in them.
+
+
+CSV_HEADER = (
+    b"time_ns,server,connection,batch,command,form,outcome,latency_ns,"
+    b"key,key_size,key_position,value_size,exptime\n"
+)
+
+
+def csv_field(text: str) -> str:
+    """A text in quotes if it needs them."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & {",", '"'} else text
+
+
+def csv_lines(reader: ProfileReader) -> Iterator[bytes]:
+    """A header, and a line for each operation. What is not known or does not apply is empty."""
+    yield CSV_HEADER
+    start_ns = round(float(reader.header["started_unix"]) * 1e7) * TICK_NS
+    forms: List[str] = []
+    sizes = {NO_SIZE: ""}
+    for rows in ordered_rows(reader):
+        forms += [
+            f"{csv_field(command_of(form))},{csv_field(form)}"
+            for form in reader.forms[len(forms) :]
+        ]
+        known, addresses = reader.server_of, [csv_field(server[0]) for server in reader.servers]
+        servers = {n: addresses[known[n] if n < len(known) else 0] for n in {r[1] for r in rows}}
+        lines = [
+            f"{start_ns + at * TICK_NS},{servers[number]},{number},{batch},"
+            f"{forms[form]},{OUTCOMES[outcome]},{took * TICK_NS or ''},"
+            f"{f'{key:016x}' if length else ''},{length},{place},"
+            f"{sizes.get(size, size)},{exptime}\n"
+            for at, number, _, form, batch, place, key, length, size, exptime, outcome, took in rows
+        ]
+        yield "".join(lines).encode()
+
+
+# ---- Traces for cache simulators ----
+
+RETRIEVALS = ("get", "gets")
+STORES = ("set", "add", "replace", "cas")  # they give an item its value and its TTL
+STORES_DONE = (STORED, NONE)  # NONE: no reply was asked for, or replies were not recorded
+TRACED = frozenset((*RETRIEVALS, *STORES, "append", "prepend", "delete", "incr", "decr"))
+# second, key hash, key size, value size or NO_SIZE, connection, command, TTL, outcome
+TracedRow = Tuple[int, int, int, int, int, str, int, int]
+
+
+def text_command(form: str) -> str:
+    """The command of the classic text protocol that does what this form does; or its own."""
+    command, *words = form.split(" ")
+    command = command.rstrip("kq") if words[:1] == ["binary"] else command  # getkq -> get
+    mode = next((word[1:].upper() for word in words if word[:1] == "M"), "")
+    if command == "ms":
+        command = {"A": "append", "P": "prepend", "E": "add", "R": "replace"}.get(mode, "set")
+    if command == "ma":
+        return "decr" if mode in ("D", "-") else "incr"
+    if command in STORES and {"C", "cas"} & {*words}:
+        return "cas"
+    return {"gat": "get", "gats": "gets", "mg": "get", "md": "delete"}.get(command, command)
+
+
+def traced_rows(reader: ProfileReader) -> Iterator[List[TracedRow]]:
+    """What simulators know of: TRACED operations. Seconds count from the start, and never go back.
+
+    The TTL is that of a store: 0 for none, 1 for one that had already expired.
+    """
+    started, second = float(reader.header["started_unix"]), 0
+    for rows in ordered_rows(reader):
+        commands = list(map(text_command, reader.forms))
+        traced: List[TracedRow] = []
+        for tick, connection, _, form, _, _, key, key_size, size, exptime, outcome, _ in rows:
+            command = commands[form]
+            if command in TRACED and key_size:
+                second = max(second, tick // TICKS_PER_SECOND)
+                ttl = 0
+                if exptime and command in STORES:
+                    ttl = abs(ttl_of(exptime, int(started + second)))
+                traced.append((second, key, key_size, size, connection, command, ttl, outcome))
+        yield traced
+
+
+def twitter_lines(reader: ProfileReader) -> Iterator[bytes]:
+    """Twitter's cache-trace: CSV without a header."""
+    for rows in traced_rows(reader):
+        lines = [
+            f"{second},{key:016x},{key_size},{size if size != NO_SIZE else 0},{connection},"
+            f"{command},{ttl}\n"
+            for second, key, key_size, size, connection, command, ttl, _ in rows
+        ]
+        yield "".join(lines).encode()
+
+
+def cachelib_lines(reader: ProfileReader) -> Iterator[bytes]:
+    """CacheLib's kvcache CSV: retrievals, stores that were done, deletes."""
+    operations = {**dict.fromkeys(RETRIEVALS, "GET"), **dict.fromkeys(STORES, "SET")}
+    operations["delete"] = "DELETE"
+    yield b"op_time,key,key_size,op,op_count,size,cache_hits,ttl\n"
+    for rows in traced_rows(reader):
+        lines = [
+            f"{second},{key:016x},{key_size},{operations[command]},1,"
+            f"{size if size != NO_SIZE else 0},{int(outcome == HIT)},{ttl}\n"
+            for second, key, key_size, size, _, command, ttl, outcome in rows
+            if command in operations and (command not in STORES or outcome in STORES_DONE)
+        ]
+        yield "".join(lines).encode()
+
+
+ORACLE = struct.Struct("<IQIq")  # second, key hash, size, number of the key's next record or -1
+ORACLE_ROWS = 1 << 16  # that are read back at a time
+U32_MAX = 0xFFFFFFFF
+
+
+def oracle_records(reader: ProfileReader) -> Iterator[bytes]:
+    """libCacheSim's oracleGeneral: the retrievals. Records are numbered from 1.
+
+    The size is that of key and value. The value of a miss has the size of the key's last hit or
+    store, or else of its next. Memory: about 300 bytes for each key.
+    """
+    import tempfile  # only here, since it takes long
+
+    sizes: Dict[int, int] = {}  # of each key's value, the latest
+    first: Dict[int, int] = {}  # and the first that is known
+    try:
+        with tempfile.TemporaryFile() as file:
+            for rows in traced_rows(reader):
+                records = []
+                for second, key, key_size, size, _, command, _, outcome in rows:
+                    stored = command in STORES and outcome in STORES_DONE
+                    if size != NO_SIZE and (stored or outcome == HIT):
+                        if key not in sizes:
+                            first[key] = size
+                        sizes[key] = size
+                    if command in RETRIEVALS:
+                        whole = min(key_size + sizes.get(key, 0), U32_MAX)
+                        records.append((min(second, U32_MAX), key, whole, -(key not in sizes)))
+                file.write(b"".join(starmap(ORACLE.pack, records)))
+            sizes.clear()
+            link_records(file, first)
+            file.seek(0)
+            yield from iter(lambda: file.read(ORACLE_ROWS * ORACLE.size), b"")
+    except OSError as error:
+        raise MembenchError(
+            f"cannot write a temporary file: {error.strerror}",
+            "free some space, or set TMPDIR to a directory that has it",
+        ) from None
+
+
+def link_records(file: Any, first: Mapping[int, int]) -> None:
+    """Give each record the number of its key's next one. -1 there: add the first size known."""
+    number = file.tell() // ORACLE.size
+    following: Dict[int, int] = {}
+    while number:
+        begin = max(number - ORACLE_ROWS, 0)
+        file.seek(begin * ORACLE.size)
+        found = list(ORACLE.iter_unpack(file.read((number - begin) * ORACLE.size)))
+        records = []
+        for second, key, size, unknown in reversed(found):
+            if unknown:
+                size = min(size + first.get(key, 0), U32_MAX)
+            records.append((second, key, size, following.get(key, -1)))
+            following[key] = number
+            number -= 1
+        file.seek(begin * ORACLE.size)
+        file.write(b"".join(starmap(ORACLE.pack, reversed(records))))
+
+
+# ---- Latencies ----
+
+HDR_COOKIE, HDR_COMPRESSED_COOKIE = 0x1C849313, 0x1C849314  # encoding V2
+HDR_MAX_NS = 3600 * NS_PER_SECOND  # the largest value that its reader must expect
+HDR_HALF_BITS = 10  # buckets of 2 ** 10 values each: 3 digits
+
+
+def hdr_lines(reader: ProfileReader) -> Iterator[bytes]:
+    """HdrHistogram's log: the latencies (ns) of each second and command, with it as the tag."""
+    started = float(reader.header["started_unix"])
+    date = printable(str(reader.header.get("started_at", "")))
+    yield (
+        "#[Histogram log format version 1.3]\n"
+        f"#[BaseTime: {started:.3f} (seconds since epoch)]\n"
+        f"#[StartTime: {started:.3f} (seconds since epoch), {date}]\n"
+        '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"\n'
+    ).encode("ascii", "replace")
+    second, latencies = 0, {}  # type: int, Dict[str, Counter[int]]
+    for rows in ordered_rows(reader):
+        commands = [re.sub("[^!-+.-~-]", "_", command_of(form)) for form in reader.forms]
+        for tick, _, _, form, *_, latency in rows:
+            if tick // TICKS_PER_SECOND > second:
+                yield hdr_interval(second, latencies)
+                second = tick // TICKS_PER_SECOND
+                latencies.clear()
+            if latency:
+                latencies.setdefault(commands[form], Counter())[latency] += 1
+    yield hdr_interval(second, latencies)
+
+
+def hdr_interval(second: int, latencies: Mapping[str, Mapping[int, int]]) -> bytes:
+    """The lines of one second. latencies: of each command, ticks -> how often."""
+    return "".join(
+        f"Tag={command},{second}.000,1.000,{max(counts) * TICK_NS / 1e6:.3f},"
+        f"{hdr_histogram(counts)}\n"
+        for command, counts in sorted(latencies.items())
+    ).encode()
+
+
+def hdr_histogram(counts: Mapping[int, int]) -> str:
+    """A histogram (ticks -> how often) in V2 compressed encoding, in base64."""
+    buckets: Counter[int] = Counter()
+    for ticks, often in counts.items():
+        value = ticks * TICK_NS
+        power = max(value.bit_length() - HDR_HALF_BITS - 1, 0)
+        buckets[(power << HDR_HALF_BITS) + (value >> power)] += often
+    numbers, place = [], 0  # counts, and with a minus how many of them are 0
+    for bucket, often in sorted(buckets.items()):
+        numbers += [place - bucket, often] if bucket > place else [often]
+        place = bucket + 1
+    body = bytearray()
+    for number in numbers:
+        rest = number << 1 if number >= 0 else -number * 2 - 1  # ZigZag, then LEB128
+        while rest > 127:
+            body.append(rest & 127 | 128)
+            rest >>= 7
+        body.append(rest)
+    head = struct.pack(">iiiiqqd", HDR_COOKIE, len(body), 0, 3, 1, HDR_MAX_NS, 1.0)
+    packed = zlib.compress(head + body)
+    packed = struct.pack(">ii", HDR_COMPRESSED_COOKIE, len(packed)) + packed
+    return base64.b64encode(packed).decode()
+
+
+EXPORT_FORMATS: Dict[str, Callable[[ProfileReader], Iterator[bytes]]] = {
+    "csv": csv_lines,
+    "twitter": twitter_lines,
+    "oracle": oracle_records,
+    "cachelib": cachelib_lines,
+    "hdr": hdr_lines,
+}
+
+
+@contextlib.contextmanager
+def new_file(path: str, force: bool) -> Iterator[BinaryIO]:
+    """A file that is put in place when it is complete; stdout for -. Raises MembenchError."""
+    new, name = "", "stdout" if path == "-" else printable(path)
+    try:
+        if path == "-":
+            opened = open(os.dup(1), "wb")
+        elif os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            opened = open(path, "wb")  # a device, or a pipe: written to, not replaced
+        else:
+            if os.path.lexists(path) and (os.path.isdir(path) or not force):
+                hint = "choose another name, or overwrite a file with --force"
+                raise MembenchError(f"{name} exists", hint)
+            new = f"{path}.{os.getpid()}.new"
+            opened = open(new, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
+        with opened as file:
+            yield file
+        if new:
+            os.replace(new, path)
+    except BrokenPipeError:
+        raise MembenchError(
+            f"the reader of {name} has exited", "what it received is incomplete"
+        ) from None
+    except OSError as error:
+        raise MembenchError(
+            f"cannot write {name}: {error.strerror}", "choose another path"
+        ) from None
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # it is in its place
+                os.unlink(new)
+
+
 # ==== Replay: what to send ============================================================
 #
 # The same requests with the same timing, over as many connections, to another server.
@@ -7917,8 +8230,6 @@ class Batch:
 Row = Tuple[int, int, int, int, int, int, bytes, int, int, int, int]
 FIRST, LAST = -1, 1 << 62
 
-WINDOW_ROWS = 1 << 16  # rows that are put in order together, and so the memory it takes
-WINDOW_TICKS = 2 * TICKS_PER_SECOND  # or of this time, whichever is less
 PIECE_ROWS = 256  # rows that are unpacked at a time
 STEP_ROWS = 128  # rows that are encoded at a time, so that no request waits for that
 
@@ -7965,9 +8276,8 @@ def read_rows(reader: ProfileReader, shard: Shard, keys: KeyTexts) -> Iterator[L
 def in_order(pieces: Iterable[List[Row]]) -> Iterator[List[Row]]:
     """Sort by time, in bounded memory: some rows at a time, or none after other work.
 
-    A profile holds rows in the order of their replies. A row whose reply came later than the
-    window is long is too late; it is sent with the next rows, later than recorded. What was sent
-    together stays together.
+    A row that comes too late is sent with the next ones, later than recorded; see `settled`. What
+    was sent together stays together.
     """
     window: List[Row] = []
     for rows in chain(pieces, (None,)):
@@ -7978,8 +8288,7 @@ def in_order(pieces: Iterable[List[Row]]) -> Iterator[List[Row]]:
         window.sort()
         ready = len(window)
         if rows is not None:
-            outside = bisect.bisect(window, (window[-1][0] - WINDOW_TICKS,))
-            ready = max(len(window) - WINDOW_ROWS, outside)
+            ready = settled(window)
         begin = 0
         while begin < ready:
             end = min(begin + STEP_ROWS, ready)
@@ -9946,6 +10255,23 @@ def require_file(path: str) -> None:
             )
 
 
+def export_command(options: argparse.Namespace) -> int:
+    """Write the operations of a profile in the format of other tools."""
+    binary = options.format == "oracle"
+    if binary and options.output == "-" and os.isatty(1):
+        raise MembenchError("records cannot be written to a terminal", "name a file, or use a pipe")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with ProfileReader(options.profile) as reader, new_file(options.output, options.force) as file:
+        for piece in EXPORT_FORMATS[options.format](reader):
+            file.write(piece)
+    if not reader.complete:
+        say(f"{name_of(reader.path)} is truncated; its complete blocks were exported")
+    loss = sum_ledgers([reader.ledger])
+    if is_incomplete(loss):
+        say(f"{name_of(reader.path)} is incomplete: {loss_line(loss)}")
+    return 0
+
+
 # ---- replay ----
 
 
@@ -10272,6 +10598,7 @@ examples:
   membench.py analyze --names KEYS --salt-file SALT out.profile
   membench.py compare before.profile after.profile
   membench.py compare --tolerance 10 before.profile after.profile
+  membench.py export out.profile --format csv out.csv
   membench.py replay out.profile --target localhost:11212
   sudo membench.py check                       what works on this machine
 """
@@ -10341,7 +10668,7 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     """The finished options. Raises UsageError; exits with 0 after --help."""
     parser = Parser(
         prog=PROGRAM,
-        description="Record, analyze, compare and replay live memcached traffic.",
+        description="Record, analyze, compare, export and replay live memcached traffic.",
         epilog=EXAMPLES,
     )
     parser.add_argument("--version", action=VersionAction, nargs=0, help="print versions and exit")
@@ -10350,6 +10677,7 @@ def parse_args(arguments: Sequence[str]) -> argparse.Namespace:
     add_analyze_arguments(commands)
     add_replay_arguments(commands)
     add_compare_arguments(commands)
+    add_export_arguments(commands)
     sub = commands.add_parser(
         "check",
         help="print what works on this machine",
@@ -10613,6 +10941,42 @@ def add_compare_arguments(commands: Any) -> None:
     add(rule, "--exact", "demand equal counts instead, for recordings of the same requests")
     add(sub, "--json", "one JSON object instead of text")
     sub.set_defaults(run=compare_command)
+
+
+EXPORT_NOTES = """\
+formats, all in order of time (docs/export.md has every column):
+  csv       all operations, for DuckDB, pandas, Spark; times in ns
+  twitter   Twitter's cache-trace, CSV
+  oracle    libCacheSim's oracleGeneral, binary: the retrievals
+  cachelib  CacheLib's kvcache trace, CSV
+  hdr       HdrHistogram's log: latencies of each second, tagged by command
+
+Keys are in it as 64-bit hashes, as in the profile. The file's mode is 0600.
+
+examples:
+  membench.py export out.profile --format csv out.csv
+  membench.py export out.profile --format csv | duckdb -c \
+      "SELECT command, count(*) FROM read_csv('/dev/stdin') GROUP BY ALL"
+  membench.py export out.profile --format oracle out.oracleGeneral
+  membench.py export out.profile --format hdr out.hlog
+"""
+
+
+def add_export_arguments(commands: Any) -> None:
+    """The options of `export`."""
+    sub = commands.add_parser(
+        "export",
+        help="write a profile's operations for other tools",
+        description="Write the operations of a profile in the format of other tools.",
+        epilog=EXPORT_NOTES,
+    )
+    sub.add_argument("profile", metavar="PROFILE", help="a file, or - for stdin")
+    about = "a new file; - for stdout, which is the default"
+    sub.add_argument("output", nargs="?", default="-", metavar="OUTPUT", help=about)
+    about = "what to write: " + ", ".join(EXPORT_FORMATS)
+    add(sub, "--format FORMAT", about, choices=list(EXPORT_FORMATS), required=True)
+    add(sub, "--force", "overwrite OUTPUT if it exists")
+    sub.set_defaults(run=export_command)
 
 
 REPLAY_NOTES = """\

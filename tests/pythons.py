@@ -45,7 +45,10 @@ NEEDS_KERNEL = (
     "test_suite.py",
     "test_tshark.py",
 )
-PACKAGES = ("pytest", "pytest-xdist", "pymemcache", "python-binary-memcached")
+PACKAGES = (
+    *("pytest", "pytest-xdist", "pymemcache", "python-binary-memcached"),
+    *("duckdb", "hdrhistogram"),
+)
 REQUIREMENTS = TESTS / "requirements.txt"  # pins them
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Set
 
@@ -271,6 +273,35 @@ def test_big_values_and_many_keys(hook: str, tmp_path: Path) -> None:
     assert report["values"]["size_bytes"]["max"] == 5_000_000
     sizes = [size for form, _, _, size in read_rows(output) if form == "set"]
     assert sizes == [1 << 20] * 2 + [5_000_000] * 2 + [10240] * 100
+
+
+def test_exports_equal_the_servers_counters(tmp_path: Path) -> None:
+    output = tmp_path / "a.profile"
+    with Memcached() as server:
+        before = server.stats()
+        with Recorder(output, "--port", str(server.port)) as recorder:
+            run_pymemcache(server)
+            after = server.stats()
+            recorder.stop()
+    stats = {name: after[name] - before[name] for name in after}
+    kinds = ("csv", "twitter", "oracle", "cachelib", "hdr")
+    for kind in kinds:
+        done = run("export", str(output), "--format", kind, str(tmp_path / kind))
+        assert (done.returncode, done.stderr) == (0, "")
+    operations = list(csv.DictReader((tmp_path / "csv").open()))
+    twitter = list(csv.reader((tmp_path / "twitter").open()))
+    cachelib = list(csv.DictReader((tmp_path / "cachelib").open()))
+    outcomes = Counter(row["outcome"] for row in operations)
+    assert (outcomes["hit"], outcomes["miss"]) == (stats["get_hits"], stats["get_misses"])
+    assert sum(row["command"] == "touch" for row in operations) == stats["cmd_touch"]
+    stores = Counter(row[5] for row in twitter)
+    names = ("set", "add", "replace", "append", "prepend", "cas")
+    assert sum(stores[name] for name in names) == stats["cmd_set"] > 2000
+    assert stores["get"] + stores["gets"] == stats["cmd_get"] > 1000
+    assert stores["incr"] == stats["incr_hits"] + stats["incr_misses"] > 500
+    assert sum(int(row["cache_hits"]) for row in cachelib) == stats["get_hits"]
+    assert sum(row["op"] == "GET" for row in cachelib) == stats["cmd_get"]
+    assert (tmp_path / "oracle").stat().st_size == 24 * stats["cmd_get"]
 
 
 @pytest.mark.parametrize("hook", HOOKS)
