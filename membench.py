@@ -7745,7 +7745,8 @@ def hdr_lines(reader: ProfileReader) -> Iterator[bytes]:
         f"#[StartTime: {started:.3f} (seconds since epoch), {date}]\n"
         '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"\n'
     ).encode("ascii", "replace")
-    second, latencies = 0, {}  # type: int, Dict[str, Counter[int]]
+    second = 0
+    latencies: Dict[str, Counter[int]] = {}
     for rows in ordered_rows(reader):
         commands = [re.sub("[^!-+.-~-]", "_", command_of(form)) for form in reader.forms]
         for tick, _, _, form, *_, latency in rows:

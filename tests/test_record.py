@@ -296,9 +296,9 @@ def test_exports_equal_the_servers_counters(tmp_path: Path) -> None:
     assert sum(row["command"] == "touch" for row in operations) == stats["cmd_touch"]
     stores = Counter(row[5] for row in twitter)
     names = ("set", "add", "replace", "append", "prepend", "cas")
-    assert sum(stores[name] for name in names) == stats["cmd_set"] > 2000
-    assert stores["get"] + stores["gets"] == stats["cmd_get"] > 1000
-    assert stores["incr"] == stats["incr_hits"] + stats["incr_misses"] > 500
+    assert sum(stores[name] for name in names) == stats["cmd_set"] > 500
+    assert stores["get"] + stores["gets"] == stats["cmd_get"] > 300
+    assert stores["incr"] == stats["incr_hits"] + stats["incr_misses"] > 100
     assert sum(int(row["cache_hits"]) for row in cachelib) == stats["get_hits"]
     assert sum(row["op"] == "GET" for row in cachelib) == stats["cmd_get"]
     assert (tmp_path / "oracle").stat().st_size == 24 * stats["cmd_get"]
