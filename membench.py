@@ -4583,9 +4583,6 @@ def unpack_columns(
 # ---- Names of keys ----
 
 KEYS_KEPT = ("hashed", "groups", "names")  # how much of a key is kept
-KEYS_HELD = dict(
-    zip(KEYS_KEPT, ("", "holds the groups of its keys", "holds the names of its keys"))
-)
 
 
 def parse_group_by(text: str) -> Tuple[str, Callable[[bytes], bytes]]:
@@ -6735,8 +6732,7 @@ def render_profiles(report: Dict[str, Any]) -> List[str]:
 
 def held_line(kept: Any) -> List[str]:
     """What a report says at its head on a profile that does not only hold hashes of keys."""
-    held = KEYS_HELD.get(kept)
-    return [f"  The profile {held}."] if held else []
+    return [f"  The profile holds the {kept} of its keys."] if kept in KEYS_KEPT[1:] else []
 
 
 def render_summary(report: Dict[str, Any]) -> List[str]:
@@ -9880,13 +9876,11 @@ def read_salt(path: Optional[str]) -> bytes:
 
 def choose_names(options: argparse.Namespace) -> Optional[KeyNames]:
     """What --keys asks for; None: only hashes."""
-    held = KEYS_HELD[options.keys]
-    if not held:
+    if not options.group_by:
         return None
     if not options.quiet:
-        say(f"warning: --keys {options.keys}: the profile {held}, readable to whoever has it")
-    _, group_of = options.group_by
-    return KeyNames(group_of, options.keys == "names")
+        say(f"warning: the profile holds the {options.keys} of its keys, for whoever can read it")
+    return KeyNames(options.group_by[1], options.keys == "names")
 
 
 def wait_for_start(source: Source, stop: Stop) -> Tuple[int, float]:
@@ -10000,7 +9994,7 @@ def describe_recording(
         "started_unix": started_unix,
         "key_space": key_space(secret),
         "keys": options.keys,
-        **({"group_by": options.group_by[0]} if KEYS_HELD[options.keys] else {}),
+        **({"group_by": options.group_by[0]} if options.group_by else {}),
     }
 
 
@@ -10192,21 +10186,20 @@ def name_hashes(report: Dict[str, Any], counts: Counts, path: str, secret: bytes
     """Give the hottest keys their names, from a list; what the report says about that."""
     if key_space(secret) not in [profile["key_space"] for profile in report["profiles"]]:
         raise MembenchError(
-            f"none of the keys in {name_of(path)} is in the profile: it was not recorded with "
-            "this salt",
+            f"no key in {name_of(path)} is in the profile: it was not recorded with this salt",
             "give the one that was given to record; if none was, nobody knows it",
         )
     hash_key, known = hash_of_keys(secret), counts.keys.counts
     top = {int(one["key"], 16): one for one in report["keys"]["top"]}
-    listed = found = 0
+    listed, found, hottest = 0, 0, set()
     for key in listed_keys(path):
         hashed = hash_key(key)
         listed += 1
         found += hashed in known
         if hashed in top:
             top[hashed]["name"] = escaped(key)
-    named = sum("name" in one for one in top.values())
-    return {"path": path, "keys": listed, "found": found, "hottest_found": named}
+            hottest.add(hashed)
+    return {"path": path, "keys": listed, "found": found, "hottest_found": len(hottest)}
 
 
 def listed_keys(path: str) -> Iterator[bytes]:
@@ -11113,9 +11106,10 @@ def finish_record_options(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("--filter needs packets: packet:any, packet:INTERFACE or a capture file")
     if place.startswith("unix:") and (options.port or options.hook == "syscalls"):
         parser.error("a Unix socket has no --port, and needs the sock hook")
-    if options.group_by and options.keys == KEYS_KEPT[0]:
+    if options.keys != KEYS_KEPT[0]:
+        options.group_by = options.group_by or parse_group_by(":")
+    elif options.group_by:
         parser.error("--group-by needs --keys groups or --keys names")
-    options.group_by = options.group_by or parse_group_by(":")
     require_one_stdin(parser, options, "a capture", place)
 
 
