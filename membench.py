@@ -5949,6 +5949,7 @@ NEVER, UNKNOWN = 1 << 62, (1 << 62) + 1  # when a value expires
 
 # Where a value is, and if it is not there, why not: causes of misses.
 PRESENT, C_DELETED, C_EXPIRED, C_FLUSHED, C_EVICTED, C_EITHER, C_NOT_STORED, C_NOT_SEEN = range(8)
+C_NEW = 8  # nothing is known yet
 CAUSES = {
     C_EXPIRED: ("expired", "Their TTL had passed. A longer one keeps them, if they stay valid."),
     C_EVICTED: (
@@ -6033,10 +6034,6 @@ def actions_of(form: str) -> List[int]:
     return [found.get(outcome, NOTHING) for outcome in range(len(OUTCOMES))]
 
 
-# (tick, key, action, size of the value, exptime, connection, tick of the reply)
-InsightRow = Tuple[int, int, int, int, int, int, int]
-
-
 @functools.lru_cache(maxsize=4096)
 def ttl_class(ttl: int) -> int:
     """A TTL rounded down to two digits, so that there are few."""
@@ -6059,23 +6056,29 @@ class Item:
     """What is known about a key."""
 
     __slots__ = (
-        *("cause", "stored", "second", "expires", "used", "size", "asked", "asked_before"),
+        *("key", "cause", "stored", "second", "expires", "used", "size", "asked", "asked_before"),
         *("ages", "episode", "cause_before", "answered"),
     )
 
-    def __init__(self, tick: int, ages: Dict[int, int], cause: int = PRESENT) -> None:
-        self.cause = cause  # PRESENT, or why it is not there
+    def __init__(self, key: int, ages: Dict[int, int]) -> None:
+        self.key = key  # server, hash and size; see SERVER_BIT
+        self.cause = C_NEW  # PRESENT, or why it is not there
         self.cause_before = C_NOT_SEEN  # its value was stored
         self.answered = -NEVER  # tick of the reply to the store
         self.stored = UNKNOWN  # tick; UNKNOWN: its store was not seen
         self.second = 0  # of its store; of what was evicted, how long it had not been used
-        self.expires = -NEVER if cause else UNKNOWN  # tick; -NEVER: it is not there
-        self.used = tick  # last; of what was lost, when that was noticed
+        self.expires = -NEVER  # tick; -NEVER: it is not there
+        self.used = 0  # last tick; of what was lost, when that was noticed
         self.size = 0  # bytes of the item; 0: not known
         self.asked = 0  # how often it was read or missed
         self.asked_before = 0  # this value was stored, or lost
         self.ages = ages  # of its TTL: seconds -> hits; see Insight.ages
         self.episode: Optional[Episode] = None
+
+
+# (tick, key, action, size of the value, exptime, connection, tick of the reply)
+InsightRow = Tuple[int, Item, int, int, int, int, int]
+WaitingRow = Tuple[int, Item, int, int, Operations]  # (tick, key, action, the row in its block)
 
 
 class Insight:
@@ -6105,8 +6108,9 @@ class Insight:
         self._items: Dict[int, Item] = {}  # by server, hash and size of the key
         self._flushes: Dict[int, Tuple[int, int]] = {}  # server -> ticks of the last flush_alls
         self._actions: List[List[int]] = []  # of each form
-        self._rows: List[InsightRow] = []  # that may not be in order yet
+        self._rows: List[WaitingRow] = []  # that may not be in order yet
         self._no_ages: Dict[int, int] = {}  # those of values whose store was not seen
+        self._outside = Item(0, self._no_ages)  # stands for keys that are not in the sample
 
     def follow(self, path: str) -> None:
         """Take in a profile."""
@@ -6120,20 +6124,22 @@ class Insight:
     def _add(self, block: Operations, reader: ProfileReader) -> None:
         """Take the rows in that are in order by now."""
         self._actions += map(actions_of, reader.forms[len(self._actions) :])
-        codes = [key << 16 | size for key, size in zip(block.key_hash, block.key_size)]
-        keys: Iterable[int] = map(codes.__getitem__, block.key)
+        keys = [key << 16 | size for key, size in zip(block.key_hash, block.key_size)]
+        items: Iterable[Item] = map(self._items_of(keys, 0).__getitem__, block.key)
         if len(reader.servers) > 2:  # 0 and 1: there is only one, or it is not known
             known = reader.server_of
-            servers = {
-                n: max(known[n] if n < len(known) else 0, 1) - 1 << SERVER_BIT
-                for n in set(block.connection)
+            places = {
+                n: max(known[n] if n < len(known) else 0, 1) - 1 for n in set(block.connection)
             }
-            keys = map(operator.or_, keys, map(servers.__getitem__, block.connection))
+            tables = {place: self._items_of(keys, place) for place in set(places.values())}
+            of_connection = {n: tables[place] for n, place in places.items()}
+            found = map(of_connection.__getitem__, block.connection)
+            items = map(operator.getitem, found, block.key)
         actions = map(operator.getitem, map(self._actions.__getitem__, block.form), block.outcome)
-        answers = map(operator.add, block.time, block.latency)
-        columns = (block.value_size, block.exptime, block.connection, answers)
-        rows, found = self._rows, zip(block.time, keys, actions, *columns)
-        rows += found if self._weight == 1 else filter(self._is_sampled, found)
+        rows = self._rows
+        rows += zip(block.time, items, actions, range(len(block.time)), repeat(block))
+        if self._weight > 1:
+            rows[:] = [row for row in rows if row[1] is not self._outside]
         rows.sort(key=operator.itemgetter(0))
         outside = bisect.bisect(rows, (rows[-1][0] - ORDER_TICKS,)) if rows else 0
         ready = max(outside, len(rows) - ORDER_ROWS)
@@ -6141,12 +6147,24 @@ class Insight:
         del rows[:ready]
         self._keep_bounds()
 
+    def _items_of(self, keys: Sequence[int], server: int) -> List[Item]:
+        """What is known about keys of a server; of those that are not in the sample, nothing."""
+        items, at, found = self._items, server << SERVER_BIT, []
+        for key in keys:
+            item = items.get(at | key)
+            if item is None:
+                item = self._outside
+                if self._weight == 1 or self._is_sampled(key):
+                    item = items[at | key] = Item(at | key, self._no_ages)
+            found.append(item)
+        return found
+
     def _keep_bounds(self) -> None:
         """Keep memory bounded."""
         while len(self._items) > FOLLOWED_MAX:
             self._weight *= 2
-            self._items = {k: item for k, item in self._items.items() if self._is_sampled((0, k))}
-            self._rows = list(filter(self._is_sampled, self._rows))
+            self._items = {k: item for k, item in self._items.items() if self._is_sampled(k)}
+            self._rows = [row for row in self._rows if self._is_sampled(row[1].key)]
         self._no_ages.clear()
         times: Tuple[Dict[int, int], ...] = (self.idle, self.refills, self.stampedes, self.refused)
         for counts in (*times, self.live, *self.ages.values()):
@@ -6155,46 +6173,44 @@ class Insight:
                 counts.clear()
                 counts.update(rounded)
 
-    def _is_sampled(self, row: Sequence[int]) -> bool:
-        """Is the key one of the sample? A row without a key always is."""
-        return (row[1] >> 16) % (1 << 64) * self._weight < 1 << 64
+    def _is_sampled(self, key: int) -> bool:
+        """Is it one of the sample? What has no key always is."""
+        return (key >> 16) % (1 << 64) * self._weight < 1 << 64
 
-    def _take(self, rows: Sequence[InsightRow]) -> None:
-        items, weight, second, next_second = self._items, self._weight, self._second, -NEVER
-        for row in rows:
-            tick, code, action, size, exptime, connection, _ = row
-            item = items.get(code)
-            if tick >= next_second:
-                second = self._second = tick // TICKS_PER_SECOND
-                next_second = (second + 1) * TICKS_PER_SECOND
-            if action == READ and item is not None and tick < item.expires:
-                item.used = tick
-                item.asked += 1
-                ages, age = item.ages, second - item.second  # below 0 if out of order
-                try:  # half as long as with a Counter
-                    ages[age] += weight
-                except KeyError:
-                    ages[age] = weight
-            elif action == MISSED:
-                self._miss(item, code, tick, connection)
-            elif action == STORE:
-                self._store(item, row, size, exptime)
-            elif action:
-                self._take_other(item, row)
+    def _take(self, rows: Sequence[WaitingRow]) -> None:
+        weight, begin = self._weight, 0
+        while begin < len(rows):
+            second = self._second = rows[begin][0] // TICKS_PER_SECOND
+            end = bisect.bisect_left(rows, ((second + 1) * TICKS_PER_SECOND,), begin)
+            for tick, item, action, place, block in rows[begin:end]:
+                if action == READ and tick < item.expires:
+                    item.used = tick
+                    item.asked += 1
+                    ages, age = item.ages, second - item.second  # below 0 if out of order
+                    try:  # half as long as with a Counter
+                        ages[age] += weight
+                    except KeyError:
+                        ages[age] = weight
+                elif action == MISSED:
+                    self._miss(item, tick, block.connection[place])
+                elif action:
+                    size, exptime = block.value_size[place], block.exptime[place]
+                    answered = tick + block.latency[place]
+                    row = tick, item, action, size, exptime, block.connection[place], answered
+                    if action == STORE:
+                        self._store(row, size, exptime)
+                    else:
+                        self._take_other(row)
+            begin = end
 
-    def _new_item(self, code: int, tick: int, cause: int) -> Item:
-        item = self._items[code] = Item(tick, self._no_ages, cause)
-        return item
-
-    def _miss(self, item: Optional[Item], code: int, tick: int, connection: int) -> None:
-        if item is None:
-            item = self._new_item(code, tick, C_NOT_SEEN)
+    def _miss(self, item: Item, tick: int, connection: int) -> None:
         early = self._is_early(item, tick)
-        if not item.cause and not early:
-            self._lose(item, code, tick)
+        if item.cause == C_NEW:
+            item.cause = C_NOT_SEEN
+        elif not item.cause and not early:
+            self._lose(item, tick)
         item.asked += 1
-        if early:
-            item.asked_before += 1  # this is not about the value that was being stored
+        item.asked_before += early  # this is not about the value that was being stored
         self.causes[item.cause or item.cause_before] += self._weight
         episode = item.episode
         late = episode is not None and episode.stores and not early
@@ -6209,18 +6225,15 @@ class Insight:
         """Was this asked before the store was answered, and so may have come before it?"""
         return not item.cause and tick < item.answered and item.cause_before != PRESENT
 
-    def _store(self, item: Optional[Item], row: InsightRow, size: int, exptime: int) -> Item:
+    def _store(self, row: InsightRow, size: int, exptime: int) -> None:
         """A new value."""
-        tick, code, _, _, _, connection, answered = row
-        if item is None:
-            item = self._new_item(code, tick, C_NOT_SEEN)
-        else:
-            if not item.cause and self._end(item, code, tick):
-                self.waste["overwrites"] += self._weight
-                if item.stored != UNKNOWN and item.asked == item.asked_before:
-                    self.waste["overwrites_never_read"] += self._weight
-            if item.episode is not None:
-                self._fill(item, item.episode, tick, connection)
+        tick, item, _, _, _, connection, answered = row
+        if not item.cause and self._end(item, tick):
+            self.waste["overwrites"] += self._weight
+            if item.stored != UNKNOWN and item.asked == item.asked_before:
+                self.waste["overwrites_never_read"] += self._weight
+        if item.episode is not None:
+            self._fill(item, item.episode, tick, connection)
         ttl = exptime
         if not 0 <= exptime < 100:
             now = int(self._started_unix + tick / TICKS_PER_SECOND)
@@ -6230,11 +6243,11 @@ class Insight:
             ages = self.ages[ttl] = {}
         self.values[ttl] += self._weight
         item.ages, item.asked_before = ages, item.asked
-        item.cause_before, item.cause, item.answered = item.cause, PRESENT, answered
+        item.cause_before = item.cause if item.cause != C_NEW else C_NOT_SEEN
+        item.cause, item.answered = PRESENT, answered
         item.stored, item.used, item.second = tick, tick, self._second
-        item.size = size + (code & 0xFFFF) + ITEM_BYTES
+        item.size = size + (item.key & 0xFFFF) + ITEM_BYTES
         item.expires = self._expiry(exptime, tick)
-        return item
 
     def _fill(self, item: Item, episode: Episode, tick: int, connection: int) -> None:
         """A store after misses."""
@@ -6260,16 +6273,16 @@ class Insight:
             return max(int((exptime - self._started_unix) * TICKS_PER_SECOND), tick)
         return tick + exptime * TICKS_PER_SECOND
 
-    def _flushed(self, item: Item, code: int, tick: int) -> Optional[int]:
+    def _flushed(self, item: Item, tick: int) -> Optional[int]:
         """When flush_all removed the value, if it did."""
-        for at in self._flushes.get(code >> SERVER_BIT, ()) if self._flushes else ():
+        for at in self._flushes.get(item.key >> SERVER_BIT, ()) if self._flushes else ():
             if item.used <= at <= tick + FLUSH_TICKS:
                 return at
         return None
 
-    def _end(self, item: Item, code: int, tick: int, final: bool = False) -> bool:
+    def _end(self, item: Item, tick: int, final: bool = False) -> bool:
         """The value is gone, now or earlier. Was it there until now? final: the profile ends."""
-        flushed = self._flushed(item, code, tick)
+        flushed = self._flushed(item, tick)
         end = min(tick, item.expires, tick if flushed is None else flushed)
         if item.stored != UNKNOWN:
             held = max(end - item.stored, 0) * item.size * self._weight
@@ -6280,14 +6293,14 @@ class Insight:
                 self.waste["byte_ticks_" + name] += held
         return end == tick
 
-    def _lose(self, item: Item, code: int, tick: int) -> None:
+    def _lose(self, item: Item, tick: int) -> None:
         """The value is not there any more: find out why, as memcached does: flushed comes first."""
         cause = C_EITHER if item.expires == UNKNOWN else C_EVICTED
-        if self._flushed(item, code, tick) is not None:
+        if self._flushed(item, tick) is not None:
             cause = C_FLUSHED
         elif tick >= item.expires - CLOCK_TICKS:
             cause = C_EXPIRED
-        self._end(item, code, tick)
+        self._end(item, tick)
         if cause == C_EVICTED:
             item.second = (tick - item.used) // TICKS_PER_SECOND
             self.idle[item.second] += self._weight
@@ -6299,35 +6312,33 @@ class Insight:
         at = self._expiry(delay, tick) if delay > 0 else tick
         self._flushes[server] = (other if other <= tick else done, at)
 
-    def _take_other(self, item: Optional[Item], row: InsightRow) -> None:
-        tick, code, action, size, exptime, _, _ = row
+    def _take_other(self, row: InsightRow) -> None:
+        tick, item, action, size, exptime, _, _ = row
         kind = action & 0x3F
-        there = item is not None and tick < item.expires + CLOCK_TICKS
+        there = tick < item.expires + CLOCK_TICKS
         if kind == FLUSH:
-            self._flush(code >> SERVER_BIT, tick, action >> 8 or exptime)
+            self._flush(item.key >> SERVER_BIT, tick, action >> 8 or exptime)
         elif action & (IF_GONE if there else IF_THERE):
             return
         elif kind == STORE:
-            self._store(item, row, size + (action >> 8), exptime)
+            self._store(row, size + (action >> 8), exptime)
         elif kind == GONE:
-            if item is not None and not item.cause and not self._is_early(item, tick):
-                self._lose(item, code, tick)
+            if not item.cause and not self._is_early(item, tick):
+                self._lose(item, tick)
         elif kind in (DELETE, REFUSED, NOT_ADDED):
             if kind != DELETE:
                 self.refused[size] += self._weight
             if kind == NOT_ADDED and there:
                 return
-            if item is None:
-                item = self._new_item(code, tick, C_DELETED)
-            elif not item.cause:
-                self._end(item, code, tick)
+            if not item.cause:
+                self._end(item, tick)
             elif kind == DELETE:
                 self._correct(item, tick)
             item.cause, item.expires = C_DELETED if kind == DELETE else C_NOT_STORED, -NEVER
-        elif item is not None and there:
-            self._use(item, row)
         else:
-            self._appear(item, row)
+            if not there:
+                self._appear(row)
+            self._use(row)
 
     def _correct(self, item: Item, tick: int) -> None:
         """A delete found what seemed to be evicted just before: the miss came after it."""
@@ -6338,36 +6349,33 @@ class Insight:
             if item.cause == C_EVICTED:
                 self.idle[item.second] -= self._weight
 
-    def _appear(self, item: Optional[Item], row: InsightRow) -> None:
+    def _appear(self, row: InsightRow) -> None:
         """The key turns out to be there: either this made it, or its store was not seen."""
-        tick, code, action, size, exptime, _, _ = row
+        tick, item, action, size, exptime, _, _ = row
         kind = action & 0x3F
         ttl = exptime if kind == COUNT_BINARY else (action >> 8) - 1
-        known_bytes = 0 if size == NO_SIZE else size
-        if item is not None and ttl >= 0:
-            self._store(item, row, known_bytes, ttl)
-            item.asked += kind != APPEND
-            item.asked_before = item.asked
+        known_bytes = 0 if size == NO_SIZE or kind == APPEND else size
+        if item.cause != C_NEW and ttl >= 0:
+            self._store(row, known_bytes, ttl)
+            item.asked_before += kind in _READS  # what made it has not read it
             return
-        found = self._new_item(code, tick, PRESENT)
-        if known_bytes and kind != APPEND:
-            found.size = known_bytes + (code & 0xFFFF) + ITEM_BYTES
-        if item is not None:
-            found.asked = found.asked_before = item.asked
-            if not item.cause:
-                self._end(item, code, tick)
-        self._use(found, row)
+        if not item.cause:
+            self._end(item, tick)
+        item.cause, item.expires, item.episode = PRESENT, UNKNOWN, None
+        item.stored, item.ages, item.asked_before = UNKNOWN, self._no_ages, item.asked
+        item.size = known_bytes + (item.key & 0xFFFF) + ITEM_BYTES if known_bytes else 0
 
-    def _use(self, item: Item, row: InsightRow) -> None:
+    def _use(self, row: InsightRow) -> None:
         """The key is there, and is read, touched or changed."""
-        tick, _, action, size, exptime, _, _ = row
+        tick, item, action, size, exptime, _, _ = row
         kind = action & 0x3F
         item.used = tick
         if kind in _READS:
             item.asked += 1
-            age = self._second - item.second
-            item.ages[age] = item.ages.get(age, 0) + self._weight
-        if kind in _TOUCHES:
+            if item.asked != item.asked_before:
+                age = self._second - item.second
+                item.ages[age] = item.ages.get(age, 0) + self._weight
+        if kind in _TOUCHES and not (item.stored == tick and action >> 8):
             item.expires = self._expiry(exptime, tick)
         if kind == APPEND and item.size:
             item.size += size
@@ -6375,16 +6383,16 @@ class Insight:
     def _finish(self, tick: int) -> None:
         """The profile ends."""
         weight, waste = self._weight, self.waste
-        for code, item in self._items.items():
+        for item in self._items.values():
             if item.asked:
                 waste["keys_asked"] += weight
                 waste["keys_asked_once"] += weight if item.asked == 1 else 0
             if item.cause == C_NOT_SEEN:
                 waste["negative_keys"] += weight
                 waste["negative_misses"] += weight * item.asked
-            if not item.cause and self._end(item, code, tick, final=True) and item.size:
+            if not item.cause and self._end(item, tick, final=True) and item.size:
                 self.live[item.size] += weight
-        self.keys += len(self._items) * weight
+            self.keys += weight * (item.cause != C_NEW)
         self.weight = max(self.weight, weight)
         self._begin(0.0)
 

@@ -8,14 +8,17 @@ agree. Of streams made by hand, each rule by itself.
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Set, Tuple
 
 import pytest
-from live import Memcached, Recorder, exchange, run
+from live import Memcached, Recorder, exchange, repeats, run
+from test_analysis import GETS as RETRIEVALS
+from test_analysis import Shape, write_profile
 
 import membench
 from membench import NO_SIZE, OPEN, OUTCOMES, Ledger, ProfileWriter, ServerName
@@ -507,3 +510,117 @@ def test_findings_of_why_come_by_what_they_would_save(tmp_path: Path) -> None:
     texts = [text for one in found for text in (one["title"], one["advice"])]
     places = [shown.index(text) for text in texts]
     assert places == sorted(places) and places[-1] < shown.index("Command ")
+
+
+# ---- Any stream ----
+
+
+class Model:
+    """A memcached of few keys that evicts at random, and knows why each key is missed.
+
+    What has expired, was evicted or flushed is noticed when somebody asks for it: by then a flush
+    explains it, else its TTL if that has passed.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.now = 0.0
+        self.rows: List[Did] = []
+        self.ends: Dict[int, float] = {}  # key -> when it expires, of what is not known to be gone
+        self.evicted: Set[int] = set()
+        self.flushed: Set[int] = set()
+        self.why: Dict[int, str] = {}  # of what is known to be gone
+        self.causes: Counter[str] = Counter()
+
+    def step(self) -> None:
+        rng, key = self.rng, self.rng.randrange(1, 9)
+        self.now += rng.choice((0.5, 3))
+        for end in sorted(self.ends.values()):
+            if end - 2 <= self.now < end + 2:  # then memcached's clock decides
+                self.now = end + 2
+        exptime = rng.choice((0, 0, 20, 100, -1, int(STARTED_UNIX + self.now) + 20))
+        what = rng.choice(("get", "get", "set", "gat", "touch", "delete", "append", "other"))
+        if what == "other":
+            what = rng.choice(("flush_all", "evict", "add", "replace", "refused", "incr"))
+        if what == "flush_all":
+            self.did("flush_all", "ok", 0)
+            self.flushed |= self.ends.keys()
+        elif what == "evict":
+            self.evicted |= {key} & self.ends.keys()
+        elif what == "set":
+            self.store(what, key, exptime)
+        elif what == "refused":
+            self.did("set", "server_error", key, 2 << 20)
+            self.forget(key, "not_stored")
+        else:
+            self.act(what, key, exptime, self.is_there(key))
+
+    def is_there(self, key: int) -> bool:
+        end = self.ends.get(key)
+        if end is None:
+            return False
+        if key in self.flushed:
+            self.forget(key, "flushed")
+        elif self.now >= end:
+            self.forget(key, "expired")
+        elif key in self.evicted:
+            self.forget(key, "evicted")
+        return key in self.ends
+
+    def forget(self, key: int, cause: str) -> None:
+        self.ends.pop(key, None)
+        self.evicted.discard(key)
+        self.flushed.discard(key)
+        self.why[key] = cause
+
+    def did(self, *row: Any) -> None:
+        self.rows.append(Did(self.now, *row))
+
+    def expire_at(self, key: int, exptime: int) -> None:
+        at = exptime - STARTED_UNIX if exptime > DAY * 30 else self.now + exptime
+        self.ends[key] = at if exptime else math.inf
+
+    def store(self, form: str, key: int, exptime: int) -> None:
+        self.did(form, "stored", key, 5, exptime)
+        self.forget(key, "")
+        self.expire_at(key, exptime)
+
+    def act(self, what: str, key: int, exptime: int, there: bool) -> None:
+        if what in ("get", "gat"):
+            exptime = exptime if what == "gat" else 0
+            self.did(what, "hit" if there else "miss", key, 5 if there else NO_SIZE, exptime)
+            if not there:
+                self.causes[self.why.get(key, "not_seen")] += 1
+        elif what in ("add", "replace") and there == (what == "replace"):
+            return self.store(what, key, exptime)
+        elif what in ("add", "replace"):
+            self.did(what, "not_stored", key, 5, exptime)
+        else:
+            good = {"touch": "touched", "delete": "deleted", "append": "stored", "incr": "ok"}
+            self.did(what, good[what] if there else "not_found", key, 3, exptime)
+            if there and what == "delete":
+                self.forget(key, "deleted")
+        if there and what in ("gat", "touch"):
+            self.expire_at(key, exptime)
+        return None
+
+
+@pytest.mark.parametrize("seed", range(repeats(50)))
+def test_a_model_knows_the_causes(seed: int, tmp_path: Path) -> None:
+    model = Model(random.Random(seed))
+    for _ in range(3000):
+        model.step()
+    found = explained(tmp_path / "a.profile", model.rows, model.now + 1)["miss_causes"]
+    assert {name: count for name, count in found.items() if count} == +model.causes
+
+
+@pytest.mark.parametrize("seed", range(repeats(50)))
+def test_any_profile_has_a_cause_for_each_miss(seed: int, tmp_path: Path) -> None:
+    shape = Shape(random.Random(seed))
+    written = write_profile(tmp_path / "a.profile", shape, [300, 1, 2000, 500], "host")
+    report: Dict[str, Any] = {}
+    membench.explain(report, [str(written.path)], 1.25)
+    missed = [row for row in written.rows if row.outcome == "miss" and row.command in RETRIEVALS]
+    assert sum(report["miss_causes"].values()) == len(missed)
+    assert min(report["miss_causes"].values()) >= 0
+    json.dumps(report, allow_nan=False)
