@@ -7887,31 +7887,24 @@ class KeyTexts:
     def number_short_keys(self, hashes: Iterable[int], sizes: Iterable[int]) -> None:
         """Call for every block, in order."""
         numbers, used = self._numbers, self._used
-        short = [pair for pair in zip(hashes, sizes) if 0 < pair[1] <= SHORT_KEY_MAX]
-        for pair in short:
+        for pair in zip(hashes, sizes):
             size = pair[1]
-            if pair in numbers:
-                continue
-            if used[size] >= len(KEY_DIGITS) ** size or len(numbers) >= SHORT_KEYS_MAX:
-                self.shared += 1
-                continue
-            numbers[pair] = used[size]
-            used[size] += 1
+            if 0 < size <= SHORT_KEY_MAX and pair not in numbers:
+                if used[size] < len(KEY_DIGITS) ** size and len(numbers) < SHORT_KEYS_MAX:
+                    numbers[pair] = used[size]
+                    used[size] += 1
+                else:
+                    self.shared += 1
 
     def _make_text(self, key_hash: int, size: int) -> bytes:
         """The key for this hash."""
         if size >= KEY_TEXT_MIN:
             text = base64.b64encode(key_hash.to_bytes(8, "little"), b"-_")
             return text[:KEY_TEXT_MIN].ljust(size, b".")
-        number = self._numbers.get((key_hash, size), key_hash)
-        digits = bytearray()
-        for _ in range(size):
-            number, digit = divmod(number, len(KEY_DIGITS))
-            digits.append(KEY_DIGITS[digit])
-        return bytes(digits)
+        base, number = len(KEY_DIGITS), self._numbers.get((key_hash, size), key_hash)
+        return bytes(KEY_DIGITS[number // base**place % base] for place in range(size))
 
 
-SMALL_VALUE_MAX = 2048  # up to this size copying a value costs less than one more iovec
 VALUE_CHUNK_BYTES = 1 << 20
 
 
@@ -7921,24 +7914,16 @@ def value_chunk() -> memoryview:
     return memoryview(b"1".ljust(VALUE_CHUNK_BYTES, b"0"))
 
 
-def value_parts(size: int, end: bytes) -> List[Union[bytes, memoryview]]:
-    """What to send for a value of this size, with `end` behind it."""
-    chunk = value_chunk()
-    if size <= SMALL_VALUE_MAX:
-        return [bytes(chunk[:size]) + end]
+def value_parts(size: int) -> List[memoryview]:
+    """What to send for a value of this size."""
     chunks, rest = divmod(size, VALUE_CHUNK_BYTES)
-    return [*[chunk] * chunks, chunk[:rest], end]
+    return [*[value_chunk()] * chunks, value_chunk()[:rest]]
 
 
 # ---- Request templates: from a form to requests in its own dialect ----
 
 # These change the server itself, or stream endlessly: only with --include.
-GUARDED = frozenset(
-    (
-        *("flush_all", "shutdown", "cache_memlimit", "verbosity", "slabs", "lru"),
-        *("lru_crawler", "extstore", "refresh_certs", "stats"),
-    )
-)
+GUARDED = frozenset(name.decode() for name in ADMIN.keys() - {b"version", b"watch", b"quit"})
 HARMLESS_STATS = frozenset(("stats", "stats items", "stats slabs", "stats settings", "stats conns"))
 
 # What stands between a command of the text protocol and what its form says of it.
@@ -8203,8 +8188,8 @@ class Batch:
     """Requests that go out in one write, or what happens to a connection."""
 
     __slots__ = (
-        *("tick", "number", "kind", "parts", "requests", "deferred", "waits", "times"),
-        "queued_at_ns",
+        *("tick", "number", "kind", "parts", "requests", "value_bytes", "deferred", "waits"),
+        *("times", "queued_at_ns"),
     )
 
     def __init__(self, tick: int, number: int, kind: int) -> None:
@@ -8214,18 +8199,11 @@ class Batch:
         # bytes, memoryview, or a function that returns them when all before is answered
         self.parts: List[Any] = []
         self.requests: List[SentRequest] = []
+        self.value_bytes = 0  # of all values together
         self.deferred = False  # is one of the parts a function?
         self.waits = False  # did its client have all replies when it sent this?
         self.times = [0, 0]  # ns: when it was due, at `max` when it was sent; when it was sent
-        self.queued_at_ns = 0  # Engine.idle_ns when it began to wait for its connection
-
-    def append(self, part: Union[bytes, memoryview]) -> None:
-        """Append to what is sent, behind the last part if both are short."""
-        parts = self.parts
-        if parts and type(part) is type(parts[-1]) is bytes and len(parts[-1]) < SMALL_VALUE_MAX:
-            parts[-1] += part
-        else:
-            parts.append(part)
+        self.queued_at_ns = 0  # Engine's idle time when it began to wait for its connection
 
 
 # (tick, connection, place in the file, form, batch, key_position, key, value size, exptime,
@@ -8363,17 +8341,16 @@ class Schedule:
         begun: Dict[int, Batch] = {}  # connection -> its latest batch in here
         index, end = 0, len(rows)
         while index < end:
-            row = rows[index]
+            row, first = rows[index], index
             tick, number, place, form, position = row[:5]
             index += 1
+            while index < end and rows[index][5] and rows[index][1] == number:
+                index += 1  # the other keys of this request
             if not FIRST < place < LAST:
                 done.append(Batch(tick + offset, number, form))
                 begun.pop(number, None)
                 self._answered.pop(number, None)
                 continue
-            more = index
-            while index < end and rows[index][5] and rows[index][1] == number:
-                index += 1  # the other keys of this request
             template = self._template(forms[form])
             if template is None:
                 self._tally.counts["skipped"][forms[form].split(" ", 1)[0]] += 1
@@ -8388,19 +8365,17 @@ class Schedule:
                 done.append(batch)
             if row[10]:
                 self._answered[number] = tick + row[10]
-            self._add(batch, template, row, rows[more:index] if index > more else ())
+            self._add(batch, template, rows[first:index])
         return done
 
-    def _add(
-        self, batch: Batch, template: RequestTemplate, row: Row, others: Sequence[Row]
-    ) -> None:
-        """Put a request into a batch. others: the rows of its other keys."""
-        tick, _, _, _, _, _, key, size, exptime, outcome, latency = row
+    def _add(self, batch: Batch, template: RequestTemplate, rows: List[Row]) -> None:
+        """Put a request into a batch. rows: one for each of its keys, or one."""
+        tick, _, _, _, _, _, key, size, exptime, outcome, latency = rows[0]
         keys: Tuple[bytes, ...] = (key,) if key else ()
         outcomes: Tuple[int, ...] = (outcome,)
-        if others:
-            keys = (key, *(other[6] for other in others))
-            outcomes = (outcome, *(other[9] for other in others))
+        if len(rows) > 1:
+            keys = tuple(row[6] for row in rows)
+            outcomes = tuple(row[9] for row in rows)
         if exptime > RELATIVE_EXPTIME_MAX:
             exptime = self._shift(exptime, tick, batch.tick)
         if template.value_end is None or size == NO_SIZE:
@@ -8408,19 +8383,19 @@ class Schedule:
         self._opaque = opaque = self._opaque + 1
         recorded = (template.command, outcomes, latency)
         batch.requests.append((template.request(keys, opaque), template, recorded, batch.times))
+
+        def write(cas: int) -> bytes:
+            return template.write(keys, size, exptime, opaque, cas)
+
         if template.has_cas:
             batch.deferred = True
             wrong = outcome == EXISTS  # another client had changed the value
-            batch.parts.append(
-                lambda: template.write(
-                    keys, size, exptime, opaque, WRONG_UNIQUE if wrong else self._tally.unique(key)
-                )
-            )
+            batch.parts.append(lambda: write(WRONG_UNIQUE if wrong else self._tally.unique(key)))
         else:
-            batch.append(template.write(keys, size, exptime, opaque, 0))
+            batch.parts.append(write(0))
         if template.value_end is not None:
-            for part in value_parts(size, template.value_end):
-                batch.append(part)
+            batch.value_bytes += size
+            batch.parts += (*value_parts(size), template.value_end)
 
     def _shift(self, exptime: int, tick: int, since_start: int) -> int:
         """Shift a Unix time, so that it is as far from its request as it was when recorded.
@@ -8441,6 +8416,7 @@ PRELOAD_UNKNOWN_BYTES = 10  # of a value whose size is unknown; short enough for
 PRELOAD_REQUESTS = 10  # in one write
 _SETTLED = -(1 << 40)  # nothing to preload, or no more to learn
 _NEED_VALUE = frozenset((HIT, STORED, DELETED, TOUCHED, OK, EXISTS))  # outcomes that need a value
+_UNCLEAR = frozenset((UNANSWERED, LOST, *ERRORS))
 
 
 def preload_items(path: str, shard: Shard, keys: KeyTexts) -> Iterator[Tuple[bytes, int]]:
@@ -8496,32 +8472,28 @@ def verb_of(form: str) -> str:
 
 
 def preload_state(known: Optional[int], verb: str, outcome: int, size: int) -> Optional[int]:
-    """The state of a key after one more request for it. None: nothing was learnt."""
+    """What is known of a key after one more request for it. None: nothing."""
     if known is not None and not _SETTLED < known < 0:
         return known
-    if outcome in (UNANSWERED, LOST, *ERRORS):
+    if outcome in _UNCLEAR or (outcome == NONE and verb in ("append", "other")):
         return known
-    appended = -1 - known if known is not None else 0
-    if verb == "get":
-        if outcome == HIT:
-            return max(size - appended, 0) if size != NO_SIZE else -1 - appended
-        return _SETTLED if known is None else known
-    if outcome == NONE and verb in ("append", "other"):
-        return known
+    appended = 0 if known is None else -1 - known
+    if verb == "get" and outcome == HIT and size != NO_SIZE:
+        return max(size - appended, 0)
     if verb == "append" and outcome == STORED:
         return -1 - appended - size
-    if verb == "set" or (verb == "add" and outcome in (STORED, NONE)):
-        return _SETTLED if known is None else PRELOAD_UNKNOWN_BYTES
+    written = verb == "set" or (verb == "add" and outcome != NOT_STORED)
     needed = outcome in _NEED_VALUE or (verb == "add" and outcome == NOT_STORED)
-    if known is None and not needed:
+    if known is None and (written or not needed):
         return _SETTLED
-    return PRELOAD_UNKNOWN_BYTES if outcome in (DELETED, STORED) else -1 - appended
+    return PRELOAD_UNKNOWN_BYTES if written or outcome in (DELETED, STORED) else -1 - appended
 
 
 # ==== Replay: engine ==================================================================
 
 READ_BYTES = 1 << 15
 IOVECS_MAX = 512
+JOINED_MAX = 1 << 16  # up to so many bytes of values copying costs less than more iovecs
 RETRY_NS = NS_PER_SECOND // 10  # between two attempts to connect
 SWEEP_NS = NS_PER_SECOND // 5
 SILENCE_NS = NS_PER_SECOND // 4  # after this time a quiet request gets no reply any more
@@ -8571,31 +8543,39 @@ class Target(NamedTuple):
 class ReplayConnection:
     """One connection to the target: what waits to be sent, what waits for an answer.
 
-    Replies are read and matched with their requests as those of a recording are. Its methods
-    raise OSError or ProtocolError if the connection is of no use any more.
+    Replies are read and matched with their requests as those of a recording are.
     """
 
     __slots__ = (
-        *("number", "socket", "connected", "queue", "unsent", "pending"),
-        *("last_ns", "retry_ns", "closing", "_tally", "_parser"),
+        *("number", "socket", "connected", "queue", "unsent", "pending", "closing"),
+        *("_engine", "_tally", "_parser", "_last_ns", "_retry_ns"),
     )
 
-    def __init__(self, number: int, tally: Tally) -> None:
+    def __init__(self, engine: "Engine", number: int) -> None:
         self.number = number
         self.queue: Deque[Batch] = deque()
-        self.last_ns = 0  # the last write
-        self.retry_ns = 0  # no attempt to connect before
-        self.closing = False
-        self._tally = tally
-        self.reset()
-
-    def reset(self) -> None:
-        """The connection is gone: forget what was sent and what was half read."""
+        self.closing = False  # as soon as nothing waits here
+        self._engine, self._tally = engine, engine.tally
+        self._last_ns = 0  # the last write
+        self._retry_ns = 0  # no attempt to connect before
         self.socket: Optional[socket.socket] = None
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close the socket, and forget what was sent and what was half read."""
+        if self.socket:
+            self._engine.by_fd.pop(self.socket.fileno())
+            self.socket.close()
+        self.socket = None
         self.connected = False
         self.unsent: List[Any] = []  # the rest of a write that the socket did not take
         self.pending = PendingRequests(self._tally.count_reply)
         self._parser: Any = None  # of replies; which one is known when a request was sent
+
+    def close(self) -> None:
+        """Disconnect for good; another connection may get the number."""
+        self.disconnect()
+        self._engine.links.pop(self.number, None)
 
     def is_idle(self) -> bool:
         """Does nothing wait here?"""
@@ -8608,22 +8588,169 @@ class ReplayConnection:
             return bool(queue)
         return any(not sent[0].quiet for sent in queue)
 
-    def send(self, batch: Batch, now_ns: int) -> None:
+    def start(self, batch: Batch, now_ns: int) -> None:
+        """A batch is due, or something happens to this connection."""
+        if batch.kind == SEND:
+            batch.queued_at_ns = self._engine.idle_ns
+            self.queue.append(batch)
+            self._engine.queued += 1
+            if self.connected and len(self.queue) > 1:  # it waits like those before it
+                return
+        elif batch.kind == CLOSE:
+            self.closing = True
+        elif batch.kind == OPEN and self.is_idle():
+            self.disconnect()  # the connection of the pass before
+        if batch.kind != CLOSE:
+            self.connect(now_ns)
+        self.serve()
+
+    def connect(self, now_ns: int) -> None:
+        """Begin to connect, if it is not connected and the time has come for another attempt."""
+        if self.socket or now_ns < self._retry_ns:
+            return
+        try:
+            self.socket = self._engine.target.connect(0)
+        except BlockingIOError:  # a Unix socket's backlog is full; check() tries again
+            pass
+        except OSError:
+            self.fail(CONNECTION)
+        else:
+            self._engine.by_fd[self.socket.fileno()] = self
+            self._engine.epoll.register(self.socket, select.EPOLLIN | select.EPOLLOUT)
+            self._last_ns = now_ns
+
+    def serve(self, events: int = 0) -> None:
+        """Read what has come, and send what may go now."""
+        try:
+            if events & ~select.EPOLLOUT:  # or it could not connect, which reading tells
+                self._receive()
+            if events & select.EPOLLOUT and self.socket:
+                self._tally.counts["connections"] += not self.connected
+                self.connected = self._engine.reached = True
+                self._flush(time.monotonic_ns())
+                if not self.unsent:
+                    self._engine.epoll.modify(self.socket, select.EPOLLIN)
+            self._send_queue()
+        except ProtocolError:
+            self.fail(PROTOCOL)
+        except OSError:
+            self.fail(CONNECTION)
+
+    def check(self, now_ns: int) -> None:
+        """Time-outs, silence, attempts to connect. Called five times a second."""
+        oldest_ns = now_ns - self._engine.timeout_ns
+        if self.awaits_reply():
+            if self.pending.queue[0][3][1] < oldest_ns:
+                self.fail(TIMEOUT)
+        elif self._last_ns < now_ns - SILENCE_NS:
+            self.pending.end_silence()
+        if self.socket and self._last_ns < oldest_ns and (self.unsent or not self.connected):
+            self.fail(TIMEOUT)
+        if self.queue:
+            self.connect(now_ns)
+        if self.closing and self.is_idle():
+            self.close()
+
+    def fail(self, kind: str) -> None:
+        """It broke, or could not be made: what was sent on it is counted as `kind`.
+
+        Raises MembenchError if there never was a connection.
+        """
+        now_ns, reached, engine = time.monotonic_ns(), self.connected, self._engine
+        self._tally.counts["connection_failures"][kind] += 1
+        self._tally.count_errors((sent for sent in self.pending.queue if not sent[0].quiet), kind)
+        self.disconnect()
+        self._retry_ns = now_ns if reached else now_ns + RETRY_NS
+        if not engine.reached and now_ns < (engine.start_ns or now_ns) + NS_PER_SECOND:
+            raise MembenchError(
+                f"cannot connect to {printable(engine.target.name)}",
+                "start the target first, and check its address",
+            )
+        # At `max` the rest waits for another attempt; else its time is now.
+        oldest_ns = now_ns - engine.timeout_ns if reached else now_ns
+        lost = sum(batch.times[0] < oldest_ns for batch in self.queue)
+        for _ in range(min(lost, int(not reached)) if engine.closed_loop else lost):
+            engine.queued -= 1
+            self._tally.count_errors(self.queue.popleft().requests, kind)
+        if self.closing and not self.queue:
+            self.close()
+
+    def _receive(self) -> None:
+        """Take in what the target sent. Raises ProtocolError, or OSError."""
+        assert self.socket
+        try:
+            data = self.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        now_ns, tally, queue = time.monotonic_ns(), self._tally, self.pending.queue
+        self._engine.reached = True
+        tally.counts["bytes_received"] += len(data)
+        if not data:
+            if self.awaits_reply():
+                raise ConnectionResetError
+            self.pending.end_silence()
+            self.disconnect()  # an idle connection may be closed
+            return
+        if data.startswith(b"ERROR Too many"):  # open connections
+            self.connected = False
+            raise ConnectionRefusedError
+        parser = self._parser
+        if parser is None:
+            binary = queue and queue[0][0].reply == REPLY_BINARY
+            parser = BinaryResponseParser() if binary else ResponseParser(tally.lines)
+            self._parser = parser
+        if queue and not (parser.partial or parser.skip or queue[0][1].gives_unique):
+            segment = (SEND, now_ns, b"", 0, len(data), data, -1)
+            if self.pending.answer_first(segment, tally.lines):
+                return
+        if self.pending.answer(tally.look_at(parser.feed(data)), now_ns):
+            raise ProtocolError("this answers nothing that was asked")
+
+    def _send_queue(self) -> None:
+        """Send what waits and may go now. Raises OSError.
+
+        It waits behind unanswered requests: always in a closed loop, else where its client did.
+        """
+        queue, engine = self.queue, self._engine
+        for _ in range(TURN_BATCHES):
+            if not queue or not self.connected or self.unsent:
+                break
+            batch = queue[0]
+            if (engine.closed_loop or batch.waits or batch.deferred) and self.awaits_reply():
+                return
+            queue.popleft()
+            engine.queued -= 1
+            self._send(batch, time.monotonic_ns())
+        if self.socket and (queue or self.unsent):  # go on when others had their turn
+            engine.epoll.modify(self.socket, select.EPOLLIN | select.EPOLLOUT)
+        elif self.closing and self.is_idle():
+            self.close()
+
+    def _send(self, batch: Batch, now_ns: int) -> None:
         """Write a batch, and note what is to come back."""
+        engine, expect, tally = self._engine, self.pending.queue.append, self._tally
+        lag = -1
+        if engine.closed_loop:
+            batch.times[0] = now_ns
+        else:
+            lag = (now_ns - batch.times[0]) // TICK_NS
+            # The part of the lag in which this process only waited for the target.
+            tally.counts["waited_ns"] += engine.idle_ns - batch.queued_at_ns
         batch.times[1] = now_ns
-        expect, tally = self.pending.queue.append, self._tally
+        tally.writes.append((now_ns, batch.tick, lag))
         for sent in batch.requests:
             tally.sent.append(sent[2])
             if sent[1].answered:
                 expect(sent)
             else:
                 tally.count_reply(sent, NONE, {}, 0)
-        self.unsent = batch.parts
+        parts = batch.parts
         if batch.deferred:
-            self.unsent = [part() if callable(part) else part for part in batch.parts]
-        self.flush(now_ns)
+            parts = [part() if callable(part) else part for part in parts]
+        self.unsent = [b"".join(parts)] if batch.value_bytes <= JOINED_MAX else parts
+        self._flush(now_ns)
 
-    def flush(self, now_ns: int) -> None:
+    def _flush(self, now_ns: int) -> None:
         """Hand to the socket what is unsent, as far as it takes it."""
         assert self.socket
         parts = self.unsent
@@ -8631,33 +8758,15 @@ class ReplayConnection:
             if len(parts) == 1:
                 sent = self.socket.send(parts[0])
             else:
-                sent = self.socket.sendmsg(parts[:IOVECS_MAX])
+                sent = self.socket.sendmsg(parts[:IOVECS_MAX]) if parts else 0
         except BlockingIOError:
             return
         self._tally.counts["bytes_sent"] += sent
-        self.last_ns = now_ns
+        self._last_ns = now_ns
         while parts and sent >= len(parts[0]):
             sent -= len(parts.pop(0))
         if sent:
             parts[0] = memoryview(parts[0])[sent:]
-
-    def read(self, data: bytes, now_ns: int) -> None:
-        """Take in what the target sent."""
-        pending, parser, tally = self.pending, self._parser, self._tally
-        queue = pending.queue
-        if parser is None:
-            binary = queue and queue[0][0].reply == REPLY_BINARY
-            parser = BinaryResponseParser() if binary else ResponseParser(tally.lines)
-            self._parser = parser
-        if data.startswith(b"ERROR Too many"):  # open connections
-            self.connected = False
-            raise ConnectionRefusedError
-        if queue and not (parser.partial or parser.skip or queue[0][1].gives_unique):
-            segment = (SEND, now_ns, b"", 0, len(data), data, -1)
-            if pending.answer_first(segment, tally.lines):
-                return
-        if pending.answer(tally.look_at(parser.feed(data)), now_ns):
-            raise ProtocolError("this answers nothing that was asked")
 
 
 class Engine:
@@ -8678,25 +8787,23 @@ class Engine:
         speed: float,
         timeout: float,
     ) -> None:
+        self.target = target
+        self.tally = tally
+        self.closed_loop = not speed
+        self.timeout_ns = int(timeout * NS_PER_SECOND)
         self.start_ns = 0  # CLOCK_MONOTONIC: tick 0 of the first pass
+        self.idle_ns = 0  # time with nothing to do
+        self.reached = False  # was there a connection yet?
         self.cut_short = False  # stopped before all was sent
-        self._target = target
+        self.queued = 0  # batches in the queues of connections
+        self.links: Dict[int, ReplayConnection] = {}  # by the number of the connection
+        self.by_fd: Dict[int, ReplayConnection] = {}
+        self.epoll = select.epoll()  # selectors takes 1.6 times as long for a poll
         self._feed = feed
-        self._tally = tally
-        self._closed_loop = not speed
-        self._tick_ns = TICK_NS / speed if speed else 0.0
-        self._timeout_ns = int(timeout * NS_PER_SECOND)
-        self._links: Dict[int, ReplayConnection] = {}  # by the number of the connection
-        self._by_fd: Dict[int, ReplayConnection] = {}
-        self._idle_ns = 0  # time with nothing to do
         self._exhausted = False
         self._ready: Deque[Batch] = deque()  # in order of time
-        self._queued = 0  # batches in the queues of connections
-        self._reached = False  # was there a connection yet?
-        self._epoll = select.epoll()  # selectors takes 1.6 times as long for a poll
-        self._sweep_ns = 0  # when to look at all connections again
-
-    # -- the loop --
+        self._tick_ns = TICK_NS / speed if speed else 0.0  # at `max` all is due at once
+        self._check_ns = 0  # when to look at all connections again
 
     def prime(self) -> None:
         """Encode what comes first, and connect what was connected when recording began."""
@@ -8705,9 +8812,9 @@ class Engine:
         now_ns = time.monotonic_ns()
         for batch in self._ready:
             if batch.kind == RECV:
-                self._connect(self._link(batch.number), now_ns)
+                self._link(batch.number).connect(now_ns)
         while time.monotonic_ns() < now_ns + NS_PER_SECOND and any(
-            link.socket and not link.connected for link in self._links.values()
+            link.socket and not link.connected for link in self.links.values()
         ):
             self._turn(SWEEP_NS // 20)
 
@@ -8715,68 +8822,36 @@ class Engine:
         """Run until all is sent and answered. on_turn is called often; False: send no more."""
         while on_turn():
             wait_ns = self._start_due()
-            if wait_ns is None and all(link.is_idle() for link in self._links.values()):
+            if wait_ns is None and all(link.is_idle() for link in self.links.values()):
                 return
             self._turn(SWEEP_NS if wait_ns is None else wait_ns)
-        self.cut_short = not self._exhausted or bool(self._ready) or self._queued > 0
+        self.cut_short = not self._exhausted or bool(self._ready) or self.queued > 0
         deadline = time.monotonic_ns() + STOPPED_NS
         self._drop_queues()
         while time.monotonic_ns() < deadline and any(
-            link.awaits_reply() or link.unsent for link in self._links.values()
+            link.awaits_reply() or link.unsent for link in self.links.values()
         ):
             self._turn(SWEEP_NS // 10)
 
     def close(self) -> None:
         """Close all connections; what is not sent or answered by now never will be."""
         self._drop_queues()
-        for link in list(self._links.values()):
+        for link in list(self.links.values()):
             if link.awaits_reply():
-                self._fail(link, TIMEOUT)
-            self._close(link)
+                link.fail(TIMEOUT)
+            link.close()
 
     def _drop_queues(self) -> None:
         """Nothing more will be sent; count what should have been by now. At `max`, nothing."""
-        passed_ns = time.monotonic_ns() - STOP_SLACK_NS - self.start_ns if self._tick_ns else 0
-        for queue in (self._ready, *(link.queue for link in self._links.values())):
-            self._tally.counts["not_sent"] += sum(
+        passed_ns = 0
+        if self.start_ns and not self.closed_loop:
+            passed_ns = time.monotonic_ns() - STOP_SLACK_NS - self.start_ns
+        for queue in (self._ready, *(link.queue for link in self.links.values())):
+            self.tally.counts["not_sent"] += sum(
                 len(batch.requests) for batch in queue if batch.tick * self._tick_ns < passed_ns
             )
             queue.clear()
-        self._queued = 0
-
-    def _start_due(self) -> Optional[int]:
-        """Start what is due. Nanoseconds to the next, or None at the end.
-
-        In a closed loop all is due, as long as not too much waits for connections.
-        """
-        ready, closed_loop = self._ready, self._closed_loop
-        room = max(AHEAD_BATCHES, 4 * len(self._links)) - self._queued if closed_loop else 1
-        wait_ns = 0
-        for _ in range(TURN_BATCHES):
-            if not ready or room <= 0:
-                break
-            batch, now_ns = ready[0], time.monotonic_ns()
-            if closed_loop:
-                room -= 1
-            else:
-                due_ns = self.start_ns + int(batch.tick * self._tick_ns)
-                wait_ns = due_ns - now_ns
-                if wait_ns > 0:
-                    break
-                batch.times[0] = due_ns
-            ready.popleft()
-            self._start(batch, now_ns)
-        else:
-            return 0
-        # Encoding ahead takes time; it is done while nothing is due, and early enough: what is
-        # ready must last while a whole block is unpacked.
-        enough = 2 * AHEAD_BATCHES if wait_ns > STEP_NS else AHEAD_BATCHES
-        if not self._exhausted and (not ready or (wait_ns > 0 and len(ready) < enough)):
-            self._step()
-            return 0
-        if not ready:
-            return None
-        return SWEEP_NS if room <= 0 else min(wait_ns, SWEEP_NS)
+        self.queued = 0
 
     def _step(self) -> None:
         """Encode a little more of the schedule."""
@@ -8784,177 +8859,55 @@ class Engine:
         self._exhausted = batches is None
         self._ready.extend(batches or ())
 
+    def _link(self, number: int) -> ReplayConnection:
+        link = self.links.get(number)
+        if link is None:
+            link = self.links[number] = ReplayConnection(self, number)
+        return link
+
+    def _start_due(self) -> Optional[int]:
+        """Start what is due. Nanoseconds to the next, or None at the end.
+
+        In a closed loop all is due, as long as not too much waits for connections.
+        """
+        ready, wait_ns, most = self._ready, 0, TURN_BATCHES
+        if self.closed_loop:
+            most = min(most, max(AHEAD_BATCHES, 4 * len(self.links)) - self.queued)
+        for _ in range(most):
+            if not ready:
+                break
+            now_ns, due_ns = time.monotonic_ns(), self.start_ns + int(ready[0].tick * self._tick_ns)
+            wait_ns = due_ns - now_ns
+            if wait_ns > 0:
+                break
+            batch = ready.popleft()
+            batch.times[0] = due_ns
+            self._link(batch.number).start(batch, now_ns)
+        else:
+            if most > 0:
+                return 0
+        # Encoding ahead takes time; it is done while nothing is due, and early enough: what is
+        # ready must last while a whole block is unpacked.
+        enough = 2 * AHEAD_BATCHES if wait_ns > STEP_NS else AHEAD_BATCHES
+        if not self._exhausted and (not ready or (wait_ns > 0 and len(ready) < enough)):
+            self._step()
+            return 0
+        return min(wait_ns, SWEEP_NS) if wait_ns > 0 else SWEEP_NS if ready else None
+
     def _turn(self, wait_ns: int) -> None:
         """Wait for sockets, to the microsecond, and serve them."""
         if wait_ns > 0:  # the timeout of epoll itself is in whole milliseconds
             began_ns = time.monotonic_ns()
-            select.select((self._epoll,), (), (), wait_ns / NS_PER_SECOND)
-            self._idle_ns += time.monotonic_ns() - began_ns
-        for fd, events in self._epoll.poll(0, 1024):
-            if fd in self._by_fd:
-                self._serve(self._by_fd[fd], events)
+            select.select((self.epoll,), (), (), wait_ns / NS_PER_SECOND)
+            self.idle_ns += time.monotonic_ns() - began_ns
+        for fd, events in self.epoll.poll(0, 1024):
+            if fd in self.by_fd:
+                self.by_fd[fd].serve(events)
         now_ns = time.monotonic_ns()
-        if now_ns >= self._sweep_ns:
-            self._sweep(now_ns)
-
-    def _sweep(self, now_ns: int) -> None:
-        """Time-outs, silence, attempts to connect."""
-        self._sweep_ns = now_ns + SWEEP_NS
-        oldest_ns = now_ns - self._timeout_ns
-        for link in list(self._links.values()):
-            if link.awaits_reply():
-                if link.pending.queue[0][3][1] < oldest_ns:
-                    self._fail(link, TIMEOUT)
-            elif link.last_ns < now_ns - SILENCE_NS:
-                link.pending.end_silence()
-            if link.socket and link.last_ns < oldest_ns and (link.unsent or not link.connected):
-                self._fail(link, TIMEOUT)
-            if link.queue:
-                self._connect(link, now_ns)
-            if link.closing and link.is_idle():
-                self._close(link)
-
-    # -- connections --
-
-    def _link(self, number: int) -> ReplayConnection:
-        link = self._links.get(number)
-        if link is None:
-            link = self._links[number] = ReplayConnection(number, self._tally)
-        return link
-
-    def _start(self, batch: Batch, now_ns: int) -> None:
-        """A batch is due, or something happens to a connection."""
-        link = self._link(batch.number)
-        if batch.kind == SEND:
-            batch.queued_at_ns = self._idle_ns
-            link.queue.append(batch)
-            self._queued += 1
-            if link.connected and len(link.queue) > 1:  # it waits like those before it
-                return
-        elif batch.kind == CLOSE:
-            link.closing = True
-        elif batch.kind == OPEN and link.is_idle():
-            self._disconnect(link)  # that of the pass before
-        if batch.kind != CLOSE:
-            self._connect(link, now_ns)
-        self._serve(link)
-
-    def _connect(self, link: ReplayConnection, now_ns: int) -> None:
-        """Begin to connect, if it is not connected and the time has come for another attempt."""
-        if link.socket or now_ns < link.retry_ns:
-            return
-        try:
-            link.socket = self._target.connect(0)
-        except BlockingIOError:  # a Unix socket's backlog is full; _sweep tries again
-            pass
-        except OSError:
-            self._fail(link, CONNECTION)
-        else:
-            self._by_fd[link.socket.fileno()] = link
-            self._epoll.register(link.socket, select.EPOLLIN | select.EPOLLOUT)
-            link.last_ns = now_ns
-
-    def _serve(self, link: ReplayConnection, events: int = 0) -> None:
-        """Read what has come, and send what may go now."""
-        try:
-            if events & select.EPOLLOUT:
-                self._on_writable(link)
-            if events & ~select.EPOLLOUT:
-                self._on_readable(link)
-            self._send(link)
-        except ProtocolError:
-            self._fail(link, PROTOCOL)
-        except OSError:
-            self._fail(link, CONNECTION)
-
-    def _on_writable(self, link: ReplayConnection) -> None:
-        assert link.socket
-        if not link.connected:
-            number = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if number:
-                raise OSError(number, os.strerror(number))
-            link.connected = self._reached = True
-            self._tally.counts["connections"] += 1
-        if link.unsent:
-            link.flush(time.monotonic_ns())
-        if not link.unsent:
-            self._epoll.modify(link.socket, select.EPOLLIN)
-
-    def _on_readable(self, link: ReplayConnection) -> None:
-        assert link.socket
-        with contextlib.suppress(BlockingIOError):
-            data = link.socket.recv(READ_BYTES)
-            self._tally.counts["bytes_received"] += len(data)
-            if data:
-                link.read(data, time.monotonic_ns())
-            elif link.awaits_reply():
-                raise ConnectionResetError
-            else:
-                link.pending.end_silence()
-                self._disconnect(link)  # an idle connection may be closed
-
-    def _send(self, link: ReplayConnection) -> None:
-        """Send what waits on this connection and may go now.
-
-        It waits behind unanswered requests: always in a closed loop, else where its client did.
-        """
-        queue, closed_loop = link.queue, self._closed_loop
-        for _ in range(TURN_BATCHES):
-            if not queue or not link.connected or link.unsent:
-                break
-            batch = queue[0]
-            if (closed_loop or batch.waits or batch.deferred) and link.awaits_reply():
-                return
-            queue.popleft()
-            self._queued -= 1
-            now_ns, lag = time.monotonic_ns(), -1
-            if closed_loop:
-                batch.times[0] = now_ns
-            else:
-                lag = (now_ns - batch.times[0]) // TICK_NS
-                # The part of the lag in which this process only waited for the target.
-                self._tally.counts["waited_ns"] += self._idle_ns - batch.queued_at_ns
-            self._tally.writes.append((now_ns, batch.tick, lag))
-            link.send(batch, now_ns)
-        if link.socket and (queue or link.unsent):  # go on when others had their turn
-            self._epoll.modify(link.socket, select.EPOLLIN | select.EPOLLOUT)
-        elif link.closing and link.is_idle():
-            self._close(link)
-
-    def _disconnect(self, link: ReplayConnection) -> None:
-        if link.socket:
-            self._by_fd.pop(link.socket.fileno(), None)
-            link.socket.close()
-        link.reset()
-
-    def _close(self, link: ReplayConnection) -> None:
-        self._disconnect(link)
-        self._queued -= len(link.queue)
-        self._links.pop(link.number, None)
-
-    def _fail(self, link: ReplayConnection, kind: str) -> None:
-        """A connection broke, or could not be made: what was sent on it is counted as `kind`.
-
-        Raises MembenchError if there never was one.
-        """
-        now_ns, reached, queue = time.monotonic_ns(), link.connected, link.queue
-        self._tally.counts["connection_failures"][kind] += 1
-        self._tally.count_errors((sent for sent in link.pending.queue if not sent[0].quiet), kind)
-        self._disconnect(link)
-        link.retry_ns = now_ns if reached else now_ns + RETRY_NS
-        if not self._reached and now_ns < (self.start_ns or now_ns) + NS_PER_SECOND:
-            raise MembenchError(
-                f"cannot connect to {printable(self._target.name)}",
-                "start the target first, and check its address",
-            )
-        # At `max` the rest waits for another attempt; else its time is now.
-        oldest_ns = now_ns - self._timeout_ns if reached else now_ns
-        lost = sum(batch.times[0] < oldest_ns for batch in queue)
-        for _ in range(min(len(queue), int(not reached)) if self._closed_loop else lost):
-            self._queued -= 1
-            self._tally.count_errors(queue.popleft().requests, kind)
-        if link.closing and not queue:
-            self._close(link)
+        if now_ns >= self._check_ns:
+            self._check_ns = now_ns + SWEEP_NS
+            for link in list(self.links.values()):
+                link.check(now_ns)
 
 
 # ==== Replay: results and workers =====================================================
@@ -9039,14 +8992,16 @@ def report_all(counts: Dict[str, Any], span: Sequence[float]) -> Dict[str, Any]:
     return report_command(together, span)
 
 
-def replay_report(about: Dict[str, Any]) -> Dict[str, Any]:
-    """What --stats-json holds. about: a joined result, and what it is about."""
-    counts, span, recorded = about["counts"], about["span"], about["recorded"]
+def replay_report(about: Dict[str, Any], joined: Dict[str, Any]) -> Dict[str, Any]:
+    """What --stats-json holds: a joined result, and what it is about."""
+    counts, span = joined["counts"], joined["span"]
+    recorded = {**about["recorded"], **joined["recorded"]}
     together = report_all(counts, span)
     errors, operations = together["errors"], together["operations"]
     commands = {name: report_command(found, span) for name, found in counts["commands"].items()}
     return {
         **about,
+        **joined,
         **together,
         "recorded": {**recorded, "operations_per_second": rate(operations, recorded["span"])},
         "failed_requests": sum(errors.values()) - errors["server"] + counts["not_sent"],
@@ -9103,18 +9058,15 @@ def merge_results(results: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
         join(joined, {**{name: result[name] for name in joined}, "recorded": recorded})
     ends = [result["started_unix"] + result["duration_seconds"] for result in results]
     started_unix = min(result["started_unix"] for result in results)
-    return replay_report(
-        {
-            **results[0],
-            **joined,
-            "recorded": {**results[0]["recorded"], **joined["recorded"]},
-            "shards": list(map(str, shards)),
-            "missing_shards": missing_shards(shards),
-            "workers": sum(result["workers"] for result in results),
-            "started_unix": started_unix,
-            "duration_seconds": round(max(ends) - started_unix, 3),
-        }
-    )
+    about = {
+        **results[0],
+        "shards": list(map(str, shards)),
+        "missing_shards": missing_shards(shards),
+        "workers": sum(result["workers"] for result in results),
+        "started_unix": started_unix,
+        "duration_seconds": round(max(ends) - started_unix, 3),
+    }
+    return replay_report(about, joined)
 
 
 def missing_shards(shards: Sequence[Shard]) -> List[str]:
@@ -10309,7 +10261,7 @@ def replay(options: argparse.Namespace) -> int:
     joined["counts"]["preload_refused"] = refused
     if joined["ended_by"] and stop.requested:
         joined["ended_by"] = "signal"
-    report = replay_report(describe_replay(options, found, joined))
+    report = replay_report(describe_replay(options, found, joined["started_unix"]), joined)
     write_results(options.stats_json, report)
     if report["requests"] or not report["fatal"]:
         print_result(render_replay(report, report_width()))
@@ -10333,17 +10285,17 @@ def preload(options: argparse.Namespace, found: Survey, target: Target, stop: St
                 "check the target; nothing was replayed",
             )
     report = report_all(filled["counts"], ())
-    stored = report["outcomes"].get("stored", 0)
     if not options.quiet:
+        stored = report["outcomes"].get("stored", 0)
         say(f"preloaded {stored:,} key{'s' * (stored != 1)}")
     return int(report["errors"]["server"])
 
 
 def describe_replay(
-    options: argparse.Namespace, found: Survey, joined: Dict[str, Any]
+    options: argparse.Namespace, found: Survey, started_unix: float
 ) -> Dict[str, Any]:
-    """What the joined result of all workers is about."""
-    header, started_unix = found.reader.header, joined["started_unix"]
+    """What the results are about."""
+    header = found.reader.header
     side = str(header.get("side", "server"))  # where latency was measured: server or client
     if side == "server" and not str(header.get("source", "")).startswith("ebpf"):
         side = "capture"
@@ -10355,14 +10307,12 @@ def describe_replay(
         "shards": [str(options.shard)],
         "workers": options.workers,
         "duration_seconds": round(max(time.time() - started_unix, 0), 3) if started_unix else 0.0,
-        **joined,
         "recorded": {
             "side": side,
             "responses": bool(header.get("responses", True)),
             "keys": found.reader.keys_kept,
             "duration_seconds": round(found.reader.seconds(), 3),
             "operations": found.reader.rows * options.loop_mode or None,
-            **joined["recorded"],
         },
     }
 
@@ -10526,14 +10476,12 @@ def raise_file_limit(wanted: int) -> None:
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    enough = hard == resource.RLIM_INFINITY or hard >= wanted
-    # Root may raise the hard limit, too.
-    for limits in ((wanted, hard if enough else wanted), (hard, hard)):
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            return
+    if 0 <= soft < wanted:  # below 0: unlimited
+        # Root may raise the hard limit, too.
+        for limits in ((wanted, max(hard, wanted) if hard >= 0 else hard), (hard, hard)):
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                return
 
 
 def render_plan(
