@@ -27,6 +27,7 @@ How the data flows, which is also the order of this file:
     profile               the file format, its writer and its reader
     analysis              operations in, report out
     insight               why keys are missed, and what memory is spent on
+    miss ratio curve      what caches of other sizes would miss
     reports               what people read: a profile, two profiles compared
     exports               operations in formats that other tools read
     replay                what to send when, the engine that does, workers and results
@@ -6620,6 +6621,477 @@ def explain(report: Dict[str, Any], paths: Sequence[str], factor: float) -> None
     report.update(describe_insight(insight, factor))
 
 
+# ==== Miss ratio curve ================================================================
+#
+# How many reads would miss in an LRU cache of any size: `analyze --mrc`. A cache of C bytes holds a
+# read's item if the items used since its own latest use, and itself, never took more than C. So one
+# pass over the operations gives the whole curve. In a large profile a sample of the keys stands for
+# all (SHARDS), and distances count as many times as there are keys for one in the sample.
+
+CURVE_ROWS = 6_000_000  # operations of which all keys are followed: about 20 s
+CURVE_KEYS = KEYS_MAX  # followed at most, about 200 bytes each
+CURVE_HOT_KEYS = 1024  # of which more than of the others are in a sample
+CURVE_SIZES = [n << power for power in range(45) for n in range(8, 16)]  # of caches, in bytes
+CURVE_SPAN = 2048  # the largest that is shown is as many times as large as the smallest
+CURVE_EVICTIONS = 100  # that show how much memory there was
+PARTS = 4  # of a sample, which show how much depends on its keys
+ENDLESS = 1 << 62  # the distance of what no cache has
+NEVER_SEEN, REMOVED = -1, -2  # in place of a position
+
+# What an operation says of its item, or does to it; bits that are combined. IS_THERE: after it.
+IS_MISS, IS_READ, IS_USE, IS_THERE, HAS_SIZE, IS_LONGER, SETS_TTL, IS_REMOVED, IS_FLUSH = (
+    1 << n for n in range(9)
+)
+
+
+class LruStack:
+    """Items in the order of their latest use, and what a cache must hold to have each.
+
+    An item that is used leaves a hole, which takes room until something new fills it: memory that
+    was freed does not bring back what was evicted before. Bytes stand at positions in time, and
+    their sums over 128 and over 16,384 positions beside them.
+    """
+
+    ROOM = 1 << 14  # positions, at least, before those without bytes are left out
+
+    def __init__(self) -> None:
+        self.places: List[int] = []  # item -> its position, or why it has none
+        self.weights: List[int] = []  # item -> bytes, when it was last there
+        self._holes: Dict[int, int] = {}  # position -> bytes
+        self._latest_holes: List[int] = []  # a heap of positions, negated
+        self._set([], [])
+
+    def _set(self, weights: List[int], owners: List[int]) -> None:
+        self._bytes, self._owners = weights, owners
+        self._sums = [sum(weights[at : at + 128]) for at in range(0, len(weights), 128)]
+        sums = self._sums
+        self._sums_of_sums = [sum(sums[at : at + 128]) for at in range(0, len(sums), 128)]
+        self._limit = 3 * len(weights) + self.ROOM
+
+    def distance(self, place: int) -> int:
+        """The bytes at a position and after it: a cache must have as many to hold what is there."""
+        last = place | 127
+        if last >= len(self._bytes):
+            return sum(self._bytes[place:])
+        block = (place >> 7) + 1
+        above = (place >> 14) + 1
+        found = sum(self._bytes[place : last + 1]) + sum(self._sums[block : above << 7])
+        return found + sum(self._sums_of_sums[above:])
+
+    def use(self, item: int, weight: int) -> None:
+        """An item is used, or comes, and has so many bytes."""
+        place, missing, latest = self.places[item], weight, self._latest_holes
+        if place >= 0:
+            if weight == self.weights[item] and (not latest or -latest[0] < place):
+                if place == len(self._bytes) - 1:
+                    return
+                self._take_bytes(place, weight)  # its hole would be filled at once
+                missing = 0
+            else:
+                self.remove(item)
+        while missing and latest:
+            at = -latest[0]
+            taken = min(self._holes[at], missing)
+            missing -= taken
+            self._holes[at] -= taken
+            self._take_bytes(at, taken)
+            if not self._holes[at]:
+                del self._holes[heapq.heappop(latest) * -1]
+        place = len(self._bytes)
+        if place >= self._limit:
+            self._compact()
+            place = len(self._bytes)
+        if not place & 127:
+            self._sums.append(0)
+            if not place & 16383:
+                self._sums_of_sums.append(0)
+        self._bytes.append(weight)
+        self._owners.append(item)
+        self._sums[-1] += weight
+        self._sums_of_sums[-1] += weight
+        self.places[item], self.weights[item] = place, weight
+
+    def _take_bytes(self, place: int, count: int) -> None:
+        self._bytes[place] -= count
+        self._sums[place >> 7] -= count
+        self._sums_of_sums[place >> 14] -= count
+
+    def remove(self, item: int) -> None:
+        """An item that is there goes."""
+        place = self.places[item]
+        self._holes[place] = self.weights[item]
+        heapq.heappush(self._latest_holes, -place)
+        self.places[item] = REMOVED
+
+    def _compact(self) -> None:
+        """Leave out positions without bytes, and make one of the holes between two items."""
+        places = self.places
+        holes: Dict[int, int] = {}
+        weights: List[int] = []
+        owners: List[int] = []
+        for at, (item, count) in enumerate(zip(self._owners, self._bytes)):
+            if places[item] == at:
+                places[item] = len(owners)
+            elif not count:
+                continue
+            elif len(owners) - 1 in holes:
+                holes[len(owners) - 1] += count
+                weights[-1] += count
+                continue
+            else:
+                holes[len(owners)] = count
+            owners.append(item)
+            weights.append(count)
+        self._holes, self._latest_holes = holes, [-at for at in reversed(holes)]
+        self._set(weights, owners)
+
+    def footprint(self) -> int:
+        """The most bytes that items took together."""
+        return sum(self._sums_of_sums)
+
+    def contents(self) -> Iterator[Tuple[int, int]]:
+        """The items that are there, from the latest, each with the cache size that holds it."""
+        sizes = accumulate(reversed(self._bytes))
+        for at, size in zip(range(len(self._bytes) - 1, -1, -1), sizes):
+            if self.places[self._owners[at]] == at:
+                yield size, self._owners[at]
+
+
+_EFFECTS = {
+    READ: IS_USE | IS_READ | IS_THERE | HAS_SIZE,
+    READ_TOUCH: IS_USE | IS_READ | IS_THERE | HAS_SIZE | SETS_TTL,
+    MISSED: IS_USE | IS_READ | IS_MISS,
+    STORE: IS_USE | IS_THERE | HAS_SIZE | SETS_TTL,
+    APPEND: IS_USE | IS_THERE | HAS_SIZE | IS_LONGER,
+    **dict.fromkeys((COUNT, COUNT_BINARY, SEEN), IS_USE | IS_THERE),
+    **dict.fromkeys((COUNT_TOUCH, TOUCH), IS_USE | IS_THERE | SETS_TTL),
+    **dict.fromkeys((DELETE, REFUSED), IS_REMOVED),
+    FLUSH: IS_FLUSH,
+}
+
+
+def effects_of(form: str) -> List[int]:
+    """What each outcome of a form means for its item, in a cache that has it.
+
+    Above the bits stands the delay of a flush.
+    """
+    effects = []
+    for action in actions_of(form):
+        effect = _EFFECTS.get(action & 0x3F, 0)
+        if action & IF_THERE:
+            effect &= ~IS_THERE
+        effects.append(effect | action >> 8 << 9 if effect == IS_FLUSH else effect)
+    if effects[DELETED] == IS_REMOVED:  # a larger cache would have had it
+        effects[NOT_FOUND] = IS_REMOVED
+    return effects
+
+
+class CurveCounter:
+    """Counts the reads that miss in LRU caches of all sizes.
+
+    one_in, hot: see sample_rows() and stand_ins().
+    """
+
+    def __init__(self, one_in: int, hot: Dict[int, Tuple[int, int]]) -> None:
+        self.stack = LruStack()
+        # Of each part of the keys: place in CURVE_SIZES -> reads that need as large a cache. The
+        # place behind the last: those that no size helps. Recorded as hits, and as misses:
+        self.hits, self.missed = ([Counter[int]() for _ in range(PARTS + 1)] for _ in range(2))
+        self.first: Counter[int] = Counter()  # item -> reads before anything was known of it
+        self.unexpected = 0  # hits of what should have been gone
+        self._one_in, self._hot = one_in, hot
+        self._items: Dict[int, int] = {}  # server and hash -> item
+        self._servers: Dict[Tuple[str, str], int] = {}
+        self._ends: List[int] = []  # item -> second of its expiry, 0: none
+        self._filed: List[int] = []  # item -> second in which that is looked at, 0: never
+        self._due: Dict[int, List[int]] = {}  # second -> items, and -1 - server for a flush_all
+        self._seconds: List[int] = []  # those of _due, a heap
+        self._flushes: Dict[int, int] = {}  # server -> second of a flush_all that is to come
+        self._now = 0
+
+    def take(self, block: Operations, reader: ProfileReader, effects: Sequence[List[int]]) -> None:
+        """Follow the operations of a block. effects: by form and outcome."""
+        block = self._with_servers(block, reader)
+        groups, items = self._number(block)
+        scales = [scale for scale, _ in groups]
+        sinks: Dict[Tuple[int, int], Tuple[List[int], List[int]]] = {
+            group: ([], []) for group in set(groups)
+        }
+        distances = list(map(sinks.__getitem__, groups))
+        bases = [size + ITEM_BYTES for size in block.key_size]
+        stack, places, weights = self.stack, self.stack.places, self.stack.weights
+        started, next_tick = float(reader.header["started_unix"]), -1 << 63
+        columns = (block.form, block.outcome, block.key, block.value_size, block.exptime)
+        for tick, form, outcome, key, size, exptime in zip(block.time, *columns):
+            effect, scale = effects[form][outcome], scales[key]
+            if not effect:
+                continue
+            if tick >= next_tick:
+                self._advance(math.floor(started + tick / TICKS_PER_SECOND))
+                next_tick = math.ceil((self._now + 1 - started) * TICKS_PER_SECOND)
+            item = items[key]
+            place = places[item]
+            if effect & IS_READ:
+                if place >= 0:
+                    distance = stack.distance(place)
+                    if scale > 1:  # above the others it has only its own bytes
+                        distance -= weights[item] - weights[item] // scale
+                else:
+                    distance = ENDLESS
+                    if place == NEVER_SEEN:
+                        self.first[item] += scale
+                    elif not effect & IS_MISS:
+                        self.unexpected += scale
+                distances[key][effect & IS_MISS].append(distance)
+            if not effect & (IS_USE if place >= 0 else IS_THERE):
+                if effect & IS_FLUSH:
+                    self._flush(block.key_hash[key] >> 64, exptime or effect >> 9)
+                elif effect & IS_REMOVED:
+                    self._remove(item)
+                continue
+            weight = weights[item] or bases[key] * scale  # if the size of its value is not known
+            if effect & HAS_SIZE and size != NO_SIZE:
+                added = place >= 0 and effect & IS_LONGER
+                weight = weight + size * scale if added else (bases[key] + size) * scale
+            stack.use(item, weight)
+            if effect & SETS_TTL:
+                self._set_ttl(item, exptime)
+        for (scale, part), found in sinks.items():
+            for its, counts in zip(found, (self.hits[part], self.missed[part])):
+                needed = Counter(map(bisect.bisect_left, repeat(CURVE_SIZES), its))
+                counts.update({place: count * scale for place, count in needed.items()})
+
+    def held_items(self) -> List[Tuple[int, int]]:
+        """(size, items that a cache of this size has at the end), in ascending order."""
+        known = {item: key for key, item in self._items.items()}
+        found = list(self.stack.contents())
+        counts = accumulate(self._group(known[item])[0] for _, item in found)
+        return [(size, count) for (size, _), count in zip(found, counts)]
+
+    def _group(self, key: int) -> Tuple[int, int]:
+        """For how many keys one stands, and the part that it is counted in."""
+        key &= (1 << 64) - 1
+        return self._hot.get(key) or (self._one_in, key // self._one_in % PARTS)
+
+    def _with_servers(self, block: Operations, reader: ProfileReader) -> Operations:
+        """A block whose keys are those of one server each: its number stands above the hash."""
+        names = [(host, server.address) for host, server in servers_of(reader)]
+        if len(names) <= 2:
+            server = self._servers.setdefault(names[-1], len(self._servers)) << 64
+            hashes = [server | key for key in block.key_hash] if server else block.key_hash
+            return block._replace(key_hash=hashes)
+        numbers = [self._servers.setdefault(name, len(self._servers)) << 64 for name in names]
+        known = reader.server_of
+        servers = {n: numbers[known[n] if n < len(known) else 0] for n in set(block.connection)}
+        pairs = list(zip(map(servers.__getitem__, block.connection), block.key))
+        places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+        return block._replace(
+            key=list(map(places.__getitem__, pairs)),
+            key_hash=[server | block.key_hash[key] for server, key in places],
+            key_size=[block.key_size[key] for _, key in places],
+        )
+
+    def _number(self, block: Operations) -> Tuple[List[Tuple[int, int]], List[int]]:
+        """The group of each key, and its item."""
+        known, hashes = self._items, block.key_hash
+        groups = [(1, PARTS)] * len(hashes)
+        if self._one_in > 1:
+            groups = [
+                self._group(key) if size else (1, PARTS)
+                for key, size in zip(hashes, block.key_size)
+            ]
+        items = [known.setdefault(key, len(known)) for key in hashes]
+        more = len(known) - len(self._ends)
+        for column, value in (
+            (self.stack.places, NEVER_SEEN),
+            (self.stack.weights, 0),
+            (self._ends, 0),
+            (self._filed, 0),
+        ):
+            column.extend(repeat(value, more))
+        return groups, items
+
+    def _remove(self, item: int) -> None:
+        if self.stack.places[item] >= 0:
+            self.stack.remove(item)
+        self.stack.places[item] = REMOVED
+
+    def _flush(self, server: int, delay: int) -> None:
+        """A flush_all, now or later; a later one is forgotten if another follows."""
+        ttl = ttl_of(delay, self._now)
+        self._flushes[server] = self._now + ttl if ttl > 0 else 0
+        if ttl > 0:
+            self._file(-1 - server, self._now + ttl)
+            return
+        for key, item in self._items.items():
+            if key >> 64 == server and self.stack.places[item] >= 0:
+                self.stack.remove(item)
+
+    def _set_ttl(self, item: int, exptime: int) -> None:
+        ttl = ttl_of(exptime, self._now)
+        self._ends[item] = end = self._now + ttl if ttl > 0 else 0
+        if ttl < 0:
+            self.stack.remove(item)
+        elif end and not 0 < self._filed[item] <= end:  # else it is looked at before
+            self._filed[item] = end
+            self._file(item, end)
+
+    def _file(self, item: int, second: int) -> None:
+        if second not in self._due:
+            heapq.heappush(self._seconds, second)
+        self._due.setdefault(second, []).append(item)
+
+    def _advance(self, now: int) -> None:
+        """It is this second now, or still a later one: let expire what has an end."""
+        self._now = max(now, self._now)
+        while self._seconds and self._seconds[0] <= self._now:
+            second = heapq.heappop(self._seconds)
+            for item in self._due.pop(second):
+                if item < 0:
+                    if self._flushes.get(-1 - item) == second:
+                        self._flush(-1 - item, 0)
+                elif self._filed[item] == second:
+                    self._filed[item] = 0
+                    if self._ends[item] > second:  # it was moved
+                        self._filed[item] = self._ends[item]
+                        self._file(item, self._ends[item])
+                    elif self._ends[item] and self.stack.places[item] >= 0:
+                        self.stack.remove(item)
+
+
+def stand_ins(counts: Counts, one_in: int) -> Dict[int, Tuple[int, int]]:
+    """The hottest keys: for how many each stands (0: it is left out), and their part.
+
+    By chance, too many or too few of them would be in the sample, which is most of the error. So
+    the hottest stand for themselves, of the next every second is taken, of those every fourth.
+    """
+    used = zip(counts.keys.counts.values(), counts.keys.counts)
+    found = {}
+    whole = max(CURVE_HOT_KEYS // one_in, 8)
+    hottest = heapq.nlargest(whole * one_in, used) if one_in > 1 else []
+    for rank, (_, key) in enumerate(hottest):
+        step = 1 << max((rank // whole).bit_length() - 1, 0)
+        part = PARTS if step == 1 else rank // step % PARTS
+        found[key] = (step if rank % step == step // 2 else 0), part
+    return found
+
+
+def sample_rows(block: Operations, one_in: int, hot: Dict[int, Tuple[int, int]]) -> Operations:
+    """The operations on one of so many keys by its hash, on those that stand in, and on no key."""
+    hashes, sizes, others = block.key_hash, block.key_size, (0, 0)
+    kept = [
+        n
+        for n, key in enumerate(hashes)
+        if (hot.get(key, others)[0] if key in hot else not key % one_in) or not sizes[n]
+    ]
+    numbers = dict(zip(kept, range(len(kept))))
+    rows = list(compress(range(len(block.key)), map(numbers.__contains__, block.key)))
+    columns = [list(map(column.__getitem__, rows)) for column in block[: len(COLUMNS)]]
+    columns += [hashes[n] for n in kept], [sizes[n] for n in kept]
+    found = Operations(*columns)
+    return found._replace(key=list(map(numbers.__getitem__, found.key)))
+
+
+def miss_ratio_curve(
+    paths: Sequence[str], counts: Counts, one_in: Optional[int] = None
+) -> Optional[Dict[str, Any]]:
+    """The miss ratio of LRU caches of all sizes. counts: of the same profiles.
+
+    one_in: of so many keys one is followed; None: chosen by what the profiles hold.
+    """
+    if one_in is None:
+        operations, keys = counts.whole.operations, counts.keys.unique()
+        one_in = max(1, -(-operations // CURVE_ROWS), -(-keys // CURVE_KEYS))
+    hot, reads = stand_ins(counts, one_in), 0
+    counter = CurveCounter(one_in, hot)
+    for path in paths:
+        effects: List[List[int]] = []
+        with ProfileReader(path) as reader:
+            for block in reader.blocks():
+                reads += sum(block.outcome.count(outcome) for outcome in (HIT, MISS))
+                effects += map(effects_of, reader.forms[len(effects) :])
+                counter.take(
+                    sample_rows(block, one_in, hot) if one_in > 1 else block, reader, effects
+                )
+    return describe_curve(counter, reads, one_in) if reads else None
+
+
+def missed_by_size(counts: Counter[int]) -> List[int]:
+    """How many reads are missed without a cache, and by one of each of CURVE_SIZES."""
+    most = total_of(counts)
+    hits = accumulate(counts[place] for place in range(len(CURVE_SIZES)))
+    return [most, *(most - count for count in hits)]
+
+
+def describe_curve(counter: CurveCounter, reads: int, one_in: int) -> Dict[str, Any]:
+    """The curve as `analyze --json` prints it."""
+    *parts, exact = (missed_by_size(a + b) for a, b in zip(counter.hits, counter.missed))
+    sampled = list(map(sum, zip(*parts)))
+    # All but the exact part had more reads, or fewer, than those that stand for them.
+    factor = (reads - exact[0]) / sampled[0] if sampled[0] else 1.0
+    ratios = [min((sure + other * factor) / reads, 1.0) for sure, other in zip(exact, sampled)]
+    footprint, known = counter.stack.footprint(), counter.stack.weights
+    cold = sum(n for item, n in counter.first.items() if known[item]) + counter.unexpected
+    first = bisect.bisect(CURVE_SIZES, footprint // CURVE_SPAN) + 1
+    last = bisect.bisect(CURVE_SIZES, footprint - 1) + 1
+    held = counter.held_items()
+    points, errors = [], []
+    for place in range(first, last + (footprint > 0)):
+        size = min(CURVE_SIZES[place - 1], footprint)
+        items = bisect.bisect(held, (size, math.inf))
+        items = held[items - 1][1] if items else 0
+        points.append({"bytes": size, "items": items, "miss_ratio": ratios[place]})
+        share = sampled[place] / max(sampled[0], 1)
+        differences = (part[place] - part[0] * share for part in parts)
+        variance = sum(one**2 for one in differences) * PARTS / (PARTS - 1)
+        errors.append(math.sqrt(variance) * factor / reads)
+    sizes = dict.fromkeys(("present", "half", "twice", "knee"))
+    present = present_size(counter, ratios, reads, one_in)
+    if present:
+        sizes.update(present=present, half=present // 2, twice=present * 2)
+    if points and points[0]["miss_ratio"] > points[-1]["miss_ratio"]:
+        sizes["knee"] = max(points, key=lambda point: below_line(points, point))["bytes"]
+    places = {name: min(bisect.bisect(CURVE_SIZES, n or 0), last) for name, n in sizes.items()}
+    return {
+        "rate": 1 / one_in,
+        "reads": reads,
+        "points": points,
+        "floor": max(ratios[-1] - cold * factor / reads, 0.0),
+        "cold": cold * factor / reads,
+        "error": sum(errors) / max(len(errors), 1),
+        "footprint_bytes": footprint,
+        "marks": {
+            name: {"bytes": size, "miss_ratio": ratios[places[name]]} if size else None
+            for name, size in sizes.items()
+        },
+    }
+
+
+def below_line(points: Sequence[Dict[str, Any]], point: Dict[str, Any]) -> float:
+    """How far a point of the curve is below the straight line between its ends."""
+    (x1, y1), (x, y), (x2, y2) = (
+        (int(each["bytes"]), float(each["miss_ratio"])) for each in (points[0], point, points[-1])
+    )
+    return y1 + (y2 - y1) * (x - x1) / max(x2 - x1, 1) - y
+
+
+def present_size(
+    counter: CurveCounter, ratios: Sequence[float], reads: int, one_in: int
+) -> Optional[int]:
+    """The size of the LRU cache that misses as many reads as missed because of evictions.
+
+    None: too few did, or such a cache would have evicted other items.
+    """
+    counts = sum(counter.missed, Counter[int]())
+    evicted = total_of(counts) - counts[len(CURVE_SIZES)]
+    wanted = ratios[-1] + evicted / reads
+    place = next(n for n, ratio in enumerate(ratios) if ratio <= wanted)
+    others = sum(count for n, count in counts.items() if n < place)
+    if place == 0 or evicted < CURVE_EVICTIONS * one_in or others > evicted / 2:
+        return None
+    return CURVE_SIZES[place - 1]
+
+
 # ==== Reports =========================================================================
 #
 # What people read: numbers, the report of `analyze`, and two profiles side by side.
@@ -6691,6 +7163,7 @@ def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) 
         render_histogram("value", report["values"]["histogram"], values, wide),
         render_ttls(report),
         render_keys(report, wide),
+        render_curve(report, width),
         render_groups(report),
         *(render_why(report), render_waste(report), render_lifetimes(report)),
         render_timeline(report, width),
@@ -7033,6 +7506,55 @@ def render_lifetimes(report: Dict[str, Any]) -> List[str]:
     if len(classes) > TTL_CLASSES:
         lines.append(f"  and {len(classes) - TTL_CLASSES:,} other TTLs")
     return lines
+
+
+def render_curve(report: Dict[str, Any], width: int) -> List[str]:
+    """What `analyze --mrc` adds."""
+    if "miss_ratio_curve" not in report:
+        return []
+    curve = report["miss_ratio_curve"]
+    if not curve or not curve["points"]:
+        return ["", "Miss ratio by memory: unknown, as no reads or nothing stored was recorded."]
+    how = "every key followed"
+    if curve["rate"] < 1:
+        how = f"{curve['rate']:.2%} of the keys followed, error about {curve['error']:.2%}"
+    widths, wide = (10, 13, 12), min(width - 44, 60)
+    lines = ["", f"Miss ratio by memory (LRU; {how})"]
+    lines.append(table_row("", 2, ("memory", "items", "miss ratio"), widths))
+    *points, last = curve["points"]
+    chosen = [each for each in points if not each["bytes"] & (each["bytes"] - 1)]
+    for point in (*chosen[-9:], last):
+        ratio = point["miss_ratio"]
+        cells = (human_bytes(point["bytes"]), f"{point['items']:,}", human_percent(ratio))
+        lines.append(f"{table_row('', 2, cells, widths)}  {bar(ratio, wide)}")
+    return lines + [f"  {line}" for line in curve_advice(curve)]
+
+
+def curve_advice(curve: Dict[str, Any]) -> Iterator[str]:
+    """What the curve means."""
+    size, lowest = human_bytes(curve["footprint_bytes"]), curve["points"][-1]["miss_ratio"]
+    marks = {name: mark for name, mark in curve["marks"].items() if mark}
+    sizes = {name: human_bytes(mark["bytes"]) for name, mark in marks.items()}
+    ratios = {name: human_percent(mark["miss_ratio"]) for name, mark in marks.items()}
+    if "present" in marks:
+        yield (
+            f"By what was evicted there is room for about {sizes['present']} of items. Twice as "
+            f"much would bring the miss ratio from {ratios['present']} to {ratios['twice']}, half "
+            f"as much to {ratios['half']}."
+        )
+    else:
+        yield "Too little was evicted to tell how much memory there is."
+    yield f"At most {size} were in use at once: in this recording, more changes nothing."
+    if "knee" in marks:
+        yield f"Most is gained up to {sizes['knee']} ({ratios['knee']}); a byte beyond brings less."
+    floor, cold = human_percent(curve["floor"]), human_percent(curve["cold"])
+    yield f"No memory avoids {floor}: deleted, expired or flushed, or never stored here."
+    if curve["cold"]:
+        yield (
+            f"{cold} were the first reads of their keys: a cache may have them from before the "
+            f"recording. They count as misses; if they hit, each miss ratio is lower by as much, "
+            f"down to {human_percent(lowest - curve['cold'])}. A longer recording has fewer."
+        )
 
 
 def render_timeline(report: Dict[str, Any], width: int) -> List[str]:
@@ -10121,7 +10643,7 @@ def report_width() -> int:
 
 def analyze_command(options: argparse.Namespace) -> int:
     """Print the report on the profiles."""
-    for path in options.profile if options.why else ():
+    for path in options.profile if options.why or options.mrc else ():
         require_file(path)
     counts, report = analyze_whole(options.profile)
     if options.names:
@@ -10132,6 +10654,8 @@ def analyze_command(options: argparse.Namespace) -> int:
         explain(report, options.profile, options.slab_factor)
         rules = chain((rule for rule in rules if rule[0] != "misses"), why_rules(report))
     report["findings"] = find(rules)
+    if options.mrc:
+        report["miss_ratio_curve"] = miss_ratio_curve(options.profile, counts)
     if options.json:
         print_result(json.dumps(report, indent=1))
     else:
@@ -10544,6 +11068,7 @@ examples:
   tcpdump -U -w - tcp port 11211 | membench.py record - out.profile
   membench.py analyze out.profile
   membench.py analyze --why out.profile        causes of misses, waste, stampedes
+  membench.py analyze --mrc out.profile        how much would more memory help?
   membench.py analyze --json out.profile | jq .hit_ratio
   membench.py analyze --names KEYS --salt-file SALT out.profile
   membench.py compare before.profile after.profile
@@ -10852,6 +11377,7 @@ def add_analyze_arguments(commands: Any) -> None:
     add_salt_options(sub, "with --names")
     sub.set_defaults(run=analyze_command, parser=sub)
     add(sub, "--why", "also report why keys were missed, and what memory was spent on")
+    add(sub, "--mrc", "also report which part of reads caches of other sizes would miss")
     factor = option_type("a factor from 1.01 to 10", lambda text: within(1.01, float(text), 10))
     about = "with --why: the growth of memcached's slab chunks (its -f), by default 1.25"
     add(sub, "--slab-factor FACTOR", about, type=factor, default=1.25)
