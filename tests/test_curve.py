@@ -18,6 +18,7 @@ from live import run
 import membench
 from membench import NO_SIZE, OPEN, OUTCOMES, Ledger, ProfileWriter, ServerName
 
+LARGE = bool(os.environ.get("MEMBENCH_TEST_ALL"))
 STARTED_UNIX = 1_700_000_000
 START_NS = 5_000_000_000
 KEY_BYTES = 20
@@ -215,12 +216,12 @@ def random_operations(seed: int, count: int) -> List[Op]:
     return operations
 
 
-@pytest.mark.parametrize("seed", range(60 if os.environ.get("MEMBENCH_TEST_ALL") else 12))
+@pytest.mark.parametrize("seed", range(60 if LARGE else 10))
 def test_at_full_rate_the_curve_is_that_of_caches_of_these_sizes(tmp_path: Path, seed: int) -> None:
     """Sizes, deletes, TTLs, flush_all, several servers: to the last read."""
-    operations = random_operations(seed, 3000)
+    operations = random_operations(seed, 3000 if LARGE else 1500)
     servers = 1 + max(op.server for op in operations)
-    found = curve(write(tmp_path / "all.profile", operations, servers, rows=700))
+    found = curve(write(tmp_path / "all.profile", operations, servers, rows=400))
     sizes = [point["bytes"] for point in found["points"]]
     assert len(sizes) > 10
     assert sizes == sorted(set(sizes))
@@ -273,9 +274,6 @@ def write_zipf(path: Path, keys: int, count: int) -> Path:
     return path
 
 
-LARGE = bool(os.environ.get("MEMBENCH_TEST_ALL"))
-
-
 @pytest.mark.parametrize(
     ("keys", "count", "one_in", "most"),
     [(20_000, 60_000, 10, 0.02), *([(1_000_000, 4_000_000, 100, 0.01)] if LARGE else [])],
@@ -323,9 +321,12 @@ def test_what_was_evicted_shows_the_size_of_the_cache(tmp_path: Path) -> None:
     path = write(tmp_path / "all.profile", operations)
     found = curve(path)
     marks = found["marks"]
-    assert 100_000 <= marks["present"]["bytes"] < 113_000  # the next of the sizes in steps
     missed = sum(op.outcome == "miss" for op in operations) / found["reads"]
-    assert marks["present"]["miss_ratio"] == pytest.approx(missed, abs=0.01)
+    sizes = [point["bytes"] for point in found["points"]]
+    present = found["points"][sizes.index(marks["present"]["bytes"])]
+    smaller = found["points"][sizes.index(marks["present"]["bytes"]) - 1]
+    assert smaller["bytes"] < 100_000 <= present["bytes"]
+    assert smaller["miss_ratio"] > missed >= present["miss_ratio"] == marks["present"]["miss_ratio"]
     for name, times in (("half", 0.5), ("twice", 2)):
         world = simulate(operations, [marks[name]["bytes"]])
         assert marks[name]["bytes"] == times * marks["present"]["bytes"]
