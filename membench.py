@@ -437,7 +437,7 @@ Response = Tuple[bytes, List[bytes], int]
 #  key code or 0, value_size or NO_SIZE, exptime). The latency stands in the first row of a request.
 Operation = Tuple[int, int, int, bytes, int, int, int, int, int, int]
 OPERATION_FIELDS = 10
-Columns = Sequence[Sequence[Any]]  # of operations: one for each field
+Columns = Sequence[Sequence[Any]]  # of operations: one for each field; in arrays, whole ticks
 
 
 class Ledger:
@@ -1095,9 +1095,9 @@ class Exchange(ctypes.Structure):
         ("time_ns", ctypes.c_uint64),
         ("sock_id", ctypes.c_uint64),
         ("latency_ns", ctypes.c_uint32),
+        ("value_len", ctypes.c_uint32),
         ("recv_len", ctypes.c_uint32),
         ("send_len", ctypes.c_uint32),
-        ("value_len", ctypes.c_uint32),
         ("command", ctypes.c_uint8 * 8),
         ("key_len", ctypes.c_uint32),
         ("direction", ctypes.c_uint8),
@@ -4138,8 +4138,22 @@ class Connection:
 # What stands in an Exchange as text: command, arguments and reply in one piece, and the key.
 _EXCHANGE_TEXTS = struct.Struct("8s8x24s16s")
 _PARTS = f"{RECORD_HEADER_BYTES + Exchange.command.offset}x{_EXCHANGE_TEXTS.size}s64s"
-_ONE_EXCHANGE, _MANY_EXCHANGES = struct.Struct(_PARTS), struct.Struct(64 * _PARTS)
+_ONE_EXCHANGE, _MANY_EXCHANGES = struct.Struct(_PARTS), struct.Struct(512 * _PARTS)
 NO_ANSWER = -1  # what was sent is no reply to that request
+
+
+def exchange_field(run: bytes, typecode: str, field: Any) -> "array[int]":
+    """One field of all exchanges of a run."""
+    view: Any = memoryview(run)
+    view = view.cast(typecode)
+    width = view.itemsize
+    first = (RECORD_HEADER_BYTES + field.offset) // width
+    return array(typecode, view[first :: EXCHANGE_RECORD // width].tobytes())
+
+
+def both_halves(total: int) -> int:
+    """A sum of pairs of numbers, each in one word of 64 bits; those in its lower half are few."""
+    return (total & 0xFFFFFFFF) + (total >> 32)
 
 
 class Exchanges:
@@ -4176,33 +4190,27 @@ class Exchanges:
         )
         parts = list(chain.from_iterable(unpacked))
         forms, outcomes, exptimes = zip(*map(self._texts.__getitem__, parts[0::2]))
-        words = memoryview(run).cast("I")[RECORD_HEADER_BYTES // 4 :]
-        latencies, received, sent, value_sizes = (
-            words[getattr(Exchange, name).offset // 4 :: EXCHANGE_RECORD // 4].tolist()
-            for name in ("latency_ns", "recv_len", "send_len", "value_len")
-        )
-        longs = memoryview(run).cast("Q")[RECORD_HEADER_BYTES // 8 :]
-        times, socks = (longs[at :: EXCHANGE_RECORD // 8].tolist() for at in range(2))
         columns: List[Sequence[Any]] = [
-            times,
-            latencies,
-            list(map(self.numbers.get, socks)),
+            exchange_field(run, "q", Exchange.time_ns),
+            exchange_field(run, "I", Exchange.latency_ns),
+            list(map(self.numbers.get, exchange_field(run, "Q", Exchange.sock_id))),
             forms,
             outcomes,
-            bytes(count),
-            bytes(count),
+            array("H", bytes(2 * count)),
+            array("I", bytes(4 * count)),
             list(map(self._codes.__getitem__, parts[1::2])),
-            value_sizes,
+            exchange_field(run, "I", Exchange.value_len),
             exptimes,
         ]
-        moved_bytes, lost_bytes = sum(received) + sum(sent), 0
+        moved = exchange_field(run, "Q", Exchange.recv_len)  # and above that, send_len
+        moved_bytes, lost_bytes = both_halves(sum(moved)), 0
         if NO_ANSWER in outcomes or None in columns[2]:
             known = [
                 outcome != NO_ANSWER and number is not None
                 for outcome, number in zip(outcomes, columns[2])
             ]
             columns = [list(compress(column, known)) for column in columns]
-            lost_bytes = moved_bytes - sum(compress(received, known)) - sum(compress(sent, known))
+            lost_bytes = moved_bytes - both_halves(sum(compress(moved, known)))
         return columns, lost_bytes, moved_bytes
 
 
@@ -4695,14 +4703,14 @@ class ProfileWriter:
         self._started = False
         self.waits = False  # for the reader of a pipe; see Stop
         self.abandoned = False  # somebody ended that wait, so the rest is not written
-        self._columns: List[List[Any]] = [[] for _ in range(OPERATION_FIELDS)]
+        self._columns = empty_columns()
         self._connections: List[Tuple[int, int, int, int, int]] = []
         self._servers: Dict[ServerName, int] = {}
         self._new_servers: List[Dict[str, Any]] = []
         self._forms: Dict[bytes, int] = {}
         self._new_forms: List[str] = []
         self._names = names
-        self._start_ns = 0
+        self._start_ticks = 0
         self._flushed_at = 0.0
         self._fd = self._create(output, force)
 
@@ -4771,7 +4779,7 @@ class ProfileWriter:
 
     def start(self, header: Dict[str, Any], start_ns: int) -> None:
         """Write the header. start_ns: CLOCK_MONOTONIC, the zero of the profile's times."""
-        self._start_ns = start_ns
+        self._start_ticks = start_ns // TICK_NS
         self._flushed_at = time.monotonic()
         if self.is_file:
             try:
@@ -4804,10 +4812,21 @@ class ProfileWriter:
             self._new_servers.append(server._asdict())
         self._connections.append((time_ns, number, port, kind, place))
 
-    def add(self, columns: Iterable[Iterable[Any]]) -> None:
-        """Take Operations, as a column for each of their fields."""
-        for kept, column in zip(self._columns, columns):
-            kept += column
+    def add(self, columns: Iterable[Sequence[Any]]) -> None:
+        """Take Operations, as a column for each of their fields; of none there may be no column."""
+        times, latencies, numbers, forms, outcomes, batches, *others = tuple(columns) or [()] * 6
+        known = {form: self._forms.get(form) or self._number_form(form) for form in set(forms)}
+        typed = (
+            to_ticks(times),
+            clamp(to_ticks(latencies), 0xFFFFFFFF),
+            numbers,
+            map(known.__getitem__, forms),
+            outcomes,
+            clamp(batches, 0xFFFF),
+            *others,
+        )
+        for kept, column in zip(self._columns, typed):
+            kept.extend(column)
 
     def is_due(self) -> bool:
         """Is there enough to write, or is it old enough?"""
@@ -4818,7 +4837,7 @@ class ProfileWriter:
     def flush(self, ledger: Ledger) -> None:
         """Write what there is."""
         self._flushed_at = time.monotonic()
-        columns, self._columns = self._columns, [[] for _ in range(OPERATION_FIELDS)]
+        columns, self._columns = self._columns, empty_columns()
         connections, self._connections = self._connections, []
         for first in range(0, len(connections), BLOCK_ROWS_MAX):
             self._write_connections(connections[first : first + BLOCK_ROWS_MAX])
@@ -4867,41 +4886,28 @@ class ProfileWriter:
             self._write_json(b"S", self._new_servers)
             self._new_servers = []
         times, *others = zip(*rows)
-        packed = pack_columns(CONNECTION_COLUMNS, [self._time_differences(times), *others])
+        ticks = self._time_differences(to_ticks(times))
+        packed = pack_columns(CONNECTION_COLUMNS, [ticks, *others])
         self._write_block(b"C", _U32.pack(len(rows)) + packed)
 
     def _write_operations(self, columns: Sequence[Sequence[Any]]) -> None:
-        """Write a block. columns: one for each field of Operation."""
-        times, latencies, numbers, forms, outcomes, batches, places, *others = columns
-        codes, sizes, exptimes = others
-        sample = latencies[:: len(times) // self.LATENCY_SAMPLE + 1]
+        """Write a block: columns as add() keeps them."""
+        ticks, latencies, *others, codes, sizes, exptimes = columns
+        sample = latencies[:: len(ticks) // self.LATENCY_SAMPLE + 1]
         answered = sorted(filter(None, sample))
-        self.latency_p99_ns = answered[len(answered) * 99 // 100] if answered else 0
-        table = {code: place for place, code in enumerate(dict.fromkeys(codes))}
-        known = self._forms
-        operations = (
-            self._time_differences(times),
-            clamp([latency // TICK_NS for latency in latencies], 0xFFFFFFFF),
-            numbers,
-            [known.get(form) or self._number_form(form) for form in forms],
-            outcomes,
-            clamp(batches, 0xFFFF),
-            places,
-            map(table.__getitem__, codes),
-            sizes,
-            exptimes,
-        )
+        self.latency_p99_ns = answered[len(answered) * 99 // 100] * TICK_NS if answered else 0
+        table: Dict[int, int] = defaultdict(iter(range(BLOCK_ROWS_MAX)).__next__)
+        places = array("I", map(table.__getitem__, codes))
+        operations = (self._time_differences(ticks), latencies, *others, places, sizes, exptimes)
         keys = ([code >> 16 for code in table], [code & 0xFFFF for code in table])
         packed = pack_columns(COLUMNS, operations) + pack_columns(KEY_COLUMNS, keys)
         if self._new_forms:
             self._write_json(b"F", self._new_forms)
             self._new_forms = []
-        self._write_block(b"O", _U32.pack(len(times)) + _U32.pack(len(table)) + packed)
+        self._write_block(b"O", _U32.pack(len(ticks)) + _U32.pack(len(table)) + packed)
 
-    def _time_differences(self, times_ns: Sequence[int]) -> List[int]:
-        start = self._start_ns
-        ticks = [(time_ns - start) // TICK_NS for time_ns in times_ns]
-        return [ticks[0], *map(operator.sub, ticks[1:], ticks)]
+    def _time_differences(self, ticks: Sequence[int]) -> Iterable[int]:
+        return map(operator.sub, ticks, chain((self._start_ticks,), ticks))
 
     def _number_form(self, form: bytes) -> int:
         # Numbers begin with 1, so that `or` finds the unknown ones.
@@ -4955,9 +4961,25 @@ class ProfileWriter:
         self.written_bytes += len(data) - len(view)
 
 
+def empty_columns() -> List[Any]:
+    """For operations, as they stand in a block; but times from zero, and codes of keys."""
+    return [[] if name == "key" else array(typecode) for name, typecode in COLUMNS]
+
+
+def to_ticks(times_ns: Sequence[int]) -> Sequence[int]:
+    """Nanoseconds as ticks. What an array holds are whole ticks, so one division does them all."""
+    if not isinstance(times_ns, array):
+        return [time_ns // TICK_NS for time_ns in times_ns]
+    raw = times_ns.tobytes()
+    ticks = int.from_bytes(raw, sys.byteorder) // TICK_NS
+    return array(times_ns.typecode, ticks.to_bytes(len(raw), sys.byteorder))
+
+
 def clamp(values: Sequence[int], most: int) -> Sequence[int]:
     """The values, larger ones as `most`."""
-    return values if max(values) <= most else [min(value, most) for value in values]
+    if isinstance(values, array):  # it can hold no larger ones
+        return values
+    return values if max(values, default=0) <= most else [min(value, most) for value in values]
 
 
 # ---- Reading ----
@@ -11687,366 +11709,367 @@ def embedded_object() -> bytes:
 
 
 # BEGIN GENERATED by `make rebuild-bpf`; do not edit
-BPF_SOURCE_SHA256 = "76486002dece8cbae792f18fd70c7e8d7602f3364cf142253325d10a163d70aa"
+BPF_SOURCE_SHA256 = "e4cba433241bce04c405d1f3327ac0044f77d5166ac5b211e3c66cdfc65ffa09"
 BPF_COMPILER = "Debian clang version 14.0.6"
 BPF_OBJECT = """
-{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;^{AMKV1Mnkwt`PJ&C5;oTlFqSOTLmJpR)25wlkerkLb_Amsvp#l*%ICAMY-V<m@)WosDk
-Y><F#Vs~EiPi?WF#a2kFs_^FuIw)>S#4|uTc%jL;(J^(Y&K-g4YHt?u%;!Fhd@?XXFn<3~O?i}O2ZfJ;Hj=*|?^Gu*q7k<<o6kbb
-2j~WT)!QF)!3QhHz%1elKYlKYz!}DM$RGGpn%mC&GQ5!*fxiv6)Vr75g3rtF`gnPjTj?2><2^6)LoHjlw5}tfORZ@Dz;B<_-{2*9
-kQTbZ!Dj(4_R%H~ok{f^V`<x>gjMGfx6bPPxS;`l7W#X%84ojM%te3lXF9b{Yok^yW#|y3R)BAO8Kf^$jfZm~+IA;yo28)rQsd#3
-S=A6x)h1k;ov-*8_$nco%U>sDqk1Msgu`|?lm05xj~fPdTZ=oKRPub3lvE+QB6cQ|mO%jE4H&}oa6-4z=7BMo1TCYFe#EI84&&%`
-de3~2q0>DGlQQ1~0sAKa+k$cfCuHJ8wX~f-{gaOMM@Ahf^QSHxAf#W!6UuiDI=I@H2o9yF;!DQ4;^w9HkNBUyRff#<{XV&}Iu|+^
-f|p^$oKw%c_Ya^5>Y$Qf^whq1s$^~@-wYKca_))ZXk{rA<C)1fUQNAtneQ+FZz3Q#rM2M3exjShkDVe)gID#FeI_KArZO8R*H%@D
-H{&s_vERc0oOr%q`090(oV_{<ka-0)lcw}nv@ASB_p-C|Kd#kSFIAI=x5}xmAZmsAGNYmWbb|WLX^@rkkM~pIv8Ax|ge;;7ih!v<
-l6BEyY)>S!MP_$L7-Q<l)?1#_5y7_6M^DEBqmyYYs3MH({+XR66oM+=%B^#Z3nqaA;m$>x2gMCI2@+m;?||`TK$J$~nN6e<`dT_?
-CEgo|Wk@(X>yq2peJI$ng_f)fj#7~{?;bl~#TN)!nF+sjHs|qYfpQB5XBq<zZYyc>a~@neT7lLb#<JWITQ#_wo}95qIjugq6kW8I
-<Bu6TTsA@?tXQdAH~lyErj8@4^#a=#^(;r%0&!-6goX*io@>|7QdtvX1*(<5tXvi+%htl~&ywg2U4}QnKqpi~^EdS`PD^C>i5SHw
-7}od4fpT_1078yr_DZ>K9NLfH{_Zc>KI_*x-Zob=)zp+u+MAPCKd@wkm#-g6pSXomMZV8%!!_R`E=0=3mYGd!wS)SkPISHv)81SA
-VPoM<NiJ3UX<OQAlNU7n9al3Qv0V$((s9OU%E60*P4s(2D2}Yx%q(gWs3xHZ;>lQDd$?xKZ@xG&mJ;+unTE&4+xA14rpf;+v^@f#
-$w*W@D(GRPYtjd?V5w)vg8cgHr2)mYrgZ8gG+-6ZIpY<Y!$zCAgJhP%&34Pe>y(ki(LT9kMH~auPx>&u#C-yK6;g~a0-ENBidH&p
-&}2Nh@rd)IFP$1Jb3|C<-+JWa&9VHt_)V2P%n$xV?h^kFG<i)cqaS}l&`)y_C`2!AB>TCeU2L>JfPH?^ID*e#$vGUAY(=9i`IL%O
-S{Asic(X(}LB*Oe;rK9KC=I!LbN5*rpT3(xgyK7~$w;|Nj3>X92<Vr06fZ9tJ~17o1cN|!XmW2%g^K5Ps@QRej-8pfA-$~i5LI|a
-`(>UHmKF?sdVE&u;sZz8J!htYMS=k;G7=av2vy0G<#E0dOr?w<r1O%RsNzpuixZ4Q9A#8FQ$cRUBwa7mmV`ij@y0Us0Q=*tk8Auk
-6F@DoF|PJW0B(|1)P?tgho?R(T5Ee~bRgEAs`eB?FB@Fb`6DE;uaVJ;+%$Wu!%IF4BoSAycPAc*A*~A-hPQSf!`&|KH)^0fcKf(P
-uVY(33W=JYIlCfEFBH)|mH3(qg^CZB6hZu{1lQ<49j~!~CK=h2_HVbm*X2ce3lMa?pxNWo<<nN_R&}r0S<dQlFQKzSyg}2luS8Kn
-R>&qmy1PE8u|i{P-Sm_k`Ra-h;`Z~;&xp+z3@2M8Gdg`?Gi+VwC#K#K>B8rEjG-AgP(xowBD0|m(#QJ_Hc@~q;}@nT+nR;abBXH&
-2M(sJMc3M9j3pf)<VwfP`=lOXi@dar`H0KDCyt1V@8=zKZP<#;@*Z0eA8^Yu*}?Tu*RM_z=0NxAdcKC+&V32on*uFcJUbGG26KhB
-0O_5wLEnBY-K!HraTW|eklHh4ClcXuHuL%L6axEO$6oa&0{4S~MFyhzRuy?{S)sMC^)mR9Idzya`D-rH5`3awM)Qe0^YEQVm)TFE
-Q2`Fp{q@0YM|11Q87P?P>li2X>=jcuUC=1C^ja~ra9#$Io9x-e?7Y(5J-V_;xF4Jq&Txfflk4H%m6L@hV54j}Vz5KwPd-?5DybvA
-Z9_QLW5K1K8A&O+S=vhS^Jv>SBnb87_3V*6<$7$T@o%CFb#L_EYY%<GbW<Lx%4<q$B^B)y;6N-0D)*wM*0M4VxJ0`6q`I=o4CdaX
-+2P^ORyT2x;8c0C!Ypf^VW0zCl_QI&6>>*cp#;2{gwwBCJ?C*2MS3M_C0p$KS=0Rl79(2ZZZG&B+Aa%Hatp4Dha*tXcuEx!pE0j|
-cv*RKWszvXoUw?M{tJjGa>f@o?t&PU#fl4Qp4*eU`ue)@a~kZ3UWeyCZiBoT!OdjMJMo@GseBM4VPcbI61medVs`~h1emHyG;92f
--KSaN8Bd1_5@@~E1TcKV9ET4>{N%=w@e<0`<sc?a4RUGVpk6#t1F;j=uW@j`G2Z>6$jt-}pn=`yRC!17<+v6CztyiV&NZBMJ}r1P
-FJzX(cogb3*EV<d&K}Ez=lu!ca!RDoyF#)zwlgW{lgKXJ0SkrzecO1)cm6zW#?-?$J!aXQ5V6(OCu1*<S!gJw36?QJAy1J9=3&z-
-{cLeh(NQxKk(a?#$eTY<zUUFIgt9_eRG;Zw+|teENFzz<5ukCP@mxcvjKp2hR5<-0rewX4ZF8^Xy5C;iTdr~RLH`}bSw^-DsrZc~
--0#TKu5BT217>iLKrcIoTKY9<kyZe%!8TDy5o_^+QOw((1h6H08*(1RVV%UND(nt8Z#{AfztaY?-KEw2&yGCA-$c;Roohxf*QxsW
-MfsCWC=UzNRFz1~(HZbt6RT)UI&UvDMBHNWgI+G>&!w&&Hdv`u+PIn0tql}QGQ=PRnIlu~XUWTWI7tb6V!+uGkR`u;PxT)<t4&X*
-h8sD(@Kh@pBo1O3v!ibYJ!0T^QH<R-t)hwk?>^T)+!>O5M^p;kf7?HIR^|yq{CM}+s_qq!ZtawwTYPjXQ;u-_m}E~j4>eH!50&#C
-Y1n;KuUc`Q!%iTkc{2;`d9a6Ncbv*p!|eTz3vIE0_)x^x@zz88(e>6gL081~9g3>xJ=-||wDZ)I5+a8Eo1YH^N(qMYEG*r&2OJ>*
-mqG8@Xij~v*Q%<EXy8e19I~w+9qT=BaZtOk?TF35aq(r4i}iU5rdiwH!}Jc$a&7*z!AhDF#d?96EE5~;R8BXXXP>jb5Fm=f4-7hZ
->(vckNoY-Z`%7*skK)w?Te21v*wQ56O+$cv4Ky=mov<?ONO#1%+QYh1DFG{_5`<xg8^p4>+g%rQgB=^vbAn;oMabSBj&b6G6xC_8
-Eg=YhGP%sJYWP~u7#$(->N3FZ$R^+2sn3d!fmiQ+#KgtpoqJT*fsnqi+59HF+(=PXhNfa8oVtc68H#&&Ag}T?SC=}@rw|`R(IpLu
-8cZkGHQ=xF``JB{%j9tP=Wh=rkRNYzep+MGXgs{aLj>rCcOP-Hjn<*to%E_ScAALDh5BLEl%Z_1Ou&ppeXgO#%7s#-Wcs?SC6+4*
-4Qe5rO^W;EX|7h39o;0*KQ&JKudI+O%~yM)@TTtNn8*`26A@ZdDIksJ;bArM4RXdG$hSjd4>vWDo73%n!)Dt9;w^`MjS7aJL3rf+
-tD^kfB1maJ>QnXRt@be`Phiu(xK;vAvz<a;!IxN}Y`iGeNvFFqCZj!iGAAG<WTL7-_9&hZnz+GuJvYhp>)W$zvLzabjid^>IvpKA
-jvot1uINhCs<EFhq?o6)SUcr1cgjnU+U090hp?W9%d1KVJY2}~kV!H97mL$xN*f0rK5Oa@E{x>Lan<wD#7|V2q{kP(yHXK12e(ug
-i!@y`c~~&nH@c!DgVmFH0D$oOM@7CreE0g_=Rs*({<-B2FajLucB=a&%Mi)hzfvYSw9gmC47eAiH>W~)C9U~`99z9KZrE$Lddn0b
-H2$BI?VxQCrf9l@TI_2ZDY%Nk+`Zl+1PXK<*uh&=iU0=MnKLs!Z*@=Icc#_e!3__h4v@|3d}?7JRf*T3yr>8pU5FOk)U<4S6u$sR
-0}SKJBgJ_I90c+oC?v@_?;kJYRp%w?8d}n2%uSP(u>9ni6nRMsu?4<&*Lp-0a<4;5wl@uk&g{7ueS-9J@F>gmDyr#V=<!%Q<VRvr
-#20C4crig(-TfL|9sQP7tiRzh*S{L;wXrMmhXwk2b-KZ9;Jj$%y0nG~_H5y#Ya#vs7W&><&r82m?ylI8JeP64M=3a6AW=EoJ3+mf
-^LuWQ#AD2KEdsFUN?|NTw@%MFoX#C1ssW#|-Kitz3O}3Ty<t>$UqoW@b>zy|F1hR7EhZ<876^G&vVMiZCQ*a>dImAAs8;#T;z+M>
-gM3MeN$G~i7UeaE6z=A$&Tbg1rtbF{#9C^^Ux>kXeHlAuc^?lhgTiNXvaHasOrI}%J5C-?(~P-2s0ZzZjSuWyfe8i#7O_h+@fth(
-TC~LdD9si(Vo6nJ+Gn~15^NrM@)nLlHp|wGm&J0zSxllTldPjX+9lCqy~IY~Ug%=^b-KN%8#Ocw)nrRA#lnc*zU5knoQxW@1mw?A
-ys^%zoI3S3Ay8_=W0VW$>IYh7G}#WIs?UC@p?9SftEcj%5kRuNHu4NYVftI`g=`76Dmo4PTLr9!+lSCh+imr97Jz(Nfytl!o7J&=
-I<Mh&t`2<jSd!y|^3@oWDB*I?A~jaS=`z;H+8MMgPnu8HgI9D#Oo@Yz4p_EBT@i(@+Qt?Y56jYJ`($^F(K<a!j`Rb__o!=e4oa_o
-e!}b*7?9{;oft4cy9s|-Hj29eq(}`JOfqtD?P7Vi<RqchE5@-*1Ut5OmZN=q_L7bVlr$bOl;K{G$<bvC%|!F$TPs|o_--8AM1lwi
-YLaIyPV?dUr}Tw~Vc=!j5e-oi?$%5ts3_zwv=4KS7o*L^9cf12J7((H(FE+sL}QmqE5uWF@S~K^S%deWPX#~eXSeX~0E$d2_mg9k
-KLk`BvghAPubRRE805vi8dLh@TY+$swZ$kuXkCo#@&1Pdp|$b1NrBT949UDgNHMtE7K-0uj@n0`RR%NAGk`21)LcnR%tklcG5Dji
-|F=@;?6c|+_gxQwqY}Mxkq<UAmi~-cO#qSqm*C9+nzKNJqL=1a|NMi^&n9uLI}C^C6^*-^O(chbm^1i!gWnS-vQ6x?BZ4Nn-NP#W
-TQRa3POYP16v+rN?&>_{gO<-WogLS!@zsyF1R~Vxq(zN&X<mD8f+WztjRuNy*jD?&wvER`!-;zWy}dtD%xQ(PVU`f7qKd8VsWj6_
-On14I{jQ&9y&nI=qR-84qJaLus$Dwtzsy?RzBlB?tvy7q1ZYouP2hb$o2$@>F-U;eTfHxW0BLy9y^E&iwOQJ$;sL>C!1-^?72plT
-1~&)P$<BEj<@Q&%@6-cuNsd6zf;o3|99hW5Pla$lJ&lvDd#0++4m?^~@zW-Ah(VQ(p454)pP<RIwb?gG@zqmxXb22F7<)tq=-<?N
-t&digbT6x9R!bw^NHy7aNTIIeD6X$Qj*!{?3cQs(`ia=xhp|GME!Ob+P^JUC076)Z%QxBh5`Q;MnsWVVJT08=KP*$yI>hs{zxr)@
-`Q>4(Z?XSk3e$aS%l<7{Vw^(N3gj&wnWDz$8&mS=DI?FosgY61eB#*w{S2eZLeibcic+VgoHA!Zvn^LVJu#IC{#lYOD%B}*qqj6*
-(I#Yusg*kF6kL~<8(;b6f!<piHuZsH<M5739df^0E|+`|Dpz+*;Ptuk95)8lgdI~S4obzO+#XlPtxS;F-iUuH`k5rNOFcAtdsj@;
-c|U}gSHi<8PmQHROTwk=N<TW&JFPYAj@knD2x6+^^Yv&RE+O&&hK}fe>05ox0R*F0z?43cMbh-chEbI`|9AY0m>1W_m-crw9o+|p
-_HO!8@?3=f7UI4KgsM$5lslQfC*h4#eMt^gaX#gT3xx*8ij73Y#1&Q2QBI|d5JqW6+}h@j71cG?JcPvC!Z3CLW=p68oL??F$y;6{
-xZkc)o}*PII)VM8N~m#>WMJeovN?uC4z#r?0_Hk)4H8ik<HGsEEFtIRyamQ4*_fdTMiP})SZY(Bp2NkqhV8rzI}Py~=ZQqM%9Mbl
-|L&!J1Tk?tS{UXDuETgv;w>}1ihWQmot!N}AhW@8fT)oMOH-!A?&WAmM+xZFmgFA-JKLD)B_29y3W#koD7mv<P+v<^=4ns4tLdWI
-TO-mZ?+G9M{;B2E60Y>M;q5(^qG<i?lr*sUHskx{#XO~KgTto*kI-}szXxD)?>{QGkFtEMj71|K9K<i!SM1NUztWx&WdZXLoQ~AF
-B{by(0k^zBh7V`Q-^{!W7`zVgh#1H(Xr>gQQ2?r&X~&ZD3B410S?G1<qP#v5$Y+Z&d7O(__1gh2y)RHbeC#LPByK*EtFw+V0`hWf
-)XAyne{-#L=MwpvGKz8!98)TdZMP*{Wvs$NJT7L&E>hhPSNCIwGH`J@nP}?7)ltOmExjdfIsP+HL|-buF>>kRa$rqu8>Zfj(Y5j&
-QMH8UwqE-@8ps9?U%7b+L<*3498}8|k_PUU)fm?-Z0HknSf_@}zh+oT289TH6-$qGD_Rok7?K9gW%e~nQ6>}6+og8=@5<<M5Z|l)
-?{s4JG$&0mf*EcX&Prpha}$=f<dT{(dL@Rm>wg;iCfi9PdE4clUh5MN+a1I*cw1mw;)L0t-wt1WqldU&dB13G!DH7<mXm`pr}#t6
-j5n8W>Sk5}7EN>)-`0^=K-0%B)i76r^jS9(*dlstHXPZtKP6bj0#6(d-L0sor;n0$iB|LjZrenq91HyiE#$XXcxkDE<V1!drNPP7
-1s5W#M5EIJmqw~Q9{cq3mqWWPZKP7l%II;fjX968iwac3!+f9xqo*I8L?t4TDyd6MDP5-pa>Mrhq&rX~<x7|Q-$3Bg(vhI^X?j|=
-ZR24|XAbbsi)~TzY+6@M=CexQ+NrhSy$`O{4X@wDruDDb01>R0dR%>UMKDl(8`?z1hE2HHZMf){2TtCmJSaKc_Ba-+rw>0Ke*0qM
-2PW<lK{hc`Rw{p&BoQKLEMtm0v7@8^_)Q?&q<PVci9X5t0foA*P<MA*HIdfR;Jv;VZ`+M$JW~5pBI~e2`4uzfFbH+5f(mZarmFPu
-l>HxByN+8|&w%hRCLrN?5{dq7IWMu-B0|K9U?z`xZjUwis$W>UR)4g05Yr!{HNk``>+#t&%NCwzi%)rWpPu<NH=iGqx#@_&@95=7
-RMqcn4-&N$9y}ehdkgSH&J6<gxz}e5G*$}|Y!OsW@0ZbhFEjLuIp(41en-<}uK>j2a|H6&sr3;cXi0ogVtZwh^s|_;51WLTH{65%
-BKv0uX-)E`s_`eWoM|$8>wM?6&H*$8a#C?g%$H&~hwIqluWe-V&H@waN1d6Vs1C|VNN^hwLOA7#k+-DMu6>U1_F~o=!oF}7u&M^%
-+F?~3>ywg1!+#NiBQjM$kqqaPs-%y|bf~Vp3c(OO61mi_o>XRLcyA9|bjTQ=(LPX(8MRLq@)42j?1F_z+xXLrxpwNX%l<yhf*@?w
-LE66MwFFkD9R`7--OQBFJyR`z?93nzTGJ`x9N&16h8TJvo<T!zk4QFI`^-p&8MTlbgUNxdfPoxmY~b8O^^y0;5K=OJc*p?f=mm{8
-t=74ix090B5$nXayLsAv;6X?(r`q)U#NNt2VtsG?2=lxzjUF%Hp3BW*L_D^)9>`l&7{{SwPRdlIdzq#H(dJ#EnnPfcuCc6&gZ@{!
-G@)a+!93s?hV%~-F((EO)saz6L|(lWIGNwOAKzh^XB?X3a#T#i3xu6W**H#!Ns~gZ-r)x8q1Y*-U`8G7Q>lSnIm~k&-z;Np`qFr_
-wiSr{^Hy(4qS^CkygZX@N&JGfouD1QEY1xxF8jY<fsZnuXK``O;6rPV5GB#ZizGu7oR4>BGkEkm!4063KZxQ$`m&{Ha+#52dobQv
-m&4U%Him6p(Zq@_wtPc%fjyYb-|pbyMS0*g;7=n*bcf%nSBJ$#k%>*&d_+}FM)g(A03cg;%gw^-JTm9u<4-`_mROwcVq!-jhcI=N
-d<!ox*mprW1TG#vyss=W<Km!hSDb6i{=+<>I}BtCqcGC~HhAz$uUDpkc@rHR#lP;M_S5X*EbbSQ^r;$!=p2YR4G<QrOJnK;@E-vW
-I>hT6G5`Xk-o31N@J^&L9A@{H=`nAMsi^mxVsYjadD+-qh{qRl&*ye1I>w%|v_OTy`<I3{<l$0qYC69}g_ctjZe}s?t`Hld=C=#+
-9iQ{~!gLF@;GKn>=h@+BjE62D?U=;O69%Ums>-0s@7<sxQl=pa@=mB~0eA@cXF|Ic^kr9ILB3Ci^HP)+GJUDHeby^sj!K(+KEPSj
-0m(K;JddsRp|}cCfGeaW;+A=){ibND$rZOUnNnX#%mnxhzWx|B&Z-^zZ42OHhDgT{e-PMUb}-Mh?K^_}D^QBpq^{(Q5<xoLD>1ho
-U$#f{GiWFQam0&5`w*GFmWf0H@gYwGOw&Va>=^t1&bI$IwHXr1XM;7m(ADy6qUb3e;93z}z;>QIJ17J86g*hs?*WYd^_=Eo4LyL!
-bZKKo1r<E&bmPiLOkNi1?5};HQpw|@AA(4eo&rkvUR)?XiEnbbjsLY)(vw(?%u<X}`UE=)fePsRYpb*o=<ow-MvDCL7{aIWIX8%W
-P3%^-?n+ZRo{w}g_8{4Cb(C$64Lh7RjXnNd!<Qb=`P^avqga6(JU{P!b_b`u^OTmU0V}K{^vfZ7t-q8}%d2VT+8LzP<b0?n&}Q;Q
-)=FG8A$9wR!L3qtIlrzY?GoIkg&8fZr7uWRw6y}{csv%Fd?js|KXl226k8w$>$o|^AwS!a#Yr|Q2gA1u9XYR%YG?J7&O<Pjk~bC1
--r7*DkSy=AmG)i$b%CIS!&vVX9~Jdk>`TW1y~O8G%9kCG6Chwp!AY=wZ%69J=Xv32UuXviQXKydvr@{~2F+ClmLf&cvDyrn`rQZ{
-XDQzj=o>K2+ej546PG{xrU7qyA|O^3OlRXE93F*j^DWBdp<8I-ahyeV^TH+gv3Qgs7)gQQq`H6G`t7-V#N3(9n86Np=nGfMamXcL
-<aNhQ_U6o9lN%$p>^k>tw(6yVV9jxRj61ZL$p{HpA)~DqUN27GmCnrCUbPxm0}Rg_+EO9M%5|fv;aZ783QkfTLyR`P;|&m^l|xZt
-UM)tT^J=uoXhk#anV8oUSr%=>ixgU#y{uYdB7*tC?KcXM)aVg~WQv{1_Vq6eDcnPZEct66&kS8@D4Vm)V(3=Z;q`a)u#VwNaIkqT
-a;-S#NOc-Z-Ia!gA^}7~11CvSl?m%IeYIoPbO-7DHc9ojZ69CoDbIS%9Loq=8RAU51|{!Ue!#{!9n?X`G6Z>IA*`d&RO0eSX#&+`
-Qq86}B6AYY^sijzV2i6GkcgdLw$K)FFUGJFw<txB&XXass*A5nAK8$=m&gjzj7Hehw9r%I?8_M35J~Hg6^*xOav`>a!2H8#Le@m6
-N|;DQ%10SoVHwK@vNuQCVE@%jYhQaRnEi}CxX%L6xD!;?>&Q(^Ek)fR2HXfT=FA?MmD*wT680M++^7I<F^0w9SgGxkUQi-NMQgoo
-b@4pJrPCUVQXUOT+jc*~QYFn51ix7`yYPx6P{f<37U#njVlhx4a40(UPwEFEjqMf|58%%EzwW;YVVqLD+p##jj`fBWq40p13vRJ!
-muLqUlwrqT@7#C;i1wyRPCK~sM*9BS41`249b!E+J@wc{Ku$xZ;77u5GZImtw@9tGcrW4DGjUibi72tZv^#Oz$r@>n6k7w)EGA#{
-e(;y7()nZ0Uzg0){ojws%%l9|N}^^YvH2(<q<a3q=Dbr25sLxIz2vMR&sj^QE|nfx>`Ev^bUeI}@UK+C{@nh?RQaF3Dd>h0uV`1I
-phhv#uCoKx!E$Sx(Fk0Dm7ZVytm+Va9E@XL&n+mq0`vW+-&|r`>N0$?+TA*ZCBaQQ>W=CB19>&`5nB}<u18@m(}@XFjq(q(6eQ&z
-%>$O`ciStE?RwHJ+sb&K_Vaa&?HFD}PCp`zclGDWj?2x%a|F;FIm<9pAI@I+MRwd?4hg7&Bf_!bm+H~}6f4S19&?OV)LUKhbTTD9
-sJ)Zn0XMEdOe|qz-Zom=_1vx+M*)nBja2SsCW#1L_AWFN?6xswb;t<Lc`W$qKsKU8TmF6H?AI{KKICDu0xILOP@gUm6E@-SmDL!z
-tYGO>tm8W<9O}^1{q8ga=(6<%2>>!O3)3IvHD2bx%?=j8fd{Bm;R%$-5J(lhWYIWkei=$1oc>fC2yi-tPQPjRJWV@-w}eyx8^ZE+
-%e<l&geK>(@-K8M+u=F$j)U-P^B2^K95l!A0YAO1L=AuOE?An9**h?Aug<l`SLmE6<uhW?B+D99zHz`IwIh2l0fIeXN~5Rp#sVFx
-7@ht}F3<(wZZiBD-vb5SerM1_sLu#wW$ZR-{UKK$WK`o~i_xz#$y^3S`V0l&Wa2?0LG_}K`rE7ydJX=kw-AnqgVb0EIFrtwl0YP8
-$hHm!_1+HP`wvB;!~ZYmeH^E}C;?=FoWR?uD7@H6_pN=>w6dRxvgwV0%n8p#rJ)QJK6jPpEQw5i7?J~pO4J!h&+K5fUXVJTeJ(OK
-PxwEY<Ji9Xkh^^DU6T>P*eo($ND|GnPIR3mz~Xrhe*}`wwr313)u&tZl(O(o_b)0oIY#YK6QI5Wi`i32fC#_5H98WL>b-n9=h;cs
-3a{%Xn!}0txvd|{E!HFaM)q=0Oc#YzO8w_OAME`&qsbIlBpo|TDxHH<>zr`CcOFfyy=lOOCISrBHOn^=H$YHNBPA+ad?jrIZ*oS>
-G1gyiPp~!B9Jvs_D^Kge`dY^#9N5y#WDW%4Umjxw^J%Flglze&Tt5vd8`hBUb9o+u6@*{q!^IUqS3gS4A;y4EJ%z}w9wScowJI7=
-h~Wcl@g=h&m8sM&Zp%nrl>g*S)douJhcIKzXj8QbU=X`-qLxhXLvTg$RxWQ?#?c}J`R_l}^7|c!cd;?0|7>&SJ6EL_p`R8m^Gfm+
-zwE@xl>c6JPvgFLvG|=d_!fh=CKgAE3%Y&|Fr16KIb_=z*9rvbs5;!3SF}XPGPr!S_TYgvLdyXwx%!9Z44c#qp?rib3x}>HGw6wY
-YHla8>L+EZJHK_dc46T>QH)A0dnmZUI-GOhlTja8$2y_}6XBt*Cg2K;6$Kgh9kh1%-J}_PdX#^sFz#hzg%?~?B@!~aAzIVReGoJQ
-=$BN|*|}zb<}(lqQT5AR*(9@mv&)Q2QgJ4@%xV#@)w$?Oz`C5%)=05<3ybRHMF!t9{CmlS#ZhNyCZZ@H=j+>^s;}PY@se2C94fwO
-Eki%7pn(oV={*qu@8TwJRk<T`Q>ek%ug@)WDfo$ZT-32hobUxwEiy+mc*e^JokDe50WwZClS+9pk)y{^?DX>XB`;0DMCWjTpDIJy
-abb!Ai1(~cKZJSKj>R{rI1+q-!Ixr@baU*rNgXA*W?`X3S_f=tZ*+XWBkADJXT*K!?%MWJOz(`CGTpC^?7R&5PX2aK2h$Eao48NM
-TV-`>dTP<CQ3pNV61R0a^6hV+oD6&j0bXNcb$UPJ@4#t(>ly$a?C3C$ZpA|ZVS+9RH4&Z6K)oO^=%RjmNQ<&hENs!kOIYxr?#twr
-0n3f!VlG)?cCx0^X{i?*w@8a_GL<REwO?FVGWiRna`ZV4gXI_oNxP6i7IH?Gf?V)fXq2uBbwfC_i@*IQtp)G?f-c@4rLJ7^b^%C|
-o|u_Zit*2P;wda`vz*wgQ5k}%Dk1<$L*50?V+wYbJP7Nq8<hf4xucaqRjAj-z#du$T#xpP8ZOUzE+_{oREMh-#xDR;i6V#~Xis=}
-5!s}>sgSgMIBIH&(`vc?8KL)x-A!BA<$-*u+u}VQC5mt5tG45<FLfa<yb_XS2xnp&ITul}5O-UaeWg3o!n^KuVqU&KzBS{vuYE7`
-#utTVa+#T%^R3pBjR<eOp?IZx^BRY-D1Fh9tVr1EouPPSZ(zK9jWs3}jQ|}3h5u|1fYS*QTap#n1CZ7+hir{*;-%2bRxZ3}-lb+D
-KW#?hgGS9t1G9lTn!K=@zcVo^jRWmOrkvAq2aG$?fyxNnWDx-Vyu)(AW&bOabT1;b_(-EFY7I9;XKG!~gtG0Eu`9%0vJat=EF*MF
-5b1|O9I{HbxXVfT=Sn>}&e~WB1%>Z{0V+ub%d4B_V^6egESk1@4tadg1O=OIef-E7rj8|EOztN5x|_#I67`N^SAL`$7YdB2s@J4=
-`opylfGdh$mCA8JuI7YEN3AZm?qujb*S|@dtS}`Bd9zC)V%B`xK~81;%RUtM0#?B0TE1EFEHiK;{zf5{9P;R_o9YV$pDh?9p~HN4
-&ImK6R4pDx)Syp-hCsRx(M7^jFL!=XT!d~vD=oIeu$T`pdI?L*uKGDC7!x@XV@%4EJxa@UmOZQ%EssRBQ&<4v-04in6i9q%BF%w9
-(;CJHvr%_U8;Dl1wb=lgLy4FVKJFtQYc7y2i$c-kzb%A9v=i&CrrBii6<-l!JV~1=2NAm=u9oMYM`lE(mZkj27#S^UR8F{nC|D)L
-e-gO2p4!F+pj9MO{kDY&-*OBwtgW$jyJ=i|;TY+gnMsj``SbA)<9!3~N%9D<tih@<RkeSL5BESKBhQ8h7#1FtuMGJ{J&-+*b$>RC
-*{>hAdpUtl1A(s)U_e&A{RGjL;4%h2<Ezh1VEj2>ynuzB0!Z|V8yAq~e*T-UmPwRpeat%Hw4EKtX)Q3{hV*-`QpETj{u)q+fd=Nu
-R8*VzfKMQE-)8=o*_h4oLt^~nzg=ooe;*broEstX#dU&k5uQpO#nyV?)SS12gC&*PsUfbG-%VSIRZgKxBqSsi$>GF2Wb{5O9F8rS
-W+XGEtM^BUwL---WlJ{o&(E}>(t@~1CG|G_2YAf@<4)ma@2eoRm(9-K-Q6hE&s6XB@OG0&JSu=016ywns465Z?g?DN=#o}FGLva?
-G%_-hd)r2ov|T>l5`rHhG)2;r!*3&a=AI<mpWpNWJE(EGLE}||9|7(*?1K8%y2OEwpJH8vk)RA*^!iV6=3n62Cy0;{D`v3Vbs`7(
-zql&j@);B#d4a)M(g4sxUM<>^1NN5;QFleAz#GK0GL4Ktn;+R>dW%|Kup_<EqSZ8FHX*Phxs9HS)df09JN`Dk0J|GkESK^>^(#25
-x-YZ*zTV`}RO&N3ozvDSw3@b=aE>%IbK>(b7r8hyWo=H9vU!mo2ASQ3tK&UR23i2$T6*Z?uVJzU;4wxB%vbc8Pc$P`2M9tXEpgbI
-V(9@W4ZcKwAb?6dnTZS>{}RjHQsN}t@2bE~)2~zWQJ3N6fba-YHVX`Pi9Xb-giGG=4pW2Y`@8jyAM|`!XJw7j(H>?>-zmD5qmhDp
-{Yi~zYwgY7N-1>pwuYN!0Mu9yBuz>sDNBBnmjrdyUD7X9Y8pE8h!*7DZTJQW+p<UNL5SA1BI<$~K!)?IjL{kfiaeGR1=0G4i9Z8P
-f50_bYsKX^VWe)hh>tH?pw)nFvMT2o@{~c7?UzBHv=L6Y)prVHVaJ;ChbN>p^_Sld#*VEFmYfLjP(Dy)2=nVulc%jZN9V}V`5UX8
-*xk7skx5h3biB7L9O2;5+=E&h^eU7({IlUdZ<=x=T6~tKQLlW%j;@nNt6U=+Ixh8;G@Rr{XO9{tS_4;W&R4={tamf%XzjVur*CB4
-Wqkl>3tO<RSfDy&@HT8ZvkJfamcpgsp2T{cM1U>8AM=T2|0yPW2yMCzg6BaX2$IZFiB{#8H{a!FM;to(Zqu#fE^g*&@;xp6C8q+{
-|0VCzFxI$j-FYsy0Y#<d<H;1*v6(vk3_XwjwhS`ezph<8x`w-!ldcx&#239Ms>*6)4qkidO~HpXl5;x~?C8KIM6%hIIE-c0hZ~Pr
-{V@m#%Er|;IDM4Gb36yK3_ePmmo@6~Dw)V_u=v40f-8hlp?y;EZ3w1q+X8(b$f|^g`-^61F%r$Omv+Nki}W%qF@G_g=~Y)7zV)SE
-y!y3{<x$;IM_qK1cf|*GZ6uNNBQ}Kl#*kI+XkGzx@k7=>#wh?D+LUy8x%dav&)*Jwz^i6;v*h>O7g6)*hw7DiYQshWhkVJz@)3T`
-?IP$$4=$`8(v!c?23VH$<LB55O!X9Kj^+zh<I5!%TjQb5nPtmcrSzXy6_T48`{n!9IPCs=U)l3|56=~2V*sZxrO+J;1gX>2pTy#C
-6bUN*FF4!bOm20nziRd)LI)G#QP@15t8`IXLPNe5uV-BxuW`R5Pt~R!x-Ebx?F;QNFcO784Wp9TZugQ0AZqH?=6>3PJm`a^^;;!F
-->;U#fVp^_6wfyKcy&C_<2@M36m;T`nn>MApJ!%mvA;sqdlKL1{kV3^)Bflkw~JWsNcCM}4VvX{UW}=93NSFs`k%{+k#>KUK%qKy
-oqqxgCV3wmC8cF@y&AMq#IkRE8u$M>F`Fklu16<nO1VGMdQ&uIvz+IA`&85$9nu$TJNwgJgz<!Xjnr#}$(86Jn+E0TO<nJ}w<|To
-*B?;DoIZ-rB-eQ)UZbNs6SG1bQUijS_Ter*Q}(%{VIE6#j2NP{4t{|Bkycv$n}CP>Pb-TFA|IJt9kn1~cfaSud<Vod$NNuqj6Gq0
-70480McnkIq&*Y)h~s|WD*(qU`UwA{);;<$3IL4?7=&<_H#owob3XLZeK!3Z$U`DuKwXe%lE&SCVPby2;;(sd`s7>&cO)gPx9`gw
-9R)`mUs8o4EM^FQ?xByF1Z&=<7l6g$qw%b>&TzjCqpMgG_71gZU|RUSno+NwfHCi#pXsLuY!O@kjIXDah+fzId{}<oT%?k3h;AnQ
-LAFCi-4JRm`#X-Sldx_vo@`5SLGRk~2B5FtMLq_N%d1fSK|d9kzH`p3(E9m>XI@vEAdvRuE5NAd#`aL!y7H0>l~lRdm2C63gv8bF
-YpZ>ySGcA{TBZu64*d_UtCQyHZttvpA93A`QmuAOCdL1a*9HL+YqoWo1Egk3BO;tX7nZ<wZX3yTQ9)v=lziPu5IG|GBpuUAmucFa
-B3N%z7wadNZClF(3zKvJGI>`qxu{|~*+#%U>ef+zrAInY3m#-}t1$t<n@>r2m%mjOEAK>xnE@q&Fcfvv&F%FMXF=Squpv%CuL&il
-3Ps5)O^KhRGA&OW4SdUfNp*nV&hVMZggX#2zB}6;2x*7y=yR*&gFj};yK2Q?@hz$gc|M4#n)5j5iu7+}ZWCmRO6<*9#9q98t#4Z-
-ix$6UZfzgx@WK9fe>%7QtZIzI5Ojbz$Wkc?uWy{6E$tJP)CPH$V%?DFIoaqiY$>eMLSK+=UqR9|?TL}?DKLu~3L)TDF3>voVjO$>
-aO2IS6Z7V5%pgr3Oe_oZDF%KV$&7>fLA=u%(V)y^<DCzyvxrg&`7aQ0U>tIr-8i@f75(Jr7vP|neHUnEi8tr`NpS-mfDk21%LDCd
-0S+wE9>ebN6w?u9&vSXV+7+Pnb+-I)>pR5qB??EJ`(^EtT<YW4Y8RyS9`9zpJjcX%`p)?r8v=%~`E`3?MD1M^hQM_%xTGQ9h<P5r
-Ts4?FV!MFYMV^ISi@yh(YUC*<BEa@3ypUeAC?YEzh>`}xT>q$WPuUIaOo{xH`GjV-?A$Sgq&Nr?7-rDq%-7-khk#I_HAb3Zt8r5p
-!R_tY$ksaWV&cFxDg$r(;5Ij=#6YXD|5A}*L&}TicDFEdlQ(w3k>~&K{{U?eWfd5NFd=v9sk%1(@N5{0X$Y}k?`X{bxA2;+K|*Bx
-$T<Tsh$_pmk(wptoo$Z+_q=%0YJe1GXC5k8^r5k0=7SvYFql>nj^Cek+`d&EpHQHlD_S4oEb6y;WCy{`XEfm*<VzG+1~@(Hzjho7
-TPVm%YW~A7j0TauVG8f?%kxy%IVLj!yb9xD)HDcW2w(X|06vG;5vbmy#U!lU!fIVp(S=63X30>^3H7WWb$lE>lUx3tt+wDe6Il7u
-4kB~%q3g<IE9LrnaBFf>VhjFebj>+_9B#oJ)yW<W7m5f3#0fSfgND!8%B8fHO8L4dki5Wo1o0~6PGD81pEXhE4LE;x;z#Ix*S+hO
-U75taC)33XM8;<vzth0qK|rCGu|h%!ywLD#nMYLCv|qU2d3F)A3fmxc8(VGZR+E_j={W@dQVo6uYN;8IIg)Hi2R{iNRSu{Yuz0X6
-*dW@7QRL+=rA+`UP{R+}^uRJpY*j1-uv^I+;!_+S{IPdZ#{0hAG$)5a0~3-Ro7b-lwb*h~KoJGpO!{>*S1ly%wJ|PD->BCn1=fjp
-tlf%6Xkg2&vK$<Cpz2a8r%)@D88M10nBmpzD9Aph2cb;@?%rK`IGJYZ{rfc0QTd)zTcLBw{?cX!72aUKy(OR-gH2L#@%ZsJPGnXa
-TOMNHp$gYo3L(|(Em3jsJeOi?u>xyLfLkTtt)A$_Q>u8qX>x5g;Ao@KdMD*o7>!sFCwgY8RJd?oCB?1WsE9r>!WU5CSjN&&DJyHz
-_XL<wmc+vRP-desEb2T!n0I=M%W##whGx#PY~&Cb0GUOidn*#2;+^o9?5oLeT66X%l_XBdN-5QUxx1(u#ro80TnPRB<;_x{wcK#I
-D+aiK6C;Qsfr4bPB5OE1sihI_WSY~OY{M#Ai<ik`D(@RyX}$TR$Jb0uQne$3r*q6|K_K(uTv#>5(@x4+`A2us9gx3+&aQH5AzCa-
->G}xeUe_O%{QTP>fktvcy3!XO6i95N`5FtYPS>pf4U%DO$e>prP}iz*4i7(l`H1Vb{Cfh2VKoLZ`BU~@pO(!GO^i7!0i9S*?`H>c
->8Khj4-w<}qTnq<K$O;K*Fiuu;+Wk9S@CRD`VDja5TNJST&`c@fyFuNcE>>{rLGUu7?D^ziWcFz4aOX2@i&b9rZ<J##Sf(D8VH2^
-ZzQRu8Mi-+Cj)P`u%Q`o<=vV}vP=zq46;E!biVFZcc?}6j!Zx3V)h%1oXd(#H^f#nKaaDM#ngp@y`@iU-HBawZ83>`|7QEXL=siH
-R=Z%{76nK7x98;ap4t{*28WPZoy$o$!S95Ez;x}!3ls%_){-!4C7-3*!cG6AZ7@-Z$`7vx$W`<{nJuH6nTq%1h`m4FtIf@d>(uup
-0@DS&QL#38pWvRu?^eIaS$V{*hqa${f!N6E&ODQhg|DtVv_tum1J;<L5(wmZF<~3skT>^}h77oKTO9!w1uAglAuCXEq&kIIHwb4L
-w!gwj@*@tz5=_gb)gp7;(IRCm?UiY?1Np&HMEPTW+gFu`g+GeMY_J{iez>Cc2z!kiGhz@*%yK8ReC*W|&gGZg2vPd(tr|IBqLwkF
-qXIX74@+Qxw#+a2PL`ZP!OOmqCDBVjBn8CFEn$ZdPiJZ*4x`HXRR|3IR}}zsaii+4*sMM{2BPk268}{V>j?p)89%kdlmi)A123ij
-&-!FU*q(JHB#rW`a1r(f+&1#oxY|4tUGFaS;E+Jd4#ZvupbKKXuwgvcxh6DmO`2l(5pC!wN`O)PWzeU0j%q7FR6+Y;<8rM&x-A+{
-RsGprrOP+mPSus9Z@;x&CfSRr8w;CL`y=VVOQg|FtV4oG$X6(D@b4FjEp`YBy^voApvGwcW-jiN?n>Vh)yKk6ifdqDr|YR<5NP@3
-Mw5Wx!aI$PR}p$T<@~B6>JBPBy_R0UH%%W$DN+Wv3pL42^R3pE2mu?Ti@}2Of2{>~3H>M_k=C9!jvAA3Jg9Vq7k=21nZZYa7O3PO
-&z(@%1Qp=Dg}Huosl*V&Y2<)z9Er_ryHJ*idlBxwqmgv(q{^7#>|b;6JVRNme6sC2siG$l*3LmD2}JUyVGruHdkL|1G44uRY-&;J
-NW!_Hu=#6l#5Yt_<llS9!ac^T-{aWD2PnE)<l>tOQNa@fY4DQk+OsiKG;Bmuke%_r#}%2XLBb0+48Q@9VoeLBgXz)GS2_ek$E4Bb
-8{}*F^YuIe<Ogoqqr7NmBIk*60#y5ZWLTMX_ly9G4V~?$zm`?19*yYZd&Alzjk7DkRn1i2qoY^6(XZ<%n?_874qM@{&16&$edew6
-NLR&*9IuupLf`<->btuE7h{WLhZ1+#zh_@r-rMBWFO4~o96u_6^_`#pmMHZah9rj6w1Y|Ey^z!^I76>vp2dNm(~j*lD{4`dg2SU5
-9`+q|#*4CA#jy#&{{;t80VaysfFbmx>Uf9U0VQuTlZ!PQ544Mi+`QI0TnD`ICm~IHT(%?M-fC*Tf{KS-zLJB#K2B}#Q)jHj1^p94
-Fi-7u!g)#&63!F4PjeV!1xBq@*T>b~$-T@yNX*|V=pVo{{g$O9IOSjc3~%e&yFS@wJA>5$rv#U_|0Z%n8aa*~wGO61fmvZMH@dc#
-czAf;Vr$21`nZp=*sX)R89)2MmWT!BAmg*!S1Q;PCBZrbc=*hL4V!vxA1p#D=uK$&gGqX?=>Df*9rUfUt-lMJPm&_~Eq)*h@q4Iw
-E8B5^cAYVXSn~JO@bj@*D+L9K8EHlA9cW_{2s2h16LRg!J$DSCY+!9|b+pY2tTY|v`XG_cUm-18m=IqtowFo-bdr&<TWA)3E|%%!
-2TI9D%EeuGy38Q*7OTeUbUjNo1bc63v5uR?-WN(UvwDiYE`*4;ZmW!d?`IM@Ijq8x6&SUIN;ca)ILUX-%JWJ_B8RmVBz=&@Pc%fj
-{W=W(g)(<<m}2ndf&s$t%e2YtspLuRv21oC+F{BQ*aeasi+IoXb>y$GXreqf5_)yo11AmIo3@_pKT+in*I9GT+ZyvpAtw3B|6-;j
-V~@xw-EzAYnV!Z71vin5-sv=O_jiNqME8WKcCBCg(y2ms#~cvdEY{@)H@)Xmc2D3UJtW@t{<-)aQ~f!IdReecr|qFjfJMubuN@P7
-8b<!JwBkfyW8ET2oVg_hL7U6+hlB;<b$g+l%hp8nER0R>x#HWk+TJW$u}ytG7AB2-e~%0w`aT-?vnZqJ8^`WLxZc3QvXnf|O!8FS
-h?quEjD=xKIH=$KBjG}$|8iLk(M}Mav#dJS(xdc$3#kI&2`(M$Jh>jJP!Mb&arj1~`yCV7-uPs+4`>%Op;+;Rj())73*M)VmN>>k
-ws`sFgi?~3=%yqwIB`E(?cZ*;H(!zz=lPJ{28-0{tpLmz_cb+f;a6XR_&;tB{fbAakDrya7D$^Lm@A?-Auin~yIv7HdWib2K2~W1
-&eL!l-Oi4G2O)WcdGPdDT{k_17Bk&5t#TS(ZF>kB-5s!SaqE)OLc5slH7RTFHY+SqJuf>jE$qqx1qOV_zr*i(OmB?!i^nSHMV1c`
-dPF&xYPJw+LIqGx0&Q)S|Dj=!z&j%%o-Rj5Pd*a!e#r2y0niKCl==seB|dYRJ!5PBygtYS&LuWygVS%YESrAZvb#N&9VM9&6|T6q
-Y$n}Gw{T?Nax~)G{v*92yoGeGL~R!xt1?q@u|0<-q!d<&YB&+5B(}pg=f0PuCF&~tK!Yd?{nupyR&SSLcxVG8ZxEwwmGBI{VTvoY
-7;uW~=a;pxN0bcHNeU!!N|*0LKl1<FT23=+Fiq`%2Yp@R?NSz)0iVaqUYl?o4ksjg4#^wkc9>_e`FXHfn!^~Yn>+ZtQW9qJ9SB3?
-G_3qCT-C~$<b|NOsjsYUVH((iMp=9Ad7WK?-xeonYvf|Efuv|OoI&Wl5@)shd46|QD>QTh({Ph$8f3{y<}*ARk`q3#jrSnOIE;b^
-4V7e8m^6v9nCa*&{f7{#f^Re0nexInoo(n9>2T<jGOs~<$w50M{<n%LyqeAv<>~NP9t*HgCfPNDtJaO{_(;$=o(+)GAm<^1n_`16
-VuOAi0#|Rq6n~!5mr^`06VnP=^ZxVXw$mis9BIh|*@#IUJZ?%oc<s%2i%u{E^@oVG0mC-DTT5wCOalYNKAm+zgi9sJsiNp*#qsI2
-naUj@P*)Y+6_iI~2jkTzRJ;1R%h<C<@ihf;*)##Y*n^RfOoWjfxx_1Y_9D#e5cHmJXJSydPPggzR^7FC$~!b-T{&(uDv4rd%3;b{
-i?_9_6(Wm@)nv$-S!WeXsV^s*F=(sZx%-r}c=-T7Z$Qo$7-$|xxXU_&5Ga(Il@jMEl+?Rj!ojTL>d1?K$Zg=~pJq#izlPU>ykQtz
-;;MdV2-=;{HIRmRwXGq&CR3_nUxBFY(`$tWTFZH<4-+Czb)$35mp9FP8xwhS8>cj4Nz-n(VT$>fR-_pkqYzy7F~sX=@=|9Y%Q`6=
-FHHx#!jAuqw)Ms@Ne0^dd1GnqMh{O@<4sexq$XFqxbnQheDufGrzi0x`E$6|&n&`a2=KI+l%Q0EJfni@uEbH#luE0a+%piHq-xmW
-stb)Z-|Q_xnCzU)2$k<D@S&XDMQ0@0x2MOapE0`qSowihkmdY!z<=G6Rf!AR4dG3NM<YrvgVRJ}bC=}oL6!e>zT783lt6t(d+33I
-orWVYA|ck<`Oxg|OoldR@X+V9kb?YbEJH`QJb|shZ)t-eXi&*AtZ7PsN=1skFWLB5wh>FVRZVQfPb5<dHeUbz(CjlFe6NsLGDBwh
-&-UGn6EHBH;f2O7hLt*B+=M4wQ-<~y2ZtHqUlYyzbesKSxe(fVi99FjYv%R6=78S_MNmo!_2$Bn9K0mrp|uo={6~UC|7mcey+Y-G
-sx+RnF>v?{BbHVg1E<+;??8_7Ikb17dz8?Mk6SWl28Tsr3Lc#U$P$pQ%%jKsfF4-yH}|F<^dp4&NQe(}z$9XAnozMiuOPVTHE<sj
-NIfXWDM^~R^dtPD<BzpGqBUpT#tLekj<qnP8X@~YHb>N0T<I%ivoNdRfm4&Jjpi&Un@2pOnZJoWcZv9ryvyRGWsKFkcBm!@7TFD4
-KtJTe;n%9EYJC_~j5{<cP(wqpS+K-{W1{lUYkw%YyGClj4Vhb-Q|)mhednk@O+Ve3S;QFcczd^5_<htZs;ZXWnh{t)=Akju{(Dg8
-)w~{5b{+_lsHtF3{|4=X4LB%hH-p2oQ)|ib8sRG`uRf0ch}J8j|3NF{r$pfh^sC+oeH)xhaLtLnph)Iv32$|*?FyZ)iH<qPsEWc{
-a@-hiJ>_5NoI&99cUeGcLG5F=^f3JgV@5loU`0H(3jrL!OHV6((5=uWbM4?XgjvHR5%4&k63YPlenIyBUtci1D*k$c1k%DrNCl9@
-jyTE%%Y&Kb6#%^@g%dWA@hc$*q$>lVAHf$<i1`Y{)z~}gO&AH-qQ9>)jjU<g&)VEE^i<veq)Y?0B+#UvH!ebB<xTq^+SWYv4kEmg
-wxIK^pQZY_H-HjFoqjtm=o+L^^ewi+tBpUKnai0bj1_^!%JXRCi9&;l2HP<ga+xoO<=>S`5~MXk-~M;VDI*ath7r462vew}M(>ym
-Q2^77e+rAjFv+svxDRF^NVH>Gyz{CBa$w(VtcG7IXcTsJ%U|;IryRSuxM+}IzNOmPLT8NR{&I>#D3auQjjhA1WP1ciy{duJa%m)L
-f1KK9fQhWq<Y`Z!4pl|yhu0Q$B%kwk>;dCi(OSiDhf>dB^xQ^B9GP~jlG&Y>xyKwTt0o3uF~4JBhS`{spfYkwqgZuo%mhj@Xbz*x
-TH$6SD+XgeY;k$%0J7?djC$>cg6<aJ=R|-Dv9Ezk@M$I+@4^z6h9yP#2pEP{6ALnbK9iRD|Ch}k0GLJ&Xz#zh)pG?}Z~Y8RS|Kq>
-^JgQ7Y`psQgf-%|51lv=#UH(*k_EMAw7yPbz83=k5W_{I-?0|sc@_yJ?@IBgqJ8NPXfm+g$!1!$yN~nl>M?zK1qFB{6W0)|OBUYB
-`7s(XXSMcS>-DQ?A+u;4W44u}^6YgsO~wc6Eu1KXFXO|uuR2N1XIteL%|oD>NX?nfz6dVCw!y*v0{V$ojYY!ZddF*Gpp~UVOM1JX
-Ppa(UdX5Ht9j-$lsFf#gtO6{V5tXTxm77O8^Fdncwl#F;wspJ^WRsa5X-G^zIm&V@#{N^LQpJvM_A+BxA29AQ-r)4QqoK_<aVQpV
-AQPD>5keG8O-G)5Lsha88P@Z108pajlRZ8`5X!w^n4J%(3nn2H$H76jQ}HH=GWCn;bB7di%`bKxwrkTXo3x~E+YI5Vj$Oem9Ls=D
-*TI{&xBt9z{$mw!m1!tOn?jEM8!;2e`}J9}c-*(54mXM#M`cm8Es=!iiO3BV1nc#4@4N9|EDUrFcaC(OB9Z@)^zuKxN_?jgUYwUx
-iD`_EedZJew_?tolq<)I!&+qn=8B~y7i&?C3)G&-&6<>4)z(6eZnjiG`=^P-@E|B9wesm2r7P>JCVT}@xtV1vUW>GCQ0;f^nJ>8+
-4BP~*emTv6RLFmgBkL4AsW=G79;11(cmOr(rSZT0ZsO{<fKc{0h)BJd+pY65iIgImO+bSegn&Nf2y#Tqe}o)fL)JPYxWLpmwX{-x
-kYH#ww{S-R*3aXh=c5pCLKb}&gb)_$e(t0G16p4e_rq=(QhcFb8bkeV2gE-b9Ui68cXqLt>Oo03h2>aHQP`=FF}o1*Iher|84RU#
-K#786e}m7ft#?wx;Q|i?h04%hA`Q#~8*3`5-08Toib3Ai3}V-5Em4zs?&(H*lFK{!A&-ltQkm7mx~B^j6y(yj#UGtZR>uV0{rdJ9
--xHTmu6Z{e`gVZGBV`0aTB2$jdi@iaZLgAK67X+Ub9GKN7H`k=hpC=po(4LsH3KCE*Sj1lm(J(n)-wF2GwvaN*TJJ+((;x6Q*!Hc
-<rFRf+sXL>jskqua{NIm>GEamy>AZMZk<@jedOTP-&u9NGWi?`wgoGTPI1hS9Z(AlA<)shF3k&A3l)L2lVW>Qz@37@c34+D^0LSG
-$P6xC!<4zPd7b?A45Za(>>bCRMqVqIH|J{@po28XN`iwV<(?ZPDFqdg%`YfTx<PCEv*Z>#Pv<D%_N`ciKyG~Wui`IHTP*=ah5HyM
-HL`X*WG=GO_6rGqciO0}MIaeGl}0jz%$+v4Ovzx+=cI>Jj`E!vZ_Uw5XIrhGGGJKOj<p-lp|?CA0G3=O{D2%bhx045c*4b)HEM*(
-i_1P=4dswm#enZI!z8SD&37w1W(l;932o==!8x<Ni=0Vcr(X}DBU7e-c7}`NAJN%N^{7|z8_{dogCb&7W>{aDi%aZn_RHHbDrb>W
-sxt>f$dg97XLO8AMRNW<o>yIUN#C$NTO-}SGexixaCs{JBk87F;4Otpv6xNFPhX|IJAUT1&^IJ4gn%v5ZW<p%Ocx8-bFUcQi`07^
-I1@6EOYL<;-FCL;<&%Kq^Ory47L7!2h_DGgS+@v@$ummWoni6tY&N{6_p{zk^WsL??gf{@Bae&l(%%6sw6Sqt%y&S*(K;iM8B$Lt
-^B*zT@v=q6pGa{lSc>yhWrDe3AYYJ?BP~Fy$hp*;Zixa0pY6|zW%eB!Dg+|M=?ofTdl_Qyu5N3P!8}pTvX9{Rbve@YwT4tXsl`d0
-0@&ycKnZxBl8XVrSwft<<mOGv6~A^u$=8`9@<HFgFtISt50Kr1I<t~ggGu?!l*76FGteT(MML%N77mFZR~aSVs+AL{$42@;Tki!>
-OTbqJIV~<?y5Bu{y(1FRkR}tATALr6MX45U{u1L8S4au7`d1;`waG%tweE0*NNnv&v@dn`9}t1tQ92>At=$>?Fyvrym0%W^?&l}U
-Y&e8$*O}Oe*7M~DDxjh44Jdo6%T8cb-nK~GH$%SHUn!d4=P^P8nFda)+XPVbJG^LF2eOD?n4VWGQw)z`?vspqz3l3R{6bXy5L3`g
-&~@7DN}cy`XC$P~g-AZ0p13|XGu!6Ln|9Jr%c;C~KYas3-d}8z5Nb_yGrgaH#)T};zfHT?<25Nn_YYDg>dJzB<D%H;D5L7%@|a&v
-J`|mOkMS3bV(C?NpiwH4-T+Ee)Ny~F*89cm%P10}v^t_N2ij-zMV$HmrFCwWge0n?*~?*rRWbF_QC)SNsrgMYtdJNgihFo!K2{;v
-VPaY}%_-yx_ZCxf59BI(%wT4`wfw7*Pqc;nw|!L{uGSm|)H}SJSCTB6;G=aCI~9+#E8leZj>%#wg#+wWl1=Ca9`R`}Ai_Alq%{G~
-+9{c4Zrx7!Poh<r8&63pOyk2Wc8(+R|3P_BV$leCO}3^9qDci&dz$-JCtp1WF!53FDC~F5Esbx)gJlHP&ktJVty*v;?2bv0^}L%-
-1?k-KV+<Yw6wegktyg}3gI*Wg{X@P{*7~M0&^*U42D&QRvw`vh1C;%4lhoEMxG5RquqOovGCwL^Jrp$}umz>x!Oj;YA$jJheEulx
-Ri1ewd(05XmvXRq!DNy0iyrK4(n(di%cDEb_B}r+OAT>O7;lsa8oPj6!=Fpd$E14DVU{XYk!;A7!28+sy71aQn_;TCp!;OQnpJd0
-!8GgcY?Lo}9x2Q#$f0`DoQAqsm+5V4xI1)+I&=u`K%~WX_C0Uhqwriq2yC5hg@cmosL14LIllT#TRFA+`&uQhVqI|R04;sRYrZHO
-s%;q?LIQwxj@F)(N|X2!OE!pV^vW$aK|VxA=@N0UxzJFO^?_Bam3dXJRAEavDK&3<He7=QJWN$YY;gS!_Igq);(ZxHnzd{dljm-A
-;Broz+(VM~DUQ_ya+yDykbuOJ2db_y{tz$g>*{OuKAIxRHD*Wcvvg+-I>yeTw*O|B&(c8$R5Y~l@Tqlw{yW>r)w^mKUG|7nwSK;j
-x0+gfRFXknTRLN1ASyX@Vim*?+DNN0?<d^aSe+3Y7>+t`o;s6^;X62(mQ+4VQ0p|@UYOkn*9^Gu4_U9NN7_c_IRW}9ydZmbnB=`a
-M@Blr>EXzn;sqt&Adm3Gjz^ISZ|`i8evvq^*li@;*W#>1M4-PC<F#}F8&Qowm(oRMZ4cmjPdtz5*Pw~2S1>O-zgvaPnD;sx?w6bx
-!iH|KssX~$bFV1vc!Fezi3PBS)b3ydn8rZz8fhu%LL}TWi`YA+AGxVs+^gUGJfq+`r*~3T!=zLTKhr(l)E0>CVYr-lNNB|E0+rQY
-X)%*xl|Zs~N<5u%w5DL^e}j%^y=*#h9q29?!^|1<95(@t1|Ph#eTIc%V)QHds%_^J<EbdAEfYaPwS%UMDZ!2^{;Q64oi|F{X(xak
-cxosw^fk3Ih~z6i&QCix&056`Ez9`vNmGPC-C}tJ(FhTI?y^$TQ6X6!J3dtO_iT>0-R?W8f4gw2NbRgBm|K_A;|SLGLF;j$2VDCH
-c?*PMk=Yj>etn}OXcP`3?9>b`++*;wI;1FVFvWWgg<Zfp-ca+G&vJ8?m+YthfxUMwtQH>X9zUZJ9nNrk#0F+%id-C7lY=`tF<q8_
-36R3a)2Vtc3zmz5BB*N{l$e$>b_xO_?4}mkK>Br^y|(~e|JUiFQ;#|?cFb6ma?s)(Cv*4On@%s3U?hYi3EPLDf5gs4J%~btCnV5&
-MzS@AH|oGCYiO~OMe(+WY!A=)T7Q(L19hhHT2zni37_1uW$iqP^MrE&H}r8@);W~#u!`hT(EX@LWXq2D&q@c>;JKv>@>ZyZ8r&bX
-ydx3I*fz%(f5TdFTi<PRBWPxJfzTJzMf@=P#<0$Sk=jH@FA^R7e4g38Pm)bBt+uH73X!)W$o9=vE~iyFER|8@1D)5KM_!q`{TJFc
-?Ut^<1Zl4uD^4G-++Ebto#r+5;u_e!s}`wS@Awu2JzgyCg<`#Ram(u@$$x|#aL>`;m#>2?GNn^`euNc;5;y0mr}jw?xo4DC{$4xW
-?m6tSWCtHLfSt}DrBwSfvgm=9!07^%E8*OSVb(omjz1RM9ax!edeiv*d6hNWBqR-7@aV`}3L}*){>@hMu=jjEpZb<2@l^YLp$9DW
-&xJ`80H=z!=l!k^b??U>rHHu)7oYf|zBU0VzWGnR5LA4RCRqy1zNHnT2g3QyFp8}@V11LYduYen@>Us7V92^54}jie(CRn8-v(<s
-JPM(O5&$zQL^v>vY*+F1peSZ&WEZnXJ>%?QBUyosh9M0_CIpk)fNyPtM0dZfaPNsHYDr;x#&*#Xf`!mKB@`=!!Bx=?z5jUDVp&=P
-V-;4EB<#x@j!%T3$r>QjA}ndlxq4M!6}ta*kX&uA1lJ^RXs67c`pNh%b)1pC_R!dpio&<+NHX)x7mN{Tk&?_P$(zd<!YSAtFvqDI
-+mAq{|7vLsw4MHZx}{M((G7rz91842cGk2HMAvb}bgyN2E(H?pAYTgJ_tcCAr?`CwC=v&?dAT3UHQAUoOXQB%2w_&3SK2@&Yv*%Y
-QI84c;(n6O@Q{n~Var2mn1L^z&ppyxr3C{!QQ^c$bTcnQ6IuyBnOi!zoq3q;Xnd=GR?$E$=fy(V($e-?5HHnfwY6zHxbP&09+F>a
-^PQ3K#ow9M^|jl6;!PZx!{q^65K(7(%Hm89icRNzSxO=z(V9jK-lHc_h$jXDspLtmqh52qVjpJRDl4Pmigb-V)=yzVxIf-a_dc8C
-K!YZYChN<<BdPz;D}-F#y66)_tq}`dIRh6LmOA9r^mICaYX;U0IHY+iA;CKQ5QH_jbzOpD8oN%ew+57^v2vi}#J7%33KtmrDzhR8
-A2vcbu(F>0cYvVw_uS3>?By|HWmVRWSv|_Z{T_BZBK}+vw2W<^)5-&M6Lg&{Y#>~A$@Fq+yR$9?j550BEQwg;vb`>E&goYAREQuS
-n6r(N+g3NY+T~&iC(Ort8oVkGHZLUYyT_F;<ZC?1|ENkyK|S-)91o?s;g<+fBqHvb)mRY`AJa>#vRwAKq2*nNwh9@OxT0eH@KIWA
-(wf__i{*D$iMb&HVD(GjgX_{YvG{V<Z30A;yW0SZamkV*uWT7i<-rRAq9s}pB(zJUzL&?=fY1mT={8<%t@EDgLpp~&@&hHNebO4c
-wp4K{(ItKizdua(=Ft2VR%b`J2Dm2+lEf~xWGzw&L8>gL@}*lu&4{%!HpyrPX<nPd5v_yWQ+8b9n<xSIxJvLV*xh(Jw?k)oBG~_G
-v?F;A_*-A<j}`<~H79R`Z?(r-?bWuz0FPHvTZ}>0R~m3;`^fx&urJMNL?gi}BW{9G^afxNIyrHw3ZWNquwI4=*uhF-g=g+N9bSQU
-IfY1-5t{dSUbdy`nl<~*%Q(|&`Sw9GHvD-Dn-9}rUP~kN=|HGQ2)*`>)Il-nEYnfJpn4IdnlWH&;ujs(8R>RsQA(QqVOf3IFtWk?
-{eNznGu;~~-S+(BG(*}8GYTCwsuOS45XGBx*rid=U?1X-<KHM8ud%g%=)<T)ynW;hR+hT>H$$mJi|n&GP}*brMD7hw7fUI+%+;_g
-6&z2n%RYsi=xElN;;Uk?5Yq0Sz*;4STULaQDsey6d;vLKIyAND)?kX#l?Ol$=`@}hj-nFusp-kpdG(?gmZkI>R!1@{W~H~f+^UMW
-Y0e@e_?nWy;(G}GbP3!sdig+`=mB|5i*7}bA>cCNR%2a>4g464p`s$#+4~w3zYsls@{SNHjA;j(yT3x-s-cn&9%J^kqYd}dsLD=G
-H@7Sd_$4=l3N?VtL3UOt!Qen+9(O2!L%7n}(J_@s`AE#0TUzYS(H@OUC5>sY6X>v4oBfdNkiLWm<fTc*8vTz^ka=5IQx!}iSa@2e
-sxjI}?eY}{t(G`R;z0#r1^9jm?@O^`q2)DFf;W?R_gfDE5F4W!`C<tE8v(m8BW1bt@U`YG=v@)aM-eLv$i-|+p9FONf_#p-JFuQ%
-1C7SuU*D2sqXP>B^pE!Z@{3rV@nbidJz+@%Yv4;MjV==G!uW_g3u%WZ?2MP-6GXfv)4iJlKdKn)yX@nq-^niS$O)Wc?dE-s(Q|*G
-+wu-<)}W6N6F<*E5TN77hyD+r)yk`(edX7XAd^o?S&OM~-9FO3)_n}6if-qHY0w}J>gOxuJ=rIxm19p2P)Ax&L#NMrW`@hGlHn%f
-i`=iao0Ywbp1TE`vw+d8j>E{N*`bOUElSNNDhgrObQA-3Z_=eQMdlwlXvEDA^RV2&>0YG#I@c$~K+4QSqHK28Djnrnwc`y*L}=`d
-h5oplb^vlvtcB*7ASi^pEp3E-Q%&>4=zyzD`*%jkzN{y45#-X@jOsBG?m%)IrrwaeK9pNgK|3$;(YYWFJSE?2caVFV8Y-9rS`<i?
-ur{9VvmGzp60mkfhM(-y0b-((4-~d+JKm1%nJ;LtXNXM#!WhxiEf=Xte1ZH+m5O2VNba<SP24?bES_&2tM3Cw5!X8E8?9jAr>$5e
-oeR(k)ZbO>z78Hxj-3Fh(W_jaaYl*!IgP{%%?FGUsO#PvlCG!MV#&$m%mVW>EPmOA-Kz{j!-?;$zxh)M`X51g4Q`f(%Zm}ucy);8
-4-<kYMlR%v4V}3NI~jr33ejCMpdBcgPCa_++!Zk6UB)Pz@xRA=1$l8re9qA;)1OOkQ*jPBQT1Nw^9OX6?2F9kF80*`16nrOvAO(w
-!NFjMwo8YX!TU#`Yh|H#GFZqbT|J8Y+q|L2r(XjH70Tj7+_mp9e{Y2F>KD&hlr8NPt+E6x{HS%F!Z`;+(fq<bS_FS~up!3uc&O}9
-`h$G6>Il*YXA2j{AJ!4y(R0;Ef~(ax5+>54+Ehm%?fY-*aRY8Z?A92!UrAbMhi*_NS;$+Xp<u}XwBY4I4!ny-zI4U4?01QEkmK3#
-w*cET*n6Du7;qb#DT(w^+%M*-noc!7N!2=VUyaLo#}&@oPWx~Rsl$}&e^#ht{r4U6!Zk01doZm7tAq^=^+qqFSD`<wp0|^V5Z&n)
-!XK=h{Ub76uMWCuqlNKH`sv+t2NtXen@9WclA=i>OD1tggloC^Pe@<Syn&q-SeB%T$WKtxeXd&o!dT#}IC}lJ@ymth94#{1(0v{m
-9sQCTwze{7r=*Mm!YyPwUmqx2TC)pmq}o+w;!A_+rnYwRs2X}PKESyNBpwp5WMhlL<!`!Z0IhX=-o~eSkmF|$iJw?aJ35#?^9tr7
-xSfkf|H*eMLzWjWG%I+#n{Q^xNSjFpS9L2+;Q`6kY4&qV@$QUk6ALX=wU6|wi|aqS*;F`)p3;|igwu&4<2J%+Vf&PcUco5p=b1!;
-qQXaLzEsK2<Wi(k--3N7EZNk<Cs%Xi8Cr_8+9WTl@`kdc@;%(#Kn0e%uD2r;i$Wcu#;BVSx@0GRTKNzoEDM%85VIIL%-;~w#tE3>
-4b0$y5_rOaY>o`CPdO*X1>?mnJCa+J>oM0vpE9)x<)eCj<OAbT#ARNJ3C-l68YFW}gYORAi98k;BdAX{zi2~(mm8#J2W)a8UH+h}
-38#;0M#VUVv!qHS%f6!Z+dj)d_VnODdi^)Ah*3Zd#8eM?L4C>~27tUUxlzxRZ{-gyd#kQtj&H;&h>Gzu7(`kcbf|V(vuP!nJt|mr
-8s5jaj_JNVI4Aq=RrhV|C<ho<)Lx~bcD*5v(TXScm|FU5ha><CUzhfz3q_;LR#M5H!~qNUn75j0kU#lAmNWSRm@VQ2yvWF3lAkr0
-;8z@{u00SiL>zUdSRzAg8V6=8VBDBUAfcV&f`{B4Pi-9KZ2^NHcD>~hCrnFFQ!@t$(ioU?f9~{1o)BQ7PC`PM+kZS&fMnI<H9>9s
-;~i5y%xH;0_oLwM1tNy~{VRZdJSVR;`gJ`sn0&oEHNYy%n-9$+GCyS_8)q*q#nQnJMZ+`WOa`!AE5pu1q$_XoK;}He374mB5~Kct
-(4!corf-3fs<Susz-?Ae|L0^7{;o`zlC*po7YkO#;|gMgD(SY1?a{Xx^uAS54R4kXC6iGBUSMv$M74a6DP@fzJ5V9xP<O?3@6+cV
-v0ci{J)8=Mc!#JN%oFv)g64W?HdrnCYq@Il-Tc0VuK&Ey&>@+x94CfixS^`_V=&Btt~o;HG+0flt-sv)v19U)1`WLJHwd{Q$I;6n
-qfl6fFG}|z5^p@^(6JSdhnO2~Wevs_QIlv^fy=rTdB#q#Bh@xbyV!;S0&LM$I3$a*p2?(*cPeiEC28=_bosfm9<`*3n>q4|=Kk0y
-Kvx&0N9;W^IgW}#a}y#|B!flNU~oS1Ft2B?ou4y*uf-YiAkQ)-N3;}>`2$QE4SoD29~AFKk-(fS_rkEo05CGzIO_9IJd}PWA%;}J
-?vM64v1f_yXq|ba2j!jS>pPc3OkJ5|AsO^TGT$DAA_WI+@<eVhtE_G32@C$Wbs=@x*&0>!nN34l99Pb}*QV?>5>8+~ETzr_`=n*-
-9_B#TkbdGXqj^r9V=!;#)rR%5P0=?x)%7?Gp6y=hAz^s?`*fh&UCfN+C`7^~PpWTQT1TalOnVb8^Paw13=&haPf|ghTs;*;$Jmv*
-bH8qo{d<)Q7lYcmCsExOa)+{G>jtdNE@=6HF@5HvLbx^&2Q(4e9UBL|=hkT@<)i`XLJ;b)Cu%;gL#79J=Wq`7IC<kzQ+BJ=bW+E=
-nuEHm5~YO7;jsr2Wr)5*ALD<BK&8J4%BK?<TEBDI0OHcNLSC^2>!rY6b!$F^Ryd_tCGzX|WNjfg2aUT`C{EXcDqX0^v^cp@{<~Kk
-YY=Fp4v=eux0DkEpo0L@!nu6{t7|fo#>0ur?I9ldg{vB$hxtvcZ%xHh**}PRzxr6laLk!80l^K~7X<;y@)&YuTVi+Me4Df}B*4oi
-DgXpV_nn1A1sv*Y$$oF+un=thvvA*ceO*z?gQ5;;=n>Q6s)5kYaihWdUy}_1)>AM~`jEf&w5YGhOsK0cHmxJ4+_P5i*Xqd!hoUpg
-F*f~=1B<||Q+~gs#}*NoJruocJy}0lZfT}bT%sjz+<%#7(Fu;bG_`J4UE!tUykvgHmDVVy`GLu@gc#f}OrDJpC^i@1daLD*slP91
-Cynr2Tcim>&FmhW<9G3Y!^y1w2px<}a_#>QY0AKIm4jjGu#CM91slXv5zANC-yW*@Rb@llAv#_WFp!nJY3DE4`Sn2MWhYOfC7_9C
-eTiAWpyL^75R|Ut2!JTr45^jf6rzrdTV5%zJ&(PJY_h2m0_sX)2w3-wt$urWRPj_c`iA=sC3NEIlT@%?v6U6j@B$fLfL{IVKgET-
-Ax1J>2k5D!8NQy*4n@;9BtPCMBPgE6NkVa<4w}l~P^axj<YJ@7I_6J!9lnS^cVG=1?8{2YAPL1-hLBR;MU=DS;3Ce-XKi+UgY?&g
-E^!FwEW>+HO=y`z2PE(`LrVsG13V(UT_63eGyve3y2_|Z3w>r}T$!q$h_WR0FOPX8yq1?$)Q*!f92ydcHOu0&k7aL$LpU9fS@7is
-!7B~CbB-C%HsT?Ry9U4DEZXdLPA6K1%<brz71XMN<Jt9~!`yQEGFjkUAVIU${^^Ez!Mp_hf_uy=_~I*F=_foA;dccalWlgfc)&=^
-hp4nCDrlMa@P6-$mAh~Nk3@!rQ8YUW^bC2X%+&xG3jh1jSHI-HCovUGR;d*BRtBdg=~Y0`iJsj2$U#_Ph&|_^h2TJT*;y^*N`ZhD
-9<nCF*5O-y&sc()&LhqVv}}!agHR-bLk*k|RAMkB=#=w_>P1y`^)9QA>?j;!0WS^<e+wI@YU`CWkL%Cv?^~7Qj3<}715$`U4-hxQ
-kYl;_?Nx3Tai36IP`ip%Fy#ap2L3Xocu59{{E!jKgNroP(?}0pX4nqSTJVqE5={87eM-F*w+dx7@8NH`CzfW$A}7v1eL$NMRc+&D
-D%yk{_vu^2+A^l*hb`Us^brujQsc><fmCWqov*##-h5kz$C~8#H*_$Q9muA~^Z#fhqYD={m5)&?(l~NZI*UY^s1bEp!&`-6)?<y1
-z&*rm$8m8*>wuiuGh}bhYz3~Vd9rh;YR+`J;tO|!)In`R@>ER)0GwW3{C9%ZO{VLLFLpkVzXZUy+uK#E!d<(@ypD(hB~-?JpqBS@
-hMsHPK~XGIxo)1YN~Tv>sS&TZxSE3{A9;-lNb9O3an{^*QH0XUmjuGUWHYqK0s`0Cso49|uw)3xI{4F$LnstUW}CP!$MZIseNMys
-i;S@Y6je_`le|!9x2cxI1i{Bor6XM6#>piBy4FnR7`+a^`eLuOIW|rE#I~Uw!?hn@a3Dm{pOPU{2H2t(cyB{~Mqjj6bb*%T=I22~
-dxl*AG!;$XM_vms2C}}d-P}ljcm^Hvxo={ZnSW{;dVH7Kl%_F|H;M6NZ_L|sk7Jv)?{wh?P#{n>a{2tRP(sxwdwD}Ot2cN*1@``e
-S;vZcYBq$5f6d$2N%W^xY>!X64~>{}?-HbYtb4oKbv397uHhwkafFL}IEQ;(QZB`W#7;sc0h{!Y>5p8^|Mf+l4@XhIwl*(<H#4ry
-j`V*GIN0dx5rj;NF0C9AaxMR%W<T=3v_lbBq=hLgvSb#^RT<g_a#|xOe2zrk>XzFkAIZVps?yvYgwhDBf**_D+xJeW>EtbKOR+@I
-*}`Jerz@|WK*cdxeb?@B)ry(>M%zjFZY=MKE^vO=60B)GO)pp~Qx~aNjQ+<G<W8$0Jje#CadrzP<YTUI2T35|vOS*#?aY9%jl8-Z
-1!dm>Oy=WE(!S|IhqE~amew{uOn;U|b=NuX#|^_gnf$j{zLMbN=IDaTOs|Zs>@EH+<6Zo?k+m7lFT(-XI%^EvAjfT)pO@`tJyxdh
-hW&&)Qn`M(rIScxHjHcOW-sd6oA7&1mBEXSOyo9~8Kh~7bRf?w?c0M3x8=AL;JOE>mAa1!24FD1OpGCw>8j<yTg=c-%u2PIARIJa
-sbE8@*7(>P>W^m`7%YJ3OgH-v2pWcJM;63nmq<!M1;@O-eQ8)SstaZOCI~S)^1L!8)e;8J8T+)Q)fx3>JNBfNXFN-bkE&JKbRrKy
-{v>q(xn{@$ZpK<(g`_Zl8N8n*U%e<=9q&%~-m^^eZ#agY_Ydu^>I;~<c)+xSJ?ilRJJPpEzD;S0OuLoIH50m6{g1l1sTP%ua<LES
-c?0uht<r5df%Qx`giI^~^QG~H?bdj{-fZHXQ2AZ%U`PuzaE6M<vN}xBfG&It%7Yc^)%F7Ict#4InzfMu?^=5Pa~nmYYHT@5UgAAv
-Tw?OI=&C4SHEB?7rYnfu1RmZ9X7Yvr)moKzlvM>!Y#Seo{C)zR_StY~5&u*g9#`o4Tg4x5&LN;uI|shK_vQ`3m#?Vl(p%z<>?MbG
-K^HxMHJELMruj+aHxc9r9d@zd$Ud4vZwenlD5J5J%>|zD>P>c~-x@)n+cF?Jv!GeAUK-5ZVg(<>GI`eZBER;uv1izc?cIv%pZXIx
-Wp`%KLh`Gb0x{d2m9xO?Pov4v8r!|*C}4)t3zb<fr^K)YmLBMB^q!@UTM^Yh1*<R>i&4CBrwCg5**#+RL4clNYE|5q0!Vl08r2+_
-OdoDwe>h^3^VP#)U$D)q4!y8cW!=eOu9S@<W2jM6T(T*}E(@87pecpd2IQSt5dqDbxYV>}4|%qC-oV|ZdPO4sZvt_~C}H~$U(WCz
-Vvegl1&BZqR=LZXcWWVESL_Nj)H`LU-UFGuG=>=$sk!Wc{yc%-eCL~PrcAYCW6bC*hSH2;S{nbV97=8m$vPs0DsG{-_w3N?$E7?C
-6jgTot3p|H&hy0W^=<|nQ0wm>b*f>=a2tl(s&)`*rX~%D2K=AA;`c)-Zi+g?gtmiHD1G~H$kTg(R(pWL@!Qy!A&Pt*c$x>yE_YVs
-z~o)?a8<@`LLj^8jROxC-L7I;+drOiV6<*o*KB#Y|ClzLWA-E%qj5#bW=B<2_z3*~LFC4VYSVm$kp#EMcywCOrPse_LPBD0rkUuu
-pi_hCJbx=fQ)M4hlMMPT+EvbDzGzZs$l;Kb`3Py=YlfCYNHjSJ2hoY6woQ%bs<#yiLjZk*-JAsh{e*TISGe5tGW}-#v7HJ<xpoOA
-m?!?koka-GD2Qb7C~P7K*;elb>{2`G6)N{4LrMExijMrO5RMYkd-3z}m#En{7{#fPzePpw5tZs2!rl!TMv=s#qJh+bW#XGphQr*O
-SrQaUI>UDlRROM>ZU67q#?a(fB_V3%6tK9y7Dg-(0j00$@D<5P#%kp_LYj#VVq6jo>hNtrk&6J@M3@FLvf};<BBh@YYG=8uAxj4_
-mRQD^9(O+kZpkJ$bIN|olv~hi9=s_-Yb$#Hx-VD-o5Ga_MRY3eK~FX+u3T0K4QlO@#o<WSj0}C4=Dk%FESy*`B1s(hRZY7IrD%`y
-l1%3-Q><~;0fFgd)FbG^yt<&C693Z@2#bTo(ax4z5rX~0V$Z*(0r0eRQ#&u{<w#@iKFCLr!mUaGZ<0OmkYW&~M|Ok(m#AtRSXPH7
-XmTG;3eDq<OJZOtfl}9kHW=hkV<;bM-c5@Uz3FaF?`RH78rCHo7EDHJjL*bk==SVdC941$>d-j}M62Nd>V9~|+O|CUBY(_)4^g8y
-kBSyHX0@&<>Zp}XR{5Cc!3@>Jb@7Vu5i8`ciQM!VhUj7>rzz}Q``d{^bX*F5NLBEC*U`?6WT=E7CC;8dIM7S8a_fM!EIV0t$kw`=
-d!Z%QKdypKG57<bfkr(J;%1HM+;;fMSq{?XX5#j%kKIaxq+quUAt8co6BWN4y=nt=D-2g{Lz~5kJL)U)%jPuP3mX&)a);QX{Orv0
-cb>OnS1TjF5Mj68G@7Hf@!Q|3xBGB+7z&Eg3dKLTZ|!_ZxWVHrocnmcGf(vTcf>Gz)*xdhzFB6WuHpQEOf}loXRQqcun{UWC-(q;
-S3Hmui15s6$5%3Ft@u_Ak2jiNC}lYjR`Wf?Hjj6LoKwTXF9<t?)dNVeF5^qFS7rM*d9R{Ui~J(<0LFZ648Bj&Z=_8Ni^a<aJ@UiZ
-4ZG`JjlusA;~)JqzNU*~J|IpY=Qu7qIKo5%GeWk_q({iE@44?v0z_-QZlfrd6!~&>P$>eq(yv4~!cE}Th&)|kq;bU*1a>8h%)zXr
-kA4j1<K;(+$WDTV5t1O!hWygg$-cs%pU(ds5s^O{!V`gRjxd0DxEtPf=SBfF+5w>+Xr6=rfAj{%ms%7XjKfHeVp@`)osrvqe1vs`
-`lXr&bD$=IRdecvJl#(mck1H3WfG~+0KL092Fj!;D3wJ@R2=wAsF@M$m$XhN<r5D`guam>idwI~<QV}(g{7KScGp1u6bf=0a&2Q(
-OhElRmffH;tMm9}KOwwkrAN35CUs<KW;Qcrs~-53sjSI>j81(`9hU0=^OuQj0#W7b?0j7Q2<00-fIvX``b7j@<L(Atvn}UOOKE>u
-Rz$W79Mc~}5d%g)s%~Z`zz{)%!|Jt)9Pd8gD`p{^`CEsVbp0wpbV`mecw6QW`RDPf{2nz=&Lyz%<(+TQ3z>p1JD4i>C~|Tro8tJE
-+q8Vat!$O2gY&o>3KTZ+@Ug1=hqaHW1%JWhY_7nrwAzK4TQV_xArtjn$JZHFc~D<To%G)wg?*=H1;>^yUc<PH3g*G=>Pw-s5jHV-
-2Yu*-Ha9Vn*x7gIgO8PMF(B66G&?l941v%OYZZ3-kGfH{kz0QR__v0}QkuYt^~5V@vs->SoezeA&e=<u?46M0g`#h|pKTSbfMc}+
-X~G|A8?~f_Lctp^D=f^plQ_m9!~u6CY!axwv}C4hDu54dzl9t#o>L9&OGNmThXecWZy>bn!?-mAxH1#Gfc96a>GEb>J&C0shPvP9
-;*C{QHyJ)W@Osue5-)N<JR{ohtqsH8hx^~EolxZZ0Yx*hexZ)r46;EGJIAVlT-^+RZAKts_W$j-prU$I1rQ?btk{rJi>TQ$Hk%n_
-{mGfM)}NDaa)M{Tl}S6b7_*71bVV6?H4^di)=VPea@Mcqk24YCp(9H!N4FnxZi+EOp)fKXRPGOwyIr;}2`J_mIQZ2kF}Zq*#s02`
-_rw4+y?U!hMK&Lf>hDpfbqAHVoPO>2<5-VqbD7t&)EE$!LkC7>8?~#<TeK;Yr)PWap<M(jD)~Xz{rEZ>)+<XdmNjBc`)b$Rr4wh>
-p+A<WzuFCJ!Ob|P5%7rU;2m5ktC(qZ(GU%=d!~CFjBoR&|8%*nebsiB&H8rsk#L|G)K0O5S-C=d!1DFa1|RibI#QCAi6XjNdi|#B
-|FRRl(<^EK0xbjzw6>~*7fWSZU{hGd&!-0Sk=sSynwU&`0izMp{I5_KU8b__-_c{NT*gjOc8k>hy#CKvf%YbMOvQt$PJ~qwvfdCr
-;vyI)r`dcOXik8CIK+EhdM`p`G!b$cJWV7v$py8ajVGvw3zNP#z%Rx0g)v<*(6NjGoRfjBpG4F(=ox=w;aR*G$gOcCL#StBsjF9<
-Ebieiz%4~E=P4ZGWt|XANz}5~B3C*z2zUDh+4BW7N_^g>0h+QzdX$LtHmSv<6>dUgKzkcIzoBgU#Z^bi**2B%oHlpfmCAlvAy;2T
-j7vwT&pc!rHD*fjCZbj)NU|1I=oUkRxZ6CkxZO~9VMK>=dFxgm7DUkr9GMX22b;fLVe(Fo#<i}Y-R8`U?hJWpXTVISyMoWqO#B)v
-GE-=pNA!3iSBv3uf=3R}u-_T8V!SbaB^vu*L>9}j!Y!@y^zWhKwJ!3*r8?f35C1eXJ&uai%Bti9*t#(#0QPik&x~QHSJvqG9`M_0
-^Lz%&UEA%}m1(msZp@MkL1@PoetfkTF<00P4k`cuDHC?<ZtdVG00G<H0kF~wX&zV9vBYQl0ssI200dcD
+{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;_6p#W?cY3kwt`PJ&C5;oTlFqSOTPgm3Ctr+^!XvrUu-b*5c2D%AIKmV9V%wE11p!jmH$s
+J3fa!5C~|UBIRkXNb;o(r2!6OUxxb$E+?$6GHpwdMjg!vBT~>WUp+=1Q&+@)mxJ#z&V%}^=S)?9UDVF5d0yjV)vb)6XI8!cr(Rqj
+d>*)DmGL=)bQJa3aG6-)MLfrhdNN!FRtyhA#6)GXiZ`#_9I>Ja*{1kU%7%mrToT`@GaJR^*&<FeE_}<>@Cw8xhlJ;UPGZ+B@eu2-
+ijPxl$>2SvsQc$1=gHORICvFnz#A*AWi17Wo~Fil>Nu9G9Bb9E4r1G9NHWZ!hgZ4NEaYNY8@9Zv9i)!B=sSfXLzGR7iJGb0oJ;jv
+h8V~Gu~G3fZkG0fjBYZ0=$Raif6WoKfmph{LgwVA-VdozVtfc8WsI~C0o;XFLjieAS>I0PkPPB9(SnsM2&9i8lvkrSf{8-$4xjbx
+z-SgpO1Rd}g7t0jHVvUs<_qP<K2%4bq|`c{z@OT_P>z3fw>Z5qVyq@>OmbgL+zI>>4c0tmKWkYY50-R)V;KGNfSC?+SW}rTNw4aH
+W7HW@fO_R&LzvR$Qqd~vdgj&g9ifwyUuw&Osck>lAuGsq{3xo?wpC-OW}DD5;7o=2jh*)w6GlLmiruBGw{?`<_`1RTU*4`pyrG<s
+_6+6)^Iw29p+Mx?53fSK-mz>QCS`yQ?TEJ>_^Zch0zaBb#u^UYCoeZV+I-q-`p;g!=Qz!0+s-IjfIRQ&)a<c1eqwXn_Q|Y95_UCZ
+D9o1OgO`$0!+aP~f2q23^Hf=0s{fKDSFVpxm}gwRgyR8|r4l9Y$=Z%}ZZeE=`^$B*r(WylWJ;$4=OQiC#!KBRZEYms?SOL^l$7$y
+vu7IgzR3?{Xr~3rkIroq{4rSDRVPdu3QTOu<qR8EoKO=d1H3^RRi>BOWjhkH!k+!}GK_E>y@Em=T+m`Lq34p$E#z8P=%rXN=7k(>
+F92TQg752ktmRdDnvz3ck%)5lw>k&La1d2saZM5~9LP6f2xBIE!z!2BUXAB(mjZiB0@V-1vbx6EA&g#6^zeo+5qCPaS_9!iuI~;4
+N9Jp$9-uB*276!>E4~jL6D_Wq-5<W>AuU8nx`8o*mC4v_g&^9o1t%%TQx0umqzM9tz}b<aT5=sh2)VPzP>@Himpzg@vX5u_qPFvE
+)v@B+mvTN2EgbJ{=^0N+eGEr$4dD`W?9#m$!gD5IoXK)s`YyvAd&NaFVthZ{KKN(Lrm&-0JitxjQc$@o>uGMOO7JHMHmL&T(h5{}
+d`Xnp9l<tJ+nGsHwqjrMn+{)~*3SZubt=T^Q)z?Ibrt!J-(6vmS+@uc?t^bhxyU*O%i?`sEbvtegb@}%I7PR%DRBpN`gUxkxP(lH
+TeCVKykd<|iOvv#C~hGyNxd<Eak>bZBQIJlx(t7V4R@_<**_fM<PB<VZ}(0UZRS?1%^zf9VRWhGVdzjjoZpPCt9P24Ngk?5a+6L^
+htQafAUwG%Vb$j=%SR~pBg4uOqIXUB40L3rE@+Q2*k`KyBO7=Jd+{?BM3Qmb;l8#PtNqPY^m!*iCWvn=uZ?HFrZ-pp1*ZSA)V@b>
+G~-B-nKGr3joDV0Ou<G&J>0J6X6I+OpM^{+d3a$)Cbd|D#E&&Q@FDff)Z@HVc90}mKR&_d3Ys1}+)o|m|FRFcc@cJv){)oH07)zd
+1K4}y=yc=KN~hF|t7(YdOziGnnN!@zz$?*`xtk#yAdcfh4eSb+0N_MkE^6S$1R<NRIE|Omt#vSPGt24ope`SCIm#~saY6FGSpWdT
+ULFo;NfsF?kdfYFR;^na)jx8((?`@<T153<5WPB)DLlzL{^a48tEUd9(~t<j%`p7`TW4M{$DJad8g0v9I#{WXieH%2*Mq|3Ao~Lj
+Y%wy0QPO_+nT<omn+(6!z*d3{=eoE%$?SZtC>L);!%5+Pj=6){w!lu(XT3M(VvX=3I(WR1F&GC#<-8Pv>=D`7rpQNo<n@_FKDmOX
+Lo>m5+R2WSZ%4UUjfuudwdUZaC{Zcta~2-QBXu9AN&7D|1wQ@pT3Rh5AId~VU}(ilqnK6mBBHKQ4vEnYytxi~U=u@iCn~{9k&JdF
+MW~d0?=fQvknEJ%5XG02Nv&v&V0NHM6_6%DjbE4orlXkz-r^qOQhTu;4GEeK0=#|}tdBDC#i7sIMOY~KL7J%4l$wMiPcW`Dh%Y4`
+J7rFm!Y+s*rhF~bS(NvtKyQelJP3O2iPK{&{drA+NS95lV*|DilSewGsG31fr&510W91*hIuDfKS7^45-vMKZAR|_*Si>fD5ZBy*
+CB`kx?k)z!$}(}n@Wr+PQ|J5Ex-vqh1vzPH(Rxol2mvE=X@9&@$Qzh#?M0q;K_?GjVj1(A3Uv$xsKtByVFS2btmoruK7lTIaL}-f
+{!jZS9%N`-m*rPe9NNeL=xN=NnXIwG5;#M?wHH=ZRhgBCiTFoe<f~If6{s;NTc0JBVnUd(JNi95lrN*l9kTU!A3*=wk4;Mf8^3Wl
+(CyG$7B29|Og%F7u!C7%Nf@;daV9Xw3pv||R_#Le7VL%cDmKEzRARpt!OZ4SpY{Ebu}d2Ao&<iBN3|tA<-6$T1x^U@GZ_pm<pgKz
+$+q2Jn2O8D(hsB1dgqg$POOeqag8(YtAt%~*BOy_8-xuBf3Y~+t<C*k2MPbbS~;$muTdU-#~5DqN1J6z9#-SKo6}(YT!`bWoZnqr
+E0o4Zh-}yIk7-8wQnNmOzneCTI*GAaO&pI1XfFPfvAt;SvAha(i6_1q%j`;3^Zpq1xdwjPejqqLgCQ=EZ;X5B;eJ+N?^`|rFI@pI
+^299!14@?l1nd|ENWb)pdaf-~YQ)2gQl8gIQ4ypKTK&QWS}u(tgudQ$2Ajp0^%}d*sF|$OmYwbaha2hDX3r?peqGGt=(Jn<{(<X4
+>Z%z`Zs6p7(%sf4z}OVZ>?`E#VnE)I6%eC65-V}Zjk$sfmq0?osQqSDGSc$Qn#20z+g;Tenh_}?IJg)@eK2niG?tk>(h&Rvzg*be
+{I&Yf&qskbgOA;$;4c~EGeOq=NF%VA<p7a8rgUCmuz_^A8O{b%xMbP>)W)o347Do5<!Q=O_-y+d)7w?}C(}{somfTO#D|iTpuY>v
+c|IFy-UC#-loF-A*BHB=2Jq_Vu)pYPcnO>5JGLUp^Qca4hO1cLi_Igm&di6gq#Ak_J;r0QUe6gB^T=*i77CA3fNZ~g0))ye!8MP-
+@?2oNQy*Mp1@EqaE3EKo0$Vm9n&)sA8cU+R0)glwQ+!3G6pT$it#1E!_o7$+XKp{tPne0sPt1t6%{}u3fENwBp4H8Tg{nAz<Zny!
+r85`7Q4s7lMl3M{HoG3ax9+3Ng<3Xcld<5u<%uSghY_j%vvB4!_r0-du}JYz#a~gt^u+&XFEg+IK2`6@rw_FBaJ7VBX{ncVNdk}2
+Yg2ER_6;#W%zTvR<G-E|884so;B5*ffSm?$MhO$_p(}9ao$)56>7YA=88(D<;-4OscuF9Zjjb^r*D{q0!I?cv)Mw>_BBBWnndaG-
+ofN78C#nTdyCI>h);Dxe3(iPRV9kN_=fzOldP+w+l>O~Tb_sXgjQc5NFd=Tt;!IvDaXfL$_<o>9a#FWaQ)4_>Cak2vv7Gg^S5E`k
+0HpN|qrtIpR%4krYrv9`u*%CBE7aL^wFKzPN{t<D$xNh{@F67wC=6^?Dwx8o3I+dL+5>`&u#n>3!-6LLoGB|)5pM(m=tPSmyQ&PN
+$pxG1Et!_sr`k$`)>Chz{qaI79!Td``$M1@-RBZ{YJ4>;B)Zh7YO>CZ6^mQPpt6f?C^==$Yi^w~j--MHrpy{=^uzM_0uWgnO_Jh0
+nehSspl1I^1<9N(G+QMc(Yq0P_x3{YGe5q)uEYRM98>HWjTD8i0>S<Txzh#>VvRuO&e;XA`nKwmNRVDRF{57L<O1xo{Exx4TL{KX
+B!;Oi0oTefaaB@Jcd_kD*0?L1zj|1=Nsq=JwB4M1p*lv!#At04p!8;nO``&ff5NK(4hf9DE{Zg_a3eLHYd<@Qoog6XCZ3(<wzH;o
+B0Kxhpe+ubPb9rd?iMASOFfU+-`0*Ot>^K?DMTUptYm^+KpA>lW>_Z<QNPN4O<f_aTmZIP&ABr*brF5$@TFmUNvOyM{Eo8Hz(fA(
+(_V>6$}S?-?Dv;)SS%??V11WCC!(6ms-Vsu3E%Sg4FHUSwaiZvl9w$6Gj_dKtg;y6g>fL%6EW%yRBa6eeEwHEI^ur!6s=fc!318u
+@fh{x)6O~i)SjZv-5k^{n(M}Feh?=!xUdVe(_GN6TL;~Kj&@X*dCVFM61ViyqauAuG4`$5FZ1Ot<cadOIE{RnG|UEW&~R9YGz5ZG
+Kmm|kYAokudZ}}-WUwb&S-*7$p%lP8S<|2D><W|R=bfao;O&<o^tFR$w>DB@?3-LU!NLB#eS*Qw6uMFc(BRrJbwT+$fZ#76<=Iit
+1sk<f{}|}da&|Avf^@o+=6T{_79JCW>P^NWA2P%)?<(p#35?<k;kUD2s>_~d+o4_n_w=V6T&l*ep_`_Do#aJ7TF#i^iscg5D#WIj
+&Xo;MiQfluPN<p%>gsqNlSwSnW1c*GI5Z&bOHQ{;;^VNi$`f~T>Qbdqua~$><7S(mlc5i1{hY&HgRiJb*$a*s3{*0>85G|&VjXHG
+FP70mtGF^AW}68SJFm(wK7x>FBA5ZjM2R+ER|DeG8<y9L&);j-*Q+~7^WWZHY`zlZIwMh`&sOt63F2tP_?iz%ej<N$gBLSeMc2yE
+IPpLm>CB=`lczAS{fh}kqXiDkJUh?f9^M}ZYuWiUex>MH0AO$KSvNXlWK8zj#J9l~?et5>Mz&q#=iEaH7}s59lAX>#+hkOqRS>j`
+9ydm=4n6(ovjy-H54LgXTTQ7a%rQ)*t$O$*_*}~nMt7%02Op8Vh(QcQ=_G&4-~<>+`JJFp!^y^tuEXVtP&`$INZus$5&w45$a?py
+Ypgy&1MvtNg4L+i`Tz=*Hn#z)2BHCw(^U$AfcavmCEzv$C6R$#z+|%E^pYn-2W-MLi?SidjYhv^<p6)QlNb<ZdLh%j@uG!_#nad@
+J@4$yQ9+oXUAcR<X#V;lKSMcR2Nu{@`)#Wj2yn_6V-J){B@P5rvDA8{K;(2$lH!FlHL}Rc9T9@N>kLIk@M-CN0?R-=aUyVzYzjEZ
+(INUWVtqCI4MaG}py<1NKcU`h)OZ_NnEfJ3xwwTJ>hC>A`=kdcG=VB_{w<5$-7cqs8p<0oxxa=+vY6ePVKzlnYohbTbf5~g$XDuP
+rcb2;-ZJl-5qN*0+7iap=7`{b^LpMi0zY-K)%LE2^gPp(v{|rCZ9&mx)u?CDR^>33=a>$sv1Zm`K5us~@Nh-c?dD<-xefi2R_mX|
+0g)`z6##M{OY8%EzbN8o0>zOIh4;2j#S#L0Ew=@%M;BvN&~-K>8|rsF`nHX6vMeX}-Ye^2UIfbO2^6HKSD~*Ddam?VFxAqV-xV-B
+H;KU!H{iApofzs+AQ1Eoq*wSlPtytueLv!`2m!BIIvE6~#ZJqNm}53;f7FO(q*y*zb0VWt;t+eq2VCy|{B}UnRJ>EQ!a|@95RTW^
+H~QmJh(U`F5fM>bL`Ay!(bR{5eH7peAO>bfgr%U7+Cq^&Eo^(oV5z7AwX3No3j}kEj(|a5^z41LXQXR(0AsLx{9FZDLP~M#FR{CY
+Mp^78RV;%P)R>l`TI}@E<L5B|55S`KHCv<bm|o|j9uhH?(%F6TSi2xhVt~Ac%A6aj=r9sPIU^GHRup%CSeJ+y<<ta7=Nr9;W?P;j
+H$3}S6ZGzMhJe!UGa8^EDnJ&+$!7XTfe4CXm~AEmAX<`-@8>Ww7VutD0HW?hm!ybDERE6DS5=g+e-l?QlqrH~Vh6?JrtE1`a3Y>i
+d7vy4j*0RwY#}QHW@lj7{{vO6+Fj`$lE^Dsp{K&GL!c7KTd5PU;_Qjc#)Mj-0l<#Ag1h}U3Kd)Y4Ai`$6Csp$M7w}H@=17}S@|X+
+1rN%*WAt+i@!kC}nE4#0MsJQN-#iv8bmzA3?`z|_Oq=4~tbw!?S4I@KCR#2dnEA@*Nsqb!EM><6v^2KH<!4b-;siUOB|5+Qe>8Rh
+5~?U}r)m{tne-1mV>x~>pPAe2s$D{!@{Oa|Ya~l~yv-4US?0TE3bK$KdD>t*EzGssFJ6oHGJEv%&LW5`BAxVzWhF0brePKblvXl!
+D<J&&e_TBu%LbrYUh<wgD8C6D{vUNH=JR45M_VOTds=Oe<Nt#pPRhfU1wTJyvf|v@KuBbthdqLx=;U5Kl=zwM=NV<cL)1!(9QbR{
+e*NTFaIXDahyU`VA?A3zdjI`6c>hJ(^*2X1f_WEw?I^YOi*7HAdAWWlNrKu9znS^)-elFBy`S)VgIiDqCxY`U9q@}<!r>*Fj6nT{
+W<HF0b#dE3$tzTY-sbK$YCAvJ_T{}i7r6`j#De`9fS^V}NidRk-{(M&N!QaMU~V7<8PQRyQHLv!Ai}Wz3UhyL%C7i4W!Bd8!~`0`
+A+O{|Qj-$vgHLeBAW<H|r1s8<BIwu?A#;XDipJy?N`|GyGk;PgpBtjc6o%L*{0iYpG|x+8`lTyaK?w*oNH)nDD`=Q?*Ab-xCMT60
+ocfN%$?I=s!;a*pypQf_9_PdP(}0O|VtbUl>LEJdPhIvGTwKjU=9VF7YnHjVpt<|yKzMI1{D<WfTDV&7z(vS|^dnL*9-q2ThGS+|
+E(`H`@-Vg@=FNTq=FmAzm-)7<?_Hew#qr=!!8Y-$KC!fsO$WCHuQ`?&#Lv|BAjvdv!%BMsy^Zq<P85xExu|+&EM{IMa^!~J<j381
+MIx}1LiTmYBk=~|oI6%lUBXhnc+U(|nB<aYHeK_P-Orw#XY?7Sg3e|FFOtMA-bUbhD|MFJ@TMDs*&tq=CXc?rDt{rM;N<(L)VKRD
+&<kNuJJW_G{!KHAnjDMeX-07j{4B27Tku-<5a3fkjiWT7Uc-)E^SLDO%51tD4}DTEkpY7PGOv?vRGo!&&ycMe-6~KJkeMy78KHrM
+QG#~Xo;vh+C2Uci;TT#V0B;r?Hn0)@6?@_N=d7|N{o0ywZ42M0b|HChu6XCo%@B(5$azG&Izv=<Sm41waYPfC>W8C^^9|N1*2jF+
+n+NY4{3i)YFHWYrv$s@5acUDe4h%w?Bxxz)_2MTtMOSB1pj8K|dC@I+Yf1ao%duJ}R=^vX6#!=65OFx)3MvFS1p?2+5d5cN)?cLD
+D!y83qJMzBdLIY%J>3N$#aQCQ4Tg^<DA<HmH8dkQ(>Hk;v0x>)fCV3UsV;bpn>qNM{vd$FT?Nr<gd$y*BK0-9n96BN<s34fm@mO0
+IoguDJaBkSAly($9)Zj@>tp;FL8b>`*JG1;HX)>t>C+F)l-tLzvwZ$VWm5rH0b|?;ozT4Dzat)5=sXyZZ#l+k<X#6)mI7kh-=?)@
+cP;_;T5GF)?tn`XaSoZ=v^F;UOy%V7RbEIn>f~Xk4Qu~5thJAI2ydkUb@l(iPMcQgA1fgZG;HrlwC>QJefTbcJgjuaEom-|di{RU
+m$bOz--F}OfGboj53*&JjBan^x1?iv?m&Ubzwu`}kHlxL^01b7Sc3ydI{;5o1uI)yV!eGdOQ`_%SKh&L1LdJvQ4?=VJs87bO#!7B
+8#|Pa%<5fINuUnFlpY)TM_lvJ>OU}|9pK*G<UXK?J8AL8ll31(wq%I?2)(eu7p_QATET?gV6(Hb4Z(OXI9HG^hCo?a;4s6V)o)pk
+(9AqEOL{3$10A(z%A6bPiRyw_qH=Y@PWl$ZZv{6@2toBKwwNla51<ec4^dm%h0U8g3_&TqN0ZD~A@Gq~_Ff)OxK0E{D)PIFY*JJF
+X<t0!4f1bGIEm3;zqh;)*_dX`JzM?!EvAAVzb<JkNKjj}3|^eiw)j`ag2d!}`FLwJvn&C;v=>el1Ukh@!=lQO#!IzQ+Pyj^JX}rD
+dZf;`%o;&#e&hH{M77E)@|7c=d72DnLF;m-k}(2CVK)>0F{lWsJ_FdBc+ps1${Bp~7|*E_8u&6>p#Lx{)oQDA=WBLDqgGNWz#PUK
+84qEoqFq$`n88R)kR|dk#D>==v~ZOt3-R5kH|eGqXfh<ma<ad&c6@FN{W5*{9?+cM@)Rc3N)}&Jxc*l8n#8|65q|GE_4TO>r$V7S
+xEFPcy;izU4YCQk3QI30?vYOE-!XnCF-DTowSs@#YV^je5HWwYxZA2lqgR@NrbS>M;Vt$%R`w^Z7QGuEbOj4^6>XQBg|`+jCDn0|
+?w)K>T!K3j%$@-5;6ADFBlpZHSO>ylsx@bcXsM0QUSx~!2rGC9-;VoqB4iv|6QWKuA-dAIOELU*dFr{df*~6fj{;es6ZeXrp+Cd)
+T3|_@QgMWps7$(?>YQ|u!_||Xy&e-WYf;ZdiLt>Nwru6QBQ`43kb<QoWq&1k8+W4AKjh~Js9xtN@E=XpT}~@Z0C2FPfR+~*A@2hF
+$a4J%aMm*ZUrK1rT#(2RmR$$fP+SJKZDRb~rVs2<)aZF+?*1q$&LBX4Mik)H<7aGV)`G(6vT6Q0a^zz!On@SV@O>*zw&^4h$;0#7
+&A5D`qTgN8ulj{+5073hOCzo?Gy#xxxPgUx*0ZJ>9v*&%4f>2~^;*tab5<jiEVBh@|Mj`)+<b}bREZK=id4OU$}fQC@ul<#ZXkHU
+4-7SyPz=dn1;<P0qGuf|olXl|9EIdVcELBw+%TYnvR`(lu3;dp8~X1SV0&LO`Myij<#4&CwT++o&WLi{e_5<ED|h^w3RD0GELEQR
+PT(iOfKue)#W20#xbn}gz9Hry8w=RrVUK?U8&72qgVfV(ZpC?U7bCz#+YbdAQD<)nqO0rf5_^BeK1-~Z>s`rk8M5A&c+W6{4t3_?
+JVn&@PR<}-Y8{nOhBYJtVa6$t86{~aHs5qyB80&RkV<AfC(`p9;BSd|(*Rk!x5j1G5Pz)%|Juq^x@cyk8N9WHYXxb=tGHp<{q$S{
+{;Kf3`N4!}>f+8|A#b+u@#itWh?-tdyja-gz9?ict>MqcSU?&_FqyDT9H*Wut|fBXScvGuCtixXNv}KP7C>=i#1J_AuLk|Y4uGZ9
+155^eysU~eO_kFHk;_1nz0PMU?286$5@=KY0QlFkH#&b;7X)T?9PxSR;egy@92-<Q9MV#<+&)*naD3!09*19N*opaBAKNh$Is#VO
+Ku-{dhhwyK*5~6{lo;?kdNAYuO{b=2m4s=en*De+!u0@L9$NdWmoO8mrKt&2sfKJG;XKTWX2qo!gyWos!Ccv(DmlEn?|WWgzc{b<
+9m5+{=eE@4nH`UmesTyzIn~J(bxnz~D?LZxbde0MRRP}TVH%k$Dq$}{qydU3Y$X6OV6stj?*P$gipC4}7l%(WMn|cm)cOLqV$tc_
+yq9lVo?9vcYVC8vQGzQMLEc#IA;q)74M$DF!g*RM4peD1r<ZrzrLJhEh;QzbwJH|(yN2!V{bG%^j|u}Ynx|b?7yBzDG}TWN)o%MT
+hEZTl=JRAf|I?PW*#yE2J#4nF{nksu=m!xXLz&zuE(rHori>Ja=7BqQ+&kD)<x=XDBIW+_mxlxCwPc<+mP<gHM@zaK^%uxooR&tN
+n@^|*WO6E3#31HPX0B6akVB9O!SW~;41Dj|WVwqV^gku+c_+Q7(*)hKfS+ErwuiLqRvho3d&TSWlC!fdsE2UUPalXN#P<875gRsN
+i+3)I%*W{V9CM-axIiJ3H2d%#--QEU{F*)8MsX;HkhIq%4h<;@kT1{_D4^NMN~q;$NJJ=cu=<BcZy}ZoOo3rB!BV<QIq_SuRvXId
+j;L@sa@>g%zo@t~gi+iSHcp13Nq2H#n8)%`Kg4l8bf&V*#EQp0F4KN`XUa%6>^Sv?JM!8GuRh=I3t<l${-d#Bw|Gyw3qChowMWW=
+j@pIabFWl(sm5xeeE)y(iv2D`8Q_hr%Y>1)#diC~lOIYe;SRHr>o?VEC>lQwy$o_{aJ0IOuxJSUu<iX!9YS|L3$~aHaqX=M|9)gt
+w0Ey`5MaHAS)7Px+}-i2aFI7;)}v&V`dh~M56Jx4NS_Qkrsdysf0beTL+Ks=GLacLPJ(Tqw&vk+81}6z39^hwFjUcGgw(|*cLUYI
+L=32>XE-F0@{<N}N%2A}@4F5#Rtb{Zn_P~}pBpi~k|He=K=9vq17Sq`lTF&;$AZv6=Jx}pYd|<=NRo$mZX;b2zrT>P6`@ySM+#`P
+cyB}>JPsAwZ{U)^8(VmRh=ad*V^<M2R(Mq`IUZ`&8q@N8=41@!QSnA$b~b;nbw*Wx<+6Q%c}qBZuy&Dj-stQd_fzq9D6MR>=n(2R
+du-euP0}@PdN0o4lp>jY6g?HzoDWya_MvF&MDH+j<!2Jzxkw@Oc4ROeSu>{LF!h+-?UzGag!IN!W3V;foPc-zTZhq7uzN-C$a4-I
+xkMwuUeDFj%5G0hG#rJOEG!>B3UF}n$f0WbeNGKO7T=x@qKFeDyH?V7ntS7C9<wW#C_QfSBk7>zN*zkiK<BKhBqx~tit<MR*rh2t
+#+1tya~$%`U4m$`7$&ep^mL_%>|;z_p|~1pg=hLScz%4r%me@eI$y!lkR|<g|Ecuo_A?aIfA^o{`9|WctOsKcZ+%i9?RM|-kKq(P
+DRM9^qqVGm;Cm{znAe+Sk-I_b<xD@CWItrGUun4=g~*F$b7UYACxl8s`0A!oaL1#gu~<egs4C~a4gjOYb_uhS^%6CX5^rWvv0sih
+{84L^ECDb9=-1H`=?EBIJb_B0m$G((`|b|mlDK)6!F`TdX>0A32}qHK_r8-0eiGFJ2UXT&F@E4<y?AW>f{%fpCfV#k4J4hBUKruT
+V#rF2uc<c6OITsjpnsVEk@8Ko5vKP>McN40qBtVg$vb*K^AK;-Qc`c`<oA+ntzFBNmUuM=Hb>dMDD-uS#eqoA{<I@<ijlP;P*Z?`
+vAfvCe)JG_-8xtn{l!}R1ary-Ocnlg`vp^EvXsV2j@`}uzLUUYJy8l|`7TlEhrUm5=Kn7n@T7`<qmd2tfD*B}F|{FBDpgl-5Q&a{
+9Qr%g@Oioz_H$C@W4EYEak;k`<oFsk`y(B;?<YN^lhfHgjr4)1)-&7$?n`&pTB0=2a(nqtIw5+IkntD{jfEpgqb{b_oxiM~RSkBu
+W4p5WE}1ktB<t*uU{;1dVH`3-KWPKAb!tB3`7&loDvv>cS2?g%vdC{vv`c`KvajAgRW+}d0H(H~5y@xHNx?GCT}`W;?V~@>*!T~a
+&UV`7tUZ)tx_&OB;7LOE2HL@X$Y)`Bg|NHF`L-gT5QiOqxr<FfpZCGaTIh(wxfybE(1l~~B89{N*23$=azR-@FbHg<VE)t%I_Y2!
+HBCmu&8aisuZO{pmRdYpBwL1MgpUvMvpwb>@Qu|<T(y6Or*6nj8?iMQ?eSeROzQFsBc)fs09{=UwLP<$mAW^TblEdgaY=ZwX~i&-
+CIybRo$XC&IMWL)C3ufxC@h{<(p{*Gp$otMD8GRnUqRY=t|sF&SHu$BzqGjfn6V7q2hk)|*gyLAdpTCK6P?b_N}1k$`FJnOYmvgL
+M7o%=QKUO7K(`TtAjAT1klpL8Vj=1QkKpVm8{4O!$UnO<E=AMBtu^q*Ym6T61XDZkZ~AEsO!Dx{Wh0K<osPdmdRyj;acy}`s62$@
+v-^I*l=cC_*>xR|v(CLq#mCg0eb>0-k`&TQ?G$m*c8@r3be7L(R!8S9ZYsJBQQeKE&wpm@z&*Uz>n6lpESVodiudt|s6PW3@ov}q
+8rbq28?E8~J(p@Qlg!QeIBF$Gc4BTuVz`?ogrX1er?0&IGV!y1bAh(UPddU6alSuqOkJ`~t8KMg@0^r*<)yuaA<4@$SZboWwzj18
+W7b4EHJrBL`w|@kT-s-?_lP0|@t7Ih@ng#Xxfy3ykw3*25*pu$`*b_xwo@SI{S`_4qnMXJ_bqb!?#~sqehzXEHnd~@@!M7L4b&O&
+O(5T3At1o%>$Dul`}-tOs?36Rtt~i<xP$*UKub2v5$}^{0dDa{)BscYNMI)&piV#4pTl(ux5G`^dTGN%Pzv?Lw)F~^&Kubp_E8jE
+Oe>b$rWvFnmEys)vuliapsm#`S55MD#wiJ-yEiH;`%G5qjiq+M9nyd%mi9TcOXwijVH+=4B;T;bG7BeQ)VpVsptv^|3*uE!CD#1h
+PKh5f1FTAG36PmWvJ8xI2aZ=OR>#Mh1GJI(Tf1z~Ssw&ZairER9;ib0=+qa63?b7l@sI{587+ER&#*XFawOSi(%BQ9o?-k-6uQ;t
+bm#;LZBtx9q%-k<zvI+0c9U@EJOOiIf_9X650b%)s2zz>F{FcoTp)uxhg}*<>n)l)#w!rn4Dm!_k#9+?K(S?Qg=)WbHkrOnhA^pO
+K{E-7L)0-)e1SXmIMZx4!CU0bR2c1EF-xQ_K{;3nDvQyvNfn!wwMy&Tf4m|v#q7i~0VtNEY(0ED^jbqU69JYU*Q2E>XOuei^mqpi
+BBalyVQ_XtHWwu4bm_nWdMUg3kvyldFJ|q-<4C=+iB5NS_U|P@ewK9V=18>7fVDx%3}m*<$Rq13Adj)}uY_T-5rE?lLYUynBCIH*
+ENoy)VPsTi7>fWakn!xi&U%eH;(RG!TMGri8LQw`jBafKSTkkn%CvU|x<Z}TJkQ}$G_>}<qaYk$4_Z-SBc>VZme{n%=Mes$$TS&J
+1s6a18Cz?58^f@0!6pf5sdQb}qVoy)LgJH--v(hEBG#~A+2+@?u=kvS592w-Xsht~_Cg<#g_J2%C!A5!r0Eh1{&gr7hj>j2R9WBX
+2|5=EcB&N9P|?5i?o^R%dY2+26U|k)HusukK?de_DCd12K{zwY<4pUYxFoiH5tw+wKe(mahP1o!cX#dWD9IM7=y=3&JPNY2i|b>s
+-X&3B|3V_i6`%cJSRPOb2_dRig-ooT`LZGy2o4C2!)*t4vqd}rwFpFNP5J|r|KRDy$2W0Oa)XaF1G$F4Ok9`I8aR@W0>rp?9;;#P
+v{cPN>yZ(7XT&`L>hE?7;o&}8{2r_C*Z;H^zEguqSbhr&4jLKFa%aeFvIfsi{JZUdcnryGGGhH`d5`^!nGyJ8>|uvaGV4;f3*EAL
+&1^0#fVrf}#m@W4fgCL!D>)+mqb;S1d_Al2nqC#RB{Gmloekfnbo;I5bg~L4KHjgdj0^;Ty|Egs#|r)O<au(4{+TEMD7fo!J8r33
+`y_`h0^pc5CfGBkk;-qYX8mWkF*jGceQ1faDypWM;hjLQVTc6!%Ja+hgM75|3q;F`W^!!X$rBR5KD6;VBb-rZu>eYb-fL!(bBz*z
+=AT4QeM3?31h3kRaSj`=V`I8GT6`@{yXk(!?0uOq*aXceJox#z>Xn~@S0HQ%e+*h<z?$KBXPov{KVyED2pPH4Y)T0mBacf$P&c}L
+!3p1JM*n7*5M$cYO`?TR8%&FqTJQ>g9d_<Uc$)&p8z?4(%OUSgh+buECa%w5NH_zZU^{geKZzbvAiX(FdpDT{N)$NwMk~Lhc~pk9
+?;?L=FO8U>;F^uV*%V+|+f=z6(F_gd*Pt&?Eow1JoIM;Stk^e*A^CTkU{NX7w{AMfE4A2O0L?I%1qQIP<DI!3ov2DRi-!z+C~XH(
+YIFFypdffYS2Oubc3?@|3oMt<FnyL9u0>1%N;XSdU(%s#Oo+Lz?z6lN%Olh)a<AvwkX?gbMHO6})0Fyg{D8h_41cah@mEu&BF)7x
+y$E~9xE&mtdDX`dE~zm3nk^_scvw!{RDOMus=czkqVl=Vo<Kj_)oI!5Z9asNSuneki<P<i^^%SU*!obX7QAb@IQS9uW2W)QDj^qL
+ivXhp>7zApO(?Hp>D*I~p&(irm$uE^U5<8e<8}^|Y5s7f6>=-xHFbt?O)OjUFwT8n`JGgcJHtN)Y-w}47p;B>5kfaT_V?~9_N^r}
+JJaTfLfZ#xT)dY-ZZPZu9B@FpMP;{5RnwmSb!YV@5)kpgJmL+2k5s74%Fn#Gi{f3YT7nY+%UCP*xEGqn4$gKBnH%MgakPX$vDT(~
+Mz$sBa?i=`BPtziQ*{kz4cCLOet?tn?(amL*-?&)rxSQ?j-eEs8L4N;=8aI_l*&=Yd85}cH$nvrHgz4SJFmXFbkG_l+OViHv8)%1
+AL!kwqA*?86pFfG207jH#%*LTyG~wfVxp1Ins)5@0lx*m6EqzERYDXt&4HtqVoshIfb&*zdbb1lR*r9B2pA$EZ_+|dv(G+6))TlZ
+f(-2L(8>5Wt}A3v*fE>LmukYq#U2f1$>am!Y1i^5`7Vm?(@fhatqvhaFN8ou&dWa%nE<!k0p9=Kb0JOiFW#Ua!UP5}{9}hhQqSyS
+P!>oOpFuB~^&RTKfCm30+g|ql&5qJ(-56O#v{Rkn+}|bo>2`VgJ#c&&LO3H_VJhxBi7gCBttJDiLA6N;j~E0hK%BQ;!Y3Rvy#eT<
+DTil3Mw_9J*2!QBdCQ_S312Ut6MzM2t}iDR!M1KxfLH7ar}S#u$`!d}sF>1;XNOyy{BteAw&D6rCF*jm8~8MuW8r}xRN}I)Z)saF
+gSL*6H`UB`9Sa@vP1koniY9y*H5Y(JKN4mzA4jSJDH&>j1()*w0#h=`kRPfn6%lVzc~5HCD>qY5Sw_BIN&9~rirLk{(1bVOuYP7F
+;(sLoRS1f8y{37Of{Ej;W#>fa$PrDRFs_BdMrxvFfQ-~k{8Th8iJ3NC7xTA5t+0qi7Mw<zAG^AcFq}_J{@F=(&_JvPgXLF#oMBFe
+Id~YW-Ym2wS#9)bB$`HR4W8<n{|T<b*`!@!f+gquf06FKr7#!P_ZM60GK?1Q{{ELFo4>wu^+6VGcrX%BLBw9lTQ2RZ&ey!N(s1Uu
+=gPx^of8~)JG9@x&Ikb|B2fUEN35DT^o3TGy5||2JCUyH_&HW7^8HK0t1~r>YHQ%Uy}(kpf(9d}<@+g~a(az*XV<#&vVx2Y*eW7`
+qc6@SV8e~xNKt2z$dQWZ*(2K}c4E=ECI>W-S+zFC_^Oz%rH1nkHf)vi-Xr9lpnZIIlqKCOrw4bB>#g*yiS*rc)hTzM`b#8%mr@Y&
+gBYc2Q-}<GY+b-qY4i8i&V(L&w~%#vE<q=+FF&^cg41;J6)8CceUP6GxE-Ait=He~CFW$PRSX~GFd=o1%RM^Ub9$2I%&#nky2I`o
+QnoqEb`cd2JnWH|Ir)E&@qQ3uC`h~C^Kl{?#4fVA0gF7sf5L&mO|XUS9Z$J_v9;GvZQ63O#C#$Zwfr*JCqW%FX?8DC@UCz8Yl&gc
+YKnuv7FA-Hl*Ef#k4=-|_9y!iPGU^4CBS^WtPC78_}$wue#2!@d^exx-sSyyaUJ$(f`7!WoLdhI|FG5KU%jif1STTRy<yV-Zr)0Z
++W_<~c0umI1)sHPRm2ndDT%}}#l6R54V0x0etT>Q_<z7U*>tPka07&+C~_}2emX`xsKUb?SS(}!-1zm9>V0OB>o$MK34smK|9dsO
+ppg)nf#+T)1@~|0hCf^$wEZbr$zAo%QrS)m(7%O&=GJ;W8a-9JxuvlH1kvcM&>t(n@Seo?H#zbOkXV6wK|Y}AH}xd`qaYQ+*+C&R
+2&U#!TsrH?hwh&ea5i=tI)_|3rlg^Z2_h-=_Ni*?GD9BUly~SU30Pbonn|IAFnS;nPT_+lssnEz&2ZuiRhGRL^iMBID#3QNbBS>m
+fqKm_z@b9preed}0ZIcVu2Cq3b8W*F!T-8L@8|sVieXQY!c&o3(}9@U3F9ngx=d4EaYkX*OY~`6@h}%^x2`g)*s5{h(f$e6+aQ<F
+ACw%<bZy@}gMjPTXrR$;97vO>Ub9g3Y4D~%BNow@@9ro>B4<%j#fEB8wQfJD&&Alqt*vB?s^#NljYQB!o!r~oTm5g*KDIs*+0xOP
+F{UGm{A<2Q<skKegu%Oo>ujqduxmqnSRU@B*~`#vkC)HFDHnXRTL^!KPd-HslTuf2fW(KNP({(&qfLV}Z@XWNJ{_O@CLpZwBv;xR
+!Jj|D^F=UCORj^U?7$ph%#+It_>?=zsTAjk+b|DOSZm<|LYqUzg`-j)hZR?{sGeotEyTVygpyH;YufHE4OS(at@Pm6X%~9Z2$wJ)
+5_<&H3c7q<@!uOBboBuO4#a58&MAcU-_oiOppc0B*l*s-I*$JV)MKz-!O7@g^F!}?k4<TrF<JVnAy~O;8-DMYNO!xdLn6W`EFqV(
+w}tpS#XTBtA(V8p(6g!UXwgW>`Q1|=&AtQqjOzhQrIIksPc?-C&abgjX)nG2IZ@uw51K>%tLc*>#PmBtQ=1nVhQ?epotLBO64bbo
+2HOk{!}x^KL^RFo0FWPqu&0Z4-Jy<4e6KL_2kPq_xmluajqd;NP@UJzqcY%eP@Y#${=laa(A2%ohfUHMaq}`QKpRVL>6tlv?jd@u
+vFJvYl>SF-JXf1X;I7Rt*ML1n`WMMa?vxHu$#Ej}I1r?9E93Ebh5-7E9?bX*;yVWSBN{fY^Ue)`b2s7G5RQ1m7U7tk9%7{ZAO^t9
+N466ZS%otFZgWd3liU%~mlB|g`Ze)ItN^Qiaouns<88BL)ubeq>folx<IwF307&k{%(Nn@h(lLtOJB1m>o1d#HIw$6I(1}3G3pt6
+Pdyy&NQ6i2J8<*Y2EQB4$)cqwi5d6EnamgEg$W4|ssu~6**(=yQFqA;6IAmU#?8HsO*=zAaJTV&Z&8k}V<uK5lVFZbya~=43|2xF
+VFxp?R~E)w;K2>9SPM(Pp1Ej*fqB{JLnAqhVtiqWhKu@_t4&p@2cTfV9bmRiySsX=oZ6z^JMg}cCFF~rDe-Co!4se&fq^RxDP@37
+HXRebZMX2J(2)>(@9HL-#uZi8Jq!0R4E_jos?n@yjvORh#`9;(uO;}~3L@66z()vWi9WH^G!VqCkUwp8yzHE=cb*zLoK=p?4rwz7
+Wm5=`tcm3GeuoXC7k&E@gZ4@S(`I9Jn#1+=H6Nh0S(V7(HekeAnF7MuHG=tM_l)dGB8<A4Skca<r4N=}lsTi&cp818pbDDw9p>AS
+d-<tTuBFeqo!T3vzmw7swJ<OT#1^#X)+W5%-|JURDf*-nDq)vJj?w7{law9h$|AE_0tG{#hV4r#H=>poL(PD)+{q&~@=9fx#FJqs
+a8gQ0{~xm9c^LD&Y6rPFjJ?hTzrIbBitMN?!qNp+(rt}sqjNG{gm|H=0}$K(&|uI&Lrl?QDw!+XbOn%<{p>NC8}Rc%jhUVuYuR@L
+{uKZ4^m_qL+>M0<BPuT4>58qqvW_c^`c&-R!Ld+w0k2q0QC5+itaf;SuM``iwMr^(Ki34(i}zJ5ZX~V?N2{+qS_tZH_=V5GE{|<6
+k793??YrD0=9-_>#bAvD6e|^=ZQLnm{%&MbTP2#~x`WDas&P+K{)lzhqMC%a+13~JFwQT0d+N-+>HejIQ+OI%wDr0E0d$>1LClQB
+j!2CG`X8?)P5=2iTtW}?qDqqtNDE6XZ8A{^3mS-{-_}k3#)l34@ZR{XqGC@)JC)XK@Y`IYWCn!S^&isPiqNd8nmEhFce7lSl!ysk
+XA+ntl8xM^5T`3lVj#Ifz!wc{<A+Jy2;Nwp>nJT@(|@zl`jfOGD>g`oFRsfVhkEH@lois_t{R=^0UJg%Ea6SG(5TvHtJw0hFz-f?
+o_Xx^$Ijzvb7A}#n0MpdEeOZ4z$NTL&52(3T=F3`riFq8FKfuy{k#K%7?R2ZGF3@nRcI7xe+#DAq;8m6DP<N<F1-qf1j*{^^bjOC
+`God-xs-4qq5Wiw<Ac<2>9Ad-ip8>&6if&f;Y@yV^fK0DVuXqv_Dv<NER6B31q=N@clhbrP?Wm;`U?_>C^M-x1sKl`R$7Wj=@e<q
+H`-N(SxTt!m1Dx**SZ?lzth5+Iddzc;qu0q@Uf=GacZHtj7q4jPZd~+Sit$%8C%~^z)L&#oBCYF&F=227>|rlC8t<aC03fwE85(0
+7=9c&)szUxxDJY;2h=7UZl=k*`0=)yXcwKENhYO|%(=bE^?}nlKVpEiFB^U4L&{-aVqFbW_!|ewSrSjY$CD46hoS1{-X(<xWdWwn
+?pxh=$#B)$4a>!8|E_Qs7ei}F<EoR@;HTu{LOfx$jj*%IYWhm}`1Y2#v3^v0aVl8}SP{@~nC>OOV9Yy-rd!Bn#%%i6>1D(tRNi<2
+wW(WFCVX#c9=3fPke&5)7^>a}W68__&KufxCF>rbbn%D?1+&GVWDvesgkZx<F7A-`2%M`gI{XP&FZzz(=v6OL*7?K8Ves3^65c1X
+Hd}8m0HeSQ{+cU8=yXVT#ACq{UL@%3PyCZVI;rT!++MMC5;RP@$QB(&+;MwiqhiE^nTH?lZ2q(Bfp!X4Ar68yDx+z$E}yqeN$L$a
+w{4+&l+McqOTm}he*+EEe144Zti2^0b9nuEjp*Bqt7@`Q)GkCym(E3QBn0USSJL6B;y6M~)HP;Um!JLc`${Z)S)ff;)?2-6gS$E(
+Rs=UT&W-qk8giY(6S?FM5=8W%?1sfOomUG~OQrCp%5Kzm5j$)nz-)5)?S5OK1QIwFh{e*x)(~yaR)P0iUr5NcbG8%&YmU;%r0M>i
+AEZh0<Y0>GFhU|N;97mS6jLd$?Fz$gsHnIYi-o*c{(iHk`PM6uN#VPl#S=Tzs9L*n*nDhkeMJxDPOO~|OGR^%o`(=g*{&EnBkS+?
+I|Jut_mrKN;v1*%=PSxch3Ze*D{Ok4s?fKwkzvc#GGQFH#wB8_1=hIf{hkPGq-2V!7UPB2cjA{dUaoV;v2Z+>O~MYC#=d{8i#|m=
+JULvqXae%_yMrbu;-YW^<3R1~4xf<&hX3@Nt4)O~YmVkSq4m1247U1eZ5s2GyQg`;^e!EXfcD$@>@Nx$0QUvEN*;6aJ1XSR+;nQu
+ll_H4#3P2g&g^Djb<!{B8yCN>LG&-7=~Jsz9P*UL+Ns&1Naef_iSW=II-{J=A&fFZLV^BWQb20eR>Z)57c#&*Q;^D%SfQlw{d;3l
+LnqLI2dHIR93Zr<u1N;Q#pB6kpeond>8Jwga*y$Ft830~=LFuYTbq_(uwxrg%9ixjzJ}!EMQSqX1QXLM;=oQ~wDVaANiG4s>~rTK
+2;{i*Gq9m9ijVvdF@(SS)3oGK4%20$cITIsDs_p()*2PY`!0zM_^!el3dcZ*_TqaWIkgrFv=17N8T@pzn2Od2QO;^u!%FP0@O~a;
+9WX(E&x>Fn)<CVfj<?LQ1)um}acyZ2XXHQftmvy!uUr8yjeg%Q(q3u0b$PyK0*$<<Kk&#!LbRQdh3$ThsdoEn1cvp$NnL@S&F<7A
+BF5rah%v;2P?G)aNA-JF*xENIINml2w<ZKD<L~KS4O#Fj;Bi6Y;DIjTMz3QML^i@wQ6awy!=iTp6r%iKBpUAo$jH&n*$$Q-1qbOe
+F|4ur{+;KEIQ5^Cd5Ju=Zafne$%8|;LAq|yU<`c7{QK5t?Pu6ZiRNCU(jV>;(?#M9`K%{J+X}Zz+N}?Twrb26*~5MlB@fy-^_XNi
+)t_Kvl~o85qE{pgTF!pqEDjq18R1{i5@2|FnZ%k9!cM<Mbs!6#1nDm^U5b?ZO46iZ;mZ1#Q;WKe6n6bA8r`hyI{S?>(yZm7Ub)F3
+cRmF1*1Y(eGhC!Yj1p;lYo2En{{&CBuR+PpOa9z8T94QN$};uPsg*6pr}eYWL<9~f`x-*=$&1L@{VO?8wet$ny|gJ=wsO!ZMX^qG
+M+v!k<A^NekX^2ybnP({xgejT{#mY7TZH8Nbj($|BtEP=AubuDf}B*hk_)%VWH3&^$2K%Ir8eu24H{XJRb+~-y4EMoRK2aAN6d+D
+IUtsOQ~Z{^%>DuVdP&^+dQ$fOiPFFJ@?mDC%LG^U@|HO=PKQ-C{{ke6x}f}L-xD?*#RxySV~h^$Po#@tV8gH&Hl2gtK4a%MD?2U+
+r657mdD@x%3*5TUkA5h-9=~6ea>9sKQy_fPcP>&16e^fV0I1$;rZo%l;rGzJNFbg_NkDKyLT6xZ<_*-$D{gv<T6v-U_0bH=wQ+Og
+!Srw>x5yKNKb*frx2;Te-qu{#TubfiEPj*;|2OXf5zEF1OB-ANj$riWw^L7oWdd&Z+nD{5c-Y2#LP1&<gye(>^o<5!+#ch$&#3@W
+(w#E{ugqdg(AB6?XsGPQ-Nkp{)JEp8ReGb+BnkzJnZVVbC!iGuAFQ#*tZQ;MljVu+gbh8N#Ws7pk+Fw^6E_=lG}}jjimUncherXS
+*@|09T!i-6ouWmHoT!lK^H12MS4hb5hCL9u9B{%XBvvR1&~-u_(htM2dZ1~oaX(m&%zzq6gjaP=SS%Moxw^n95Fr}{7H~LI!ThB&
+h|DFA6ozoo3af%JT?G<1$b-U4eS<nzr7^dx^$d}&w#YQtDr&(<2#{#2=`w(hD!*suGiI1TfV(kbd#0cZl!t$8om=~^?1`T%W3UrT
+i#_@Uf2#jI<6&67O2am)h7!vl1JJ&9e4a@OsScdhi8zBUxP|aM!`e_s^OCM<spt@>K~(TNFHv5ubWkx2!Ox4t;bGO$tBoMJI?+%L
+SR4<Bjc!3>pghbqKLTx)NtCl5x4aK)18H6FM~4pa2htVts)de>qjY_5@so_h(t#zmYNp}1mAak>YT9NEUgq&~J+_;j(ZD8v2no$1
+Jnw*6Pa<b_dSkSR9;hwBfnQtFJ+{K+*(I_(DSS?bm?#TDd!_^_u6{|X^s_9w3#^8Iz3b4^LJ`K<WBc(oA~6Giym$@#u~<Sf*fD>Z
+8c%#f`E3Y6ir9hn8V65A|F3Hl0xa(F4=rG)5zhNUxt+FiLSDvewe_1{)NY<eFr+?bX+bBRh~T}99|g6NeWJ6(?c#h#?uo}Il`HM~
+2^VR6<qjztT@v~-XVa%SqcsmM4sNz=O=>N_+s;ZYeMggg{pM2C88>yXNCIwBTEvT6(ju<H2eA!E?B-2sylVfOEKeKPTp*A@|IJry
+yb3*+w5_=XQTh%$Zy8dw2RvyE9lPJ2(jHffse?mj=Fn1SZ9#lnXbJ^pt%5osmlC5N`!i<4A8S!${%Ib0`SH}=^f_lZ=^|%9y-e5z
+!l*xi4Ex{_2bFxud#Zj2mj920Gg>DewJ4=l{1nA>2YCkh9E%ej+CnXc1qr0r=p5rwtvn``eciJ^zg}Ul<|xU+02TV@Ge~LNk)Y4h
+SZp+oHRDOkI#wJQQ~~my&Y6cZTiP~*x_M6-!mKlaFX6G4Ms`uA5i|fmlckAeY~LZklJxsF!)j6>b^oFIMn9nB)*qZZf0qKx+@-o8
+Z)n&t$P3>OtPIE!(ow*W3uZJFaI+3@oDdbv2x8%CH)mRMY4<i`!~+4t5^eV>jmekh-|!O#zxFZgi`FczOqkLr-~al}l*KJ=pHSEV
+LKd9lVa!s#bQ&u#FzrmoV0gl3G;;Dghrq5$iu-F=s}6%-#(Ezt{QL;tn(Sq)h#cA62HT&9IBvWPKf~%e`7md~rO4dtAj3Me!C#JK
+9TS26!nWEiuR$Hn7mPQ-MVq|ND@{YiG7PM!tQetEo!78oC(xY}S&FrA{N3*f#CBn%+pY%xx^P{$9(}n~GDv}qr`wPE`{JEFFWIYh
+u2AHn6}AVf!BqcYNO@ys6ujK)iXgte6Wln+FEY{kS>hj;eO9So!895eW#N~UPc2JR1A_g6e!WC{X|gRNcO^wiwblTRTavYn{!U%`
+>zA1iG=DCEQWluBUhH|w>KC@7h%zGc#!{Ua5sdx5khwRpvNXV`91HsF<R36;pWs3FoL<NV#N6grxnso6Ze~-KH$p3F1L{OOb{p|C
+W~9NyWTIK0f!fzs?ZzIXmbUVR?zy}uIagP4`oo`rHWUy}!bm}OdnvjD2)Y`tOdOJ^ZQXH!U{bDHcge`q>HZ4NLu3)d#LjcIGsZ~)
+pF7pBNE#{*i;bl@h*~loo!cOJA33Kc3O{Px>tokgfOi?bqK?BMExIPlBE+9npv!wSSl16$s`v_dKf+Z~???lLY^T}5`!wD^4<^vb
+;v~cw1tlj&yFU0N0~(j`y)L(OWdtN@k?tlU))Ge==2!k(s}1RWW-1dL_U4Y3zuH0V7eX|lxAG?ILT;w%P9G<f8OlxJ5|D`^Cb6h3
+p)+@ixpXBY<a)=(NqiuM+DgdJt-C$uA44R;VMdo0&>D5thqndo9vZ<TCT2gFrfI!f?y7V^)R&<p3deh5>^OLu^92)h>@RsteS`dq
+N^zHpHbNBc#_41%ARPAGzgm-SY}1m?`PzfDt=E?EfD!vOW1m>G-BRm4clC&Ns@Y=jmodm-b4edqB*M5MXHkHQc0jq|K(9A{+W%ql
+H+^4}yt{QzTR?WfsxfhI&cI|69Z-C3NfM{&`k*B-{^mQj3uAB4Yn9XUnB#C-sr8JCi0nY5D%u=n*;3;@2e|Ys*w8sg?(<K7>&WQr
+icH?=qPGF9S>^o$6lQa*`>&6FYP?WVU7Qv(q-jJV-xRZY0Z@HYJIYr6p>^1SeNK2ft>Bav|J!yM(%;gC#RD)E_v^+dI!gV{I0x@F
+2d`CEDRCt2m+)#6%JCN5N2_LWzfXPkYazH`A)!qN9w0RAT%9D7t<&}iBS`5z2H<M^0vJoc;OTBoz?XyOdhSotnZ)9mDq`-qt<Z8l
+ml99(xay``er9qlp+>gDl1d+YK_Ng`n+mC_Y=mhJsWCd{p8Z|C#-IplYu(B+gH-giDTP0!9k2D`p=psdRpCHq8_5q-ZY}??09Ogf
+eX74K3u_~$#u*eg^VKd1D=9c93~w;nFn#qT8?ztpMLGcP6o4K+nIwMw-20lxf>uPehB<AW+C+IKBse{_r%|V<_QXJx6?{6->K|vU
+JHcW2Lu<uBTKeuKMOgbfU*nZ`ugd^1g+M9k`MD&6b4_UE#>x)&|9T+nkzU}-#@I;Ov}h(?AphmI8=CQ%`cItOc$;FNT!~{rAb+eQ
+a603PGqwb&DVq$IXGH`~MgGNQ4cJ!@*E~L-uJ_^cz(DyKndz^Q5C%V~j-H4Z8Egb6u0c!msi9U{bUV*?WKjYe|F1Ujc;sdBJi5u7
+g6C-bB;L&U?IhK@0?0Yo^A5>#6^k%Og#E^*wB23Qf;?D`x%R$xC>(^Kj=x!VgZx-C6OiS^_nZ?qOS6cPtRXH}6vO};xW~Ru+4*UE
+UEMhk892Ox^p122TPlC4I7vDuK(ZZ+9)q_ZJoK(~QN_LBmWhr+>7?tleCF5;xv#UhcU&_SKus!R!dzAd3qk!`Ie#nk<C{+F^N+}B
+Dw<Dmf?MqRR9@$N&MbiP23~*X3BjN^DTE=;_dLewo=q+Gc%EV)_nXaB+RQx5q4uS(`zdXTYHuC1mw0wVG>@~Iwd8`xQz1PCddnb?
+z0q_!dT}RZD_4Z?nec+W>eTc@qm@Vzm*qXEwhU(k3w{fa$av?l&TDj{99YZAAQ;eUB)}7K0z$BoE({9r*iNFZzU^VCIoS`DMq60S
+Hj!~7pAikv#jk3{@N}Ca9lY4RP;pzTmDMA~0{Wc1_I*NF_W!#$b*<2q3oE`30{ebgzeHeZPNFKKK@S3AO*F=ZMOAOO0zwMTYQbiW
+wT8Y_BI*_SFM0gyB5-erhA?N=+2JeHGm9zhe+=odAp^)EL|*!K*Sv8hW?W<m2`9P}Y4Np|C{tC=yfPnSk<rK*Ui?-4UYm9hfJ=8n
+T9&N&>*5$D6X^??o#k<rB+2@LuRq8WB`8OYd2B=K>(V6#<-sXIY86OF6j%8t*YY!$K?TL03}aHgH}!Vx*uY{4EbOnW;;YZGyo_jp
+*UUW?nBA7DUwU%cffk0>6arOaKY(0E(SUJa2M0VM4%9uKg!h<~P*)k{+gUJwfvf6nQHLQu`0+K3`s{-3o>cYVGgCS^LzXA23A_9F
+d~qKtzh8O6B$;2DYc$0@D}0(yXE_$bZsk!O(+0uG0=S6END#!GaKUj?3vq}Vw-`ubxm%^1_MaZ`0j-k7>TF8dmvykQmhd_5*E0k}
+*j;*4_&m>JX)yWtw6fw0V;@QMUl;8En8|xVRovt}m^#x5mL1DGC86n0rs7tMo>W^JLX-cnaS&^G7T5|V9FvBDwgB<_EmBH1am57h
+Q?>2vd*eEhUvVO{bKoc)99)%-_I3^LSlLifwb|Xo-d)1GkBaIWo4W=@r_}LSUSxBgCb#{_WSs1KZK1FKh}A!q?k_Y*3zI5zmC3mP
+cWxe3Le#LBOv9b1rS|6ss<XN-tDj1^TP*6}8o?EL%L~kzH~nTC;Yn_l_8XZ!TLQGr^YGwkEIbFnH+^rMEU*tC3!-8cMON3V2JY47
+Uv;;@O_g2T&iQjUIxknONd&HeJpPEWU8nl>lA`+&`lw=ctd2brJr}`fpdzr3nNXyToBccVO-*{hl^gbF2)0m4WGa@SeA9uh^pVr?
+>K$so{opS=0M*ImJWBT8BC|TxhZ6PmNm!v%YHXoSXfW*tld<#Nfv;KvAq;(CyVu&~y{+)`ebEa5MQI+j*h(z!sCYH=>W=yqxa}fM
+fQ13g+1VC)#4RC1=tzal$leet-aRvk>Sc%1hPO$Oh|DVgAjDV?5KMn=a<w1GEiFbm-*V71JJH-|*cT}j;M)0ewyUliPUc+q`s#tt
+E`}S%AyNv}v8$%1wsLite%lamYI&=2HNa0p8$%2)xp&I9Nx6@C(-l7!ek(4FfvFl+dkN7Olig7+U76^exiiQMwPr>7JMy%bhluOc
+2Re66z4V+Ob23PsaZg($+uOXD!5Ts#aqAe1zS$JLQf&Xq7|tqCckb?Il7AN!8ng2JOZR#vEP;b7YT!>Fk*xLIp5_jk?+;pXP{|$o
+5HE=kKjUk>RfZYBRwHxwcg|3=tRm_7Bm?cF;%t<K=XSfFbml+O$lT`_;;{36=hpS!)=FjSF|8EI>W?f{3t)8Rf(}I=?4K0Ul&sSh
+4h9LxiQuq8y=2d44yH7nPGmLSTr?0n6}NhQVJiDs##5!mq0>r7Cp`SWK|g)(<W|*~@#Ge2sD$Z}m52ET&R8!snXlbM#4e&X=PsAd
+*@-u>U$z9~+j#}xFsJARL&^EYW=UinY=zZz{C0K0*8ekv(J>>~iT=Odj)i@|^FPCq%!lhasdi%O;Y#a;JV~0oWOoids3I4YL#QLa
+!bv;ILm4L5WiAklXOF6g`9GP!B<#1!9h5Hts}3!`eP5~U<iI^Tntc~+Y!Bb=akCa+0*bmS&*XUF7{ib!mFMCs!2G2zBF}>slNj2j
+#$~Y$qR?;@SCkPzGHomZmw-lltvS}iXarxLe#3I@VE}d0P9dpq3Cm6LF_&i~GQ<Sop_8TRs}RSYE~=<T6S|u1tm{}{MSsu{!4}u=
+du_D_B)kv;r{NJ$wbbqxAB2A}tDN^)lHdb;U=0Vm<48t~Hr<4p`-q;fPvy}dxD$)56*Yg4BDC+58knRW#ulr&E~}BSSsTX?In@HE
+@4fE0k+oL+R>^D!oqdNQrw{mZk3l*a*^PQh!MlI0IY5egM&F82^Zkq-W{u_9yrUZ_9uD_UC;jLbKg6+E7|nT+?poRU8xR8%6iJ3d
+mF|gPwj!E%;d;~~f05Wg;_4*f$oD1Dg+v+slt%I(l|y#{gKWvEka9sT+h^ifEwF?9u|4-%;**ZgxK>Zwi`=3KlhFO0DJ)eSY|F_W
+3qr@1az754=CiRolv|$@Tir6r3oZBD1QW|f15{r{ToMKV6$J-#teAVCoV`Mv*%VN@Szur(^^Nu-8dr~SO8`1?m3-w|^jd>S!#}Lh
+c{F4uN*8$DO$=d4z6xYwF|S_F#QUrQ6OAy)<mOmq1~{4}ilJ0<$l!WB4sw(lCz8+u+_lD}y#hkGR@8ycK3q#=0mc*X<OuYBy!_uC
+R-9#XKWecby5Abhb3KlVTv<u=$sLn(EE?f@enP~}s|yvjG~#l=F`tC|j>t_bE0vt3_C`qcTg#Fph3+dcYePM9+m>Fqz!(gL(g&w>
+0FRV%9S!*%O<+GTHts|~$1$=8tyT<~yd}!f*{4b6XcC8?itB1y_mZrzY%N6`9_la_ydIFzj8WNb4-fo$ew;F-1CI#_6j=x6xNC<6
+4#?YjR=hIU5pbxCxXU4JIe5R$>2@QTnki7FB;hg0K}&~B3CwT*g*b9Nv#?n>6jegpg7J}A$bz4=^v|-@8)E<4sUdQ2b^jZF8lw$`
+&ZF`=mH>5C$9r@f-_<U{TEHP~wikB*K*f1r<L;*ycnUY3NkI&v<eS|{STS~xu<^LR>~`EDR8gfAT38Qcsf2a2o)Vr3X=pWFvkOXA
+u8F=>!_rtHjz~Ybie`0Rib*z^&0@a`0hR$LUH{Ko-;CQ#Tx-r-k=z9K*D5-Nm>arK`+^j*Er`5id;{3?qx;&Ka=eNl7|IO%_SpyB
+{-+qD@r^`$G2M^E@PwA5VyFSMxnQ;ZMrWbCdX=f=xDsCgQuKC)Oc}#SRTWT*L-|0Z8hWRX=O=|&z_2fd19Klq1IVTz)8nH_T`)J_
+*ta}~xnvDBFff6F;mejF^%+Vps?K$1t-9@e{}hw~_+Z%s{`^~gQmO1)w?5N>v^<!iOQOu{w!urT>i2LAZzmcx%-U)#_%`B6nW|MS
+$_k!Tj?f_bHXA|KOixVnuc5S}<8TYMu~qM37eb=w7qM&+A2{Jk!I3*uRlfxwC5sp370T9t1(66@rCDFUx^rE4siS?VybfSDOVgs=
+I1Ae#;5L&9RCr&`BRr%If}sW<%^wPBPz-`dw=3rtUfICN%m3)K0XetKZNOtBIvZ%$AS0?(LVhT{#~4ndRDg3?Cz#<iuq$nB8=l7c
+3$L7_7;CGXK1{C(k0islr6<Bx=v!uzR0jM!bw&sXw}yf0a;>7Bp_Wi5P~%JyEaec|D-YJ(LBJg|(w$5g9^M+EJcte^xX0THQXQWd
+4|YE0(o3yh@zYm43UL60_AxI7TgcT8p34(-qp0NoA%DtGdvefqmU9gkuug9M)d64$SZsvfG5|P-h_LnKp?ngDiBZJ$54UeVLM;Ph
+;VQzEGM`&9Ln}k<#rj^KNgX@%4$TR2UTn|Sv&lX>#~*u~KMk54<VVQ+vwsXdlX{u5Hu+M|V2@}Te`mOKO_j<4<d}X|vHzo2#w=bF
+P*7Y0L0Ye1sqZmGj*3Vj1(?DGc*2dpJWGDv_y}9Zb!VUph)YqvgSz=0fp%ayN_Js9nu~XxnjoHyA<tmU*6)zVvydq8w@NA%r5@&u
+avj<9`Y*edq)1-0IrD7WjfrzSCkNiWtoQ3p=>i@4kZ4T!8w&}HHC8otSxWF*<bu=)4GA->PyaTaDLV%Tr~~m0xz{3~q)ZU`7OoU^
+wD`&!1^~t=C{)erB8*Y2=-C&!O7PeQLDj0Von^EF);=30cBOhqbxV9IrxqMWzdnv%CaFUJqS&J13Ntqc=tMeZ3YuW!?b=WL*dbR}
+Am%=xNP(>=%%xH8Qmg{Cwo%^6B;5%yY<q<S%p<TDk8u|^;?f&Sr*yCueBME#8Py9Y!=gwWcfyj!F||G@xXWEf<SF1Hp4o(F0&XUH
+1HKOnX}G-CZ0Q%EJ#NMp%^=<VSC8vR9{WC4Od?|#hS~n%&u<U7)0~Old7m3To=IH}E4m$IsGqy3+SuG=^&X(_m{!khbl1{9ahlnc
+3t~V=DVik1@i;)gRD|Y^7#@U+?C@F|diSmDA=L=!wpxF#(O~SNyNZzy!x9Uece3dJW{s~(s8{MWd39m28esKC)7s_&Zqe4_mA6#e
+U*0vs*LW&gW>LgDjjFOoivi>liQ45x3AVR7>Z)4KZRP#_4ng~bx&yH#N0#pciZ&yN{{nOgkMt}klP}D~&{9tqyDY2mL)GZ~`AG<h
+wi{T08qiK51M20sD6M{Un$x?dlwTH?`14<yf~fb~x2QA5=)*`Z0kgec;HlF4pBC4+r1kv}35QAe3dyTI1?;bf>f*R8LdsgcE{&}A
+2B>rqNP#ig1%tNtnFtkATJx(|tbxth=L$ATDs1kSs(!P#vW&K|6nT_XnH6mXc8g>3^-{r*8{1A;L^Xy3st)w3dBiE2GEz|Dqt~<J
+N`>RSNW)$}CcbR{%=aSe&a(;I5iyUH(s4Wg@g8)oZ_=sA-s<($wPA;ChPj+b!uw<pJNM{ffx@R91-G$P71OUUBK3(m_=huMQMfn8
+J0;lmXWm~M&lhI2;}~a;n-_HD_#i+-3oYK670`JsxPF<Th6}@*?g}%X^{ne&yu>g{c2x(77yO~iO8pzCg$mxy@Mk;np(iMRyC0q2
+9Qu-UULIpyO%=1DTM5g^1Mjce={hhwDo+eG3c>=x^6*RnW4QmTBoWkUT~#Eo0*VF(SyB-s_5xzyf>c2l+P!Pyex63;w{*E@@zxeD
+9cl4DfCvkN7tuBOp`mRTXEb(gPWvXrRbWwCDUF^VggX2kp8y=rt&!O?%CXfm3d+f{6Y(vQJV%`d_@K0}lX!e0KHX`=wU#;xWHGIT
+WbY8`Sj`Velk+QQJ&i@A;iVF@gUH`tr%I=HsFc&uAqa-#Xzz$#9umX*-d!hg&lE3E5e^FFfn4nuD=LpiCPF=t1%Eka<hik@jT9sf
+3g)&I3#eQZ#C&h}34tkgKTV9c@N_<yzV#-+leMLx%=qxWA!3uoDxB3X)Onb}JX+5Pm$Dz!`D>}TJ;NgN2?d!>J5Q|(B}_;IWu}77
+VOt_0FFz+oB(d~2Bbv(S_XUm8xnZh*c#a1uQh>#PjSAeFCt`Ik{H?-z)(S>UH>MA21b3VrWtJ(j8^oY<u^P%&cp$=e1q^2&c3yLb
+d-mRSDweyQ50E-O0>kq=o6_*1${LMAbTU&Bd@&f?oZw)GB+j1%fPAO8NOLA?9q?o={PoLj#vu~?GTU90uBuIp%ptzh3R+uA)?A&2
+ZWqK?&gO<86!vk~G{QpshL>h^%;l8oDaYyD42JpEvVbU#(Shd=U981kl-)EeIUX5BvB({!GCz{7E!N-^QBF2_J>2&k>W_-jTEvPT
+sAVm*uVUtyUQJ-kdlF=;5CeJ!7K3pnNl9oz_;jXvBUD%+*utlIhE<#BI5W(p65X^ZZ44jj3;J48_@Z_cRIq#zgT^mCM5$XknqcXS
+ONS!y_qN_NfIb9KI<VS$^+ErXfXxqJOvPiPNH3SeEq|$k_?aI(gd4<x7r1Oe8S-GhbCbWt@p_9@TD3w0yojHvd3rxjrB?D|v~Yo@
+M#zwI$h3BsGNR>en-8_>2k=IIu*2X|!+y><kx$cq2Ga49KmGX{?wT#gKoD*#qd5nw6C*y_YMjS_p}ojREvF${Sp!T#^0-vB)?vWF
+?2=s1()%Y9g!-AG$#$MV-B4sptyMe|&d+i%e+iEFgG@gSaelVbpbvozLUx&*eRhsrG+cdT&P1%Wg8^x*iW7CYxSZHw7jzZf(9Jcc
+6|QlyKBOf45|??ZS;m%{lBoDXcQMGRlO>qynIhUQH3~mjP8T9N#HSFzGp8Wx5Qbx90yv~w>Zu~Q%0e-#aCbS^d?}#~_f|T7<P2}W
+Y+FVNF|;Tfr4w(?Jv=U))#~NnIph7fvcg|rM={V(Y0(}frC`9z<7i_K>>{Zu<_c@Ytgn_tZ_^#{9x%wdgp7Q{MjI<Yt3SYD+;T^O
+lA~;dcpT4J?;b#`bw(~aQnaG&kKGF+mekZ&j{<YP&Dw&%CscPClH%_i-xxfbN7x7&u}m|SaPU*pCvFG&q7U1W&2%4C$`eq}H?;Wd
+WlMr$!<05*Bi<w>&U^C6UYUakRT(CL?M&nN)?OZ6Bh(jm$vIxIw4owquz|*`a*&u0+&l{KLT==aD*e$6MdKfvW{=yuP!4Y026!A(
+!Z|fLLBf5PK;$kE^hUG*U!8t~qVybVTAx%jbI(z&6g&Fu|NO%wFbG<Sq2;cG*Odc<nvR8CCn+pdmz`v~E*en&EL*}bNRlEMXz}5?
+oS_Dn?lGKVN^|2DNp%!R;z?nzy&$gmFv4{2#Y2%IVb&7Ovj^Xz{H48wP+#;OK-)>?7I+2n&^pnZjB;IcS3*SvcIOVx#S(ZIoEF!=
+!?hB{N2U9zK#+JzZ%We(A+r|rhp@82pNNV!Ep%b8=<?YU)!s`FC1I~T@YwwJTrtX<@-oNnb!BjS@N2312^l%$qy38h9q~vue7x5v
+O~aLv$_>fXNLsx87KC#);D6i355F}J4{LJyn>yt!$z<Z1byP`oO9fCOdbvqJsq@$lAbLJuv4MprAr`xPv5Xng8lqUUP${!}hYh<O
+G)z3sf8jQQX4}$Wur+-&8o59Wq3Y<(thR~Jc;6S+HhOQ3(xpM$M{;54WK^`-d#(hJ*yXwjH;+KY8LaNt<xW^{v9CE}z!W_aunOTR
+UZEo40!k3!a(zyNvS%5NJeh$ste^#8H<0iC(dDVReFjq;;`s}vMX-f14(2bQRs~bsP>T*T(>*-rOj9|+2sXho#^`KIo*@4}ZOT#c
+*zED4hCkq~+~h{_??zSfE)koqp9WLSiY?4-voW`Ai!5@!)V*jH%RJmQFYlwMxKfB=^(T)dSQnK3yaV#=&Z}n(1b8D|=k#*kTzCY+
+-Vap2Rq+b470w|7bop1qmtZ!9`NTN>^5Vv-<=+(}c8ZoQf=BDcA=q(JOLU&~d`V+|MCn+e-pnVpg;ODMyf@N{>DDQaTEz2M@neUI
+ZxBP4B@0<-{A%_5bMSTDO7j(!-n6Q-NmFK#W?8o<sMi7d*)+muXA4wJP^Kch{aQbK0Mbz0er+S*WnPkntg>u$OPJ0L_UY%bSN&hW
+;m^&f6t$cC@DB(`W7W!mB%A&LHu#@REgT_(jNC7nAHD&)=M|S|A@67nmQv1ZKhA5uXR4)+{TRn4#jgivPFVeBEJGlD02rFN1*qr^
+P0M6V1&mxHWF<b6OfNF&^9$uJ#odk?Du<!A5wcKqD9GwgUO5n}?*5ihde%PGq>5uD#aiEl-O%Ry{B+}po?=ZDK5PLyqwcpKTGEzG
+*I03OTrnOk>c<bG(2*0(#x6d?xjc>XFm_nn9P25rx`Ds{SkOnD(Vw!(D#Kj;-R=XEu|4I+NsV>cCh9z@lnXrMAb`&=;Fe3*v*>-I
+tkYezl^cA%GD$Byl7_c((9ovZ3{`>b<8ACTE!iplG`7QK>`bTRM=>Gi#hz+lvc=ZN!Sq0HaY{HaXbiuE@_WD`8M7M|u(?vUFh;y7
+b51ndH|T!g3_;HeW`jYcu%IxxqgtjhR<{q;BhiIbHT@6o>m`Y#=v{nH8<%*oh9l3<*brbn$z$8N1nCDT%yq#aopxrvZSQv9K|SiR
+PqKP?5g6<QC=-8C|4d!$$pI>K{UV|*@4tTjIv#UoyE2MpQ=f;_!0e(=jb~p2B*Cj<6kx~3P{!kn*x4K6SwJY|qhDEk-y$Ml=e0q0
+kV&B0L0Is$SX{6sHcI#=1oQZ9^LXGo@|_G3;fRBBEh9C3ZQyz7)TYJ}3}#>2_6t|0zdT}>)j3%*q~U+_`T(yO{l`rN@z@r|&qKDi
+ByVh*2m&J?>0k?LPQA8hgKj8-STDKsb}|!wolSMtW&ZKZivB|cUJe=sZjaEgft|+_%tb0Mx5_i1=A5%L#2*NwM6_(KH@(xx?$h;v
+mQr1_8lzEyHex{_ItjX~;h6mtQva#MYSdR>MVgbF(7vqPvlEFyx^{;4phx5oxW`x=Df}y~WDPZ~J@5M`#!9oivgPxhnDo8z@ioDC
+UXyJa%m}?!N>@Pe0!>AhO^5{hPx%_AazTQ?=>7m1v<}paFpb_}c0JKmNb@EQtn*nd(GDcqRiQoC`(N&m>Ou<zsl2ak3t>O5Zl+1E
+X}#mr+2)#c{Ow`1-R)Y>44<js$K5{)0OI2kg_<Ryp8qGk2=+m5b~FYuFj|&RHh9p;dtZ~l&-iJh?<}EC!&L%`1zF)TUx+Mmu=ByC
+TzE{x&Vz5pw?x?~dI8NiG&HA-<0QMSb+4w#3CpOgG~<31-<e8(A|P;}jZ3;#DPPCgaQofb?TJL&5jVGCmJA`nxbr^)i#^mE0yv|w
+AM6!cRWm3-^)idsW!cOdZw;hsx|tl|Jb?|BL~u|OJve=an!e1L?=aD6y=o^WQUMVcstkt>2QxH4M*?O1KsO-k#d`9N!pIjZUzIIa
+PT+u6p(Hgg&f1~hv?C)D98nkt61+(Fi@sMQPogles{z}Pl5Ct@o?y=YqZOND00ri+yF=}Qu2rb*tOxZSSrS>RYvQ+qXgcE}mV1?W
+qxa4|o|-X3Y&Jy|*e6m+j2DG<_Y(tYp!K&i5JeBgjWXw@$;Y&y`)|8{ur?6oY%jx|AOCA|QQVUTG4*C6YeCJ8YUk#7g^hJWlIpV|
+rYR4AvwKhQ%Zia*>OvAc!bw;OaRZCo@gyRuRCm>s0ztcWIO71F+&`;+lHB9s-)9v&8;(gS`f6(^cjws)R(^pwws2Ws_!_IK^>5V|
+VR^-KODNXoLE=x4!=lC&UCLm|?uj-v74u+@&Lq?=Gi<lSj`5!qmgev$RG>=yU(IwB-Pnb1_C?tL7g|O@LRovDWTp1NjS+4-U>U1b
+GqQ0`ej;)>xn3oKt)W>{F~mDT3=gAZ{>stf;`Ns3+`Lx=e0=dnJv<n_Q4cu*JP<{4ZX+u2+OOm?#`s0HBA+;p(m)efQ@jpMnks8y
+&BdtM20-*n$gQoFP*VT16kBN~jM?jD^OKBU-5d70nXV1k1x9EqG!F#&b~sSxgZxG)niSf)i*2^*TAYD~eB6}Z{+V3su=2B~YfY{j
+QfhR5z+4q+m7pDbIQif^`W1b2$($UI8eSu+cNoC+Q6N3iQzaWBfbSp;>%i<>;yG6Y&4Ul?LZfDn2^e@E;+hS-^3NvfZx(Bgpww;)
+nHO7f-#rD?Rv$Np5z!?68MnCYKsH+Np*8$D4l=q)^aKsXZqzl@tcL)#m(@%_BdIDi<dw>E#SHdKLi)uNVh54nH?K$o);oIZDHLSP
+zlK)sV;uAp91bVW_eFHs6NW*<k3BJw!dT$v_N?w&i8%epf0Yu1+GaX*qmYBL=C?e&api{)IfZjCCZLRb#+I`i^vzp%@Z6(|x4oN5
++?z0Ry?o*Rwkxnk;qE};@&$g}%cV0UV~CEQmiLxY)VBwBL$ngy(WUHP07HxX&XcfU(EhB5&Z==eY0~+i+0B5bY>b!@zQB3E32i`*
+igL5zdDmvp`7FPJC{TBuo5_ar-Lc$d92ll;c#?T<kp`*%8O#P8n!kK<r$-NDSpCvid^%$re@`>SwM1)Dvl-ns;hwi?Kr~z<hG498
+Qk>k{ydz(vUu^A=EbZBdq~3zh2x5F{XAO}5MCp{?4*+8#<<N=O(Cmq9d=~=7xCEgr9yB^dzGf`8cC3~mgf&gR{X~e4qLE0Isz9Wg
+v6gSsBFY;jlUY9bKAp-bp+|uXf95xsMuFo?pUB)T<LVaoT|7h#-F7QR1t9gpfPwahQ7{SU%pB=Bd&>eLT4VG=c)+M-0(l6Ey}(Gc
+IffW%Zlh(Ya-2UMWe#2zi?17Nl&;TFD!EV<SFvNYmnfTfwxIiF`U8^W0~6X#^|83E=mpb{IZ3^7@k@2y08?WS?Gtfg@BA(@FJtBL
+t`iFXPU!b4^3*~MhUS5cX{F&pv|8dYK#D0eL~z+~s3c2CUV_!%%&FjQO4+nNLC?a3=_B?3mUMMs`*I~Zu39m8#W9sRgQCy7rJ^7l
+b>jpx{#=~Av;LA%y-0;8*eLms*z+c2ujl~X6hwvEy67|qh~&||Q_Z*M*r+&$O+6^<Vh}CWPXKBX`rWE#9c8`>VS^8nIRKtLi!@~L
+yu)mLZkfus_yoIXu|4>e^|A`$Xa?yfY>r{-*v_)MXn1nDCM8im+hm)zyY+84`LZ~I42&brKDGU5QTOY#$A~5XxcLIQt}*cW?(g?f
+H5*jm!*g@?I;TYv*<JtATLFGpymsLVP3U~5%vFK;ceZ`dW*I1WKZkOAP~5dKf!FY|kLLGO9_*c#E%L#W%SD?u1^4flq8b4bD|`)_
+F+~jS>HZbgdds_9Z`~F#OxHNvscxlI-HC+wf=Vw%ZrE9pIh_8)0$_=-=D3jo5aank^Si{9v@ee5&HDUzXMs1YQY5yV3OvbIUD(|;
+@qrT=BE&o~7QbFA93<2dI|i`8EhwXsQkvO$=nn({%Y=8<?Q2CF18~B@hq+o4Dx327Fun&*(M%2*gN6ZFih5E&wKRCA=VyP5<6dcM
+Wj;(hz4!k%pQAxI`C|htxNjKmV4fIoY~gO!`>B|v%r$hN$9(8AkYyR10Q=!VI5-yPZrg}~>R8n~C*tT6snl#4sLf41m$RDo`C{4}
+G~(X3Hz!6oQ4zQ;2Wyy$I3Pm)taT2K!^*lJ--I)MX>KviS?)W*2Fkt2u|uoM8L?E?1ecx#!?tBtEF*ZAsP_EIueCW2oaiLKnsY%v
+bG0)f7R6X@yj?9FU6N(yMud2q1D$A(vY$!1&=7ltw4#%^J=Xma@<S!sMVsZ%m1lp=7zb))5K>&0+kTqobS|~lR&mqb33gXo)|4UF
+(p`jf*eu+-@8u=}F55!I#hqd-kVA`uoMhk*1~FO=?Nv8=aPxfxMCvdwr{kTs%`lX_!tdbfF4s2V!NjtiF@bv1uosptN6(#WA%tTN
+{yWH@aTcl+9>S(~FbOqLJFG(R9tPGKppQm^2=#|&_WCL*!YaZXdO{*1cw5mAVJXgMTe2+4YU69z<sj@UQiU%ZG{o~^bi0Y=SZMEn
+tdo%SpKYD^nMXAWhwb>@zvT1IHKWx<`|YcOpvMZeNj;Qy#20XZrAnjC5&EZOj96Liu`46|3uM)F+$_O$&*fC5yHo5xgHzHdy%?Fo
+Gb`gNrylM2sEX6~x^|CL18g4jlGly;?HjZJu>iP8K>kPU0lH)l4poU>B0hWSn7VJ_6uF~rYtH$ef80S}21jLddLr^4=+P`ie{}^Q
+2P{<yFMeE{JLvc$XYMOuU>LUdjlbQ&%gyG2y@cwm$U|z)c1m{-Ghqg@4>O;t#{k$6l6ZaR>;sJ0cB3lLtJ>pkX4Slxi^8(~o!*z~
+KY~Y|fT9=Qk$y03k$FIv<i`;wRBYJ#@zXJP8;1u}*gLb2k0X;rb=$PW=VrQ!IyUy4h5jODsaYK9xNsWf<r?dslC2yuDwn(Y5Z=aA
+;`nn!9)IH8aAa@TgYWk5G<{uldcxJj+Oeu>ZeH%dyC-lQ^&XhVIo=U)x(26~#%B#jx!H@c%#Etf=%g9^T^SVtMLk!xO=6k~T$Z8U
+5Oz7am?+httLRv!azyZ}rexIpd%!!#+LOhlTBpfwEogvNV(_wTkMF8i-eamkq@O~LX>bj<soZw))V+nMvrdvxD-vZ7IVIRvHmmaK
+i(Z`VeC$8YOqq&vz|Cp7fVu(sO~m}!9VMxU!k3}y2(E8Z5wJ1_QKJKZ5rm}A_Lk);9GJTqRx8@dVyhAq_0vWfPiBAx&KjuFC>qW=
+5S6k}+y=6eGCXwD$+UBDmUGfDRLp2KAEv}cB*u<H>AbCaCQsEHlS>bioJ+vP?qonjm<MDX1ESaS!?+}J)K}{@tp^^|k;<)pq5Gkg
+Ow8B2uVnE#UrUt|K3#`Z?aixNH<bVExeIqJ4;r;m>ZbCRmDq8M?j)sgNK)F`vNWc9D8qlO$@a1Ix;ZtE(Pq?O-wBUcv_5%Q(Xxg^
++#n`)=Ju;e)q2f_ImiPKg!!Hc6j@$E*XaqA!}JRnuST;+aF>83nT(Wp*U_FDwJONT-LkgJEff=u+V-AqDwX|N=D(m6cmGhn+2I<a
+6y)W8HsyHXqSb#R!6d>Tf3_NxImHQ|qot%Gaq;cP;(&qm7_8U2c&c2FkFjvOT+2>Xtrea}xKLxaK{^)UFJ)MaGmLHuC4z7X@&|K9
+bea7dTT<7lQMuIPqH2LLeH8wov*hq=%uN7brswg~K_Pv$8{N6K5|i2tdWIEdl$_Z`gWa{9y7g}C=K(?z>x5@H2u!$I2FUB%x3vuS
+K$JQL1geFUyvvv4l@s<&74Ep+=d2RM05danLFd~B`K3*I(6t831``oQWg%o^eD#8r`@=~$IZ3oiB&^53;+hYt_yX8vL|S)o%b1NF
+{$zzN!Al+bbJ7B&d6B*l)0t=ziW!J=a<XKaeQoGD$DQ>$Ms;=dO&b#tQ*bdh^i@DuTcw{_#o>;yl4zy~y?RfayF6n&dZ~<s94g7W
+>UuqoYQ}zMwUAe4h4|=5xT?F;D9{_c9At)C3;b2uev*8#NL|6TmN%M=4oN5Cg;)~PYW1$GoPnUxTCV@S<YY@qymo~fukV<)efsXd
+vwbPe*d0=>-ck&F*T(r8Btc}4&y^`h@hw>bGP{C9LB^-yi7X4++3+L1b1Fm8MBrNGKZkxlg`K_rIL?=B(m}Vm_=a_7R5<~*|6G(&
+M-NJp=RwGMPIL9dOGjfA_qzvG?z0BsV&V-lE-lqTV@;Yh1bR>Bc2^e(yxh`kuhz~WIQB~Nz^yk*3`PwZe6{|V5*Z^0cFiWUsJhww
+Ph=#vu^U`I@%f(k)uvEiHpj~Wgzvwr4{d62^pLJJ-Myip2nARNfE)vFxfrrTF{L-MuaWnc$`+eu)?-hk_7NP0U0PJJxfVZ^`j~{h
+YwFTk^4<<n2G@wsC0Isu(~4FaB_-*B#*F1Bb69arPtQQ3RDpJZX5*k#^|2+Eh~!c#-~>;Hkp5jkSR~Ug4!02T>l``kVV}j?+2DAV
+KC6Sr=jJ)+4{#?w3tcr=ZoTe@ARu0Xu(@0y{;#5xm(A&#a=9TBO{v-w8rc(DEw$b~Za6YE+s)F{Gh0om>-SfFimx$Mly5U?(ck&Z
+UL>DLom)M8O7GxRT@zb3pq?QpTXxOLpLf2_=7q&j=Kp-lX!k>^0SA}U2&ZWea%=nKF5_6A+W1rJDyh^=C6TN>00000biV-9e^+WJ
+00DyE0oc?F_){p-vBYQl0ssI200dcD
 """
 # END GENERATED
 

@@ -192,6 +192,7 @@ struct Endpoints {
 
 /* One request and its reply. `direction` is where an event has it. Texts end with zeros; they
  * are what the reader's parser needs, and so alike that it has to see each of them once. */
+#define TICK_NS 100 /* times are whole ticks, so the reader can divide all of them at once */
 #define NO_SIZE 0xffffffff
 #define ARGUMENTS_MAX 24
 #define REPLY_MAX 16
@@ -201,9 +202,9 @@ struct Exchange {
 	__u64 time_ns;       /* CLOCK_MONOTONIC, when the request had been read */
 	__u64 sock_id;       /* whose; as in an event */
 	__u32 latency_ns;    /* from then until its reply had been written */
+	__u32 value_len;     /* bytes of the value in the request or the reply, or NO_SIZE */
 	__u32 recv_len;      /* bytes of the request */
 	__u32 send_len;      /* bytes of the reply */
-	__u32 value_len;     /* bytes of the value in the request or the reply, or NO_SIZE */
 	__u8 command[8];     /* its word */
 	__u32 key_len;
 	__u8 direction;      /* DIRECTION_EXCHANGE */
@@ -1225,7 +1226,7 @@ static __always_inline int take_read(struct Conversation *c, const struct Call *
 	    !read_text(scratch, call->moved))
 		return 0;
 	__builtin_memcpy(c->text, scratch->event.data, TEXT_MAX);
-	c->exchange.time_ns = bpf_ktime_get_ns();
+	c->exchange.time_ns = bpf_ktime_get_ns() / TICK_NS * TICK_NS;
 	c->exchange.recv_len = call->moved;
 	c->waiting = take_request(c, call->moved);
 	return c->waiting;
@@ -1248,7 +1249,7 @@ static __always_inline int take_write(struct Conversation *c, struct Counters *c
 	copied = read_text(scratch, call->moved);
 	if (!copied || !take_reply(c, call->moved, copied))
 		return PAIR_NO;
-	latency_ns = bpf_ktime_get_ns() - exchange->time_ns;
+	latency_ns = bpf_ktime_get_ns() / TICK_NS * TICK_NS - exchange->time_ns;
 	if (latency_ns >> 32)
 		return PAIR_NO;
 	if (!c->chained)
