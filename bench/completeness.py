@@ -32,7 +32,8 @@ from tools import (
     tcpdump,
 )
 
-DEPTHS = (1, 16, 100)
+# name -> requests in one write, keys in a get
+CASES = {"depth 1": (1, 1), "depth 16": (16, 1), "gets of 10 keys": (1, 10)}
 UNITS = {
     "throughput": "operations/s",
     "operations not recorded": "operations",
@@ -51,27 +52,27 @@ def counted(server: Server) -> int:
     return sum(map(int, re.findall(rb"STAT cmd_[gs]et (\d+)", answer)))
 
 
-def load(server: Server, folder: Path, depth: int, count: int) -> float:
-    """memcaslap, or at greater depth our replay, as fast as it goes."""
-    if depth == 1:
+def load(server: Server, folder: Path, case: str, count: int) -> float:
+    """memcaslap, or what it cannot do our replay, as fast as it goes."""
+    if CASES[case] == (1, 1):
         return drive(server.port, count, len(CPUS))[0]
-    report, _ = replay(folder / f"depth{depth}.profile", server.port, "--speed", "max")
+    report, _ = replay(folder / f"{case}.profile", server.port, "--speed", "max")
     return float(report["operations_per_second"])
 
 
 def record_one(
-    server: Server, folder: Path, depth: int, count: int, *options: str, source: str = "ebpf:any"
+    server: Server, folder: Path, case: str, count: int, *options: str, source: str = "ebpf:any"
 ) -> Values:
     """One recording with the default ring."""
     output = folder / "all.profile"
     before = counted(server)
     stop_ns = stop_cost_ns(*options, source=source)
     with recorder(server.port, output, *options, source=source) as tool:
-        rate = load(server, folder, depth, count)
+        rate = load(server, folder, case, count)
         tool.settle()
         used_ns = tool.stop()[0] - stop_ns
     report = analyze(output)
-    recorded = sum(report["commands"][name]["operations"] for name in ("get", "set"))
+    recorded = sum(command["operations"] for command in report["commands"].values())
     return {
         "throughput": rate,
         "operations not recorded": counted(server) - before - recorded,
@@ -83,7 +84,7 @@ def record_one(
 def dump_one(server: Server, folder: Path, count: int) -> Values:
     """The same traffic under tcpdump with the buffer that packet:lo has."""
     with tcpdump(server.port, folder / "all.pcap") as tool:
-        rate = load(server, folder, 1, count)
+        rate = load(server, folder, "depth 1", count)
         tool.settle()
         _, words = tool.stop()
     dropped = re.search(r"(\d+) packets? dropped by kernel", words)
@@ -96,17 +97,18 @@ def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
     count = 20_000 if options.quick else 100_000
     with Server() as server:
         runs: Dict[str, Callable[[], Values]] = {}
-        for depth in DEPTHS:
-            if depth > 1:
-                profile = make_profile(folder / f"depth{depth}.profile", count, 100_000, depth)
-                replay(profile, server.port, "--preload", "--speed", "max")
-            for flags in ((), ("--no-responses",)):
-                name = ", ".join(("record", "sock", *flags, f"depth {depth}"))
-                runs[name] = lambda depth=depth, flags=flags: record_one(
-                    server, folder, depth, count, *flags
+        for case, (depth, keys_a_get) in CASES.items():
+            if depth * keys_a_get > 1:
+                path = folder / f"{case}.profile"
+                make_profile(path, count, 100_000, depth, keys_a_get=keys_a_get)
+                replay(path, server.port, "--preload", "--speed", "max")
+            for flags in (("--hook", "sock"), ("--hook", "sock-events"), ("--no-responses",)):
+                name = ", ".join(("record", flags[-1], case))
+                runs[name] = lambda case=case, flags=flags: record_one(
+                    server, folder, case, count, *flags
                 )
         runs["record, packet:lo, depth 1"] = lambda: record_one(
-            server, folder, 1, count, source="packet:lo"
+            server, folder, "depth 1", count, source="packet:lo"
         )
         runs["tcpdump -w, depth 1"] = lambda: dump_one(server, folder, count)
         found = alternate(runs, rounds(options, 2))

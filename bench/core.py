@@ -40,7 +40,9 @@ CASES: Dict[str, Tuple[int, bool, int]] = {
 RING_MIB = 256
 
 FLOOR = "floor: empty callback"
-SEGMENTS = "reads and writes of the server"
+SEGMENTS = "runs of exchanges, and other records"
+RING, LASTS = "bytes on the ring", "the default ring lasts at a million operations/s"
+UNITS = {SEGMENTS: "1/operation", RING: "bytes/operation", LASTS: "s"}
 
 
 def timed(work: Callable[[], Any], operations: int) -> Tuple[float, Any]:
@@ -83,7 +85,7 @@ def take_all(source: membench.EbpfSource) -> Tuple[int, List[bytes]]:
             return spent, batches
         _, used = membench.parse_events(batch)
         source._ring.take(used)
-        batches.append(batch)
+        batches.append(batch[:used])
 
 
 def drain_in_turn(
@@ -151,7 +153,9 @@ def measure_case(
     found = alternate({"record": lambda: record_from(raw, output, count)}, times)["record"]
     total = [sum(values) for values in zip(drained["drain"], *found.values())]
     segments = sum(len(membench.parse_events(batch)[0]) for batch in raw) / count
-    return {SEGMENTS: [segments], **drained, **found, "all four": total}
+    ring = sum(map(len, raw)) / count
+    about = {SEGMENTS: [segments], RING: [ring], LASTS: [(64 << 20) / ring / 1e6]}
+    return {**about, **drained, **found, "all four": total}
 
 
 def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
@@ -163,15 +167,15 @@ def measure(options: argparse.Namespace, folder: Path) -> List[Figure]:
             found = measure_case(server, folder, case, count, rounds(options, 3))
             floor = statistics.median(found[FLOOR])
             for name, values in found.items():
-                ratios = (
-                    [value / floor for value in values] if name not in (FLOOR, SEGMENTS) else []
-                )
+                ratios = []
+                if name != FLOOR and name not in UNITS:
+                    ratios = [value / floor for value in values]
                 figures.append(
                     Figure(
                         "recorder's Python",
                         name,
                         case,
-                        "1/operation" if name == SEGMENTS else "ns/operation",
+                        UNITS.get(name, "ns/operation"),
                         values,
                         FLOOR if ratios else "",
                         ratios,

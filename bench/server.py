@@ -34,12 +34,12 @@ from tools import (
     rounds,
     stop_cost_ns,
     tcpdump,
-    tshark,
 )
 
 NOTHING = "nothing"
 RECORDERS: Dict[str, Tuple[str, List[str]]] = {
     "record, sock": ("ebpf:any", ["--hook", "sock"]),
+    "record, sock-events": ("ebpf:any", ["--hook", "sock-events"]),
     "record, sock, --no-responses": ("ebpf:any", ["--hook", "sock", "--no-responses"]),
     "record, syscalls": ("ebpf:any", ["--hook", "syscalls"]),
     "record, packet:lo": ("packet:lo", []),
@@ -52,6 +52,7 @@ UNITS = {
     "throughput": "operations/s",
     "client's p50": "us",
     "client's p99": "us",
+    "client's p99.9": "us",
 }
 
 Load = Callable[[], Tuple[int, Values]]  # operations that it sent, and what it saw
@@ -61,8 +62,6 @@ def watcher(variant: str, port: int, folder: Path) -> Tuple[Optional[Tool], int]
     """What watches, and the CPU that its end takes."""
     if variant == "tcpdump -w":
         return tcpdump(port, folder / "all.pcap"), 0
-    if variant == "tshark":
-        return tshark(port), 0
     if variant == NOTHING:
         return None, 0
     source, flags = RECORDERS[variant]
@@ -92,7 +91,7 @@ def measure_load(
     section: str, options: argparse.Namespace, folder: Path, load_of: Any, times: int
 ) -> List[Figure]:
     """All watchers in turn under one load."""
-    names = [NOTHING, *RECORDERS, "tcpdump -w", "tshark"]
+    names = [NOTHING, *RECORDERS, "tcpdump -w"]
     with Server("-t", "1", cpu=SERVER_CPU) as server:
         load = load_of(server)
         runs = {name: (lambda name=name: measure_one(name, server, folder, load)) for name in names}
@@ -120,6 +119,7 @@ def measure_held(options: argparse.Namespace, folder: Path) -> List[Figure]:
                 "throughput": report["operations_per_second"],
                 "client's p50": latency["p50"],
                 "client's p99": latency["p99"],
+                "client's p99.9": latency["p999"],
             }
 
         return load

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the benchmarks share: servers, loads, tools that are measured, CPU readings, figures.
 
-Everything runs on loopback, against servers that are started here and end here. CPU of a
+Everything runs on loopback, against servers that are started here and end here. Servers,
+loads and what watches them have sessions of their own, as in production: with autogroups,
+the kernel shares the CPUs out between sessions first. CPU of a
 process is read from /proc/PID/task/*/schedstat, in nanoseconds, not in ticks.
 """
 
@@ -166,7 +168,9 @@ class Server:
         command = ["memcached", "-u", "nobody", "-U", "0", "-l", LOOPBACK, "-m", "1024"]
         if cpu is not None:
             command = ["taskset", "-c", str(cpu), *command]
-        self.process = subprocess.Popen([*command, "-p", str(self.port), *options])
+        self.process = subprocess.Popen(
+            [*command, "-p", str(self.port), *options], start_new_session=True
+        )
         self.pid = self.process.pid
 
     def __enter__(self) -> Server:
@@ -207,8 +211,11 @@ def make_profile(
     keys: int = 10_000,
     value_bytes: Sequence[int] = (VALUE_BYTES,),
     even: bool = False,
+    keys_a_get: int = 1,
 ) -> Path:
     """A profile of 9 gets to 1 set: batches of `depth`, the connections in turn.
+
+    Or of gets alone that ask for several keys; each key is an operation.
 
     Of the keys the n-th is asked for 1/n as often as the first (Zipf), or all of them as often
     as each other (even). A key keeps its size
@@ -225,20 +232,21 @@ def make_profile(
             profile.add_connection(number, number, 11211, membench.OPEN)
         ledger = membench.Ledger()
         step_ns = 1e9 / rate
+        batch = depth * keys_a_get
         block = max(1, min(int(rate), 65536))  # as a recorder does, each second
         for first in range(0, operations, block):
             places = range(first, min(first + block, operations))
             count = len(places)
             chosen = chance.choices(codes, cum_weights=weights, k=count)
-            forms = chance.choices((b"get", b"set"), (9, 1), k=count)
+            forms = chance.choices((b"get", b"set"), (9, keys_a_get == 1), k=count)
             columns = (
-                [1_000_000 + int(place // depth * depth * step_ns) for place in places],
+                [1_000_000 + int(place // batch * batch * step_ns) for place in places],
                 [20_000] * count,
-                [place // depth % connections + 1 for place in places],
+                [place // batch % connections + 1 for place in places],
                 forms,
                 [membench.HIT if form == b"get" else membench.STORED for form in forms],
-                [place % depth for place in places],
-                [0] * count,
+                [place // keys_a_get % depth for place in places],
+                [place % keys_a_get for place in places],
                 chosen,
                 [sizes[code] for code in chosen],
                 [0] * count,
@@ -263,6 +271,7 @@ def replay(
         ],
         stdout=subprocess.DEVNULL,
         check=True,
+        start_new_session=True,
     )
     return json.loads(results.read_text()), (children_cpu_ns() - before) / 1e9
 
@@ -296,7 +305,11 @@ class Tool:
         the load it may still wait before it takes in what the kernel has for it."""
         self._settle_seconds = settle_seconds
         self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self.pid = self._process.pid
         assert self._process.stderr
@@ -358,18 +371,6 @@ def tcpdump(port: int, output: Path, buffer_mib: int = 64) -> Tool:
     )
 
 
-def tshark(port: int) -> Tool:
-    """tshark that has begun to dissect live, and prints nothing but statistics."""
-    return Tool(
-        [
-            *("tshark", "-n", "-i", "lo", "-q", "-z", "io,stat,0", "-f", f"tcp port {port}"),
-            *("-d", f"tcp.port=={port},memcache"),
-        ],
-        "Capturing",
-        1.1,
-    )
-
-
 @functools.cache
 def stop_cost_ns(*options: str, source: str = "ebpf:any") -> int:
     """CPU that a recorder takes to end when it has recorded nothing: no part of the cost of
@@ -421,7 +422,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of all sections."""
     parser.add_argument("--quick", action="store_true", help="only to see that it works")
     parser.add_argument("--full", action="store_true", help="more rounds; 50 million operations")
-    parser.add_argument("--rate", type=int, default=8000, help="operations/s of the held rate")
+    parser.add_argument("--rate", type=int, default=10_000, help="operations/s of the held rate")
 
 
 def rounds(options: argparse.Namespace, usual: int) -> int:
