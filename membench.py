@@ -5955,9 +5955,7 @@ def timeline(
 FOLLOWED_MAX = 1 << 20  # keys with a state; of more, a sample by hash (about 500 MB)
 ORDER_TICKS = 2 * TICKS_PER_SECOND  # rows are put in order within this time
 ORDER_ROWS = 1 << 14  # or as many rows, whichever is less
-TIMES_MAX = (
-    1 << 16
-)  # distinct times or sizes kept exactly, of each kind; more are rounded to 3 digits
+TIMES_MAX = 1 << 16  # distinct times or sizes of each kind; more are rounded to 3 digits
 CLOCK_TICKS = TICKS_PER_SECOND  # memcached's clock has whole seconds
 FLUSH_TICKS = 2 * TICKS_PER_SECOND  # by as much it begins a delayed flush_all too early
 OVERLAP_TICKS = TICKS_PER_SECOND // 100  # between requests that memcached took the other way
@@ -6026,9 +6024,9 @@ def actions_of(form: str) -> List[int]:
     if binary and command.endswith("q"):
         command = command[:-1]
     if command == "ms":
-        command += next((word[1].upper() for word in words if word[0] == "M"), "S")
+        command += next((word[1:2].upper() for word in words if word[:1] == "M"), "S")
     touches = "T" in words or command in ("gat", "gats", "gatk")
-    made = next((int(word[1:]) + 1 for word in words if re.match(r"N\d", word)), 0) << 8
+    made = next((int(word[1:21]) + 1 for word in words if re.match(r"N[0-9]+\Z", word)), 0) << 8
     found = dict.fromkeys((NOT_FOUND,), GONE)
     if command in ("get", "gets", "getk", "gat", "gats", "gatk", "mg"):
         found.update({MISS: MISSED, HIT: (READ_TOUCH if touches else READ) | made})
@@ -6052,7 +6050,7 @@ def actions_of(form: str) -> List[int]:
         found.update(dict.fromkeys(_NO_REPLY, done | IF_THERE))
         found.update({DELETED: done, TOUCHED: done, EXISTS: SEEN})
     elif command in ("flush", "flush_all"):
-        delay = int(words[0]) if words and words[0].isdigit() else 0
+        delay = int(words[0][:20]) if words and re.match(r"[0-9]+\Z", words[0]) else 0
         found.update(dict.fromkeys((OK, *_NO_REPLY), FLUSH | delay << 8))
     return [found.get(outcome, NOTHING) for outcome in range(len(OUTCOMES))]
 
@@ -6116,6 +6114,8 @@ class Insight:
         self.refills: Counter[int] = Counter()  # ticks from a miss to the store
         self.stampedes: Counter[int] = Counter()  # ticks from the first miss to the first store
         self.waste: Counter[str] = Counter()  # as in the report
+        self.held = 0  # bytes x ticks
+        self.unread, self.unread_held = [0, 0], [0, 0]  # never read, not read yet
         self.refused: Counter[int] = Counter()  # sizes of values that were refused
         self.live: Counter[int] = Counter()  # sizes of items that were there at the end
         self.ages: Dict[int, Dict[int, int]] = {}  # TTL -> ages in seconds at which hits came
@@ -6309,11 +6309,11 @@ class Insight:
         end = min(tick, item.expires, tick if flushed is None else flushed)
         if item.stored != UNKNOWN:
             held = max(end - item.stored, 0) * item.size * self._weight
-            self.waste["byte_ticks"] += held
+            self.held += held
             if item.asked == item.asked_before:
-                name = "not_read_yet" if final and end == tick else "never_read"
-                self.waste[name] += self._weight
-                self.waste["byte_ticks_" + name] += held
+                yet = final and end == tick
+                self.unread[yet] += self._weight
+                self.unread_held[yet] += held
         return end == tick
 
     def _lose(self, item: Item, tick: int) -> None:
@@ -6405,18 +6405,22 @@ class Insight:
 
     def _finish(self, tick: int) -> None:
         """The profile ends."""
-        weight, waste = self._weight, self.waste
+        found: Counter[str] = Counter()
         for item in self._items.values():
             if item.asked:
-                waste["keys_asked"] += weight
-                waste["keys_asked_once"] += weight if item.asked == 1 else 0
-            if item.cause == C_NOT_SEEN:
-                waste["negative_keys"] += weight
-                waste["negative_misses"] += weight * item.asked
-            if not item.cause and self._end(item, tick, final=True) and item.size:
-                self.live[item.size] += weight
-            self.keys += weight * (item.cause != C_NEW)
-        self.weight = max(self.weight, weight)
+                found["keys_asked"] += 1
+                found["keys_asked_once"] += item.asked == 1
+            if not item.cause:
+                if self._end(item, tick, final=True) and item.size:
+                    self.live[item.size] += self._weight
+            elif item.cause == C_NOT_SEEN:
+                found["negative_keys"] += 1
+                found["negative_misses"] += item.asked
+            elif item.cause == C_NEW:
+                self.keys -= self._weight
+        self.keys += len(self._items) * self._weight
+        self.waste.update({name: count * self._weight for name, count in found.items()})
+        self.weight = max(self.weight, self._weight)
         self._begin(0.0)
 
 
@@ -6468,11 +6472,8 @@ def describe_ttls(insight: Insight) -> List[Dict[str, Any]]:
 def describe_insight(insight: Insight, factor: float) -> Dict[str, Any]:
     """What `analyze --why` adds to the report."""
     waste = insight.waste
-    held = {name: waste[name] // TICKS_PER_SECOND for name in waste if "byte_ticks" in name}
-    names = (
-        *("overwrites", "overwrites_never_read", "never_read", "not_read_yet", "keys_asked"),
-        *("keys_asked_once", "negative_keys", "negative_misses"),
-    )
+    names = ("overwrites", "overwrites_never_read", "keys_asked", "keys_asked_once")
+    held = (insight.held, *insight.unread_held)
     return {
         "miss_causes": {name: insight.causes[cause] for cause, (name, _) in CAUSES.items()},
         "evicted_unused_seconds": describe_sizes(+insight.idle),
@@ -6485,10 +6486,11 @@ def describe_insight(insight: Insight, factor: float) -> Dict[str, Any]:
         },
         "waste": {
             "values": total_of(insight.values),
-            **{name: waste[name] for name in names},
+            **dict(zip(("never_read", "not_read_yet"), insight.unread)),
+            **{name: waste[name] for name in (*names, "negative_keys", "negative_misses")},
             **{
-                "byte_seconds" + rest: held.get("byte_ticks" + rest, 0)
-                for rest in ("", "_never_read", "_not_read_yet")
+                "byte_seconds" + rest: ticks // TICKS_PER_SECOND
+                for rest, ticks in zip(("", "_never_read", "_not_read_yet"), held)
             },
             "refused_bytes": describe_sizes(insight.refused),
             "slabs": describe_slabs(insight.live, factor),

@@ -460,6 +460,7 @@ def test_profiles_with_hostile_headers(
         for arguments in (
             ["analyze", str(evil)],
             ["analyze", "--json", str(evil)],
+            ["analyze", "--why", str(evil)],
             ["compare", str(good), str(evil)],
             ["compare", "--exact", str(good), str(evil)],
         ):

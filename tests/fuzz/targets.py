@@ -281,6 +281,7 @@ READING = [
     for line in (
         "analyze --by-server FILE",
         "analyze --json FILE",
+        "analyze --why FILE",
         "compare --exact FILE FILE",
         "compare FILE FILE",
     )
