@@ -28,7 +28,7 @@ How the data flows, which is also the order of this file:
     analysis              operations in, report out
     insight               why keys are missed, and what memory is spent on
     miss ratio curve      what caches of other sizes would miss
-    reports               what people read: a profile, two profiles compared
+    reports               what people read: profiles, two profiles compared
     exports               operations in formats that other tools read
     replay                what to send when, the engine that does, workers and results
     recording             record and check, and what runs on this machine
@@ -7437,13 +7437,9 @@ def render_why(report: Dict[str, Any]) -> List[str]:
     causes = report.get("miss_causes")
     if causes is None:
         return []
-    if report["misses"] is None:
-        return ["", "Why keys were missed: not known, because responses were not recorded"]
-    keys, total = report["keys_followed"], total_of(causes)
-    about = (
-        f", about: of a sample of {keys['sample']:.2%} of the keys" if keys["sample"] < 1 else ""
-    )
-    lines = ["", f"Why keys were missed ({total:,} misses{about})"]
+    sample, total = report["keys_followed"]["sample"], total_of(causes)
+    about = f"about {total:,} misses: a sample of {sample:.2%} of the keys"
+    lines = ["", f"Why keys were missed ({about if sample < 1 else f'{total:,} misses'})"]
     for name, what_to_do in CAUSES.values():
         if causes[name]:
             lines.append(f"  {name:<18} {causes[name]:>14,} {causes[name] / total:>7.2%}")
@@ -7470,7 +7466,7 @@ def render_why(report: Dict[str, Any]) -> List[str]:
 def render_waste(report: Dict[str, Any]) -> List[str]:
     """What memory was spent on; see `analyze --why`."""
     waste = report.get("waste")
-    if waste is None or report["misses"] is None:
+    if waste is None:
         return []
 
     def part(name: str, of: str) -> str:
@@ -7700,7 +7696,7 @@ def paint(line: str) -> str:
     return line
 
 
-# ---- Comparing two profiles ----
+# ==== Reports: two profiles compared ==================================================
 #
 # Requests come in bursts and are not independent; equal periods of a recording nearly are. So
 # a recording is cut into PERIODS of them, and how much a number varies from period to period
@@ -10674,7 +10670,9 @@ def analyze_command(options: argparse.Namespace) -> int:
         secret = options.salt or read_salt(options.salt_file)
         report["keys"]["listed"] = name_hashes(report, counts, options.names, secret)
     rules = plain_rules(report, counts)
-    if options.why:
+    if options.why and report["misses"] is None:
+        say("--why can tell nothing: responses were not recorded")
+    elif options.why:
         explain(report, options.profile, options.slab_factor)
         rules = chain((rule for rule in rules if rule[0] != "misses"), why_rules(report))
     report["findings"] = find(rules)
