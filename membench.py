@@ -5323,13 +5323,15 @@ def percentile(counts: List[Tuple[int, int]], total: int, share: float) -> int:
     return counts[-1][0]
 
 
-def describe_sizes(counts: Mapping[int, int]) -> Optional[Dict[str, Any]]:
+def describe_sizes(
+    counts: Mapping[int, int], wanted: Mapping[str, float] = PERCENTILES
+) -> Optional[Dict[str, Any]]:
     """Number, minimum, mean, percentiles and maximum of (value -> how often), or None."""
     total = total_of(counts)
     if not total:
         return None
     ordered = sorted(counts.items())
-    shares = {name: percentile(ordered, total, share) for name, share in PERCENTILES.items()}
+    shares = {name: percentile(ordered, total, share) for name, share in wanted.items()}
     mean = round(sum_of(counts) / total, 1)
     return {"count": total, "min": ordered[0][0], "mean": mean, **shares, "max": ordered[-1][0]}
 
@@ -8512,11 +8514,8 @@ class RequestTemplate:
         if mark:  # behind the opcode, or an O
             binary = sample.reply == REPLY_BINARY
             mark = mark[:1] + (_opaque_bytes(opaque) if binary else b"%d" % opaque)
-        return Request(
-            *(sample.form, sample.reply, sample.outcomes, keys, sample.value_size, sample.exptime),
-            quiet=sample.quiet,
-            opaque=mark,
-        )
+        plan = (sample.form, sample.reply, sample.outcomes, keys, sample.value_size, sample.exptime)
+        return Request(*plan, quiet=sample.quiet, opaque=mark)
 
 
 def make_template(form: str, included: Iterable[str] = ()) -> Optional[RequestTemplate]:
@@ -8730,7 +8729,7 @@ class Batch:
     """Requests that go out in one write, or what happens to a connection."""
 
     __slots__ = (
-        *("tick", "number", "kind", "parts", "requests", "value_bytes", "deferred", "waits"),
+        *("tick", "number", "kind", "parts", "requests", "value_bytes", "late", "waits"),
         *("times", "queued_at_ns"),
     )
 
@@ -8738,12 +8737,11 @@ class Batch:
         self.tick = tick  # of the recording, since the first pass began
         self.number = number  # of the connection
         self.kind = kind  # SEND; OPEN, RECV, CLOSE: what happens to the connection
-        # bytes, memoryview, or a function that returns them when all before is answered
-        self.parts: List[Any] = []
+        self.parts: List[Any] = []  # bytes, memoryview, or a function that returns them
         self.requests: List[SentRequest] = []
         self.value_bytes = 0  # of all values together
-        self.deferred = False  # is one of the parts a function?
-        self.waits = False  # did its client have all replies when it sent this?
+        self.late = False  # is one of the parts a function, to be called when it is sent?
+        self.waits = False  # for all replies to what was sent before, as its client did
         self.times = [0, 0]  # ns: when it was due, at `max` when it was sent; when it was sent
         self.queued_at_ns = 0  # Engine's idle time when it began to wait for its connection
 
@@ -8772,14 +8770,14 @@ def read_rows(reader: ProfileReader, shard: Shard, keys: KeyTexts) -> Iterator[L
         if block:
             keys.number_short_keys(block.key_hash, block.key_size)
             last_tick.update(zip(block.connection, block.time))
-        # A connection is closed after its last request: after a reset, what had come was still
-        # read.
-        ends = (last_tick.pop(row[1], 0) if row[3] == CLOSE else 0 for row in events)
-        yield [
-            (max(tick, end), number, LAST if kind == CLOSE else FIRST, kind, 0, 0, b"", 0, 0, 0, 0)
-            for (tick, number, _, kind), end in zip(events, ends)
-            if number % total == mine
+        # A connection is closed after its last request: what came before a reset was still read.
+        changes = [
+            (max(tick, last_tick.pop(number, tick)), number, LAST, kind, 0, 0, b"", 0, 0, 0, 0)
+            if kind == CLOSE
+            else (tick, number, FIRST, kind, 0, 0, b"", 0, 0, 0, 0)
+            for tick, number, _, kind in events
         ]
+        yield [row for row in changes if row[1] % total == mine]
         events.clear()
         if not block:
             return
@@ -8828,19 +8826,12 @@ class Schedule:
     """What to send when: rows in, batches out, in order of time, pass after pass."""
 
     def __init__(
-        self,
-        tally: Tally,
-        *,
-        included: Iterable[str] = (),
-        speed: float = 0,
-        recorded_unix: float = 0,
-        start_unix: float = 0,
+        self, tally: Tally, included: Iterable[str] = (), recorded_unix: float = 0
     ) -> None:
         self.keys = KeyTexts()
         self._tally = tally
         self._template = functools.lru_cache(None)(lambda form: make_template(form, included))
-        self._speed = speed  # 0: `max`
-        self._recorded_unix, self._start_unix = recorded_unix, start_unix
+        self._recorded_unix = recorded_unix  # when the recording began
         self._opaque = 0
         self._answered: Dict[int, int] = {}  # connection -> tick of its last answer
 
@@ -8918,37 +8909,31 @@ class Schedule:
         if len(rows) > 1:
             keys = tuple(row[6] for row in rows)
             outcomes = tuple(row[9] for row in rows)
-        if exptime > RELATIVE_EXPTIME_MAX:
-            exptime = self._shift(exptime, tick, batch.tick)
         if template.value_end is None or size == NO_SIZE:
             size = 0
         self._opaque = opaque = self._opaque + 1
         recorded = (template.command, outcomes, latency)
         batch.requests.append((template.request(keys, opaque), template, recorded, batch.times))
 
-        def write(cas: int) -> bytes:
-            return template.write(keys, size, exptime, opaque, cas)
+        if template.has_cas or exptime > RELATIVE_EXPTIME_MAX:
 
-        if template.has_cas:
-            batch.deferred = True
-            wrong = outcome == EXISTS  # another client had changed the value
-            batch.parts.append(lambda: write(WRONG_UNIQUE if wrong else self._tally.unique(key)))
+            def write_late() -> bytes:
+                expires, cas = exptime, 0
+                if exptime > RELATIVE_EXPTIME_MAX:  # a Unix time: as far ahead as it was
+                    ahead = exptime - self._recorded_unix - tick / TICKS_PER_SECOND
+                    expires = max(int(time.time() + ahead), RELATIVE_EXPTIME_MAX + 1)
+                if template.has_cas:  # EXISTS: another client had changed the value
+                    cas = WRONG_UNIQUE if outcome == EXISTS else self._tally.unique(key)
+                return template.write(keys, size, expires, opaque, cas)
+
+            batch.waits = batch.waits or template.has_cas
+            batch.late = True
+            batch.parts.append(write_late)
         else:
-            batch.parts.append(write(0))
+            batch.parts.append(template.write(keys, size, exptime, opaque, 0))
         if template.value_end is not None:
             batch.value_bytes += size
             batch.parts += (*value_parts(size), template.value_end)
-
-    def _shift(self, exptime: int, tick: int, since_start: int) -> int:
-        """Shift a Unix time, so that it is as far from its request as it was when recorded.
-
-        tick: of the recording; since_start: ticks of the recording since the first pass.
-        """
-        recorded = self._recorded_unix + tick / TICKS_PER_SECOND
-        now = time.time()
-        if self._speed:
-            now = self._start_unix + since_start / TICKS_PER_SECOND / self._speed
-        return max(int(exptime - recorded + now), RELATIVE_EXPTIME_MAX + 1)
 
 
 # ---- Preload: what a target must hold so that hits can hit ----
@@ -9258,7 +9243,7 @@ class ReplayConnection:
             if not queue or not self.connected or self.unsent:
                 break
             batch = queue[0]
-            if (engine.closed_loop or batch.waits or batch.deferred) and self.awaits_reply():
+            if (engine.closed_loop or batch.waits) and self.awaits_reply():
                 return
             queue.popleft()
             engine.queued -= 1
@@ -9287,7 +9272,7 @@ class ReplayConnection:
             else:
                 tally.count_reply(sent, NONE, {}, 0)
         parts = batch.parts
-        if batch.deferred:
+        if batch.late:
             parts = [part() if callable(part) else part for part in parts]
         self.unsent = [b"".join(parts)] if batch.value_bytes <= JOINED_MAX else parts
         self._flush(now_ns)
@@ -9461,6 +9446,7 @@ class Engine:
 # ---- Results: from counts to what --stats-json holds ----
 
 REPLAY_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+REPLAY_COLUMNS = (*REPLAY_PERCENTILES, "max")
 ERROR_KINDS = (TIMEOUT, CONNECTION, PROTOCOL, "server")
 
 
@@ -9484,13 +9470,9 @@ def join(total: Dict[str, Any], more: Dict[str, Any]) -> None:
 
 def describe_histogram(histogram: Dict[Any, int]) -> Optional[Dict[str, float]]:
     """Percentiles in microseconds of a histogram {ticks: how often}, or None."""
-    ordered = sorted((int(ticks), times) for ticks, times in histogram.items())
-    total = total_of(histogram)
-    if not total:
-        return None
-    found = {name: percentile(ordered, total, share) for name, share in REPLAY_PERCENTILES.items()}
-    found["max"] = ordered[-1][0]
-    return {name: ticks * TICK_NS / 1000 for name, ticks in found.items()}
+    counts = {int(ticks): times for ticks, times in histogram.items()}
+    found = describe_sizes(counts, REPLAY_PERCENTILES)
+    return found and {name: found[name] * TICK_NS / 1000 for name in REPLAY_COLUMNS}
 
 
 def share_of_hits(outcomes: Dict[str, int]) -> Optional[float]:
@@ -9725,7 +9707,7 @@ def render_cut(report: Dict[str, Any]) -> List[str]:
 
 def render_latencies(report: Dict[str, Any], width: int) -> List[str]:
     """What this client measured and what was recorded; side by side if recorded at clients."""
-    table = functools.partial(latency_table, width=width, names=(*REPLAY_PERCENTILES, "max"))
+    table = functools.partial(latency_table, width=width, names=REPLAY_COLUMNS)
     rows = [*report["commands"].items(), ("all", report)]
     own = [(printable(name)[:11], row["latency_us"]) for name, row in rows]
     recorded = [(name, row["recorded_latency_us"]) for (name, _), (_, row) in zip(own, rows)]
@@ -9784,13 +9766,8 @@ def replay_shard(
     stop.
     """
     tally = Tally()
-    schedule = Schedule(
-        tally,
-        included=options.include,
-        speed=options.speed,
-        recorded_unix=float(found.reader.header["started_unix"]),
-        start_unix=options.start_at or time.time(),
-    )
+    started_unix = float(found.reader.header["started_unix"])
+    schedule = Schedule(tally, options.include, started_unix)
     number, total = options.shard
     shard, path = Shard(number + total * index, total * options.workers), found.reader.path
     if options.preload:
@@ -10937,9 +10914,8 @@ def resolve_target(text: str) -> Target:
 
 def usable_cpus() -> int:
     """How many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    found = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()  # not on macOS
+    return len(found) or os.cpu_count() or 1
 
 
 def agreed(options: argparse.Namespace, found: Survey, target: Target) -> bool:
@@ -11035,7 +11011,7 @@ def render_plan(
 ) -> Iterator[str]:
     """What a replay would send, how long it takes, what it needs: --dry-run."""
     reader, tally = found.reader, Tally()
-    schedule = Schedule(tally, included=options.include)
+    schedule = Schedule(tally, options.include)
     requests: Counter[str] = Counter()
     sent_bytes = writes = 0
     for batch in chain.from_iterable(schedule.batches(reader.path, options.shard)):
