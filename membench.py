@@ -5027,6 +5027,51 @@ def all_below(limit: int, column: Sequence[int]) -> bool:
     return max(column) < limit
 
 
+UNIX_TIME_MIN = 1e9  # a point in time from here on is a Unix time; before, it is since the start
+
+
+class Slice(NamedTuple):
+    """Which operations of a profile are wanted; None, and what is empty, restricts nothing.
+
+    Requests are in it as a whole, because all keys of one have its time and connection.
+    """
+
+    begin: Optional[float] = None
+    end: Optional[float] = None
+    commands: Sequence[str] = ()
+    connections: Sequence[int] = ()
+    server: str = ""  # an address
+
+    def span(self, started_unix: float) -> Tuple[float, float]:
+        """From when to when, in seconds since the start."""
+        begin = -math.inf if self.begin is None else self.begin
+        end = math.inf if self.end is None else self.end
+        begin, end = (at - started_unix if at >= UNIX_TIME_MIN else at for at in (begin, end))
+        return begin, end
+
+    def of(self, block: Operations, reader: "ProfileReader") -> Operations:
+        """The operations of a block that are in it."""
+        begin, end = self.span(float(reader.header["started_unix"]))
+        first, last = begin * TICKS_PER_SECOND, end * TICKS_PER_SECOND
+        kept: Iterable[bool] = (first <= tick < last for tick in block.time)
+        if self.commands:
+            forms = [form.split(" ", 1)[0] in self.commands for form in reader.forms]
+            kept = map(operator.and_, kept, map(forms.__getitem__, block.form))
+        if self.connections or self.server:
+            numbers = set(self.connections or block.connection)
+            if self.server:
+                known, servers = reader.server_of, reader.servers
+                numbers = {
+                    n
+                    for n in numbers
+                    if n < len(known) and servers[known[n]].address == self.server
+                }
+            kept = map(operator.and_, kept, map(numbers.__contains__, block.connection))
+        chosen = list(kept)
+        columns = (list(compress(column, chosen)) for column in block[: len(COLUMNS)])
+        return Operations(*columns, *block[len(COLUMNS) :])
+
+
 class ProfileReader:
     """Reads a profile, block by block. A context manager.
 
@@ -5049,6 +5094,8 @@ class ProfileReader:
         self.server_of = array("H")
         self.rows = 0
         self.last_tick = 0
+        self.part: Optional[Slice] = None  # of the operations: only these are unpacked
+        self.left_out = 0  # operations that are not in it
         # If this is a list, it takes the rows of the C blocks: (tick, number, port, kind).
         self.connection_rows: Optional[List[Tuple[int, int, int, int]]] = None
         # If this is a dictionary, it takes the N blocks: key hash -> places of name and group in
@@ -5073,6 +5120,13 @@ class ProfileReader:
 
     def __exit__(self, *_exception: object) -> None:
         self._file.close()
+
+    def span(self) -> Tuple[float, float]:
+        """From when to when `part` lasts, in Unix time; a part of the recording, or all of it."""
+        started = float(self.header["started_unix"])
+        begin, end = self.part.span(started) if self.part else (0.0, math.inf)
+        begin, end = max(begin, 0.0), min(end, self.seconds())
+        return started + begin, started + max(begin, end)
 
     def seconds(self) -> float:
         """How long the recording lasted; of a truncated file, up to its last operation."""
@@ -5134,12 +5188,17 @@ class ProfileReader:
 
     def blocks(self) -> Iterator[Operations]:
         """All operations, in the order of the file."""
-        return map(self.unpack, self.packed_blocks())
+        return (block for block in map(self.unpack, self.packed_blocks()) if block.time)
 
     def unpack(self, payload: memoryview) -> Operations:
         """The operations of an O block."""
         with self._damage_told():
-            return self._decode_operations(payload)
+            block = self._decode_operations(payload)
+        if self.part is None:
+            return block
+        part = self.part.of(block, self)
+        self.left_out += len(block.time) - len(part.time)
+        return part
 
     def packed_blocks(self) -> Iterator[memoryview]:
         """The payloads of all O blocks; takes note of the others. For who only counts rows."""
@@ -5429,16 +5488,38 @@ class Keys:
         self.counts = {key: n for key, n in self.counts.items() if key < limit or n > least}
 
 
+# (latency in ticks, Unix time, path of the profile, connection, command, place in the read, keys,
+# bytes of values or -1)
+SlowRequest = Tuple[int, float, str, int, str, int, int, int]
+
+
+def slow_requests(block: Operations, reader: ProfileReader, most: int) -> Iterator[SlowRequest]:
+    """The slowest requests of a block."""
+    started = float(reader.header["started_unix"])
+    for ticks, row in heapq.nlargest(most, zip(block.latency, range(len(block.time)))):
+        if ticks:
+            keys = 1  # its other keys follow
+            while row + keys < len(block.time) and block.key_position[row + keys]:
+                keys += 1
+            sizes = [size for size in block.value_size[row : row + keys] if size != NO_SIZE]
+            yield (
+                *(ticks, started + block.time[row] / TICKS_PER_SECOND, reader.path),
+                *(block.connection[row], command_of(reader.forms[block.form[row]])),
+                *(block.batch[row], keys, sum(sizes) if sizes else -1),
+            )
+
+
 HostServer = Tuple[str, ServerName]  # a server, with the host that it was recorded on
 
 
 class Counts:
     """All that is counted over operations: those of profiles, or of a period of one.
 
-    parts: how many of these share the memory that one may take. watched: see Keys.
+    parts: how many of these share the memory that one may take. watched: see Keys. most: of so
+    many requests it says which were the slowest.
     """
 
-    def __init__(self, parts: int = 1, watched: Optional[Set[int]] = None) -> None:
+    def __init__(self, parts: int = 1, watched: Optional[Set[int]] = None, most: int = 0) -> None:
         self.whole = Group()
         self.commands: Dict[str, Group] = defaultdict(Group)
         self.servers: Dict[HostServer, Group] = defaultdict(Group)
@@ -5450,6 +5531,8 @@ class Counts:
         self.by_second: Counter[int] = Counter()  # operations by Unix second, see begin_second
         self.keys = Keys(watched)
         self.value_sizes: Counter[int] = Counter()  # NO_SIZE: there was no value
+        self.slowest: List[SlowRequest] = []
+        self._most = most
         # Of profiles that hold names or groups; a group of None has what has no key.
         self.groups: Counter[Tuple[Optional[bytes], int]] = Counter()  # (group, outcome)
         self.group_bytes: Counter[Optional[bytes]] = Counter()  # of values
@@ -5487,6 +5570,8 @@ class Counts:
         count_seconds(block.time, begin_second(reader), self.by_second)
         self.keys.add(block)
         self.value_sizes.update(block.value_size)
+        if self._most:
+            self._keep_slowest(slow_requests(block, reader, self._most))
         if reader.named:
             named, labels = reader.named, reader.labels
             each = zip(block.key_hash, block.key_size)
@@ -5531,8 +5616,12 @@ class Counts:
         for name in ("value_sizes", "groups", "group_bytes"):
             getattr(self, name).update(getattr(other, name))
         self.keys.merge(other.keys)
+        self._keep_slowest(other.slowest)
         self._coarse |= other._coarse
         self._round_latencies()
+
+    def _keep_slowest(self, more: Iterable[SlowRequest]) -> None:
+        self.slowest = heapq.nlargest(self._most, chain(self.slowest, more))
 
     def ttls_given(self) -> Dict[int, int]:
         """The TTLs that let an item expire later."""
@@ -5652,47 +5741,64 @@ def ttl_of(exptime: int, now: int) -> int:
     return exptime
 
 
+class Wanted(NamedTuple):
+    """What to count of profiles."""
+
+    part: Optional[Slice] = None
+    slowest: int = 0  # so many of the slowest requests are told
+
+
+ALL_OPERATIONS = Wanted()
+
+
 def count_part(
-    paths: Sequence[str], limits: Sequence[Optional[int]], part: int = 0, parts: int = 1
+    paths: Sequence[str],
+    limits: Sequence[Optional[int]],
+    wanted: Wanted,
+    part: int = 0,
+    parts: int = 1,
 ) -> Tuple[Counts, List[ProfileReader]]:
     """Count every parts-th block of the profiles. The readers have seen all that limits allow."""
-    counts, readers = Counts(), []
+    counts, readers = Counts(most=wanted.slowest), []
     for path, limit in zip(paths, limits):
         with ProfileReader(path, limit) as reader:
-            reader.named = {}
-            for number, block in enumerate(reader.packed_blocks()):
-                if number % parts == part:
-                    counts.add(reader.unpack(block), reader)
+            reader.named, reader.part = {}, wanted.part
+            for number, packed in enumerate(reader.packed_blocks()):
+                block = reader.unpack(packed) if number % parts == part else None
+                if block and block.time:
+                    counts.add(block, reader)
             counts.end(reader)
             readers.append(reader)
     return counts, readers
 
 
-def send_other_half(paths: Sequence[str], limits: Sequence[Optional[int]], sender: Any) -> None:
+def send_other_half(
+    paths: Sequence[str], limits: Sequence[Optional[int]], wanted: Wanted, sender: Any
+) -> None:
     """What a second process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the first one ends it
     try:
-        counts, readers = count_part(paths, limits, 1, 2)
+        counts, readers = count_part(paths, limits, wanted, 1, 2)
         sender.send((counts, [(reader.rows, reader.last_tick) for reader in readers]))
     except ProfileError as error:
         sender.send(error)
 
 
-def count_all(paths: Sequence[str]) -> Tuple[Counts, List[ProfileReader]]:
+def count_all(paths: Sequence[str], wanted: Wanted) -> Tuple[Counts, List[ProfileReader]]:
     """Count all profiles; if they are large, every second block in another process."""
     limits = [os.path.getsize(path) if os.path.isfile(path) else 0 for path in paths]
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if cpus < 2 or not all(limits) or sum(limits) < TWO_PROCESSES_BYTES:
-        return count_part(paths, [None] * len(paths))
+        return count_part(paths, [None] * len(paths), wanted)
     import multiprocessing  # only here, since it takes long
 
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
-    worker = fork.Process(target=send_other_half, args=(paths, limits, sender), daemon=True)
+    worker = fork.Process(target=send_other_half, args=(paths, limits, wanted, sender), daemon=True)
     worker.start()
     sender.close()
     try:
-        counts, readers = count_part(paths, limits, 0, 2)
+        counts, readers = count_part(paths, limits, wanted, 0, 2)
         found = receiver.recv()
     except EOFError:
         raise MembenchError(
@@ -5720,16 +5826,28 @@ def analyze(paths: Sequence[str]) -> Dict[str, Any]:
     return analyze_whole(paths)[1]
 
 
-def analyze_whole(paths: Sequence[str]) -> Tuple[Counts, Dict[str, Any]]:
+def analyze_whole(
+    paths: Sequence[str], wanted: Wanted = ALL_OPERATIONS
+) -> Tuple[Counts, Dict[str, Any]]:
     """What was counted, and the report on it."""
     if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise ProfileError("a profile is named twice", "name each once: it would count twice")
-    counts, readers = count_all(paths)
+    counts, readers = count_all(paths, wanted)
     profiles = [describe_profile(reader) for reader in readers]
-    begins = [float(reader.header["started_unix"]) for reader in readers]
-    spans = [(begin, begin + reader.seconds()) for begin, reader in zip(begins, readers)]
-    report = build_report(counts, covered_seconds(spans))
-    recordings = [(begin_second(reader), reader.seconds()) for reader in readers]
+    seconds = covered_seconds([reader.span() for reader in readers])
+    report = build_report(counts, seconds)
+    if wanted.part:
+        rows = sum(reader.rows for reader in readers)
+        report["slice"] = describe_slice(wanted.part, seconds, rows - report["operations"])
+        if wanted.part.commands:  # the rest of each read is not known
+            report["pipelining"]["mean_depth"] = None
+    if wanted.slowest:
+        report["slowest"] = list(map(describe_slow, counts.slowest))
+    recordings = [
+        (begin_second(reader) + begin - float(reader.header["started_unix"]), end - begin)
+        for reader in readers
+        for begin, end in (reader.span(),)
+    ]
     report["timeline"] = timeline(counts.by_second, recordings)
     report["profiles"] = profiles
     report["connections"] = sum(reader.connections for reader in readers)
@@ -5739,6 +5857,35 @@ def analyze_whole(paths: Sequence[str]) -> Tuple[Counts, Dict[str, Any]]:
     report["keys"]["comparable"] = len({str(p["key_space"]) for p in profiles}) <= 1
     report["loss"] = sum_ledgers([reader.ledger for reader in readers])
     return counts, report
+
+
+def describe_slice(part: Slice, seconds: float, left_out: int) -> Dict[str, Any]:
+    """What the report says about the slice that it is of."""
+    return {**part._asdict(), "duration_seconds": round(seconds, 3), "left_out": left_out}
+
+
+def describe_slow(request: SlowRequest) -> Dict[str, Any]:
+    """A request as the report has it."""
+    ticks, at, path, connection, command, batch, keys, size = request
+    return {
+        "profile": path,
+        "time": utc_text(at),
+        "connection": connection,
+        "command": command,
+        "batch": batch,
+        "keys": keys,
+        "value_bytes": size if size >= 0 else None,
+        "latency_us": ticks * TICK_NS / 1000,
+    }
+
+
+def utc_text(at: float) -> str:
+    """A Unix time as 2026-11-25T21:30:00.123Z, or as a number if it is far from now."""
+    try:
+        date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(math.floor(at)))
+    except (OverflowError, ValueError, OSError):
+        return f"{at:.3f}"
+    return f"{date}.{int(at % 1 * 1000):03}Z"
 
 
 def add_names(report: Dict[str, Any], counts: Counts, readers: List[ProfileReader]) -> None:
@@ -5917,7 +6064,7 @@ SHORT_SECONDS = 0.5  # in less, chance decides how many operations there are per
 
 
 def timeline(
-    seconds: Counter[int], recordings: Sequence[Tuple[int, float]], points: int = 60
+    seconds: Counter[int], recordings: Sequence[Tuple[float, float]], points: int = 60
 ) -> Dict[str, Any]:
     """Operations over time in at most `points` steps, and for how long each step was recorded.
 
@@ -7180,11 +7327,13 @@ def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) 
     keys, values = report["keys"]["size_bytes"], report["values"]["size_bytes"]
     sections = [
         render_profiles(report),
+        render_slice(report),
         render_summary(report),
         render_findings(report),
         render_servers(report, width) if by_server else [],
         render_commands(report, width),
         render_latency(report, width),
+        render_slowest(report),
         render_histogram("key", report["key_size_histogram"], keys, wide),
         render_histogram("value", report["values"]["histogram"], values, wide),
         render_ttls(report),
@@ -7242,6 +7391,24 @@ def held_line(kept: Any) -> List[str]:
     return [f"  The profile holds the {kept} of its keys."] if kept in KEYS_KEPT[1:] else []
 
 
+def render_slice(report: Dict[str, Any]) -> List[str]:
+    """What is in it, and what is not."""
+    part = report.get("slice")
+    if not part:
+        return []
+    points = [
+        f"{title} {utc_text(point) if point >= UNIX_TIME_MIN else human_seconds(point)}"
+        for title, point in (("from", part["begin"]), ("to", part["end"]))
+        if point is not None
+    ]
+    points += (f"command {command}" for command in part["commands"])
+    points += (f"connection {number}" for number in part["connections"])
+    points += [f"server {part['server']}"] if part["server"] else []
+    text = f"  SLICE: {', '.join(points)}; {part['duration_seconds']:,.1f} s. "
+    text += f"{part['left_out']:,} operations are left out. "
+    return [printable(text + "Connections and coverage are of the whole recording.")]
+
+
 def render_summary(report: Dict[str, Any]) -> List[str]:
     """The first numbers: name, value, and what is said about it."""
     opened = f"{report['connections_opened']:,} of them opened during the recording"
@@ -7266,8 +7433,11 @@ def render_summary(report: Dict[str, Any]) -> List[str]:
     if not report["operations"]:
         truncated = is_truncated(report)
         rows = [connections] if report["connections"] or not truncated else []
-        lines.append("No operations were recorded.")
-        if truncated:
+        sliced = "slice" in report
+        lines.append(
+            "No operations are in this slice." if sliced else "No operations were recorded."
+        )
+        if truncated and not sliced:
             lines[1] = "Operations unknown: the file ends before its first complete block of them."
     return lines + [f"{name:<12} {value:>14}   {about}".rstrip() for name, value, about in rows]
 
@@ -7311,6 +7481,25 @@ def render_latency(report: Dict[str, Any], width: int) -> List[str]:
     if len(rows) > 1:
         rows.append(("all", report["latency_us"]))
     return ["", *latency_table(f"{whose_latency(report)} latency", rows, width)] if rows else []
+
+
+def render_slowest(report: Dict[str, Any]) -> List[str]:
+    """The slowest requests; see `analyze --slowest`."""
+    found = report.get("slowest")
+    if not found:
+        return []
+    lines = [
+        "",
+        "Slowest requests",
+        "  when (UTC)    connection  command    place  keys     bytes          us",
+    ]
+    for one in found:
+        size = "-" if one["value_bytes"] is None else human_bytes(one["value_bytes"])
+        lines.append(
+            f"  {one['time'][-13:-1]:<12} {one['connection']:>11}  {one['command'][:10]:<10} "
+            f"{one['batch']:>5} {one['keys']:>5} {size:>9} {human_us(one['latency_us']):>11}"
+        )
+    return lines
 
 
 def latency_table(
@@ -10640,9 +10829,13 @@ def report_width() -> int:
 
 def analyze_command(options: argparse.Namespace) -> int:
     """Print the report on the profiles."""
+    if (options.why or options.mrc) and chosen_slice(options):
+        which = "--why" if options.why else "--mrc"
+        raise UsageError(f"{which} follows keys from the beginning: it takes no slice", "omit one")
     for path in options.profile if options.why or options.mrc else ():
         require_file(path)
-    counts, report = analyze_whole(options.profile)
+    wanted = Wanted(chosen_slice(options), options.slowest)
+    counts, report = analyze_whole(options.profile, wanted)
     if options.names:
         secret = options.salt or read_salt(options.salt_file)
         report["keys"]["listed"] = name_hashes(report, counts, options.names, secret)
@@ -10663,6 +10856,17 @@ def analyze_command(options: argparse.Namespace) -> int:
         if not profile["complete"]:
             say(f"{name_of(profile['path'])} is truncated; its complete blocks were read")
     return 0
+
+
+def chosen_slice(options: argparse.Namespace) -> Optional[Slice]:
+    """The slice that was asked for, if one was."""
+    found = Slice(
+        *(options.begin, options.end, options.commands, options.connections, options.server)
+    )
+    begin, end = options.begin or 0.0, options.end or math.inf
+    if end <= begin and (end >= UNIX_TIME_MIN) == (begin >= UNIX_TIME_MIN):
+        raise UsageError("--to must be later than --from", "exchange them")
+    return found if any(part not in (None, [], "") for part in found) else None
 
 
 def name_hashes(report: Dict[str, Any], counts: Counts, path: str, secret: bytes) -> Dict[str, Any]:
@@ -10739,8 +10943,11 @@ def export_command(options: argparse.Namespace) -> int:
         raise MembenchError("records cannot be written to a terminal", "name a file, or use a pipe")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ProfileReader(options.profile) as reader, new_file(options.output, options.force) as file:
+        reader.part = chosen_slice(options)
         for piece in EXPORT_FORMATS[options.format](reader):
             file.write(piece)
+    if reader.part:
+        say(f"{reader.left_out:,} of {reader.rows:,} operations are not in this slice")
     if not reader.complete:
         say(f"{name_of(reader.path)} is truncated; its complete blocks were exported")
     loss = sum_ledgers([reader.ledger])
@@ -11069,6 +11276,8 @@ examples:
   membench.py analyze --mrc out.profile        how much would more memory help?
   membench.py analyze --json out.profile | jq .hit_ratio
   membench.py analyze --names KEYS --salt-file SALT out.profile
+  membench.py analyze out.profile --from 30s --to 1m --command get
+  membench.py analyze out.profile --slowest 20
   membench.py compare before.profile after.profile
   membench.py compare --tolerance 10 before.profile after.profile
   membench.py export out.profile --format csv out.csv
@@ -11238,13 +11447,25 @@ def to_passes(text: str) -> int:
 
 
 def to_moment(text: str) -> float:
+    """A future time, as a Unix time."""
+    return within(time.time(), to_unix(text), time.time() + 366 * 86400)
+
+
+def to_point(text: str) -> float:
+    """A point in time of a Slice: since the start of a recording, or a Unix time."""
+    with contextlib.suppress(ValueError):
+        return to_seconds(text[text.startswith("+") :])
+    return within(UNIX_TIME_MIN, to_unix(text), 1e11)
+
+
+def to_unix(text: str) -> float:
     """A Unix time, or an ISO time with Z or an offset, as a Unix time."""
     import datetime
 
     if not re.fullmatch(r"[0-9.]+", text):
         found = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
         text = str(found.timestamp()) if found.tzinfo else ""
-    return within(time.time(), float(text), time.time() + 366 * 86400)
+    return float(text)
 
 
 RING_MIB = tuple(1 << power for power in range(11))
@@ -11263,6 +11484,9 @@ loop_mode = option_type("once, times:N or infinite", to_passes)
 shard = option_type("I/N with I from 0 to N-1", parse_shard)
 group_by = option_type(
     "a delimiter such as ':' or ':2', or a regular expression with a group", parse_group_by
+)
+point = option_type(
+    "a time such as 90s or 1.5m since the start, or 2026-11-25T12:00:00Z, or Unix seconds", to_point
 )
 moment = option_type("a future time such as 2027-01-01T12:00:00Z or Unix seconds", to_moment)
 
@@ -11369,6 +11593,10 @@ def add_analyze_arguments(commands: Any) -> None:
     sub.add_argument("profile", nargs="+", metavar="PROFILE", help="a file, or - for stdin")
     add(sub, "--json", "one JSON object instead of text")
     add(sub, "--by-server", "also report on each recorded server")
+    number = number_within("number", 1, 100_000)
+    about = "also list the N slowest requests: when, where, what, how large"
+    add(sub, "--slowest N", about, type=number, default=0)
+    add_slice_options(sub.add_argument_group("only some of the operations"))
     about = "name the hottest keys from this list: one a line, or the output of memcached's "
     about += "'lru_crawler metadump all'; - for stdin. Needs the salt that record was given"
     add(sub, "--names FILE", about)
@@ -11380,6 +11608,21 @@ def add_analyze_arguments(commands: Any) -> None:
     about = "with --why: the growth of memcached's slab chunks (its -f), by default 1.25"
     add(sub, "--slab-factor FACTOR", about, type=factor, default=1.25)
     sub.set_defaults(run=analyze_command)
+
+
+def add_slice_options(group: Any) -> None:
+    """The options that make a Slice."""
+    about = "from this time on: since the start (90s, +1.5m), or 2026-11-25T12:00:00Z"
+    add(group, "--from TIME", about, type=point, dest="begin")
+    add(group, "--to TIME", "before this time", type=point, dest="end")
+    about = "only this command, such as get or mg; may be repeated"
+    add(group, "--command NAME", about, action="append", default=[], dest="commands")
+    number = number_within("number", 0, U32_MAX)
+    about = "only this connection, by its number in an export or --slowest; may be repeated"
+    add(
+        group, "--connection N", about, action="append", default=[], dest="connections", type=number
+    )
+    add(group, "--server ADDRESS", "only this server, by its address in the report", default="")
 
 
 COMPARE_NOTES = """\
@@ -11432,6 +11675,7 @@ examples:
   membench.py export out.profile --format csv | duckdb -c \
       "SELECT command, count(*) FROM read_csv('/dev/stdin') GROUP BY ALL"
   membench.py export out.profile --format oracle out.oracleGeneral
+  membench.py export out.profile --format csv --from 30s --to 1m minute.csv
   membench.py export out.profile --format hdr out.hlog
 """
 
@@ -11450,6 +11694,7 @@ def add_export_arguments(commands: Any) -> None:
     about = "what to write: " + ", ".join(EXPORT_FORMATS)
     add(sub, "--format FORMAT", about, choices=list(EXPORT_FORMATS), required=True)
     add(sub, "--force", "overwrite OUTPUT if it exists")
+    add_slice_options(sub.add_argument_group("only some of the operations"))
     sub.set_defaults(run=export_command)
 
 
