@@ -6297,16 +6297,17 @@ class Insight:
         """Take the rows in that are in order by now."""
         self._actions += map(actions_of, reader.forms[len(self._actions) :])
         keys = [key << 16 | size for key, size in zip(block.key_hash, block.key_size)]
-        items: Iterable[Item] = map(self._items_of(keys, 0).__getitem__, block.key)
-        if len(reader.servers) > 2:  # 0 and 1: there is only one, or it is not known
-            known = reader.server_of
-            places = {
-                n: max(known[n] if n < len(known) else 0, 1) - 1 for n in set(block.connection)
-            }
-            tables = {place: self._items_of(keys, place) for place in set(places.values())}
-            of_connection = {n: tables[place] for n, place in places.items()}
-            found = map(of_connection.__getitem__, block.connection)
-            items = map(operator.getitem, found, block.key)
+        if len(reader.servers) > 2:
+            known, low = reader.server_of, SERVER_BIT
+            servers = {n: known[n] if n < len(known) else 0 for n in set(block.connection)}
+            places = {n: max(server, 1) - 1 << low for n, server in servers.items()}  # 0: the first
+            found = list(map(operator.or_, map(places.__getitem__, block.connection), block.key))
+            used = list(set(found))  # pairs of a server and a key
+            here = (1 << low) - 1
+            pairs = self._items_of([keys[pair & here] | pair >> low << low for pair in used])
+            items = map(dict(zip(used, pairs)).__getitem__, found)
+        else:  # there is only one
+            items = map(self._items_of(keys).__getitem__, block.key)
         actions = map(operator.getitem, map(self._actions.__getitem__, block.form), block.outcome)
         rows = self._rows
         rows += zip(block.time, items, actions, range(len(block.time)), repeat(block))
@@ -6319,15 +6320,15 @@ class Insight:
         del rows[:ready]
         self._keep_bounds()
 
-    def _items_of(self, keys: Sequence[int], server: int) -> List[Item]:
-        """What is known about keys of a server; of those that are not in the sample, nothing."""
-        items, at, found = self._items, server << SERVER_BIT, []
+    def _items_of(self, keys: Iterable[int]) -> List[Item]:
+        """What is known about keys; of those that are not in the sample, nothing."""
+        items, found = self._items, []
         for key in keys:
-            item = items.get(at | key)
+            item = items.get(key)
             if item is None:
                 item = self._outside
                 if self._weight == 1 or self._is_sampled(key):
-                    item = items[at | key] = Item(at | key, self._no_ages)
+                    item = items[key] = Item(key, self._no_ages)
             found.append(item)
         return found
 
@@ -7659,44 +7660,31 @@ def render_waste(report: Dict[str, Any]) -> List[str]:
     waste = report.get("waste")
     if waste is None:
         return []
-
-    def part(name: str, of: str) -> str:
-        return f"{waste[name]:,} ({human_percent(waste[name] / waste[of] if waste[of] else None)})"
-
-    held, unread, open_ = (
-        waste["byte_seconds" + rest] for rest in ("", "_never_read", "_not_read_yet")
+    slabs, refused = waste["slabs"], waste["refused_bytes"]
+    rows = (
+        ("values never read", waste["never_read"], waste["values"]),
+        ("  by bytes x seconds", waste["byte_seconds_never_read"], waste["byte_seconds"]),
+        ("values not read yet", waste["not_read_yet"], waste["values"]),
+        ("  by bytes x seconds", waste["byte_seconds_not_read_yet"], waste["byte_seconds"]),
+        ("overwrites of unread values", waste["overwrites_never_read"], waste["overwrites"]),
+        ("keys asked for only once", waste["keys_asked_once"], waste["keys_asked"]),
+        ("keys never there", waste["negative_keys"], waste["keys_asked"]),
+        ("bytes lost in slab chunks", slabs["lost_bytes"], slabs["chunk_bytes"]),
     )
-    lines = [
-        "",
-        f"What memory was spent on ({waste['values']:,} values stored)",
-        f"  {part('never_read', 'values')} values were never read, {part('not_read_yet', 'values')}"
-        " not yet",
-        f"  {part('overwrites_never_read', 'overwrites')} of {waste['overwrites']:,} overwrites "
-        "were of what was never read",
-        f"  {part('keys_asked_once', 'keys_asked')} of {waste['keys_asked']:,} keys were asked for "
-        "only once",
-        f"  {waste['negative_keys']:,} keys were asked for {waste['negative_misses']:,} times and "
-        "never there",
-    ]
-    if held:
-        lines[3:3] = [
-            f"    by bytes x time: {unread / held:.2%} for what was never read, "
-            f"{open_ / held:.2%} for what was not read yet"
-        ]
-    if waste["refused_bytes"]:
-        sizes = waste["refused_bytes"]
-        lines.append(
-            f"  {sizes['count']:,} values were refused: {human_bytes(sizes['min'])} to "
-            f"{human_bytes(sizes['max'])} bytes"
-        )
-    slabs = waste["slabs"]
-    if slabs["items"]:
-        lines.append(
-            f"  {slabs['items']:,} items at the end take {human_bytes(slabs['item_bytes'])} bytes, "
-            f"in slab chunks (factor {slabs['factor']:g}) {human_bytes(slabs['chunk_bytes'])}: "
-            f"{slabs['lost_bytes'] / slabs['chunk_bytes']:.2%} lost to rounding"
-        )
+    lines = ["", table_row("What memory was spent on", 29, ("", "of", "share"), (11, 11, 8))]
+    for title, part, whole in rows:
+        if whole:
+            cells = (*map(human_count, (part, whole)), human_percent(part / whole))
+            lines.append(table_row("  " + title, 29, cells, (11, 11, 8)))
+    if refused:
+        sizes = " to ".join(human_bytes(refused[name]) for name in ("min", "max"))
+        lines.append(f"  {refused['count']:,} values were refused, of {sizes} bytes")
     return lines
+
+
+def human_count(count: int) -> str:
+    """1,234,567, or 1.23e+12 where that is too long."""
+    return f"{count:,}" if count < 10**8 else f"{count:.3g}"
 
 
 TTL_CLASSES = 10  # lines of the table
