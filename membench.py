@@ -377,10 +377,10 @@ REPLY_LINE, REPLY_VALUES, REPLY_META, REPLY_STREAM, REPLY_FOREVER = range(5)
 REPLY_BINARY, REPLY_NONE = 5, 6
 
 
-# A whole reply without its value, as a Segment has it: data, length, mark. And what it says:
-# outcome, size of the value or -1.
-BareReply = Tuple[bytes, int, int, int, int]
-NO_REPLY: BareReply = (b"", -1, -1, NONE, -1)
+# A whole reply: its length; what stands before and behind the value; a Segment's data and mark if
+# the value is left out; outcome, size of the value or -1.
+WholeReply = Tuple[int, bytes, bytes, bytes, int, int, int]
+NO_REPLY: WholeReply = (-1, b"", b"", b"", -1, NONE, -1)
 
 
 class Request:
@@ -3459,19 +3459,24 @@ class PendingRequests:
             self.done(queue.popleft(), outcome, sizes, time_ns)
         return None
 
-    def answer_first(self, segment: Segment, heads: Dict[bytes, Head[Response]]) -> bool:
+    def answer_first(self, segment: Segment, parse_head: Callable[[bytes], Head[Response]]) -> bool:
         """The common case: one write that is the whole reply to the first request.
 
-        heads: as ResponseParser reads them. False if it is anything else; nothing was done then.
+        False if it is anything else; nothing was done then. Most replies are as the latest one
+        to an equal request, but for the value; for others, parse_head does what
+        ResponseParser.parse_head does.
         """
         pending = self.queue[0]
         request = pending[0]
         if not request.plain or self._sizes:
             return False
         _, time_ns, _, _, length, data, hole_at = segment
-        known_data, known_length, known_hole_at, outcome, size = request.latest
-        if data != known_data or length != known_length or hole_at != known_hole_at:
-            found = self._read_whole(request, segment, heads)
+        whole, head, tail, bare, mark, outcome, size = request.latest
+        if length != whole or not (
+            (data == bare and hole_at == mark)
+            or (len(data) == length and data.startswith(head) and data.endswith(tail))
+        ):
+            found = self._read_whole(request, segment, parse_head)
             if found is None:
                 return False
             outcome, size = found
@@ -3481,35 +3486,29 @@ class PendingRequests:
 
     @staticmethod
     def _read_whole(
-        request: Request, segment: Segment, heads: Dict[bytes, Head[Response]]
+        request: Request, segment: Segment, parse_head: Callable[[bytes], Head[Response]]
     ) -> Optional[Tuple[int, int]]:
         """(outcome, size of the value or -1), if this is the whole reply to a request."""
         _, _, _, _, length, data, hole_at = segment
-        outcome = request.outcomes.get(data)  # a line of one word
-        if outcome is not None:
-            return (outcome, -1) if len(data) == length and data[-1] == 0x0A else None
-        head = data[: data.find(b"\n") + 1]
-        if not head:
-            return None
-        bare = len(data) != length
-        (word, words, size), body_bytes, _ = (
-            ResponseParser.parse_head(head) if bare else heads[head]
-        )
-        end = len(head) + body_bytes
-        if request.reply == REPLY_VALUES:
-            if word != b"VALUE" or request.keys != (words[1],) or data[-5:] != b"END\r\n":
+        head, tail = data[: data.find(b"\n") + 1], b""
+        outcome, size, body_bytes = request.outcomes.get(head), -1, 0  # a line of one word
+        if outcome is None:
+            if not head:
                 return None
-            outcome, end = HIT, end + 5
-        else:
-            outcome, hole_at = request.outcomes.get(word), len(head)
-        if outcome is None or end != length:
+            (word, words, size), body_bytes, _ = parse_head(head)
+            outcome = request.outcomes.get(word)
+            if request.reply == REPLY_VALUES:
+                if word != b"VALUE" or request.keys != (words[1],):
+                    return None
+                outcome, tail = HIT, b"END\r\n"
+        bare, mark = head + tail, len(head) if tail else hole_at
+        if outcome is None or len(bare) + body_bytes != length or not data.endswith(tail):
+            return None
+        if len(data) != length and (data != bare or hole_at != mark):
             return None
         size = size if outcome == HIT else -1
-        if bare:
-            if length - len(data) != body_bytes or hole_at != len(head):
-                return None
-            if len(data) <= RecentCache.KEY_MAX:
-                request.latest = data, length, segment[6], outcome, size
+        if len(bare) <= RecentCache.KEY_MAX:
+            request.latest = length, head, tail, bare, mark, outcome, size
         return outcome, size
 
     def _pass_silent(self, count: int) -> int:
@@ -3931,7 +3930,7 @@ class Connection:
         pending = self.pending
         try:
             between = self.state == SYNCED and not (responses.skip or responses.partial)
-            if between and pending.queue and pending.answer_first(segment, responses.heads):
+            if between and pending.queue and pending.answer_first(segment, responses.parse_head):
                 if pending.queue and pending.queue[0][0].reply == REPLY_NONE:
                     self._pass_unanswered()
                 if self.held:
@@ -9405,7 +9404,7 @@ class ReplayConnection:
             self._parser = parser
         if queue and not (parser.partial or parser.skip or queue[0][1].gives_unique):
             segment = (SEND, now_ns, b"", 0, len(data), data, -1)
-            if self.pending.answer_first(segment, tally.lines):
+            if self.pending.answer_first(segment, tally.lines.__getitem__):
                 return
         if self.pending.answer(tally.look_at(parser.feed(data)), now_ns):
             raise ProtocolError("this answers nothing that was asked")
