@@ -1918,9 +1918,9 @@ class PacketParser:
                 "capture with tcpdump on an Ethernet interface, or with -i any",
             )
         self._type_at, self._ip_at = LINKS[link]
-        # Ethernet type; of IPv4 version and size of its header, then as _IP4; then as _TCP.
+        # Ethernet type; of IPv4 version and size of its header, then as _IP4 and _TCP.
         between = self._ip_at - self._type_at - 2
-        self._plain = struct.Struct(f">H{between}xBxH2xHxB2x8s4sIIH")
+        self._plain = struct.Struct(f">H{between}xBxH2xHxB2x12sIIH")
         self.time_ns = 1  # of the last packet; never goes back, and is never 0
         self.udp = self.unknown = 0  # packets that are not TCP, or not to be understood
         self.fragments = 0  # first ones, which alone have ports; the data is missed when acked
@@ -1944,8 +1944,8 @@ class PacketParser:
                 self.cut_bytes = max(self.cut_bytes, captured)
             plain = False  # IPv4 without options, as most are
             if captured >= ip_at + 40:
-                kind, version, total, fragment, protocol, addresses, ports, number, acked, bits = (
-                    unpack_plain(records, start + type_at)
+                kind, version, total, fragment, protocol, key, number, acked, bits = unpack_plain(
+                    records, start + type_at
                 )
                 plain = kind == IP4 and version == 0x45 and protocol == IPPROTO_TCP
             if plain and not fragment & 0x3FFF:
@@ -1955,14 +1955,15 @@ class PacketParser:
                 found = self._find_tcp(records[start:end], length)
                 if not found:
                     continue
-                tcp, stop, addresses = start + found[0], start + found[1], found[2]
+                tcp, stop = start + found[0], start + found[1]
                 ports, number, acked, bits = _TCP.unpack_from(records, tcp)
+                key = found[2] + ports
             payload = tcp + (bits >> 10 & 0x3C)
             if not tcp + 20 <= payload <= stop:
                 self.unknown += 1
                 continue
             carried = records[payload : stop if stop < end else end]
-            append((now, addresses + ports, number, acked, bits, stop - payload, carried))
+            append((now, key, number, acked, bits, stop - payload, carried))
         self.time_ns = now
         return packets
 
@@ -3083,17 +3084,20 @@ class MessageReader(Generic[Message]):
         """What was taken in of a value that is not complete has been counted."""
         self._message_bytes = self.skip
 
+    def whole(self, data: bytes, hole: int) -> Optional[Message]:
+        """The one whole message that this data is, if it was seen before; hole: as for feed()."""
+        if self.partial or self.skip or self._refused_bytes:
+            return None
+        known = self.heads.get(data)
+        return known[0] if known and known[1] == hole else None
+
     def feed(self, data: bytes, hole: int = 0, hole_at: int = -1) -> List[Message]:
         """The messages that begin, or became complete, in this data. Raises ProtocolError.
 
         hole: so many bytes are missing before data[hole_at], or at the end if that is -1.
         """
-        find_end, heads = self.find_end, self.heads
-        if not (self.partial or self.skip or self._refused_bytes):
-            known = heads.get(data) if len(data) <= RecentCache.KEY_MAX else None
-            if known and known[1] == hole and hole_at < 0:  # one message that was seen before
-                return [known[0]]
         done: List[Message] = []
+        find_end, heads = self.find_end, self.heads
         if self.partial:
             if find_end is bytes.find and b"\n" not in data:  # do not look through it again
                 self._keep(data, hole, hole_at)
@@ -3844,6 +3848,12 @@ class Connection:
                 return
         self._sent_ns = 0
         queue, requests = self.pending.queue, self.requests
+        if not queue and self._answers and self.state == SYNCED:  # most reads are one request
+            request = requests.whole(data, length - len(data))
+            if request and request.plain:
+                queue.append((request, time_ns, self._read_count, True, self.number))
+                self._read_count += 1
+                return
         if new_read and queue and queue[0][0].quiet and sent == self.send_next:
             # The server reads on, and everything it sent was seen. A client may write before it
             # reads; and if a request is half read, not all may be answered yet.
