@@ -3794,7 +3794,7 @@ class Connection:
     __slots__ = (
         *("number", "sock", "named", "ended", "final", "held", "joined"),
         *("state", "recv_next", "send_next", "requests", "responses", "pending"),
-        *("_matcher", "_ledger", "_answers", "_emit", "_binary", "_fresh"),
+        *("_matcher", "_ledger", "_answers", "_binary", "_fresh"),
         *("_read_ns", "_read_count", "_sent_ns", "_trial", "_doubt"),
     )
 
@@ -3808,7 +3808,6 @@ class Connection:
         self.ended = False
         self.final: Optional[Tuple[int, int]] = None  # see Matcher._forget
         self.held = 0  # bytes that wait; see Matcher.hold
-        self._emit = matcher.emit
         self.state = SYNCED if opened else UNSYNCED
         self.joined = not opened  # mid-stream, and not synchronized since
         self.recv_next: Optional[int] = None  # expected TCP sequence numbers
@@ -3822,7 +3821,7 @@ class Connection:
 
     def _begin_parsing(self) -> None:
         self._use_parsers(TEXT_PARSERS)
-        self.pending = PendingRequests(self._emit)
+        self.pending = PendingRequests(self._matcher.emit)
         self._fresh = True  # nothing was parsed yet
         self._trial: Any = None  # a Trial, while TENTATIVE
 
@@ -3867,14 +3866,11 @@ class Connection:
             return
         if storing and (begun or not requests.skip):
             end_value(queue, time_ns, True)
-        if begun:
-            place, number = self._read_count, self.number
-            for request in begun:
-                queue.append((request, time_ns, place, True, number))
-                place += 1
-            self._read_count = place
-            if requests.skip:  # the last one is not complete yet
-                queue[-1] = (request, 0, place - 1, True, number)
+        for place, request in enumerate(begun, self._read_count):
+            queue.append((request, time_ns, place, True, self.number))
+        self._read_count += len(begun)
+        if begun and requests.skip:  # the last one is not complete yet
+            queue[-1] = (request, 0, place, True, self.number)
         if requests.unread:
             self._lose(requests.unread)
             self._change(BREAKS)
@@ -3937,21 +3933,17 @@ class Connection:
                 return
         elif not self._answers:
             return
-        pending = self.pending
+        queue, found = self.pending.queue, []
         try:
             between = self.state == SYNCED and not (responses.skip or responses.partial)
-            if between and pending.queue and pending.answer_first(segment, responses.parse_head):
-                if pending.queue and pending.queue[0][0].reply == REPLY_NONE:
-                    self._pass_unanswered()
-                if self.held:
-                    self._matcher.hold(self)
-                return
-            hole_at = mark if length != len(data) else -1
-            found = responses.feed(data, length - len(data), hole_at)
+            whole = between and queue and self.pending.answer_first(segment, responses.parse_head)
+            if not whole:
+                hole_at = mark if length != len(data) else -1
+                found = responses.feed(data, length - len(data), hole_at)
         except ProtocolError:
             self._break_at(responses, length)
             return
-        if found or (pending.queue and pending.queue[0][0].reply == REPLY_NONE):
+        if found or (queue and queue[0][0].reply == REPLY_NONE):
             self._match(found, time_ns)
         if responses.unread and self.state in (TENTATIVE, SYNCED):
             self._lose(responses.unread)
@@ -4056,12 +4048,12 @@ class Connection:
             self.pending.done = self._trial.weigh
         elif event == FITS and trial:
             self._trial = None
-            self.pending.done = self._emit
+            self.pending.done = self._matcher.emit
             self._binary = isinstance(self.requests, BinaryRequestParser)
             self._count_lost(-trial.bytes if trial.COUNTS else 0)
             self.joined = False
             for operation in trial.operations:
-                self._emit(*operation)
+                self._matcher.emit(*operation)
         elif event in (BREAKS, IS_TLS):
             if before in (SYNCED, WATCHING):
                 ledger.desyncs += event == BREAKS
@@ -4069,7 +4061,7 @@ class Connection:
                 for pending in self.pending.queue:
                     if pending[1]:  # it was run; only the answer is not known
                         told = pending[0].reply != REPLY_NONE and self._answers
-                        self._emit(pending, LOST if told else NONE, _NO_SIZES, 0)
+                        self._matcher.emit(pending, LOST if told else NONE, _NO_SIZES, 0)
             self._begin_parsing()
             self._matcher.hold(self)
 
@@ -4120,7 +4112,7 @@ class Connection:
         while self.state == SYNCED and queue and queue[0][1]:
             if queue[0][0].reply != REPLY_NONE and responses:
                 break
-            self._emit(queue.popleft(), NONE, _NO_SIZES, 0)
+            self._matcher.emit(queue.popleft(), NONE, _NO_SIZES, 0)
 
     def close(self) -> None:
         """The connection ended: what still waits was not answered."""
@@ -4132,7 +4124,7 @@ class Connection:
             unseen = distances((self.send_next,), self.final[1:]) if self.final else []
             seen_all = max(unseen, default=2) <= 1 and not half_bytes  # a FIN counts for one
             for pending, outcome in final_outcomes(self.pending.queue, seen_all):
-                self._emit(pending, outcome, _NO_SIZES, 0)
+                self._matcher.emit(pending, outcome, _NO_SIZES, 0)
             if self.pending.queue and not self.pending.queue[-1][1]:
                 self._lose(self.requests.unfinished_bytes())
                 self.requests.settle()
