@@ -6732,13 +6732,14 @@ def plain_rules(report: Dict[str, Any], counts: Counts) -> Iterator[Rule]:
     large += counts.key_places[LARGE_GET - 1] * LARGE_GET
     hottest = max((top["operations"] for top in report["keys"]["top"]), default=0)
     yield "incomplete", loss["bytes_lost"], loss["bytes_seen"], 0.01, loss["bytes_lost"]
-    yield "refused_connections", refused, report["connections"] + refused, 0.01, operations
+    if not report.get("slice"):  # connections are counted in whole recordings only
+        yield "refused_connections", refused, report["connections"] + refused, 0.01, operations
+        yield "connection_churn", report["connections_opened"], operations, 0.1, operations
     yield "misses", misses, hits + misses, 0.2, operations
     yield "server_errors", errors, operations, 0.001, operations
     yield "expired_ttls", ttls["expired"], lifetimes, 0.01, operations
     yield "hot_key", hottest, operations, 0.1, operations
     yield "large_gets", large, operations, 0.01, operations
-    yield "connection_churn", report["connections_opened"], operations, 0.1, operations
     yield "no_ttl", ttls["none"], lifetimes, 0.5, FEW * operations  # these two save
     yield "noreply", report["noreply_requests"], report["requests"], 0.1, FEW * operations  # little
 
@@ -11596,7 +11597,6 @@ def add_analyze_arguments(commands: Any) -> None:
     factor = option_type("a factor from 1.01 to 10", lambda text: within(1.01, float(text), 10))
     about = "with --why: the growth of memcached's slab chunks (its -f), by default 1.25"
     add(sub, "--slab-factor FACTOR", about, type=factor, default=1.25)
-    sub.set_defaults(run=analyze_command)
 
 
 def add_slice_options(group: Any) -> None:

@@ -133,15 +133,18 @@ class Did(NamedTuple):
     exptime: int = 0
     connection: int = 1
     latency: int = 1  # us
+    place: int = 0  # of the key in its request
 
 
-def explained(path: Path, rows: Iterable[Did], seconds: float = 1000, **header: Any) -> Any:
+def explained(
+    path: Path, rows: Iterable[Did], seconds: float = 1000, opened: int = 4, **header: Any
+) -> Any:
     """What is found in a profile of these operations."""
     first = {"source": "ebpf:any", "hook": "sock", "ports": [1], "started_unix": STARTED_UNIX}
     with ProfileWriter(str(path), force=True) as profile:
         profile.start({**first, **header}, 0)
-        for number in range(1, 5):
-            server = ServerName(f"127.0.0.1:{number // 3}", "memcached", 7)
+        for number in range(1, opened + 1):
+            server = ServerName(f"127.0.0.1:{number > 2}", "memcached", 7)
             profile.add_connection(0, number, 1, OPEN, server)
         columns = [
             (
@@ -151,7 +154,7 @@ def explained(path: Path, rows: Iterable[Did], seconds: float = 1000, **header: 
                 row.form.encode(),
                 OUTCOMES.index(row.outcome),
                 0,
-                0,
+                row.place,
                 row.key << 40 | 10 if row.key else 0,  # a hash of 64 bits, and a size
                 row.size,
                 row.exptime,
@@ -474,6 +477,7 @@ def test_what_stands_out(tmp_path: Path) -> None:
             row._replace(form="touch", outcome="touched", exptime=-1) for row in hits(400)
         ],
         "hot_key": hits(400, key=7),
+        "large_gets": [row._replace(place=row.key % 120) for row in hits(600)],
         "no_ttl": [row._replace(form="touch", outcome="touched") for row in hits(1000)],
         "noreply": [row._replace(form="delete noreply", outcome="none") for row in hits(400)],
     }
@@ -492,6 +496,16 @@ def test_what_stands_out(tmp_path: Path) -> None:
     for one in found:
         assert list(one) == ["id", "title", "value", "unit", "advice"]
         assert one["unit"] == "share" and f"{one['value']:.2%}" in one["title"]
+
+
+def test_connections_stand_out_in_whole_recordings_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.profile"
+    explained(path, hits(1200), opened=130)
+    assert [one["id"] for one in findings_of(path)] == ["connection_churn"]
+    whole = json.loads(run("analyze", "--json", str(path)).stdout)
+    part = json.loads(run("analyze", "--json", "--command", "get", str(path)).stdout)
+    assert len(whole["findings"]) == 1 and whole["operations"] == part["operations"]
+    assert part["findings"] == []
 
 
 def test_findings_of_why_come_by_what_they_would_save(tmp_path: Path) -> None:
