@@ -282,8 +282,10 @@ READING = [
         "analyze --by-server FILE",
         "analyze --json FILE",
         "analyze --why FILE",
+        "analyze --slowest 2 --from 1s --to 9s --command get --connection 1 --server x FILE",
         "compare --exact FILE FILE",
         "compare FILE FILE",
+        *(f"export --format {kind} FILE /dev/null" for kind in membench.EXPORT_FORMATS),
     )
 ]
 
@@ -291,7 +293,8 @@ READING = [
 def read_profile(data: bytes) -> None:
     with file_of(data) as path:
         for options in READING:
-            options.profile, options.first, options.second = [path], path, path
+            options.profile = path if "format" in options else [path]
+            options.first = options.second = path
             said = io.StringIO()
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 try:
