@@ -95,10 +95,11 @@ $(FUZZ_READY): tests/fuzz/requirements.txt
 bench: root packages-test ## as root: all that it costs and how fast it is, beside other tools
 	$(PYTHON) bench/all.py $(BENCH)
 
-lint: $(READY) ## ruff, and mypy --strict
+lint: $(READY) ## ruff, mypy --strict, and no section, class or function that is too long
 	$(VENV)/bin/ruff check --no-cache
 	$(VENV)/bin/ruff format --no-cache --check
 	$(VENV)/bin/mypy --strict membench.py bpf/build.py
+	$(PYTHON) tests/size.py --check
 
 size: ## how many lines membench.py has, by section, and what in it is longest
 	@$(PYTHON) tests/size.py
