@@ -37,13 +37,7 @@ from tools import (
 )
 
 NOTHING = "nothing"
-RECORDERS: Dict[str, Tuple[str, List[str]]] = {
-    "record, sock": ("ebpf:any", ["--hook", "sock"]),
-    "record, sock-events": ("ebpf:any", ["--hook", "sock-events"]),
-    "record, sock, --no-responses": ("ebpf:any", ["--hook", "sock", "--no-responses"]),
-    "record, syscalls": ("ebpf:any", ["--hook", "syscalls"]),
-    "record, packet:lo": ("packet:lo", []),
-}
+RECORDERS = {f"record, {hook}": hook for hook in ("sock", "sock-events", "syscalls")}
 UNITS = {
     "server's CPU": "us/operation",
     "watcher's CPU": "us/operation",
@@ -64,9 +58,8 @@ def watcher(variant: str, port: int, folder: Path) -> Tuple[Optional[Tool], int]
         return tcpdump(port, folder / "all.pcap"), 0
     if variant == NOTHING:
         return None, 0
-    source, flags = RECORDERS[variant]
-    cost_ns = stop_cost_ns(*flags, source=source)
-    return recorder(port, folder / "all.profile", *flags, source=source), cost_ns
+    flags = ("--hook", RECORDERS[variant])
+    return recorder(port, folder / "all.profile", *flags), stop_cost_ns(*flags)
 
 
 def measure_one(variant: str, server: Server, folder: Path, load: Load) -> Values:
