@@ -6451,17 +6451,19 @@ class Insight:
 
     def _flushed(self, item: Item, tick: int) -> Optional[int]:
         """When flush_all removed the value, if it did."""
-        for at in self._flushes.get(item.key >> SERVER_BIT, ()) if self._flushes else ():
+        for at in self._flushes.get(item.key >> SERVER_BIT, ()):
             if item.used <= at <= tick + FLUSH_TICKS:
                 return at
         return None
 
     def _end(self, item: Item, tick: int, final: bool = False) -> bool:
         """The value is gone, now or earlier. Was it there until now? final: the profile ends."""
-        flushed = self._flushed(item, tick)
-        end = min(tick, item.expires, tick if flushed is None else flushed)
+        end = tick if tick < item.expires else item.expires
+        flushed = self._flushed(item, tick) if self._flushes else None
+        if flushed is not None and flushed < end:
+            end = flushed
         if item.stored != UNKNOWN:
-            held = max(end - item.stored, 0) * item.size * self._weight
+            held = (end - item.stored) * item.size * self._weight if end > item.stored else 0
             self.held += held
             if item.asked == item.asked_before:
                 yet = final and end == tick
