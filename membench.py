@@ -5496,20 +5496,22 @@ class Keys:
 SlowRequest = Tuple[int, float, str, int, str, int, int, int]
 
 
-def slow_requests(block: Operations, reader: ProfileReader, most: int) -> Iterator[SlowRequest]:
-    """The slowest requests of a block."""
+def slow_requests(
+    block: Operations, reader: ProfileReader, most: int, least: int
+) -> Iterator[SlowRequest]:
+    """The slowest requests of a block, of those that took at least so many ticks."""
     started = float(reader.header["started_unix"])
-    for ticks, row in heapq.nlargest(most, zip(block.latency, range(len(block.time)))):
-        if ticks:
-            keys = 1  # its other keys follow
-            while row + keys < len(block.time) and block.key_position[row + keys]:
-                keys += 1
-            sizes = [size for size in block.value_size[row : row + keys] if size != NO_SIZE]
-            yield (
-                *(ticks, started + block.time[row] / TICKS_PER_SECOND, reader.path),
-                *(block.connection[row], command_of(reader.forms[block.form[row]])),
-                *(block.batch[row], keys, sum(sizes) if sizes else -1),
-            )
+    slow = [row for row, ticks in enumerate(block.latency) if ticks >= least]
+    for row in heapq.nlargest(most, slow, key=block.latency.__getitem__):
+        keys = 1  # its other keys follow
+        while row + keys < len(block.time) and block.key_position[row + keys]:
+            keys += 1
+        sizes = [size for size in block.value_size[row : row + keys] if size != NO_SIZE]
+        yield (
+            *(block.latency[row], started + block.time[row] / TICKS_PER_SECOND, reader.path),
+            *(block.connection[row], command_of(reader.forms[block.form[row]])),
+            *(block.batch[row], keys, sum(sizes) if sizes else -1),
+        )
 
 
 HostServer = Tuple[str, ServerName]  # a server, with the host that it was recorded on
@@ -5574,7 +5576,9 @@ class Counts:
         self.keys.add(block)
         self.value_sizes.update(block.value_size)
         if self._most:
-            self._keep_slowest(slow_requests(block, reader, self._most))
+            full = len(self.slowest) == self._most
+            least = self.slowest[-1][0] if full else 1
+            self._keep_slowest(slow_requests(block, reader, self._most, least))
         if reader.named:
             named, labels = reader.named, reader.labels
             each = zip(block.key_hash, block.key_size)
