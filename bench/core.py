@@ -34,8 +34,6 @@ CASES: Dict[str, Tuple[int, bool, int]] = {
     "1,000 keys, depth 1": (1000, True, 1),
     "1,000 keys, depth 16": (1000, True, 16),
     "a million keys, Zipf, depth 1": (10**6, False, 1),
-    "a million keys, Zipf, depth 16": (10**6, False, 16),
-    "a million keys, even, depth 1": (10**6, True, 1),
 }
 RING_MIB = 256
 
