@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 from tools import (
     LOAD_CPU,
@@ -91,27 +91,25 @@ def run_times() -> Iterator[None]:
         STATS.write_text(before)
 
 
-def programs() -> Dict[int, Tuple[str, int, int]]:
-    """id -> (name, runs, nanoseconds) of all kernel programs."""
+def programs(pid: int) -> List[Tuple[str, int, int]]:
+    """(name, runs, nanoseconds) of the kernel programs that a process holds."""
+    descriptors = "".join(file.read_text() for file in Path(f"/proc/{pid}/fdinfo").iterdir())
+    held = set(map(int, re.findall(r"^prog_id:\t(\d+)$", descriptors, re.MULTILINE)))
     listed = subprocess.run(
         ["bpftool", "--json", "prog", "list"], capture_output=True, text=True, check=True
     )
-    return {
-        program["id"]: (
-            program.get("name", ""),
-            program.get("run_cnt", 0),
-            program.get("run_time_ns", 0),
-        )
+    return [
+        (program.get("name", ""), program.get("run_cnt", 0), program.get("run_time_ns", 0))
         for program in json.loads(listed.stdout)
-    }
+        if program["id"] in held
+    ]
 
 
 def measure_hook(server: Server, folder: Path, hook: str, count: int) -> Values:
     """Nanoseconds of all programs for an operation, and of each for a run."""
-    others = programs()
     with recorder(server.port, folder / "programs.profile", "--hook", hook) as tool:
         drive(server.port, count)
-        own = [program for number, program in programs().items() if number not in others]
+        own = programs(tool.pid)
         tool.stop()
     found = {"all programs": sum(spent_ns for _, _, spent_ns in own) / count}
     for name, runs, spent_ns in own:
