@@ -6495,11 +6495,11 @@ class Insight:
         self._flushes[server] = (other if other <= tick else done, at)
 
     def _take_other(self, row: InsightRow) -> None:
-        tick, item, action, size, exptime, _, _ = row
+        tick, item, action, size, exptime, _, answered = row
         kind = action & 0x3F
         there = tick < item.expires + CLOCK_TICKS
         if kind == FLUSH:
-            self._flush(item.key >> SERVER_BIT, tick, action >> 8 or exptime)
+            self._flush(item.key >> SERVER_BIT, answered, action >> 8 or exptime)
         elif action & (IF_GONE if there else IF_THERE):
             return
         elif kind == STORE:
@@ -6517,9 +6517,13 @@ class Insight:
             elif kind == DELETE:
                 self._correct(item, tick)
             item.cause, item.expires = C_DELETED if kind == DELETE else C_NOT_STORED, -NEVER
+            item.answered = answered
+        elif there:
+            self._use(row)
+        elif item.cause in (C_DELETED, C_NOT_STORED) and tick < item.answered:
+            item.asked += kind in _READS  # it may have come before the value was removed
         else:
-            if not there:
-                self._appear(row)
+            self._appear(row)
             self._use(row)
 
     def _correct(self, item: Item, tick: int) -> None:

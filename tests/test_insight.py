@@ -309,7 +309,8 @@ def test_requests_that_overlap(tmp_path: Path) -> None:
     """memcached may take them in another order than they came in."""
     path, short = tmp_path / "a.profile", 50e-6
     delete = Did(2, "delete", "deleted")
-    store = put(3)._replace(latency=100)
+    store, slow_delete = put(3)._replace(latency=100), delete._replace(latency=100)
+    hit = Did(2 + short, "get", "hit", 1, 100)
     for rows, cause in (
         ([store, miss(3 + short)], "not_seen"),
         ([put(1), delete, store, miss(3 + short)], "deleted"),
@@ -320,6 +321,12 @@ def test_requests_that_overlap(tmp_path: Path) -> None:
         ([put(1), miss(2 - short), miss(2 - short / 2), delete], "deleted"),
         ([HIT_AT_1, miss(2 - short), delete], "deleted"),
         ([put(1), miss(1.9), delete], "evicted"),
+        ([put(1), slow_delete, hit, miss(3)], "deleted"),
+        ([put(1), slow_delete, hit._replace(second=2 + 3 * short), miss(3)], "expired_or_evicted"),
+        (
+            [put(1), slow_delete._replace(form="flush_all", outcome="ok", key=0), hit, miss(3)],
+            "flushed",
+        ),
     ):
         found = explained(path, rows)
         causes = {name for name, count in found["miss_causes"].items() if count}
