@@ -3085,11 +3085,16 @@ class MessageReader(Generic[Message]):
         self._message_bytes = self.skip
 
     def whole(self, data: bytes, hole: int) -> Optional[Message]:
-        """The one whole message that this data is, if it was seen before; hole: as for feed()."""
+        """The message that this data is, if it is one whole head and its body is the hole.
+
+        See feed(). Nothing was done if it is anything else.
+        """
         if self.partial or self.skip or self._refused_bytes:
             return None
-        known = self.heads.get(data)
-        return known[0] if known and known[1] == hole else None
+        head = self.heads.get(data)
+        if head is None and data and self.find_end(data, b"\n", 0, len(data)) == len(data) - 1:
+            head = self.heads[data]
+        return head[0] if head and head[1] == hole else None
 
     def feed(self, data: bytes, hole: int = 0, hole_at: int = -1) -> List[Message]:
         """The messages that begin, or became complete, in this data. Raises ProtocolError.
@@ -3175,7 +3180,8 @@ class RequestParser(MessageReader[Request]):
 
     @staticmethod
     def parse_head(head: bytes) -> Head[Request]:
-        return (*parse_request(head), False)
+        request, body_bytes = parse_request(head)
+        return request, body_bytes, False
 
     def _parse_refused(self, line: bytes) -> Request:
         words = line.partition(b"\0")[0].split()
@@ -3847,12 +3853,6 @@ class Connection:
                 return
         self._sent_ns = 0
         queue, requests = self.pending.queue, self.requests
-        if not queue and self._answers and self.state == SYNCED:  # most reads are one request
-            request = requests.whole(data, length - len(data))
-            if request and request.plain:
-                queue.append((request, time_ns, self._read_count, True, self.number))
-                self._read_count += 1
-                return
         if new_read and queue and queue[0][0].quiet and sent == self.send_next:
             # The server reads on, and everything it sent was seen. A client may write before it
             # reads; and if a request is half read, not all may be answered yet.
@@ -3860,6 +3860,12 @@ class Connection:
                 self.pending.end_silence()
         storing = requests.skip
         try:
+            if not queue and self._answers and self.state == SYNCED:  # most reads are one request
+                request = requests.whole(data, length - len(data))
+                if request and request.plain:
+                    queue.append((request, time_ns, self._read_count, True, self.number))
+                    self._read_count += 1
+                    return
             begun = requests.feed(data, length - len(data))
         except ProtocolError:
             self._break_at(requests, length)
