@@ -11280,7 +11280,7 @@ examples:
   membench.py record traffic.pcap out.profile  what tcpdump -w captured
   tcpdump -U -w - tcp port 11211 | membench.py record - out.profile
   membench.py analyze out.profile
-  membench.py analyze --why out.profile        causes of misses, waste, stampedes
+  membench.py analyze --why out.profile        causes of misses, waste
   membench.py analyze --mrc out.profile        how much would more memory help?
   membench.py analyze --json out.profile | jq .hit_ratio
   membench.py analyze --names KEYS --salt-file SALT out.profile
@@ -11679,8 +11679,6 @@ Keys are in it as 64-bit hashes, as in the profile. The file's mode is 0600.
 
 examples:
   membench.py export out.profile --format csv out.csv
-  membench.py export out.profile --format csv | duckdb -c \
-      "SELECT command, count(*) FROM read_csv('/dev/stdin') GROUP BY ALL"
   membench.py export out.profile --format oracle out.oracleGeneral
   membench.py export out.profile --format csv --from 30s --to 1m minute.csv
   membench.py export out.profile --format hdr out.hlog

@@ -145,7 +145,10 @@ def test_demo(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["demo.profile"]
 
 
-USER_DOCS = ("README.md", "docs/recording.md", "docs/replay.md", "docs/report.md", "SECURITY.md")
+USER_DOCS = (
+    *("README.md", "SECURITY.md", "docs/recording.md", "docs/report.md", "docs/insight.md"),
+    *("docs/export.md", "docs/replay.md"),
+)
 
 
 def test_readme_is_short() -> None:
@@ -167,7 +170,7 @@ def test_links_of_documents(name: str) -> None:
 def test_options_of_documents() -> None:
     """The documents name no option that membench does not have."""
     known = {"--version"}
-    for command in ("record", "analyze", "compare", "replay", "check"):
+    for command in ("record", "analyze", "compare", "export", "replay", "check"):
         help_text = run(sys.executable, COMPILED, command, "--help").stdout
         known.update(re.findall(r"--[a-z][a-z-]+", help_text))
     for name in USER_DOCS:

@@ -507,7 +507,7 @@ def test_check_as_nobody(open_folder: Path) -> None:
     assert "CAP_BPF" in done.stdout
 
 
-COMMANDS = ("record", "analyze", "compare", "replay", "check")
+COMMANDS = ("record", "analyze", "compare", "export", "replay", "check")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
