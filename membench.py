@@ -6240,7 +6240,7 @@ class Item:
 
     __slots__ = (
         *("key", "cause", "stored", "second", "expires", "used", "size", "asked", "asked_before"),
-        *("ages", "episode", "cause_before", "answered"),
+        *("ages", "episode", "cause_before", "answered", "removed"),
     )
 
     def __init__(self, key: int, ages: Dict[int, int]) -> None:
@@ -6248,6 +6248,7 @@ class Item:
         self.cause = C_NEW  # PRESENT, or why it is not there
         self.cause_before = C_NOT_SEEN  # its value was stored
         self.answered = -NEVER  # tick of the reply to the store
+        self.removed = -NEVER  # of the last reply to a delete, or to a refused store
         self.stored = UNKNOWN  # tick; UNKNOWN: its store was not seen
         self.second = 0  # of its store; of what was evicted, how long it had not been used
         self.expires = -NEVER  # tick; -NEVER: it is not there
@@ -6488,6 +6489,8 @@ class Insight:
             cause = C_FLUSHED
         elif tick >= item.expires - CLOCK_TICKS:
             cause = C_EXPIRED
+        elif item.stored < item.removed:  # asked before that was answered: it may have come first
+            cause = C_DELETED
         self._end(item, tick)
         if cause == C_EVICTED:
             item.second = (tick - item.used) // TICKS_PER_SECOND
@@ -6523,10 +6526,10 @@ class Insight:
             elif kind == DELETE:
                 self._correct(item, tick)
             item.cause, item.expires = C_DELETED if kind == DELETE else C_NOT_STORED, -NEVER
-            item.answered = answered
+            item.removed = max(item.removed, answered)
         elif there:
             self._use(row)
-        elif item.cause in (C_DELETED, C_NOT_STORED) and tick < item.answered:
+        elif item.cause in (C_DELETED, C_NOT_STORED) and tick < item.removed:
             item.asked += kind in _READS  # it may have come before the value was removed
         else:
             self._appear(row)

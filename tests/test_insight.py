@@ -322,6 +322,8 @@ def test_requests_that_overlap(tmp_path: Path) -> None:
         ([HIT_AT_1, miss(2 - short), delete], "deleted"),
         ([put(1), miss(1.9), delete], "evicted"),
         ([put(1), slow_delete, hit, miss(3)], "deleted"),
+        ([put(1), slow_delete, put(2 + short), hit, miss(3)], "deleted"),
+        ([put(1), slow_delete, put(2 + 3 * short), miss(3)], "evicted"),
         ([put(1), slow_delete, hit._replace(second=2 + 3 * short), miss(3)], "expired_or_evicted"),
         (
             [put(1), slow_delete._replace(form="flush_all", outcome="ok", key=0), hit, miss(3)],
