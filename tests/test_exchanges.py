@@ -340,7 +340,9 @@ def test_what_waits_at_the_end_is_unanswered(hook: str) -> None:
         rows, ledger = recorded(source)
     outcomes = [membench.OUTCOMES[row[4]] for row in rows]
     assert outcomes == ["miss"] * 3 + ["unanswered"] * 2
-    assert bool(counters["exchanges"]) == (hook == "sock")
+    exchanges = rows[1:3] if hook == "sock" else []
+    assert counters["exchanges"] == len(exchanges)
+    assert all(time_ns % 100 == latency_ns % 100 == 0 for time_ns, latency_ns, *_ in exchanges)
     assert ledger.seen_bytes == counters["recv_bytes"] + counters["send_bytes"]
     assert ledger.lost_bytes == 0
 
@@ -471,6 +473,39 @@ def test_exchanges_become_rows_between_events() -> None:
         (b"get", "miss", none),
     ]
     assert (ledger.seen_bytes, ledger.lost_bytes, ledger.desyncs) == (162, 0, 0)
+
+
+def test_times_of_exchanges_and_events_stand_in_one_column(tmp_path: Path) -> None:
+    """Exchanges have whole ticks, events have not; latencies of seconds, and a time from before."""
+    chance = random.Random(1)
+    start_ns = 123_456_789_012_345
+    asked = [start_ns + 100 * chance.randrange(10**8) - start_ns % 100 for _ in range(1000)]
+    latencies = [100 * chance.randrange(42_949_672) for _ in asked]
+    run = b""
+    for time_ns, latency_ns in zip(asked, latencies):
+        one = bytearray(record(9, b"get", b"", b"END", b"a"))
+        struct.pack_into("=Q", one, membench.RECORD_HEADER_BYTES, time_ns)
+        latency_at = membench.RECORD_HEADER_BYTES + membench.Exchange.latency_ns.offset
+        struct.pack_into("=I", one, latency_at, latency_ns)
+        run += one
+    last_ns = asked[-1] + 12_345
+    with membench.ProfileWriter(str(tmp_path / "a")) as profile:
+        profile.start({"started_unix": 0, "ports": []}, start_ns)
+        matcher = membench.Matcher(profile.add, profile.add_connection, b"secret")
+        matcher.process(
+            [
+                *(OPENED, BEGUN, *segments_of(run)),
+                (membench.CHAIN_END, last_ns, SOCK, 20_100, 0, b"", 30_200),
+                (membench.RECV, last_ns, SOCK, 20_100, 7, b"get b\r\n", 30_200),
+                (membench.SEND, last_ns + 250, SOCK, 30_200, 5, b"END\r\n", -1),
+            ]
+        )
+        profile.finish(matcher.ledger, {})
+    with membench.ProfileReader(str(tmp_path / "a")) as reader:
+        (block,) = reader.blocks()
+        ticks, latency_ticks = list(block.time), list(block.latency)
+    assert ticks == [time_ns // 100 - start_ns // 100 for time_ns in (*asked, last_ns)]
+    assert latency_ticks == [*(latency_ns // 100 for latency_ns in latencies), 2]
 
 
 @pytest.mark.parametrize(
