@@ -5497,9 +5497,17 @@ class Keys:
         self.counts = {key: n for key, n in self.counts.items() if key < limit or n > least}
 
 
-# (latency in ticks, Unix time, path of the profile, connection, command, place in the read, keys,
-# bytes of values or -1)
-SlowRequest = Tuple[int, float, str, int, str, int, int, int]
+class SlowRequest(NamedTuple):
+    """A request as --slowest shows it."""
+
+    latency_us: float
+    time: float  # Unix time
+    profile: str  # its path
+    connection: int
+    command: str
+    batch: int
+    keys: int
+    value_bytes: Optional[int]
 
 
 def slow_requests(
@@ -5513,10 +5521,11 @@ def slow_requests(
         while row + keys < len(block.time) and block.key_position[row + keys]:
             keys += 1
         sizes = [size for size in block.value_size[row : row + keys] if size != NO_SIZE]
-        yield (
-            *(block.latency[row], started + block.time[row] / TICKS_PER_SECOND, reader.path),
-            *(block.connection[row], command_of(reader.forms[block.form[row]])),
-            *(block.batch[row], keys, sum(sizes) if sizes else -1),
+        yield SlowRequest(
+            block.latency[row] * TICK_NS / 1000,
+            started + block.time[row] / TICKS_PER_SECOND,
+            *(reader.path, block.connection[row], command_of(reader.forms[block.form[row]])),
+            *(block.batch[row], keys, sum(sizes) if sizes else None),
         )
 
 
@@ -5583,7 +5592,7 @@ class Counts:
         self.value_sizes.update(block.value_size)
         if self._most:
             full = len(self.slowest) == self._most
-            least = self.slowest[-1][0] if full else 1
+            least = int(self.slowest[-1].latency_us * 1000) // TICK_NS if full else 1
             self._keep_slowest(slow_requests(block, reader, self._most, least))
         if reader.named:
             named, labels = reader.named, reader.labels
@@ -5634,7 +5643,8 @@ class Counts:
         self._round_latencies()
 
     def _keep_slowest(self, more: Iterable[SlowRequest]) -> None:
-        self.slowest = heapq.nlargest(self._most, chain(self.slowest, more))
+        both = chain(self.slowest, more)
+        self.slowest = heapq.nlargest(self._most, both, key=operator.itemgetter(0, 1))
 
     def ttls_given(self) -> Dict[int, int]:
         """The TTLs that let an item expire later."""
@@ -5851,11 +5861,13 @@ def analyze_whole(
     report = build_report(counts, seconds)
     if wanted.part:
         rows = sum(reader.rows for reader in readers)
-        report["slice"] = describe_slice(wanted.part, seconds, rows - report["operations"])
+        of_slice = {"duration_seconds": round(seconds, 3), "left_out": rows - report["operations"]}
+        report["slice"] = {**wanted.part._asdict(), **of_slice}
         if wanted.part.commands:  # the rest of each read is not known
             report["pipelining"]["mean_depth"] = None
     if wanted.slowest:
-        report["slowest"] = list(map(describe_slow, counts.slowest))
+        slowest = counts.slowest
+        report["slowest"] = [{**one._asdict(), "time": utc_text(one.time)} for one in slowest]
     recordings = [
         (begin_second(reader) + begin - float(reader.header["started_unix"]), end - begin)
         for reader in readers
@@ -5870,26 +5882,6 @@ def analyze_whole(
     report["keys"]["comparable"] = len({str(p["key_space"]) for p in profiles}) <= 1
     report["loss"] = sum_ledgers([reader.ledger for reader in readers])
     return counts, report
-
-
-def describe_slice(part: Slice, seconds: float, left_out: int) -> Dict[str, Any]:
-    """What the report says about the slice that it is of."""
-    return {**part._asdict(), "duration_seconds": round(seconds, 3), "left_out": left_out}
-
-
-def describe_slow(request: SlowRequest) -> Dict[str, Any]:
-    """A request as the report has it."""
-    ticks, at, path, connection, command, batch, keys, size = request
-    return {
-        "profile": path,
-        "time": utc_text(at),
-        "connection": connection,
-        "command": command,
-        "batch": batch,
-        "keys": keys,
-        "value_bytes": size if size >= 0 else None,
-        "latency_us": ticks * TICK_NS / 1000,
-    }
 
 
 def utc_text(at: float) -> str:
