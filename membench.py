@@ -8947,6 +8947,7 @@ FIRST, LAST = -1, 1 << 62
 
 PIECE_ROWS = 256  # rows that are unpacked at a time
 STEP_ROWS = 128  # rows that are encoded at a time, so that no request waits for that
+REQUEST_CACHE_MAX = 1 << 14
 
 
 def read_rows(reader: ProfileReader, shard: Shard, keys: KeyTexts) -> Iterator[List[Row]]:
@@ -9023,6 +9024,8 @@ class Schedule:
         self.keys = KeyTexts()
         self._tally = tally
         self._template = functools.lru_cache(None)(lambda form: make_template(form, included))
+        # Equal requests share one, which remembers what the reply looks like.
+        self._request = functools.lru_cache(REQUEST_CACHE_MAX)(RequestTemplate.request)
         self._recorded_unix = recorded_unix  # when the recording began
         self._opaque = 0
         self._answered: Dict[int, int] = {}  # connection -> tick of its last answer
@@ -9105,7 +9108,11 @@ class Schedule:
             size = 0
         self._opaque = opaque = self._opaque + 1
         recorded = (template.command, outcomes, latency)
-        batch.requests.append((template.request(keys, opaque), template, recorded, batch.times))
+        if template.sample.opaque:
+            request = template.request(keys, opaque)
+        else:
+            request = self._request(template, keys, 0)
+        batch.requests.append((request, template, recorded, batch.times))
 
         if template.has_cas or exptime > RELATIVE_EXPTIME_MAX:
 
@@ -9603,7 +9610,7 @@ class Engine:
             batch.times[0] = due_ns
             self._link(batch.number).start(batch, now_ns)
         else:
-            if most > 0:
+            if most == TURN_BATCHES:
                 return 0
         # Encoding ahead takes time; it is done while nothing is due, and early enough: what is
         # ready must last while a whole block is unpacked.
