@@ -8,6 +8,7 @@ middle, or never memcached's at all.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import re
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
@@ -1257,6 +1258,58 @@ def test_what_was_used_lately_is_remembered_and_memory_is_bounded(
     assert [made.count(key) for key in hot] == [1] * 20, "what is in use is not forgotten"
     long = b"k" * (RecentCache.KEY_MAX + 1)
     assert cache[long] != cache[long], "not remembered"
+
+
+REPLIES = {  # data, length, where something is missing
+    b"get": (
+        (b"VALUE k 0 4\r\nEND\r\n", 24, 13),
+        (b"VALUE k 0 4\r\nEND\r\n", 24, 5),
+        (b"VALUE k 0 4\r\nEND\r\n", 24, -1),
+        (b"VALUE k 0 4\r\nabcd\r\nEND\r\n", 24, -1),
+        (b"VALUE k 1 4\r\nabcd\r\nEND\r\n", 24, -1),
+        (b"VALUE k 0 5\r\nabcde\r\nEND\r\n", 25, -1),
+        (b"VALUE k 0 4\r\nabcd\r\nERROR", 24, -1),
+        (b"VALUE j 0 4\r\nabcd\r\nEND\r\n", 24, -1),
+        (b"VALUE k 0 4\r\nabcd\r\nEND\r\nEND\r\n", 29, -1),
+        (b"VALUE k 0 0\r\n\r\nEND\r\n", 20, -1),
+        (b"END\r\n", 5, -1),
+        (b"END\r\n", 9, -1),
+        (b"SERVER_ERROR out\r\n", 18, -1),
+        (b"SERVER_ERROR oom\r\n", 18, -1),
+    ),
+    b"mg": (
+        (b"VA 4\r\n", 12, -1),
+        (b"VA 4\r\n", 12, 2),
+        (b"VA 4\r\nabcd\r\n", 12, -1),
+        (b"VA 4 f1\r\nab\r\n", 15, -1),
+        (b"HD\r\n", 4, -1),
+        (b"HD f1\r\n", 7, -1),
+        (b"EN\r\n", 4, -1),
+    ),
+}
+
+
+@pytest.mark.parametrize("command", REPLIES)
+def test_a_remembered_reply_is_taken_for_no_other(command: bytes) -> None:
+    """After each reply, each other one is read as if its request had never been seen."""
+    sock = SOCK.pack(1, 0, 2, 11211)
+    outcomes = set()
+    for first, second in itertools.product(REPLIES[command], repeat=2):
+        results = []
+        for end in (b"\r\n", b" \n"):  # the same request in other bytes is not remembered
+            received = sent = 0
+            segments: List[Segment] = [(OPEN, 1, sock, 0, 0, b"", -1)]
+            for time_ns, reply, line_end in ((2, first, b"\r\n"), (4, second, end)):
+                (data, length, mark), line = reply, command + b" k" + line_end
+                segments.append((RECV, time_ns, sock, received, len(line), line, sent))
+                segments.append((SEND, time_ns + 1, sock, sent, length, data, mark))
+                received, sent = received + len(line), sent + length
+            results.append(match(segments))
+        known, new = results
+        assert known.rows == new.rows, (first, second)
+        assert known.ledger.lost_bytes == new.ledger.lost_bytes, (first, second)
+        outcomes.update(row[4] for row in known.rows)
+    assert len(outcomes) > 1
 
 
 @pytest.mark.parametrize("responses", [True, False], ids=["with replies", "requests only"])
