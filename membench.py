@@ -6817,7 +6817,7 @@ def explain(report: Dict[str, Any], paths: Sequence[str], factor: float) -> None
 # pass over the operations gives the whole curve. In a large profile a sample of the keys stands for
 # all (SHARDS), and distances count as many times as there are keys for one in the sample.
 
-CURVE_ROWS = 6_000_000  # operations of which all keys are followed: about 20 s
+CURVE_ROWS = 3_000_000  # operations of which all keys are followed: about 20 s
 CURVE_KEYS = KEYS_MAX  # followed at most, about 200 bytes each
 CURVE_HOT_KEYS = 1024  # of which more than of the others are in a sample
 CURVE_SIZES = [n << power for power in range(45) for n in range(8, 16)]  # of caches, in bytes

@@ -101,10 +101,10 @@ class World:
         self.caches = [Cache(size) for size in sizes]
         self.stored: Dict[Item, Tuple[int, int]] = {}  # its bytes, and the second of its expiry
         self.flushes: Dict[int, int] = {}  # server -> second
-        self.reads = self.largest = 0
+        self.reads = self.bytes = self.largest = 0
 
     def remove(self, item: Item) -> None:
-        self.stored.pop(item, None)
+        self.bytes -= self.stored.pop(item, (0, 0))[0]
         for cache in self.caches:
             cache.remove(item)
 
@@ -147,12 +147,13 @@ class World:
             if command in ("set", "touch"):
                 ttl = op.exptime if op.exptime < 10**9 else op.exptime - now or -1
                 end = now + ttl if ttl else 0
+            self.bytes += (known or size) - size
             self.stored[item] = known or size, end
             for cache in self.caches:
                 cache.use(item, known or size)
+            self.largest = max(self.largest, self.bytes)
             if end and end <= now:
                 self.remove(item)
-        self.largest = max(self.largest, sum(size for size, _ in self.stored.values()))
 
 
 def simulate(operations: Sequence[Op], sizes: Sequence[int]) -> World:
