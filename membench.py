@@ -79,6 +79,7 @@ import stat
 import struct
 import textwrap
 import time
+import warnings
 import zlib
 from array import array
 from collections import Counter, defaultdict, deque
@@ -1821,8 +1822,9 @@ class EbpfSource:
             if self._end_ns < math.inf:
                 if not segments:
                     if self._conversations >= 0:
-                        os.read(self._conversations, 1)
-                        self._conversations = -1
+                        with contextlib.suppress(BlockingIOError):  # a million files a call
+                            os.read(self._conversations, 1)
+                            self._conversations = -1
                         continue
                     return self._order.finish() if self._order else []
                 segments = list(self._until_end(segments))
@@ -4205,7 +4207,7 @@ class Exchanges:
             outcomes,
             array("H", bytes(2 * count)),
             array("I", bytes(4 * count)),
-            list(map(self._codes.__getitem__, parts[1::2])),
+            parts[1::2],  # keys
             exchange_field(run, "I", Exchange.value_len),
             exptimes,
         ]
@@ -4218,6 +4220,7 @@ class Exchanges:
             ]
             columns = [list(compress(column, known)) for column in columns]
             lost_bytes = moved_bytes - both_halves(sum(compress(moved, known)))
+        columns[7] = list(map(self._codes.__getitem__, columns[7]))
         return columns, lost_bytes, moved_bytes
 
 
@@ -4611,7 +4614,8 @@ def parse_group_by(text: str) -> Tuple[str, Callable[[bytes], bytes]]:
     """
     found = re.fullmatch(r"((?:[^\w\s]|_){1,3})([1-9]?)", text)
     expression = re.compile(b"")
-    with contextlib.suppress(re.error):
+    with contextlib.suppress(re.error, RecursionError, Warning), warnings.catch_warnings():
+        warnings.simplefilter("error")
         expression = re.compile(os.fsencode(text))
     if not expression.groups and not found:
         raise ValueError
@@ -4619,12 +4623,12 @@ def parse_group_by(text: str) -> Tuple[str, Callable[[bytes], bytes]]:
 
     def before_delimiter(key: bytes) -> bytes:
         # Of a key with fewer parts, the last one is not kept: it may be what tells keys apart.
-        parts = key.split(delimiter)[:-1] or [key if key.isdigit() else b""]
+        parts = key.rstrip(delimiter).split(delimiter)[:-1] or [key if key.isdigit() else b""]
         return delimiter.join(b"#" if part.isdigit() else part for part in parts[:count])
 
     def matched(key: bytes) -> bytes:
         group = expression.search(key)
-        part = group[1] if group else None
+        part = group[1] if group and group[1] != key else None
         return re.sub(rb"(?<![0-9A-Za-z])[0-9]+(?![0-9A-Za-z])", b"#", part or b"")
 
     return text, matched if expression.groups else before_delimiter
@@ -4655,7 +4659,7 @@ class KeyNames:
             return
         known.add(code)
         group = self._group_of(key)
-        if group == key or len(group) > KEY_MAX:
+        if len(group) > KEY_MAX:
             group = b""
         if group not in self._groups:
             self._groups[group] = self._number(group)
@@ -5154,11 +5158,14 @@ class ProfileReader:
         except RecursionError:
             raise self._error("is damaged: a block is not valid JSON", DAMAGED_HINT) from None
 
-    def _read_header(self) -> Dict[str, Any]:
+    def _read(self, size: int) -> bytes:
         try:
-            head = self._file.read(_FILE_HEADER.size)
+            return self._file.read(size)
         except OSError as error:
             raise self._error(f"cannot be read: {error.strerror}", "give a profile") from None
+
+    def _read_header(self) -> Dict[str, Any]:
+        head = self._read(_FILE_HEADER.size)
         if not head or not MAGIC.startswith(head[: len(MAGIC)]):
             what = "is not a membench profile" if head else "is empty"
             raise self._error(what, "make one with: membench.py record")
@@ -5177,7 +5184,7 @@ class ProfileReader:
 
     def _read_block(self) -> Optional[Tuple[bytes, memoryview]]:
         """The next complete block, or None."""
-        head = self._file.read(_BLOCK_HEADER.size)
+        head = self._read(_BLOCK_HEADER.size)
         if head == MAGIC[: _BLOCK_HEADER.size]:
             raise self._error(
                 "holds several profiles, one after the other",
@@ -5190,7 +5197,7 @@ class ProfileReader:
             return None
         if self._limit is not None and self._file.tell() + length > self._limit:
             return None
-        payload = self._file.read(length)
+        payload = self._read(length)
         if len(payload) < length or zlib.crc32(payload, zlib.crc32(kind)) != checksum:
             return None
         return kind, memoryview(payload)
@@ -5515,7 +5522,8 @@ def slow_requests(
 ) -> Iterator[SlowRequest]:
     """The slowest requests of a block, of those that took at least so many ticks."""
     started = float(reader.header["started_unix"])
-    slow = [row for row, ticks in enumerate(block.latency) if ticks >= least]
+    took = enumerate(zip(block.latency, block.key_position))
+    slow = [row for row, (ticks, position) in took if ticks >= least and not position]
     for row in heapq.nlargest(most, slow, key=block.latency.__getitem__):
         keys = 1  # its other keys follow
         while row + keys < len(block.time) and block.key_position[row + keys]:
@@ -8343,7 +8351,7 @@ def csv_lines(reader: ProfileReader) -> Iterator[bytes]:
 
 RETRIEVALS = ("get", "gets")
 STORES = ("set", "add", "replace", "cas")  # they give an item its value and its TTL
-STORES_DONE = (STORED, NONE)  # NONE: no reply was asked for, or replies were not recorded
+STORES_DONE = (STORED, *_NO_REPLY)  # or it is not known
 TRACED = frozenset((*RETRIEVALS, *STORES, "append", "prepend", "delete", "incr", "decr"))
 # second, key hash, key size, value size or NO_SIZE, connection, command, TTL, outcome
 TracedRow = Tuple[int, int, int, int, int, str, int, int]
@@ -8554,8 +8562,9 @@ def new_file(path: str, force: bool) -> Iterator[BinaryIO]:
             if os.path.lexists(path) and (os.path.isdir(path) or not force):
                 hint = "choose another name, or overwrite a file with --force"
                 raise MembenchError(f"{name} exists", hint)
-            new = f"{path}.{os.getpid()}.new"
-            opened = open(new, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
+            made = f"{path}.{os.getpid()}.new"
+            opened = open(made, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
+            new = made
         with opened as file:
             yield file
         if new:
@@ -9024,7 +9033,7 @@ class Schedule:
         self.keys = KeyTexts()
         self._tally = tally
         self._template = functools.lru_cache(None)(lambda form: make_template(form, included))
-        # Equal requests share one, which remembers what the reply looks like.
+        # Equal requests of one key share one, which remembers what the reply looks like.
         self._request = functools.lru_cache(REQUEST_CACHE_MAX)(RequestTemplate.request)
         self._recorded_unix = recorded_unix  # when the recording began
         self._opaque = 0
@@ -9108,7 +9117,7 @@ class Schedule:
             size = 0
         self._opaque = opaque = self._opaque + 1
         recorded = (template.command, outcomes, latency)
-        if template.sample.opaque:
+        if template.sample.opaque or len(rows) > 1:
             request = template.request(keys, opaque)
         else:
             request = self._request(template, keys, 0)
@@ -9418,6 +9427,7 @@ class ReplayConnection:
             self.disconnect()  # an idle connection may be closed
             return
         if data.startswith(b"ERROR Too many"):  # open connections
+            tally.counts["connections"] -= self.connected
             self.connected = False
             raise ConnectionRefusedError
         parser = self._parser
@@ -10951,6 +10961,10 @@ def export_command(options: argparse.Namespace) -> int:
     binary = options.format == "oracle"
     if binary and options.output == "-" and os.isatty(1):
         raise MembenchError("records cannot be written to a terminal", "name a file, or use a pipe")
+    with contextlib.suppress(OSError):
+        profile = 0 if options.profile == "-" else options.profile
+        if options.output != "-" and os.path.samefile(profile, options.output):
+            raise UsageError("the export would replace its own profile", "choose another OUTPUT")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ProfileReader(options.profile) as reader, new_file(options.output, options.force) as file:
         reader.part = chosen_slice(options)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -323,6 +325,35 @@ def test_an_odd_server_is_recorded_alike(seed: int) -> None:
     assert (ledger.lost_bytes, ledger.desyncs) == (other.lost_bytes, other.desyncs) == (0, 0)
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """More open files than the kernel shows to one read of an iterator, in many processes."""
+    hold = """
+import os, resource
+limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 50_000)
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+for _ in range(limit - 10):
+    os.dup(0)
+for _ in range(1_200_000 // limit):
+    if not os.fork():
+        os.read(0, 1)
+        os._exit(0)
+print(flush=True)
+os.read(0, 1)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdin and holder.stdout
+        assert holder.stdout.read(1) == b"\n"
+        yield
+        holder.stdin.close()  # all end
+
+
+def test_what_waits_behind_a_million_files(many_files: None) -> None:
+    test_what_waits_at_the_end_is_unanswered("sock")
+
+
 @pytest.mark.parametrize("hook", ["sock", "sock-events"])
 def test_what_waits_at_the_end_is_unanswered(hook: str) -> None:
     """Within a chain, and as a connection's first request."""
@@ -522,6 +553,17 @@ def test_what_the_parser_would_not_say_is_lost(odd: bytes) -> None:
     rows, ledger = matched([OPENED, BEGUN, *segments_of(good, odd, good)])
     assert rows == [(b"get", "miss", membench.NO_SIZE)] * 2
     assert (ledger.seen_bytes, ledger.lost_bytes) == (150, 50)
+
+
+def test_keys_are_named_only_if_operations_have_them() -> None:
+    keys: List[bytes] = []
+    exchanges = membench.Exchanges(lambda key: keys.append(key) or len(keys))
+    exchanges.numbers[9] = 1
+    good = record(9, b"get", b"", b"END", b"good")
+    stranger = record(8, b"get", b"", b"END", b"stranger")
+    odd = record(9, b"get", b"", b"STORED", b"odd")
+    columns, *moved = exchanges.columns(good + stranger + odd + good)
+    assert (keys, columns[7], moved) == ([b"good"], [1, 1], [100, 200])
 
 
 def test_a_chain_that_begins_elsewhere_is_a_known_gap() -> None:

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tty
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
@@ -300,6 +301,13 @@ def test_seconds_and_tags_of_the_log(small: Path) -> None:
     ]
 
 
+def test_a_store_of_unknown_outcome_was_done(tmp_path: Path) -> None:
+    outcomes = (NONE, membench.UNANSWERED, membench.LOST, STORED, NOT_STORED)
+    rows = [(0.1, 0, 1, b"set 0", each, 0, 0, A, 10, 7, 0) for each in outcomes]
+    lines = export(write(tmp_path / "a.profile", rows), "cachelib").splitlines()
+    assert lines[1:] == [f"0,{A:016x},10,SET,1,7,0,0"] * 4
+
+
 # ---- Where it goes ----
 
 
@@ -314,6 +322,41 @@ def test_an_existing_file_is_kept(small: Path, tmp_path: Path) -> None:
     done = run("export", str(small), "--format", "csv", "--force", str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (1, 2)
     assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_a_profile_is_not_replaced_by_its_export(small: Path, tmp_path: Path) -> None:
+    path, recording = tmp_path / "a.profile", small.read_bytes()
+    path.write_bytes(recording)
+    (tmp_path / "link").symlink_to(path)
+    for profile in (str(path), "-"):
+        for output in (str(path), str(tmp_path / "link")):
+            with path.open("rb") as stdin:
+                arguments = ("export", profile, "--format", "csv", output, "--force")
+                done = run(*arguments, stdin=stdin)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 2), done.stderr
+            assert path.read_bytes() == recording
+
+
+def test_a_new_file_is_its_own(tmp_path: Path) -> None:
+    stranger = tmp_path / f"out.{os.getpid()}.new"
+    stranger.write_text("mine")
+    with pytest.raises(membench.MembenchError, match="File exists"):
+        with membench.new_file(str(tmp_path / "out"), False):
+            pass
+    assert os.listdir(tmp_path) == [stranger.name]
+
+
+@pytest.mark.parametrize("arguments", [("export", "--format", "oracle"), ("analyze",)])
+def test_a_profile_that_cannot_be_read_on(arguments: Tuple[str, ...], small: Path) -> None:
+    """A terminal whose other end is closed gives what was written, then EIO."""
+    main, other = os.openpty()
+    tty.setraw(other)
+    os.write(other, small.read_bytes()[:-20])
+    os.close(other)
+    with open(main, "rb") as stdin:
+        done = run(*arguments, "-", stdin=stdin)
+    said = "membench: error: stdin cannot be read: Input/output error\nmembench: "
+    assert (done.returncode, done.stderr[: len(said)]) == (1, said)
 
 
 @pytest.fixture()

@@ -126,6 +126,25 @@ def test_in_a_pid_namespace_it_is_said_what_cannot_be_seen(tmp_path: Path) -> No
     assert "processes outside of this PID namespace cannot be seen" in done.stderr
 
 
+def test_what_waits_outside_of_this_pid_namespace_is_lost(tmp_path: Path) -> None:
+    """The kernel hands over what waits only in processes of the recorder's namespace."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        address = listener.getsockname()
+        client = stack.enter_context(socket.create_connection(address))
+        served = stack.enter_context(listener.accept()[0])
+        options = ("--port", str(address[1]), "--hook", "sock", "--duration", "2")
+        command = (*PID_NAMESPACE, sys.executable, str(COMPILED))
+        with Recorder(tmp_path / "a.profile", *options, command=command) as recorder:
+            for reply in (b"END\r\n", b"END\r\n", b"END\r\n", b""):
+                client.sendall(b"get a\r\n")
+                served.recv(16384)
+                served.sendall(reply)
+            report = recorder.finish()
+    assert report["operations"] == 3 and report["loss"]["exchanges"]
+    assert report["loss"]["bytes_lost"] == len(b"get a\r\n")
+
+
 # ---- A server at its limit ----
 
 

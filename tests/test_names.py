@@ -371,16 +371,17 @@ def test_a_list_needs_a_salt(arguments: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("how", "groups"),
     [
-        (":", {"user:17:posts": "user", "17:18": "#", "a:": "a", ":a": "", "abc": "", "007": "#"}),
+        (":", {"user:17:posts": "user", "17:18": "#", "a::": "", ":a": "", "abc": "", "007": "#"}),
         (":2", {"user:17:posts:9": "user:#", "user:17": "user", "user:al": "user", "1:2:3": "#:#"}),
-        ("::", {"a:b::c": "a:b", "a:b": ""}),
+        (":2", {"user:9:secret:": "user:#", "user:secret:": "user", "secret:": ""}),
+        ("::", {"a:b::c": "a:b", "a:b": "", "secret:::": ""}),
         ("/9", {"a/1/b/2/c": "a/#/b/#", "a": ""}),
         ("(", {"f(x)": "f"}),
         ("_", {"v1_2_3": "v1"}),
         ("^([a-z]+):", {"user:17": "user", "USER:17": ""}),
-        (r"^(\w+:\d+)", {"user:17:posts": "user:#", "user:17": "user:#", "x:1y": "x:#"}),
+        (r"^(\w+:\d+)", {"user:17:posts": "user:#", "user:17": "", "x:1y": "x:#"}),
         ("^a|b(c)", {"abc": "", "bc!": "c"}),
-        ("(.*)", {"whole": "", "whole:17": "whole:#"}),
+        ("(.*)", {"whole": "", "session:9:deadbeef": ""}),
     ],
 )
 def test_groups(how: str, groups: Dict[str, str]) -> None:
@@ -410,10 +411,18 @@ def reader_of(*blocks: Tuple[bytes, bytes]) -> ProfileReader:
     return reader
 
 
-@pytest.mark.parametrize("how", ["", "user", ":0", ":12", "a:", "user.*", "[a", "....", "\u00a0"])
-def test_what_is_no_group(how: str) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("", "user", ":0", ":12", "a:", "user.*", "[a", "....", "\u00a0"),
+        *("[[a](b)", "a(?i)(b)"),  # Python warns
+        pytest.param("(" * 5000 + ")" * 5000, id="nested"),
+    ],
+)
+def test_what_is_no_group(how: str, recwarn: pytest.WarningsRecorder) -> None:
     with pytest.raises(membench.UsageError, match="is not a delimiter such as"):
         membench.parse_args(["record", "--keys", "groups", "--group-by", how])
+    assert not recwarn.list
 
 
 def test_groups_need_to_be_asked_for() -> None:

@@ -888,6 +888,20 @@ def test_what_began_before_the_recording_is_not_late(
     assert tally.counts["out_of_time"] == 2
 
 
+def test_equal_requests_of_one_key_share_one(tmp_path: Path) -> None:
+    """Of several keys none are kept: nothing would bound the memory that they take."""
+    with membench.ProfileWriter(str(tmp_path / "a.profile")) as profile:
+        profile.start({**HEADER, "started_unix": 0}, 0)
+        for at, position in ((0, 0), (1, 0), (2, 0), (2, 1), (3, 0), (3, 1)):
+            code = position + 7 << 16 | 10
+            profile.add(zip((at, 0, 1, b"get", membench.HIT, 0, position, code, 10, 0)))
+        profile.finish(membench.Ledger(), {"duration_seconds": 1.0})
+    feed = membench.Schedule(membench.Tally()).batches(profile.path, membench.Shard(0, 1))
+    requests = [sent[0] for batch in chain(*feed) for sent in batch.requests]
+    assert [len(request.keys) for request in requests] == [1, 1, 2, 2]
+    assert len({id(request) for request in requests}) == 3
+
+
 def test_a_connection_is_closed_when_its_last_answer_is_there(tmp_path: Path) -> None:
     closed: List[float] = []
 
@@ -944,7 +958,10 @@ def test_a_target_goes_away_and_comes_back(speed: str, tmp_path: Path) -> None:
 def test_a_target_that_refuses_some_connections(tmp_path: Path) -> None:
     profile = make_profile(tmp_path / "a.profile", gets(300, connections=50))
     with Memcached("-c", "20", "-t", "1") as target:
+        before = target.stats()["total_connections"]
         report = replay(profile, target.port, status=1)
+        opened = target.stats()["total_connections"] - before
+    assert report["counts"]["connections"] == opened
     assert report["errors"]["connection"] > 0
     assert report["errors"]["protocol"] == report["errors"]["server"] == 0
     assert report["misses"] > 0

@@ -528,6 +528,7 @@ def test_help(command: str) -> None:
         ("record", "packet:any", "--pid", "1"),
         ("analyze", "a.profile", "--unknown"),
         ("compare", "a.profile", "b.profile", "c.profile"),
+        ("export", "a.profile"),
         ("check", "a.profile"),
     ],
 )

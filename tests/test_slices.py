@@ -209,6 +209,7 @@ def test_the_slowest_requests(tmp_path: Path) -> None:
         (2 * 10**9, 700_000, 2, b"delete", MISS, 0, 0, 1 << 16 | 9, NO_SIZE, 0),
         (3 * 10**9, 100, 3, b"set 0", STORED, 0, 0, 1 << 16 | 9, 5, 0),
         (4 * 10**9, 0, 3, b"set 0 noreply", 0, 1, 0, 1 << 16 | 9, 5, 0),
+        (5 * 10**9, 900_000, 4, b"get", HIT, 0, 1, 1 << 16 | 9, 5, 0),  # begins no request
     ]
     with membench.ProfileWriter(str(path)) as profile:
         profile.start({"started_unix": STARTED, "ports": [1]}, 0)
