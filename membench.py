@@ -5073,12 +5073,8 @@ class Slice(NamedTuple):
         if self.connections or self.server:
             numbers = set(self.connections or block.connection)
             if self.server:
-                known, servers = reader.server_of, reader.servers
-                numbers = {
-                    n
-                    for n in numbers
-                    if n < len(known) and servers[known[n]].address == self.server
-                }
+                known = reader.servers_at(numbers).items()
+                numbers = {n for n, at in known if reader.servers[at].address == self.server}
             kept = map(operator.and_, kept, map(numbers.__contains__, block.connection))
         chosen = list(kept)
         columns = (list(compress(column, chosen)) for column in block[: len(COLUMNS)])
@@ -5144,6 +5140,11 @@ class ProfileReader:
     def seconds(self) -> float:
         """How long the recording lasted; of a truncated file, up to its last operation."""
         return self.end.get("duration_seconds", self.last_tick / TICKS_PER_SECOND)
+
+    def servers_at(self, connections: Iterable[int]) -> Dict[int, int]:
+        """The number of each connection's server; 0: not known."""
+        known = self.server_of
+        return {n: known[n] if n < len(known) else 0 for n in set(connections)}
 
     def _error(self, what: str, hint: str) -> ProfileError:
         return ProfileError(f"{name_of(self.path)} {what}", hint)
@@ -5321,14 +5322,14 @@ WINDOW_TICKS = 2 * TICKS_PER_SECOND  # or of this time, whichever is less
 OrderedRow = Tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 
 
-def settled(window: Sequence[Tuple[Any, ...]]) -> int:
-    """How many rows of a sorted window are in order, whatever follows.
+def settled(window: Sequence[Tuple[Any, ...]], rows: int = WINDOW_ROWS) -> int:
+    """How many rows of a sorted window, which holds so many, are in order, whatever follows.
 
     A profile holds rows in the order of their replies. One whose reply came later than the window
     is long is too late; it comes with the next rows.
     """
-    outside = bisect.bisect(window, (window[-1][0] - WINDOW_TICKS,))
-    return max(len(window) - WINDOW_ROWS, outside)
+    outside = bisect.bisect(window, (window[-1][0] - WINDOW_TICKS,)) if window else 0
+    return max(len(window) - rows, outside)
 
 
 def ordered_rows(reader: ProfileReader) -> Iterator[List[OrderedRow]]:
@@ -5577,9 +5578,7 @@ class Counts:
 
     def add(self, block: Operations, reader: ProfileReader) -> None:
         """Count one block."""
-        known = reader.server_of
-        servers = {n: known[n] if n < len(known) else 0 for n in set(block.connection)}
-        for server, rows in split(block, block.connection, servers):
+        for server, rows in split(block, block.connection, reader.servers_at(block.connection)):
             self._operations[server].update(pack_rows(rows))
         self._later.update(compress(zip(block.form, block.key_position), block.key_position))
         if sum(map(len, self._operations.values())) > OPERATIONS_MAX // self._parts:
@@ -6114,15 +6113,15 @@ def timeline(
 # Why keys are missed, and what memory is spent on: `analyze --why`. One pass over the operations
 # in the order of time, with a small state for each key. docs/insight.md defines each figure.
 
-FOLLOWED_MAX = 1 << 20  # keys with a state; of more, a sample by hash (about 500 MB)
-ORDER_TICKS = 2 * TICKS_PER_SECOND  # rows are put in order within this time
-ORDER_ROWS = 1 << 14  # or as many rows, whichever is less
+FOLLOWED_MAX = 1 << 20  # keys with a state, 500 to 1,400 bytes each; of more, a sample by hash
+ORDER_ROWS = 1 << 14  # are put in order together, of WINDOW_TICKS at most
+ORDER_BLOCKS = 64  # that these may be in, which are kept meanwhile
 TIMES_MAX = 1 << 16  # distinct times or sizes of each kind; more are rounded to 3 digits
 CLOCK_TICKS = TICKS_PER_SECOND  # memcached's clock has whole seconds
 FLUSH_TICKS = 2 * TICKS_PER_SECOND  # by as much it begins a delayed flush_all too early
 OVERLAP_TICKS = TICKS_PER_SECOND // 100  # between requests that memcached took the other way
 REFILL_TICKS = 60 * TICKS_PER_SECOND  # a store this long after a miss is not for it
-WAITING_MAX = 64  # connections remembered that missed a key and have not stored it
+WAITING_MAX = 8  # connections remembered that missed a key and have not stored it
 ITEM_BYTES = 48 + 8 + 1 + 2  # header, CAS, the ends of key and value
 SLAB_CHUNK_MAX = 512 << 10  # half of the largest item, see memcached's -I
 FLAGS_BYTES = 4  # what flags take that are not 0
@@ -6215,6 +6214,34 @@ def actions_of(form: str) -> List[int]:
         delay = int(words[0][:20]) if words and re.match(r"[0-9]+\Z", words[0]) else 0
         found.update(dict.fromkeys((OK, *_NO_REPLY), FLUSH | delay << 8))
     return [found.get(outcome, NOTHING) for outcome in range(len(OUTCOMES))]
+
+
+def ttl_made(action: int, exptime: int) -> int:
+    """The TTL of what an operation makes where there was nothing; below 0: not known to do so."""
+    return exptime if action & 0x3F in (STORE, COUNT_BINARY) else (action >> 8) - 1
+
+
+def mixed(key: int) -> int:
+    """What a sample is chosen by, 64 bits: a file's hashes may be any numbers."""
+    return hash((key,)) & (1 << 64) - 1
+
+
+def with_servers(block: Operations, servers: Mapping[int, int]) -> Operations:
+    """A block whose keys are of one server each: its number stands above the hash.
+
+    servers: connection -> number.
+    """
+    if len(set(servers.values())) == 1:
+        server = next(iter(servers.values())) << 64
+        hashes = [server | key for key in block.key_hash] if server else block.key_hash
+        return block._replace(key_hash=hashes)
+    pairs = list(zip(map(servers.__getitem__, block.connection), block.key))
+    places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
+    return block._replace(
+        key=list(map(places.__getitem__, pairs)),
+        key_hash=[server << 64 | block.key_hash[key] for server, key in places],
+        key_size=[block.key_size[key] for _, key in places],
+    )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -6310,26 +6337,20 @@ class Insight:
     def _add(self, block: Operations, reader: ProfileReader) -> None:
         """Take the rows in that are in order by now."""
         self._actions += map(actions_of, reader.forms[len(self._actions) :])
-        keys = [key << 16 | size for key, size in zip(block.key_hash, block.key_size)]
         if len(reader.servers) > 2:
-            known, low = reader.server_of, SERVER_BIT
-            servers = {n: known[n] if n < len(known) else 0 for n in set(block.connection)}
-            places = {n: max(server, 1) - 1 << low for n, server in servers.items()}  # 0: the first
-            found = list(map(operator.or_, map(places.__getitem__, block.connection), block.key))
-            used = list(set(found))  # pairs of a server and a key
-            here = (1 << low) - 1
-            pairs = self._items_of([keys[pair & here] | pair >> low << low for pair in used])
-            items = map(dict(zip(used, pairs)).__getitem__, found)
-        else:  # there is only one
-            items = map(self._items_of(keys).__getitem__, block.key)
+            servers = reader.servers_at(block.connection).items()
+            block = with_servers(block, {n: max(server, 1) - 1 for n, server in servers})
+        keys = [key << 16 | size for key, size in zip(block.key_hash, block.key_size)]
+        items = map(self._items_of(keys).__getitem__, block.key)
         actions = map(operator.getitem, map(self._actions.__getitem__, block.form), block.outcome)
         rows = self._rows
         rows += zip(block.time, items, actions, range(len(block.time)), repeat(block))
         if self._weight > 1:
             rows[:] = [row for row in rows if row[1] is not self._outside]
         rows.sort(key=operator.itemgetter(0))
-        outside = bisect.bisect(rows, (rows[-1][0] - ORDER_TICKS,)) if rows else 0
-        ready = max(outside, len(rows) - ORDER_ROWS)
+        ready = settled(rows, ORDER_ROWS)
+        if len({id(row[-1]) for row in rows[ready:]}) > ORDER_BLOCKS:
+            ready = len(rows)
         self._take(rows[:ready])
         del rows[:ready]
         self._keep_bounds()
@@ -6362,7 +6383,7 @@ class Insight:
 
     def _is_sampled(self, key: int) -> bool:
         """Is it one of the sample? What has no key always is."""
-        return (key >> 16) % (1 << 64) * self._weight < 1 << 64
+        return not key % (1 << SERVER_BIT) or (mixed(key) | 1) * self._weight < 1 << 64
 
     def _take(self, rows: Sequence[WaitingRow]) -> None:
         weight, begin = self._weight, 0
@@ -6454,11 +6475,8 @@ class Insight:
 
     def _expiry(self, exptime: int, tick: int) -> int:
         """The tick at which a value expires that gets this exptime now."""
-        if exptime <= 0:
-            return tick if exptime else NEVER
-        if exptime > RELATIVE_EXPTIME_MAX:
-            return max(int((exptime - self._started_unix) * TICKS_PER_SECOND), tick)
-        return tick + exptime * TICKS_PER_SECOND
+        ttl = ttl_of(exptime, int(self._started_unix + tick / TICKS_PER_SECOND))
+        return tick + max(ttl, 0) * TICKS_PER_SECOND if ttl else NEVER
 
     def _flushed(self, item: Item, tick: int) -> Optional[int]:
         """When flush_all removed the value, if it did."""
@@ -6548,7 +6566,7 @@ class Insight:
         """The key turns out to be there: either this made it, or its store was not seen."""
         tick, item, action, size, exptime, _, _ = row
         kind = action & 0x3F
-        ttl = exptime if kind == COUNT_BINARY else (action >> 8) - 1
+        ttl = ttl_made(action, exptime)
         known_bytes = 0 if size == NO_SIZE or kind == APPEND else size
         if item.cause != C_NEW and ttl >= 0:
             self._store(row, known_bytes, ttl)
@@ -6736,6 +6754,7 @@ FINDINGS = {
     **{
         f"misses_{name}": ("{} of the misses are of what was " + name.replace("_", " ") + ".", do)
         for name, do in CAUSES.values()
+        if name != "not_seen"
     },
 }
 
@@ -6792,7 +6811,7 @@ def why_rules(report: Dict[str, Any]) -> Iterator[Rule]:
 def find(rules: Iterable[Rule]) -> List[Dict[str, Any]]:
     """What stands out, first what is about the largest share of the operations or of memory."""
     found = [
-        (-part / against, name, part / whole)
+        (-part / max(against, 1), name, part / whole)
         for name, part, whole, least, against in rules
         if whole >= ENOUGH and part >= FEW and part >= least * whole
     ]
@@ -6812,9 +6831,11 @@ def explain(report: Dict[str, Any], paths: Sequence[str], factor: float) -> None
     """Add to a report why keys were missed, and what memory was spent on."""
     insight = Insight()
     gc.disable()  # there are no reference cycles, but a million objects to look at
-    for path in paths:
-        insight.follow(path)
-    gc.enable()
+    try:
+        for path in paths:
+            insight.follow(path)
+    finally:
+        gc.enable()
     report.update(describe_insight(insight, factor))
 
 
@@ -6826,18 +6847,18 @@ def explain(report: Dict[str, Any], paths: Sequence[str], factor: float) -> None
 # all (SHARDS), and distances count as many times as there are keys for one in the sample.
 
 CURVE_ROWS = 3_000_000  # operations of which all keys are followed: about 20 s
-CURVE_KEYS = KEYS_MAX  # followed at most, about 200 bytes each
+CURVE_KEYS = KEYS_MAX  # followed at most, about 270 bytes each
 CURVE_HOT_KEYS = 1024  # of which more than of the others are in a sample
 CURVE_SIZES = [n << power for power in range(45) for n in range(8, 16)]  # of caches, in bytes
 CURVE_SPAN = 2048  # the largest that is shown is as many times as large as the smallest
 CURVE_EVICTIONS = 100  # that show how much memory there was
 PARTS = 4  # of a sample, which show how much depends on its keys
 ENDLESS = 1 << 62  # the distance of what no cache has
-NEVER_SEEN, REMOVED = -1, -2  # in place of a position
+NEVER_SEEN, REMOVED, FLUSHED = -1, -2, -3  # in place of a position
 
 # What an operation says of its item, or does to it; bits that are combined. IS_THERE: after it.
-IS_MISS, IS_READ, IS_USE, IS_THERE, HAS_SIZE, IS_LONGER, SETS_TTL, IS_REMOVED, IS_FLUSH = (
-    1 << n for n in range(9)
+IS_MISS, IS_READ, IS_USE, IS_THERE, HAS_SIZE, IS_LONGER, SETS_TTL, IS_REMOVED, IS_FLUSH, IS_NEW = (
+    1 << n for n in range(10)
 )
 
 
@@ -6970,16 +6991,17 @@ _EFFECTS = {
 def effects_of(form: str) -> List[int]:
     """What each outcome of a form means for its item, in a cache that has it.
 
-    Above the bits stands the delay of a flush.
+    Above the bits stands the action.
     """
     effects = []
     for action in actions_of(form):
         effect = _EFFECTS.get(action & 0x3F, 0)
         if action & IF_THERE:
             effect &= ~IS_THERE
-        effects.append(effect | action >> 8 << 9 if effect == IS_FLUSH else effect)
-    if effects[DELETED] == IS_REMOVED:  # a larger cache would have had it
-        effects[NOT_FOUND] = IS_REMOVED
+        effect |= IS_NEW if action & IF_GONE else 0
+        effects.append(effect and effect | action << 10)
+    if effects[DELETED] & IS_REMOVED:  # a larger cache would have had it
+        effects[NOT_FOUND] = effects[DELETED]
     return effects
 
 
@@ -6998,13 +7020,14 @@ class CurveCounter:
         self.unexpected = 0  # hits of what should have been gone
         self._one_in, self._hot = one_in, hot
         self._items: Dict[int, int] = {}  # server and hash -> item
+        self._came: Dict[int, List[int]] = defaultdict(list)  # server -> items since its flush_all
         self._servers: Dict[Tuple[str, str], int] = {}
         self._ends: List[int] = []  # item -> second of its expiry, 0: none
         self._filed: List[int] = []  # item -> second in which that is looked at, 0: never
         self._due: Dict[int, List[int]] = {}  # second -> items, and -1 - server for a flush_all
         self._seconds: List[int] = []  # those of _due, a heap
         self._flushes: Dict[int, int] = {}  # server -> second of a flush_all that is to come
-        self._now = 0
+        self.now = 0  # Unix second, of the latest operation
 
     def take(self, block: Operations, reader: ProfileReader, effects: Sequence[List[int]]) -> None:
         """Follow the operations of a block. effects: by form and outcome."""
@@ -7025,9 +7048,10 @@ class CurveCounter:
                 continue
             if tick >= next_tick:
                 self._advance(math.floor(started + tick / TICKS_PER_SECOND))
-                next_tick = math.ceil((self._now + 1 - started) * TICKS_PER_SECOND)
+                next_tick = math.ceil((self.now + 1 - started) * TICKS_PER_SECOND)
             item = items[key]
             place = places[item]
+            made = -1 if place >= 0 else ttl_made(effect >> 10, exptime)
             if effect & IS_READ:
                 if place >= 0:
                     distance = stack.distance(place)
@@ -7037,12 +7061,14 @@ class CurveCounter:
                     distance = ENDLESS
                     if place == NEVER_SEEN:
                         self.first[item] += scale
-                    elif not effect & IS_MISS:
+                    elif made < 0 and not effect & IS_MISS:
                         self.unexpected += scale
                 distances[key][effect & IS_MISS].append(distance)
+            elif effect & IS_NEW and place >= 0:  # it adds nothing
+                effect = IS_USE
             if not effect & (IS_USE if place >= 0 else IS_THERE):
                 if effect & IS_FLUSH:
-                    self._flush(block.key_hash[key] >> 64, exptime or effect >> 9)
+                    self._flush(block.key_hash[key] >> 64, exptime or effect >> 18)
                 elif effect & IS_REMOVED:
                     self._remove(item)
                 continue
@@ -7051,42 +7077,37 @@ class CurveCounter:
                 added = place >= 0 and effect & IS_LONGER
                 weight = weight + size * scale if added else (bases[key] + size) * scale
             stack.use(item, weight)
-            if effect & SETS_TTL:
-                self._set_ttl(item, exptime)
+            if place < 0 and place != REMOVED:
+                self._came[block.key_hash[key] >> 64].append(item)
+            if made >= 0 or effect & SETS_TTL:
+                self._set_ttl(item, made if made >= 0 else exptime)
         for (scale, part), found in sinks.items():
             for its, counts in zip(found, (self.hits[part], self.missed[part])):
                 needed = Counter(map(bisect.bisect_left, repeat(CURVE_SIZES), its))
                 counts.update({place: count * scale for place, count in needed.items()})
 
-    def held_items(self) -> List[Tuple[int, int]]:
-        """(size, items that a cache of this size has at the end), in ascending order."""
-        known = {item: key for key, item in self._items.items()}
-        found = list(self.stack.contents())
-        counts = accumulate(self._group(known[item])[0] for _, item in found)
-        return [(size, count) for (size, _), count in zip(found, counts)]
+    def held_items(self) -> Tuple[List[int], "array[int]"]:
+        """Sizes in ascending order, and how many items a cache of each has at the end."""
+        keys, sizes, counts = list(self._items), [], array("Q", (0,))
+        for size, item in self.stack.contents():
+            sizes.append(size)
+            counts.append(counts[-1] + self._group(keys[item])[0])
+        return sizes, counts
 
     def _group(self, key: int) -> Tuple[int, int]:
         """For how many keys one stands, and the part that it is counted in."""
         key &= (1 << 64) - 1
-        return self._hot.get(key) or (self._one_in, key // self._one_in % PARTS)
+        return self._hot.get(key) or (self._one_in, mixed(key) // self._one_in % PARTS)
 
     def _with_servers(self, block: Operations, reader: ProfileReader) -> Operations:
-        """A block whose keys are those of one server each: its number stands above the hash."""
-        names = [(host, server.address) for host, server in servers_of(reader)]
-        if len(names) <= 2:
-            server = self._servers.setdefault(names[-1], len(self._servers)) << 64
-            hashes = [server | key for key in block.key_hash] if server else block.key_hash
-            return block._replace(key_hash=hashes)
-        numbers = [self._servers.setdefault(name, len(self._servers)) << 64 for name in names]
-        known = reader.server_of
-        servers = {n: numbers[known[n] if n < len(known) else 0] for n in set(block.connection)}
-        pairs = list(zip(map(servers.__getitem__, block.connection), block.key))
-        places = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
-        return block._replace(
-            key=list(map(places.__getitem__, pairs)),
-            key_hash=[server | block.key_hash[key] for server, key in places],
-            key_size=[block.key_size[key] for _, key in places],
-        )
+        """A block whose keys are of one server each; servers of profiles are told by address."""
+        unknown, *names = ((host, server.address) for host, server in servers_of(reader))
+        if unknown in self._servers and names and names[0] not in self._servers:
+            self._servers[names[0]] = self._servers.pop(unknown)  # what is not known is the first
+        names = names or [unknown]
+        numbers = [self._servers.setdefault(name, len(self._servers)) for name in names]
+        servers = reader.servers_at(block.connection).items()
+        return with_servers(block, {n: numbers[max(server, 1) - 1] for n, server in servers})
 
     def _number(self, block: Operations) -> Tuple[List[Tuple[int, int]], List[int]]:
         """The group of each key, and its item."""
@@ -7111,22 +7132,23 @@ class CurveCounter:
     def _remove(self, item: int) -> None:
         if self.stack.places[item] >= 0:
             self.stack.remove(item)
-        self.stack.places[item] = REMOVED
+        elif self.stack.places[item] == NEVER_SEEN:
+            self.stack.places[item] = FLUSHED
 
     def _flush(self, server: int, delay: int) -> None:
         """A flush_all, now or later; a later one is forgotten if another follows."""
-        ttl = ttl_of(delay, self._now)
-        self._flushes[server] = self._now + ttl if ttl > 0 else 0
+        ttl = ttl_of(delay, self.now)
+        self._flushes[server] = self.now + ttl if ttl > 0 else 0
         if ttl > 0:
-            self._file(-1 - server, self._now + ttl)
+            self._file(-1 - server, self.now + ttl)
             return
-        for key, item in self._items.items():
-            if key >> 64 == server and self.stack.places[item] >= 0:
-                self.stack.remove(item)
+        for item in self._came.pop(server, ()):
+            self._remove(item)
+            self.stack.places[item] = FLUSHED
 
     def _set_ttl(self, item: int, exptime: int) -> None:
-        ttl = ttl_of(exptime, self._now)
-        self._ends[item] = end = self._now + ttl if ttl > 0 else 0
+        ttl = ttl_of(exptime, self.now)
+        self._ends[item] = end = self.now + ttl if ttl > 0 else 0
         if ttl < 0:
             self.stack.remove(item)
         elif end and not 0 < self._filed[item] <= end:  # else it is looked at before
@@ -7140,8 +7162,8 @@ class CurveCounter:
 
     def _advance(self, now: int) -> None:
         """It is this second now, or still a later one: let expire what has an end."""
-        self._now = max(now, self._now)
-        while self._seconds and self._seconds[0] <= self._now:
+        self.now = max(now, self.now)
+        while self._seconds and self._seconds[0] <= self.now:
             second = heapq.heappop(self._seconds)
             for item in self._due.pop(second):
                 if item < 0:
@@ -7179,7 +7201,7 @@ def sample_rows(block: Operations, one_in: int, hot: Dict[int, Tuple[int, int]])
     kept = [
         n
         for n, key in enumerate(hashes)
-        if (hot.get(key, others)[0] if key in hot else not key % one_in) or not sizes[n]
+        if (hot.get(key, others)[0] if key in hot else not mixed(key) % one_in) or not sizes[n]
     ]
     numbers = dict(zip(kept, range(len(kept))))
     rows = list(compress(range(len(block.key)), map(numbers.__contains__, block.key)))
@@ -7204,7 +7226,10 @@ def miss_ratio_curve(
     for path in paths:
         effects: List[List[int]] = []
         with ProfileReader(path) as reader:
+            counter.now = 0  # each profile has a clock of its own
             for block in reader.blocks():
+                if len(counter.stack.places) >= CURVE_KEYS:
+                    break
                 reads += sum(block.outcome.count(outcome) for outcome in (HIT, MISS))
                 effects += map(effects_of, reader.forms[len(effects) :])
                 counter.take(
@@ -7230,13 +7255,12 @@ def describe_curve(counter: CurveCounter, reads: int, one_in: int) -> Dict[str, 
     footprint, known = counter.stack.footprint(), counter.stack.weights
     cold = sum(n for item, n in counter.first.items() if known[item]) + counter.unexpected
     first = bisect.bisect(CURVE_SIZES, footprint // CURVE_SPAN) + 1
-    last = bisect.bisect(CURVE_SIZES, footprint - 1) + 1
-    held = counter.held_items()
+    last = min(bisect.bisect(CURVE_SIZES, footprint - 1) + 1, len(CURVE_SIZES))
+    sizes_held, counts = counter.held_items()
     points, errors = [], []
     for place in range(first, last + (footprint > 0)):
         size = min(CURVE_SIZES[place - 1], footprint)
-        items = bisect.bisect(held, (size, math.inf))
-        items = held[items - 1][1] if items else 0
+        items = counts[bisect.bisect(sizes_held, size)]
         points.append({"bytes": size, "items": items, "miss_ratio": ratios[place]})
         share = sampled[place] / max(sampled[0], 1)
         differences = (part[place] - part[0] * share for part in parts)
@@ -7738,7 +7762,9 @@ def render_curve(report: Dict[str, Any], width: int) -> List[str]:
     if not curve or not curve["points"]:
         return ["", "Miss ratio by memory: unknown, as no reads or nothing stored was recorded."]
     how = "every key followed"
-    if curve["rate"] < 1:
+    if curve["reads"] < (report["hits"] or 0) + (report["misses"] or 0):
+        how = f"the first {curve['reads']:,} reads, as there are too many keys"
+    elif curve["rate"] < 1:
         how = f"{curve['rate']:.2%} of the keys followed, error about {curve['error']:.2%}"
     widths, wide = (10, 13, 12), min(width - 44, 60)
     lines = ["", f"Miss ratio by memory (LRU; {how})"]

@@ -38,16 +38,22 @@ class Op(NamedTuple):
     server: int = 0
 
 
-def write(path: Path, operations: Sequence[Op], servers: int = 1, rows: int = 5000) -> Path:
-    """A profile; the connection tells the server."""
+def write(
+    path: Path,
+    operations: Sequence[Op],
+    servers: int = 1,
+    rows: int = 5000,
+    late: bool = False,
+) -> Path:
+    """A profile; the connection tells the server. late: which is said after the first rows."""
     with ProfileWriter(str(path), force=True) as profile:
         header = {"source": "ebpf:any", "hook": "sock", "host": "here", "ports": [11211]}
         profile.start({**header, "started_unix": STARTED_UNIX}, START_NS)
-        for number in range(1, servers + 1):
-            server = ServerName(f"127.0.0.1:{number}", "memcached", number)
-            profile.add_connection(START_NS, number, 11211, OPEN, server)
         ledger = Ledger()
         for begin in range(0, len(operations), rows):
+            for number in range(1, servers + 1) if begin == rows * late else ():
+                server = ServerName(f"127.0.0.1:{number}", "memcached", number)
+                profile.add_connection(START_NS, number, 11211, OPEN, server)
             columns: List[List[Any]] = [[] for _ in range(10)]
             for op in operations[begin : begin + rows]:
                 code = op.key << 16 | KEY_BYTES if op.key else 0
@@ -63,9 +69,10 @@ def write(path: Path, operations: Sequence[Op], servers: int = 1, rows: int = 50
     return path
 
 
-def curve(path: Path, one_in: Optional[int] = 1) -> Dict[str, Any]:
-    counts, _ = membench.analyze_whole([str(path)])
-    found = membench.miss_ratio_curve([str(path)], counts, one_in)
+def curve(path: Path, one_in: Optional[int] = 1, *more: Path) -> Dict[str, Any]:
+    paths = [str(each) for each in (path, *more)]
+    counts, _ = membench.analyze_whole(paths)
+    found = membench.miss_ratio_curve(paths, counts, one_in)
     assert found is not None
     return found
 
@@ -240,7 +247,102 @@ def test_at_full_rate_the_curve_is_that_of_caches_of_these_sizes(tmp_path: Path,
     assert found["rate"] == 1
 
 
+def stored_and_read(keys: Iterable[int], **store: Any) -> List[Op]:
+    """Each key is stored in second 1 and read in second 9."""
+    keys = list(keys)
+    stores = (Op(1, "set", "stored", key, 100, **store) for key in keys)
+    return [*stores, *(Op(9, "get", "hit", key, 100) for key in keys)]
+
+
+def test_each_profile_has_a_clock_of_its_own(tmp_path: Path) -> None:
+    """Of two recordings of the same time, the second begins when it began."""
+    first = write(tmp_path / "a.profile", [*stored_and_read([1, 2]), Op(3600, "get", "hit", 1)])
+    second = [*stored_and_read(range(3, 9), exptime=STARTED_UNIX + 60), Op(70, "get", "miss", 3)]
+    found = curve(first, 1, write(tmp_path / "b.profile", second))
+    assert (found["reads"], found["floor"], found["cold"]) == (10, 1 / 10, 0)
+
+
+def test_a_server_whose_name_comes_late_is_one_server(tmp_path: Path) -> None:
+    operations = stored_and_read([1, 2])
+    path = write(tmp_path / "late.profile", operations, rows=2, late=True)
+    assert curve(path) == curve(write(tmp_path / "a.profile", operations))
+    assert curve(path)["cold"] == 0
+
+
+def test_what_adds_nothing_changes_no_item(tmp_path: Path) -> None:
+    """A noreply add of a key that is there; it is done where there is none."""
+    add = Op(2, "add noreply", "none", 1, 5000, 5)
+    found = curve(
+        write(tmp_path / "there.profile", [*stored_and_read([1])[:1], add, Op(9, "get", "hit", 1)])
+    )
+    assert (found["floor"], found["cold"], found["footprint_bytes"]) == (0, 0, 100 + 79)
+    found = curve(write(tmp_path / "none.profile", [add, Op(9, "get", "miss", 1)]))
+    assert (found["floor"], found["footprint_bytes"]) == (1, 5000 + 79)
+
+
+@pytest.mark.parametrize(("form", "exptime"), [("ma N60", 0), ("incr binary 1 0", 60)])
+def test_what_is_made_by_counting_has_a_ttl(tmp_path: Path, form: str, exptime: int) -> None:
+    made = Op(1, form, "stored", 1, 1, exptime)
+    rest = [Op(2, "get", "hit", 1, 1), Op(50, form, "ok", 1, 1, exptime), Op(70, "get", "miss", 1)]
+    found = curve(write(tmp_path / "a.profile", [made, *rest]))
+    assert (found["reads"], found["floor"], found["cold"]) == (2, 1 / 2, 0)
+
+
+def test_more_bytes_than_the_largest_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.profile", stored_and_read(range(1, 500)))
+    whole = curve(path)
+    monkeypatch.setattr(membench, "CURVE_SIZES", membench.CURVE_SIZES[:90])
+    found = curve(path)
+    assert found["footprint_bytes"] == whole["footprint_bytes"] > membench.CURVE_SIZES[-1]
+    assert found["points"] == [
+        point for point in whole["points"] if point["bytes"] in membench.CURVE_SIZES
+    ]
+
+
+class Looked(List[int]):
+    """Counts how often something is read of it."""
+
+    times = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.times += 1
+        return super().__getitem__(place)
+
+
+def test_a_flush_all_costs_as_much_as_was_stored_since_the_last(tmp_path: Path) -> None:
+    operations = [Op(1, "set", "stored", key, 9) for key in range(1, 2001)]
+    operations += [Op(2, "flush_all", "ok")] * 200 + [Op(3, "get", "miss", 7)]
+    counter = membench.CurveCounter(1, {})
+    looked = counter.stack.places = Looked()
+    with membench.ProfileReader(str(write(tmp_path / "a.profile", operations))) as reader:
+        for block in reader.blocks():
+            counter.take(block, reader, list(map(membench.effects_of, reader.forms)))
+    assert counter.stack.footprint() == 2000 * (9 + 79)
+    assert not list(counter.stack.contents())
+    assert looked.times < 10 * len(operations)
+
+
 # ---- A sample of the keys ----
+
+
+def test_hashes_may_be_any_numbers(tmp_path: Path) -> None:
+    """All are in the sample, if it is chosen by their remainder."""
+    path = write(tmp_path / "a.profile", stored_and_read(range(10, 60_000, 10)))
+    assert curve(path, 10)["footprint_bytes"] == pytest.approx(6000 * 179, rel=0.2)
+
+
+def test_of_too_many_keys_the_first_operations_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membench, "CURVE_KEYS", 1000)
+    operations = [op for key in range(1, 3000) for op in stored_and_read([key])]
+    path = write(tmp_path / "a.profile", operations, rows=200)
+    found = curve(path)
+    assert found["footprint_bytes"] == 1000 * 179
+    assert (found["reads"], found["floor"], found["cold"]) == (1000, 0, 0)
+    report = membench.analyze_whole([str(path)])[1]
+    shown = membench.render({**report, "miss_ratio_curve": found}, width=120)
+    assert "the first 1,000 reads, as there are too many keys" in shown
 
 
 def write_zipf(path: Path, keys: int, count: int) -> Path:

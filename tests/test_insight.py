@@ -7,13 +7,14 @@ agree. Of streams made by hand, each rule by itself.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import random
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
 from live import Memcached, Recorder, exchange, repeats, run
@@ -137,7 +138,12 @@ class Did(NamedTuple):
 
 
 def explained(
-    path: Path, rows: Iterable[Did], seconds: float = 1000, opened: int = 4, **header: Any
+    path: Path,
+    rows: Iterable[Did],
+    seconds: float = 1000,
+    opened: int = 4,
+    block_rows: int = 2000,
+    **header: Any,
 ) -> Any:
     """What is found in a profile of these operations."""
     first = {"source": "ebpf:any", "hook": "sock", "ports": [1], "started_unix": STARTED_UNIX}
@@ -155,14 +161,15 @@ def explained(
                 OUTCOMES.index(row.outcome),
                 0,
                 row.place,
-                row.key << 40 | 10 if row.key else 0,  # a hash of 64 bits, and a size
+                # A hash of 64 bits, and a size; below 0 only that.
+                row.key << 40 | 10 if row.key > 0 else -row.key,
                 row.size,
                 row.exptime,
             )
             for row in rows
         ]
-        for first_row in range(0, len(columns), 2000):
-            profile.add(zip(*columns[first_row : first_row + 2000]))
+        for first_row in range(0, len(columns), block_rows):
+            profile.add(zip(*columns[first_row : first_row + block_rows]))
             profile.flush(Ledger())
         profile.finish(Ledger(), {"duration_seconds": seconds})
     report: Dict[str, Any] = {}
@@ -437,9 +444,45 @@ def test_of_too_many_keys_a_sample_is_followed(
     sample = found["keys_followed"]["sample"]
     assert 1 / 64 <= sample <= 1 / 16
     weight = round(1 / sample)
-    sampled = sum((key << 24) * weight < 1 << 64 for key in keys)  # by hash
+    sampled = sum(membench.mixed(key << 40 | 10) * weight < 1 << 64 for key in keys)
     assert found["miss_causes"]["flushed"] == found["keys_followed"]["keys"] == sampled * weight
     assert found["miss_causes"]["flushed"] == sum(found["miss_causes"].values())
+
+
+def test_keys_whose_hashes_are_the_same_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample is chosen of them, too."""
+    monkeypatch.setattr(membench, "FOLLOWED_MAX", 100)
+    rows = [Did(size / 100, "get", "miss", -size) for size in range(1, 2001)]
+    found = explained(tmp_path / "a.profile", rows)
+    assert 1 / 64 <= found["keys_followed"]["sample"] <= 1 / 16
+    assert found["miss_causes"]["not_seen"] == pytest.approx(2000, rel=0.3)
+
+
+def test_rows_that_wait_keep_few_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block has one whose time is far ahead."""
+    monkeypatch.setattr(membench, "ORDER_BLOCKS", 4)
+    kept = []
+    take = membench.ProfileReader.blocks
+
+    def blocks(reader: membench.ProfileReader) -> Iterator[membench.Operations]:
+        for block in take(reader):
+            yield block
+            del block
+            kept.append(sum(isinstance(each, membench.Operations) for each in gc.get_objects()))
+
+    monkeypatch.setattr(membench.ProfileReader, "blocks", blocks)
+    rows = [Did(10**5 if n % 5 == 4 else n / 100, "get", "miss") for n in range(100)]
+    found = explained(tmp_path / "a.profile", rows, block_rows=5)
+    assert found["miss_causes"]["not_seen"] == 100
+    assert len(kept) == 20 and max(kept) <= 4 + 1
+
+
+def test_an_error_leaves_the_garbage_collector_on(tmp_path: Path) -> None:
+    with pytest.raises(membench.ProfileError):
+        membench.explain({}, [str(tmp_path / "none.profile")], 1.25)
+    assert gc.isenabled()
 
 
 WIDTHS = (60, 80, 120)
@@ -533,6 +576,24 @@ def test_findings_of_why_come_by_what_they_would_save(tmp_path: Path) -> None:
     texts = [text for one in found for text in (one["title"], one["advice"])]
     places = [shown.index(text) for text in texts]
     assert places == sorted(places) and places[-1] < shown.index("Command ")
+
+
+def test_each_finding_has_a_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membench, "ENOUGH", 0)
+    path = tmp_path / "a.profile"
+    found = explained(path, [put(1), miss(2)])
+    counts, report = membench.analyze_whole([str(path)])
+    rules = [
+        *membench.plain_rules(report, counts),
+        *membench.why_rules({**report, **found, "ttl_classes": []}),
+    ]
+    assert {rule[0] for rule in rules} == set(membench.FINDINGS)
+
+
+def test_what_stands_out_is_weighed_against_no_operations() -> None:
+    """Connections are refused where nothing else happens."""
+    (found,) = membench.find([("refused_connections", 2000, 2000, 0.01, 0)])
+    assert found["value"] == 1
 
 
 # ---- Any stream ----
