@@ -174,7 +174,7 @@ def test_signals_at_random_moments(number: int, tmp_path: Path) -> None:
     with Memcached() as server, load(server):
         port = ("--port", str(server.port))
         span = seconds_to_the_first_block(tmp_path, 1, *port)
-        for turn in range(repeats(40)):
+        for turn in range(repeats(40, 8)):
             output = tmp_path / f"{turn}.profile"
             recorder = start(output, *port)
             if turn == 0:

@@ -215,7 +215,7 @@ def test_recordings_end_within_traffic(hook: str, tmp_path: Path) -> None:
         for client in clients:
             client.start()
         try:
-            for turn in range(repeats(10)):
+            for turn in range(repeats(10, 10)):
                 output = tmp_path / f"{turn}.profile"
                 going.set()
                 with Recorder(output, "--port", str(server.port), "--hook", hook) as recorder:

@@ -36,6 +36,7 @@ from live import (
     free_port,
     freeze,
     read_rows,
+    repeats,
     require,
     run,
     wait_until,
@@ -534,7 +535,7 @@ def test_latency_counts_from_when_a_request_was_due(tmp_path: Path) -> None:
 @pytest.mark.parametrize("connections", [4, 50])
 def test_it_is_told_that_replay_itself_fell_behind(connections: int, tmp_path: Path) -> None:
     """More than one process can send: the target waits for it, not it for the target."""
-    profile = make_profile(tmp_path / "a.profile", gets(50_000, connections, 0.1))
+    profile = make_profile(tmp_path / "a.profile", gets(20_000, connections, 0.02))
     with Memcached() as target:
         done = run(
             *("replay", str(profile), "--target", f"{LOOPBACK}:{target.port}", "--yes"),
@@ -934,7 +935,7 @@ def test_no_target(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("speed", ["1", "max"])
 def test_a_target_goes_away_and_comes_back(speed: str, tmp_path: Path) -> None:
-    count = 2000 if speed == "1" else 60_000
+    count = 2000 if speed == "1" else 40_000
     profile = make_profile(tmp_path / "a.profile", gets(count, 4, 4.0), 4.0)
     results = profile.with_suffix(".json")
     port = free_port()
@@ -1163,17 +1164,19 @@ def test_memory_does_not_grow_with_the_profile(
 ) -> None:
     """A worker holds a block and what is in the window: here, 8,192 and 10,000 rows.
 
-    And up to 65,536 keys, in a cache that both profiles fill.
+    And the keys in its cache: here a thousand, in `make test-all` as many as it has room for.
     """
     monkeypatch.setattr(membench, "BLOCK_ROWS_MAX", 1 << 13)
 
+    keys = repeats(180_000, 180)
+
     def rows(count: int) -> Iterator[Made]:
         for n in range(count):
-            key = b"key %d" % n  # each another
+            key = b"key %d" % (n % keys)
             yield (n / 5_000, n % 20 + 1, b"set noreply", membench.NONE, 0, key, 10, 0)
 
-    small = make_profile(tmp_path / "small.profile", list(rows(80_000)))
-    large = make_profile(tmp_path / "large.profile", list(rows(180_000)), 36.0)
+    small = make_profile(tmp_path / "small.profile", list(rows(repeats(80_000, 4))))
+    large = make_profile(tmp_path / "large.profile", list(rows(repeats(180_000, 4))), 36.0)
     with Memcached() as target:
         first = measure_memory(small, target.port)
         second = measure_memory(large, target.port)
