@@ -6132,29 +6132,30 @@ NEVER, UNKNOWN = 1 << 62, (1 << 62) + 1  # when a value expires
 # Where a value is, and if it is not there, why not: causes of misses.
 PRESENT, C_DELETED, C_EXPIRED, C_FLUSHED, C_EVICTED, C_EITHER, C_NOT_STORED, C_NOT_SEEN = range(8)
 C_NEW = 8  # nothing is known yet
+LONGER_TTL = "A longer TTL avoids these misses, if the values stay valid for longer."
 CAUSES = {
-    C_EXPIRED: ("expired", "Their TTL had passed. A longer one keeps them, if they stay valid."),
+    C_EXPIRED: ("expired", "Their TTL had passed. " + LONGER_TTL),
     C_EVICTED: (
         "evicted",
-        "They were there, and nothing else explains that they are gone: evicted, or the server "
-        "restarted. More memory keeps them, as does less that is stored for nothing.",
+        "They were evicted, or the server restarted: nothing else explains why they are gone. "
+        "More memory would keep them; so would storing fewer values that nobody reads.",
     ),
     C_EITHER: (
         "expired_or_evicted",
-        "They were hit, but stored before the recording began, so their TTL is not known. "
-        "Record for longer than TTLs last.",
+        "They had hit, but were stored before the recording began, so their TTL is unknown. "
+        "Record for longer than the longest TTL.",
     ),
-    C_DELETED: ("deleted", "Storing the new value, where it is known, saves these misses."),
-    C_FLUSHED: ("flushed", "Remove what calls flush_all, or flush when there is little traffic."),
+    C_DELETED: ("deleted", "If the new value is known, store it instead of deleting the old one."),
+    C_FLUSHED: ("flushed", "Find out who calls flush_all, or flush when there is little traffic."),
     C_NOT_STORED: (
         "not_stored",
-        "The latest store was refused, and the old value dropped: too large, or out of memory. "
-        "Store less, compress it, or raise the limits (memcached's -I and -m).",
+        "The latest store was refused (too large, or out of memory), and the old value dropped. "
+        "Store smaller values, compress them, or raise the limits (memcached's -I and -m).",
     ),
     C_NOT_SEEN: (
         "not_seen",
-        "No store and no hit of them in this recording before: new keys, keys that never exist, or "
-        "ones from before. If they never exist, store that they do not.",
+        "This recording has no earlier store or hit of them: new keys, keys that do not exist, or "
+        "keys stored before it began. Cache the absence of those that do not exist.",
     ),
 }
 
@@ -6705,54 +6706,57 @@ FINDINGS = {
     "misses": ("{} of the retrievals miss.", "analyze --why tells the cause of each miss."),
     "server_errors": (
         "{} of the operations were refused with SERVER_ERROR.",
-        "Too large, or out of memory: see memcached's -I and -m.",
+        "Values are too large, or memory is full: see memcached's -I and -m.",
     ),
     "expired_ttls": (
         "{} of the TTLs had passed when they were set.",
-        "Such a value is never hit. See the clocks and the units of the clients.",
+        "Such a value never hits. Check the clients' clocks, and the unit of their TTLs.",
     ),
     "hot_key": (
         "{} of the operations are on one key.",
-        "One server has them all: keep it in the clients, or under several keys.",
+        "All go to one server: cache the value in the clients, or copy it to several keys.",
     ),
     "large_gets": (
-        "{} of the operations are in requests for 100 keys and more.",
-        "Who answers one answers nobody else meanwhile: ask for fewer at once.",
+        "{} of the operations are in requests for 100 keys or more.",
+        "While a thread answers one, its other clients wait: ask for fewer keys at once.",
     ),
     "connection_churn": (
-        "For {} of the operations a connection was opened.",
+        "A connection was opened for {} of the operations.",
         "Keep connections open, or use a pool.",
     ),
     "no_ttl": (
         "{} of the requests that can set a TTL set none.",
-        "Values stay until evicted, however old: give those that change a TTL.",
+        "Such values stay until they are evicted. Set a TTL for data that changes.",
     ),
     "noreply": (
-        "{} of the requests want no reply.",
-        "Nobody knows if one is refused. Ask for replies where that matters.",
+        "{} of the requests ask for no reply.",
+        "Their clients do not learn of errors. Ask for replies where that matters.",
     ),
     "never_read": (
-        "{} of the memory (bytes x time) held what was never read.",
-        "Give it a shorter TTL, or store it only when it is asked for again.",
+        "{} of the memory (bytes x time) held values that were never read.",
+        "Give them a shorter TTL, or store a value only when it is asked for again.",
     ),
     "slab_rounding": (
-        "{} of the memory is lost to the rounding of slab chunks.",
-        "Try smaller steps (memcached's -f): --slab-factor tells what they lose.",
+        "{} of the memory is lost because items do not fill their slab chunks.",
+        "Try a smaller growth factor (memcached's -f): --slab-factor tells what it loses.",
     ),
     "long_ttls": (
-        "{} of the values have a TTL over 4 times as long as 99% of their hits take.",
-        "A shorter one frees memory: see Age at hits.",
+        "{} of the values have a TTL over 4 times the age within which 99% of their hits come.",
+        "A shorter TTL frees memory: see Age at hits.",
     ),
     "never_there": (
-        "{} of the misses are of keys that never were there.",
-        "Store for a while that they do not exist.",
+        "{} of the misses are for keys that were never present.",
+        "If they do not exist, cache that: store an empty value with a short TTL.",
     ),
     "stampedes": (
-        "{} of the misses are in stampedes, after the first.",
-        "Let one client refill: by add of a lock, or by mg with N, which tells one.",
+        "{} of the misses are in stampedes, not counting the first of each.",
+        "Let one client refill the key: with a lock (add), or with mg's N flag.",
     ),
     **{
-        f"misses_{name}": ("{} of the misses are of what was " + name.replace("_", " ") + ".", do)
+        f"misses_{name}": (
+            "{} of the misses are for values that were " + name.replace("_", " ") + ".",
+            do,
+        )
         for name, do in CAUSES.values()
         if name != "not_seen"
     },
@@ -7631,7 +7635,7 @@ def render_keys(report: Dict[str, Any], wide: int) -> List[str]:
             f"{name or bar(top['share'], wide)}"
         )
     if keys.get("unnamed"):
-        why = "the bound was reached"
+        why = "the limit was reached"
         if any(profile["keys"] == KEYS_KEPT[0] for profile in report["profiles"]):
             why = "not all profiles hold names"
         have = "keys have" if keys["unnamed"] > 1 else "key has"
@@ -7686,7 +7690,7 @@ def render_why(report: Dict[str, Any]) -> List[str]:
     unused = report["evicted_unused_seconds"]
     if unused:
         ages = ", ".join(f"{k} {human_seconds(unused[k])}" for k in ("min", "p50", "p90", "max"))
-        lines.append(f"  {unused['count']:,} values were evicted unused for at most: {ages}")
+        lines.append(f"  {unused['count']:,} evicted values had been unused for at most: {ages}")
     found, refill = report["stampedes"], report["refill_ms"]
     if refill:
         lines.append(
@@ -7695,9 +7699,9 @@ def render_why(report: Dict[str, Any]) -> List[str]:
         )
     if found["episodes"]:
         lines.append(
-            f"  {found['episodes']:,} stampedes: {found['misses']:,} misses until the first store, "
-            f"{found['ms']['p50']:,.4g} ms (p50), {found['ms']['max']:,.4g} ms (max), "
-            f"then {found['redundant_stores']:,} redundant stores"
+            f"  {found['episodes']:,} stampedes: {found['misses']:,} misses before the first "
+            f"store, after {found['ms']['p50']:,.4g} ms (p50), {found['ms']['max']:,.4g} ms "
+            f"(max); then {found['redundant_stores']:,} redundant stores"
         )
     return lines
 
@@ -7715,7 +7719,7 @@ def render_waste(report: Dict[str, Any]) -> List[str]:
         ("  by bytes x seconds", waste["byte_seconds_not_read_yet"], waste["byte_seconds"]),
         ("overwrites of unread values", waste["overwrites_never_read"], waste["overwrites"]),
         ("keys asked for only once", waste["keys_asked_once"], waste["keys_asked"]),
-        ("keys never there", waste["negative_keys"], waste["keys_asked"]),
+        ("keys never present", waste["negative_keys"], waste["keys_asked"]),
         ("bytes lost in slab chunks", slabs["lost_bytes"], slabs["chunk_bytes"]),
     )
     lines = ["", table_row("What memory was spent on", 29, ("", "of", "share"), (11, 11, 8))]
@@ -7725,7 +7729,7 @@ def render_waste(report: Dict[str, Any]) -> List[str]:
             lines.append(table_row("  " + title, 29, cells, (11, 11, 8)))
     if refused:
         sizes = " to ".join(human_bytes(refused[name]) for name in ("min", "max"))
-        lines.append(f"  {refused['count']:,} values were refused, of {sizes} bytes")
+        lines.append(f"  {refused['count']:,} stores were refused; value sizes: {sizes}")
     return lines
 
 
@@ -7760,7 +7764,7 @@ def render_curve(report: Dict[str, Any], width: int) -> List[str]:
         return []
     curve = report["miss_ratio_curve"]
     if not curve or not curve["points"]:
-        return ["", "Miss ratio by memory: unknown, as no reads or nothing stored was recorded."]
+        return ["", "Miss ratio by memory: unknown, as no outcomes or no stores were recorded."]
     how = "every key followed"
     if curve["reads"] < (report["hits"] or 0) + (report["misses"] or 0):
         how = f"the first {curve['reads']:,} reads, as there are too many keys"
@@ -7786,22 +7790,22 @@ def curve_advice(curve: Dict[str, Any]) -> Iterator[str]:
     ratios = {name: human_percent(mark["miss_ratio"]) for name, mark in marks.items()}
     if "present" in marks:
         yield (
-            f"By what was evicted there is room for about {sizes['present']} of items. Twice as "
-            f"much would bring the miss ratio from {ratios['present']} to {ratios['twice']}, half "
-            f"as much to {ratios['half']}."
+            f"Judging by evictions, there is room for about {sizes['present']} of items. Twice "
+            f"that would bring the miss ratio from {ratios['present']} to {ratios['twice']}, half "
+            f"of that to {ratios['half']}."
         )
     else:
-        yield "Too little was evicted to tell how much memory there is."
-    yield f"At most {size} were in use at once: in this recording, more changes nothing."
+        yield "Evictions do not tell how much memory there is."
+    yield f"All items together took at most {size}: more memory would not have helped."
     if "knee" in marks:
-        yield f"Most is gained up to {sizes['knee']} ({ratios['knee']}); a byte beyond brings less."
+        yield f"The knee is at {sizes['knee']} ({ratios['knee']}): memory beyond it gains less."
     floor, cold = human_percent(curve["floor"]), human_percent(curve["cold"])
-    yield f"No memory avoids {floor}: deleted, expired or flushed, or never stored here."
+    yield f"{floor} of reads miss at any size: deleted, expired, flushed, or never stored here."
     if curve["cold"]:
         yield (
-            f"{cold} were the first reads of their keys: a cache may have them from before the "
-            f"recording. They count as misses; if they hit, each miss ratio is lower by as much, "
-            f"down to {human_percent(lowest - curve['cold'])}. A longer recording has fewer."
+            f"{cold} of reads were the first of their keys and count as misses, but may have been "
+            f"stored before the recording. If all of them hit, each miss ratio is {cold} lower: "
+            f"{human_percent(lowest - curve['cold'])} at best. A longer recording has fewer."
         )
 
 
@@ -10877,7 +10881,7 @@ def analyze_command(options: argparse.Namespace) -> int:
     """Print the report on the profiles."""
     if (options.why or options.mrc) and chosen_slice(options):
         which = "--why" if options.why else "--mrc"
-        raise UsageError(f"{which} follows keys from the beginning: it takes no slice", "omit one")
+        raise UsageError(f"{which} follows keys from the start: it takes no slice", "omit one")
     for path in options.profile if options.why or options.mrc else ():
         require_file(path)
     wanted = Wanted(chosen_slice(options), options.slowest)
@@ -10887,7 +10891,7 @@ def analyze_command(options: argparse.Namespace) -> int:
         report["keys"]["listed"] = name_hashes(report, counts, options.names, secret)
     rules = plain_rules(report, counts)
     if options.why and report["misses"] is None:
-        say("--why can tell nothing: responses were not recorded")
+        say("--why has nothing to tell: responses were not recorded")
     elif options.why:
         explain(report, options.profile, options.slab_factor)
         rules = chain((rule for rule in rules if rule[0] != "misses"), why_rules(report))
@@ -10911,7 +10915,7 @@ def chosen_slice(options: argparse.Namespace) -> Optional[Slice]:
     )
     begin, end = options.begin or 0.0, options.end or math.inf
     if end <= begin and (end >= UNIX_TIME_MIN) == (begin >= UNIX_TIME_MIN):
-        raise UsageError("--to must be later than --from", "exchange them")
+        raise UsageError("--to must be later than --from", "swap them")
     return found if any(part not in (None, [], "") for part in found) else None
 
 
@@ -10920,7 +10924,7 @@ def name_hashes(report: Dict[str, Any], counts: Counts, path: str, secret: bytes
     if key_space(secret) not in [profile["key_space"] for profile in report["profiles"]]:
         raise MembenchError(
             f"no key in {name_of(path)} is in the profile: it was not recorded with this salt",
-            "give the one that was given to record; if none was, nobody knows it",
+            "give the salt that record was given; without one, keys cannot be named",
         )
     hash_key, known = hash_of_keys(secret), counts.keys.counts
     top = {int(one["key"], 16): one for one in report["keys"]["top"]}
@@ -11315,7 +11319,7 @@ examples:
   sudo membench.py record --port 11212 out.profile
   sudo membench.py record ebpf:eth0            only what comes in by eth0
   sudo membench.py record ebpf:unix:/run/memcached.sock
-  sudo membench.py record --keys groups        which part of the keys it is
+  sudo membench.py record --keys groups        also keep groups of keys
   sudo membench.py record --side client        what this machine's clients see
   sudo membench.py record ebpf:any - | ssh host 'cat > out.profile'
   sudo membench.py record packet:eth0          packets, where eBPF does not work
@@ -11592,14 +11596,14 @@ def add_output_options(group: Any) -> None:
     add(group, "-o --output FILE", "write OUTPUT to FILE, whatever its name is")
     add(group, "--force", "overwrite OUTPUT if it exists, once something was recorded")
     add_salt_options(group, "to compare keys across profiles")
-    about = "what is kept of keys: hashes; also the part that --group-by tells; or that and also "
-    about += "the whole key. Default: hashed"
+    about = "what to keep of keys: only hashes; also their groups (--group-by); or also their "
+    about += "groups and whole names. Default: hashed"
     add(group, "--keys", about, choices=KEYS_KEPT, default=KEYS_KEPT[0])
     about = (
-        "a key's group is what precedes this delimiter, with a number behind it (':2') that many "
+        "a key's group is its part before this delimiter; with a number, as in ':2', its first 2 "
     )
-    about += "parts; or what the first group of this regular expression matches. Digits alone "
-    about += "become #. Default: ':'"
+    about += "parts; or what the first group of this regular expression matches. A part of "
+    about += "digits becomes #. Default: ':'"
     add(group, "--group-by HOW", about, type=group_by)
     add(group, "--allow-empty", "status 0 even if nothing was recorded")
     add(group, "--strict", "status 1 if more than 1 %% of the traffic was lost")
@@ -11647,21 +11651,21 @@ def add_analyze_arguments(commands: Any) -> None:
     about = "also list the N slowest requests: when, where, what, how large"
     add(sub, "--slowest N", about, type=number, default=0)
     add_slice_options(sub.add_argument_group("only some of the operations"))
-    about = "name the hottest keys from this list: one a line, or the output of memcached's "
+    about = "name the hottest keys from this list: one per line, or the output of memcached's "
     about += "'lru_crawler metadump all'; - for stdin. Needs the salt that record was given"
     add(sub, "--names FILE", about)
     add_salt_options(sub, "with --names")
     sub.set_defaults(run=analyze_command, parser=sub)
     add(sub, "--why", "also report why keys were missed, and what memory was spent on")
-    add(sub, "--mrc", "also report which part of reads caches of other sizes would miss")
+    add(sub, "--mrc", "also report the miss ratio of LRU caches of other sizes")
     factor = option_type("a factor from 1.01 to 10", lambda text: within(1.01, float(text), 10))
-    about = "with --why: the growth of memcached's slab chunks (its -f), by default 1.25"
+    about = "with --why: the growth factor of memcached's slab chunks (its -f); default 1.25"
     add(sub, "--slab-factor FACTOR", about, type=factor, default=1.25)
 
 
 def add_slice_options(group: Any) -> None:
     """The options that make a Slice."""
-    about = "from this time on: since the start (90s, +1.5m), or 2026-11-25T12:00:00Z"
+    about = "from this time on: 90s or +1.5m after the start, or 2026-11-25T12:00:00Z"
     add(group, "--from TIME", about, type=point, dest="begin")
     add(group, "--to TIME", "before this time", type=point, dest="end")
     about = "only this command, such as get or mg; may be repeated"
@@ -11717,7 +11721,7 @@ formats, all in order of time (docs/export.md has every column):
   cachelib  CacheLib's kvcache trace, CSV
   hdr       HdrHistogram's log: latencies of each second, tagged by command
 
-Keys are in it as 64-bit hashes, as in the profile. The file's mode is 0600.
+Keys are written as 64-bit hashes, as in the profile. The file's mode is 0600.
 
 examples:
   membench.py export out.profile --format csv out.csv

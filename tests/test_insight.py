@@ -356,7 +356,7 @@ def test_without_responses_nothing_is_said(tmp_path: Path) -> None:
     explained(path, [put(1), miss(2)], responses=False)
     done = run("analyze", "--why", "--json", str(path))
     assert done.returncode == 0 and "miss_causes" not in json.loads(done.stdout)
-    assert done.stderr == "membench: --why can tell nothing: responses were not recorded\n"
+    assert done.stderr == "membench: --why has nothing to tell: responses were not recorded\n"
 
 
 def test_stampedes_and_refills(tmp_path: Path) -> None:

@@ -474,7 +474,7 @@ def test_beyond_the_bound_keys_have_no_name(
     assert named == (100 if bound == "KEYS_MAX" else pytest.approx(10, abs=3))
     report = membench.analyze([str(path)])
     assert report["keys"]["unnamed"] == 300 - named
-    assert f"  {300 - named} keys have no name: the bound was reached." in membench.render(report)
+    assert f"  {300 - named} keys have no name: the limit was reached." in membench.render(report)
     groups = {row["label"]: row["operations"] for row in report["groups"]}
     assert groups["(no name)"] == 2 * (300 - named)
     assert len(groups) == 1 + named
