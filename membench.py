@@ -7390,9 +7390,9 @@ def render(report: Dict[str, Any], by_server: bool = False, width: int = WIDTH) 
         render_histogram("value", report["values"]["histogram"], values, wide),
         render_ttls(report),
         render_keys(report, wide),
-        render_curve(report, width),
         render_groups(report),
         *(render_why(report), render_waste(report), render_lifetimes(report)),
+        render_curve(report, width),
         render_timeline(report, width),
         render_loss(report),
     ]
@@ -7792,7 +7792,7 @@ def curve_advice(curve: Dict[str, Any]) -> Iterator[str]:
         yield (
             f"Judging by evictions, there is room for about {sizes['present']} of items. Twice "
             f"that would bring the miss ratio from {ratios['present']} to {ratios['twice']}, half "
-            f"of that to {ratios['half']}."
+            f"of it to {ratios['half']}."
         )
     else:
         yield "Evictions do not tell how much memory there is."

@@ -253,7 +253,7 @@ def main() -> int:
     print(f"""
 The profile is {os.path.abspath(PROFILE)}. Three commands to try next:
 
-  python3 {tool} analyze --json {PROFILE}
+  python3 {tool} analyze --why --mrc {PROFILE}    # causes of misses; more memory?
   python3 {tool} replay {PROFILE} --target HOST:PORT --dry-run
   sudo python3 {tool} record     # of this machine's own memcached; Ctrl-C ends it""")
     return 0 if equal else 1
