@@ -6338,9 +6338,8 @@ class Insight:
     def _add(self, block: Operations, reader: ProfileReader) -> None:
         """Take the rows in that are in order by now."""
         self._actions += map(actions_of, reader.forms[len(self._actions) :])
-        if len(reader.servers) > 2:
-            servers = reader.servers_at(block.connection).items()
-            block = with_servers(block, {n: max(server, 1) - 1 for n, server in servers})
+        servers = reader.servers_at(block.connection).items()
+        block = with_servers(block, {n: max(server, 1) - 1 for n, server in servers})
         keys = [key << 16 | size for key, size in zip(block.key_hash, block.key_size)]
         items = map(self._items_of(keys).__getitem__, block.key)
         actions = map(operator.getitem, map(self._actions.__getitem__, block.form), block.outcome)
@@ -6858,7 +6857,8 @@ CURVE_SPAN = 2048  # the largest that is shown is as many times as large as the 
 CURVE_EVICTIONS = 100  # that show how much memory there was
 PARTS = 4  # of a sample, which show how much depends on its keys
 ENDLESS = 1 << 62  # the distance of what no cache has
-NEVER_SEEN, REMOVED, FLUSHED = -1, -2, -3  # in place of a position
+# In place of a position; REMOVED: since the last flush_all.
+NEVER_SEEN, REMOVED, FLUSHED = -1, -2, -3
 
 # What an operation says of its item, or does to it; bits that are combined. IS_THERE: after it.
 IS_MISS, IS_READ, IS_USE, IS_THERE, HAS_SIZE, IS_LONGER, SETS_TTL, IS_REMOVED, IS_FLUSH, IS_NEW = (
@@ -6938,12 +6938,13 @@ class LruStack:
         self._sums[place >> 7] -= count
         self._sums_of_sums[place >> 14] -= count
 
-    def remove(self, item: int) -> None:
-        """An item that is there goes."""
+    def remove(self, item: int, state: int = REMOVED) -> None:
+        """An item goes, if it is there."""
         place = self.places[item]
-        self._holes[place] = self.weights[item]
-        heapq.heappush(self._latest_holes, -place)
-        self.places[item] = REMOVED
+        if place >= 0:
+            self._holes[place] = self.weights[item]
+            heapq.heappush(self._latest_holes, -place)
+        self.places[item] = state
 
     def _compact(self) -> None:
         """Leave out positions without bytes, and make one of the holes between two items."""
@@ -7074,7 +7075,7 @@ class CurveCounter:
                 if effect & IS_FLUSH:
                     self._flush(block.key_hash[key] >> 64, exptime or effect >> 18)
                 elif effect & IS_REMOVED:
-                    self._remove(item)
+                    stack.remove(item, FLUSHED if place in (NEVER_SEEN, FLUSHED) else REMOVED)
                 continue
             weight = weights[item] or bases[key] * scale  # if the size of its value is not known
             if effect & HAS_SIZE and size != NO_SIZE:
@@ -7124,20 +7125,10 @@ class CurveCounter:
             ]
         items = [known.setdefault(key, len(known)) for key in hashes]
         more = len(known) - len(self._ends)
-        for column, value in (
-            (self.stack.places, NEVER_SEEN),
-            (self.stack.weights, 0),
-            (self._ends, 0),
-            (self._filed, 0),
-        ):
-            column.extend(repeat(value, more))
+        self.stack.places.extend(repeat(NEVER_SEEN, more))
+        for column in (self.stack.weights, self._ends, self._filed):
+            column.extend(repeat(0, more))
         return groups, items
-
-    def _remove(self, item: int) -> None:
-        if self.stack.places[item] >= 0:
-            self.stack.remove(item)
-        elif self.stack.places[item] == NEVER_SEEN:
-            self.stack.places[item] = FLUSHED
 
     def _flush(self, server: int, delay: int) -> None:
         """A flush_all, now or later; a later one is forgotten if another follows."""
@@ -7147,8 +7138,7 @@ class CurveCounter:
             self._file(-1 - server, self.now + ttl)
             return
         for item in self._came.pop(server, ()):
-            self._remove(item)
-            self.stack.places[item] = FLUSHED
+            self.stack.remove(item, FLUSHED)
 
     def _set_ttl(self, item: int, exptime: int) -> None:
         ttl = ttl_of(exptime, self.now)
@@ -7201,11 +7191,11 @@ def stand_ins(counts: Counts, one_in: int) -> Dict[int, Tuple[int, int]]:
 
 def sample_rows(block: Operations, one_in: int, hot: Dict[int, Tuple[int, int]]) -> Operations:
     """The operations on one of so many keys by its hash, on those that stand in, and on no key."""
-    hashes, sizes, others = block.key_hash, block.key_size, (0, 0)
+    hashes, sizes = block.key_hash, block.key_size
     kept = [
         n
         for n, key in enumerate(hashes)
-        if (hot.get(key, others)[0] if key in hot else not mixed(key) % one_in) or not sizes[n]
+        if (hot[key][0] if key in hot else not mixed(key) % one_in) or not sizes[n]
     ]
     numbers = dict(zip(kept, range(len(kept))))
     rows = list(compress(range(len(block.key)), map(numbers.__contains__, block.key)))
