@@ -3952,7 +3952,7 @@ class Connection:
             self._break_at(responses, length)
             return
         if found or (queue and queue[0][0].reply == REPLY_NONE):
-            self._match(found, time_ns)
+            self._match(found, time_ns, 0 if queue else length)
         if responses.unread and self.state in (TENTATIVE, SYNCED):
             self._lose(responses.unread)
             self._change(BREAKS)
@@ -4091,17 +4091,16 @@ class Connection:
                 self._change(FITS)
         return True
 
-    def _match(self, responses: List[Response], time_ns: int) -> None:
+    def _match(self, found: List[Response], time_ns: int, unasked_bytes: int = 0) -> None:
+        """unasked_bytes: how many bytes they are, if no request waits for any of them."""
         pending, trial = self.pending, self._trial
-        if trial:
-            odd = trial.answer(pending, responses, time_ns)
-        else:
-            odd = pending.answer(responses, time_ns)
+        odd = trial.answer(pending, found, time_ns) if trial else pending.answer(found, time_ns)
         if odd:
             if not pending.queue and tuple(odd[1]) == TOO_MANY_CONNECTIONS:
                 self._ledger.refused_connections += 1
                 return
             self._ledger.unmatched_responses += self.state == SYNCED
+            self._lose(unasked_bytes)
             if trial or pending.queue:
                 self._change(BREAKS)
             return
@@ -4614,7 +4613,10 @@ def parse_group_by(text: str) -> Tuple[str, Callable[[bytes], bytes]]:
     """
     found = re.fullmatch(r"((?:[^\w\s]|_){1,3})([1-9]?)", text)
     expression = re.compile(b"")
-    with contextlib.suppress(re.error, RecursionError, Warning), warnings.catch_warnings():
+    with (
+        contextlib.suppress(re.error, RecursionError, OverflowError, Warning),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("error")
         expression = re.compile(os.fsencode(text))
     if not expression.groups and not found:
@@ -8355,8 +8357,9 @@ def csv_lines(reader: ProfileReader) -> Iterator[bytes]:
             f"{csv_field(command_of(form))},{csv_field(form)}"
             for form in reader.forms[len(forms) :]
         ]
-        known, addresses = reader.server_of, [csv_field(server[0]) for server in reader.servers]
-        servers = {n: addresses[known[n] if n < len(known) else 0] for n in {r[1] for r in rows}}
+        addresses = [csv_field(server[0]) for server in reader.servers]
+        numbers = reader.servers_at(row[1] for row in rows)
+        servers = {connection: addresses[number] for connection, number in numbers.items()}
         lines = [
             f"{start_ns + at * TICK_NS},{servers[number]},{number},{batch},"
             f"{forms[form]},{OUTCOMES[outcome]},{took * TICK_NS or ''},"

@@ -417,6 +417,7 @@ def reader_of(*blocks: Tuple[bytes, bytes]) -> ProfileReader:
         *("", "user", ":0", ":12", "a:", "user.*", "[a", "....", "\u00a0"),
         *("[[a](b)", "a(?i)(b)"),  # Python warns
         pytest.param("(" * 5000 + ")" * 5000, id="nested"),
+        pytest.param("(a{99999999999999999999})", id="repeated"),
     ],
 )
 def test_what_is_no_group(how: str, recwarn: pytest.WarningsRecorder) -> None:

@@ -472,6 +472,17 @@ def test_an_empty_line_answers_nothing_else() -> None:
     assert match(wire.segments).ledger.unmatched_responses == 1
 
 
+def test_a_reply_to_a_request_that_was_not_seen_is_lost_like_it() -> None:
+    """It comes before what follows the gap shows that there was one."""
+    wire = Wire().open().recv("get a\n").send("END\n").recv("get b\n").send("END\n")
+    segments = wire.recv("get c\n").send("END\n").segments
+    del segments[3]  # get b
+    result = match(segments)
+    assert len(result.rows) == 1  # the request behind the gap is lost, too
+    assert result.ledger.unmatched_responses == 1
+    assert result.ledger.lost_bytes == 2 * len("get b\r\nEND\r\n")
+
+
 REFUSED_SET = "CLIENT_ERROR bad command line format\n"
 
 
