@@ -3942,6 +3942,7 @@ class Connection:
         elif not self._answers:
             return
         queue, found = self.pending.queue, []
+        unasked_bytes = 0 if queue else responses.unfinished_bytes() + length  # of whole replies
         try:
             between = self.state == SYNCED and not (responses.skip or responses.partial)
             whole = between and queue and self.pending.answer_first(segment, responses.parse_head)
@@ -3952,7 +3953,7 @@ class Connection:
             self._break_at(responses, length)
             return
         if found or (queue and queue[0][0].reply == REPLY_NONE):
-            self._match(found, time_ns, 0 if queue else length)
+            self._match(found, time_ns, unasked_bytes)
         if responses.unread and self.state in (TENTATIVE, SYNCED):
             self._lose(responses.unread)
             self._change(BREAKS)
@@ -4092,7 +4093,6 @@ class Connection:
         return True
 
     def _match(self, found: List[Response], time_ns: int, unasked_bytes: int = 0) -> None:
-        """unasked_bytes: how many bytes they are, if no request waits for any of them."""
         pending, trial = self.pending, self._trial
         odd = trial.answer(pending, found, time_ns) if trial else pending.answer(found, time_ns)
         if odd:
@@ -4100,7 +4100,8 @@ class Connection:
                 self._ledger.refused_connections += 1
                 return
             self._ledger.unmatched_responses += self.state == SYNCED
-            self._lose(unasked_bytes)
+            rest = self.responses.unfinished_bytes() + self.responses.unread
+            self._lose(max(unasked_bytes - rest, 0))
             if trial or pending.queue:
                 self._change(BREAKS)
             return
