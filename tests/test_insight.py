@@ -90,7 +90,8 @@ def test_the_causes_are_those_that_were_made(tmp_path: Path) -> None:
     assert causes == client.expected + other.expected
     assert causes["evicted"] == found["evicted_unused_seconds"]["count"] == stats["evictions"] > 9
     assert causes["expired"] == stats["get_expired"] == 6
-    assert causes["flushed"] == stats["get_flushed"] == 4
+    assert causes["flushed"] == 4
+    assert stats["get_flushed"] in (4, 0)  # Debian 13's memcached, 1.6.38, counts none
     assert sum(causes.values()) == found["misses"] == stats["get_misses"]
     assert found["waste"]["refused_bytes"]["count"] == 2
 
