@@ -4614,10 +4614,8 @@ def parse_group_by(text: str) -> Tuple[str, Callable[[bytes], bytes]]:
     """
     found = re.fullmatch(r"((?:[^\w\s]|_){1,3})([1-9]?)", text)
     expression = re.compile(b"")
-    with (
-        contextlib.suppress(re.error, RecursionError, OverflowError, Warning),
-        warnings.catch_warnings(),
-    ):
+    refusals = (re.error, RecursionError, OverflowError, Warning)
+    with contextlib.suppress(*refusals), warnings.catch_warnings():
         warnings.simplefilter("error")
         expression = re.compile(os.fsencode(text))
     if not expression.groups and not found:
@@ -5046,6 +5044,16 @@ def all_below(limit: int, column: Sequence[int]) -> bool:
 UNIX_TIME_MIN = 1e9  # a point in time from here on is a Unix time; before, it is since the start
 
 
+def command_of(form: str) -> str:
+    """mg v t q -> mg"""
+    return form.split(" ", 1)[0]
+
+
+def meta_mode(words: Iterable[str]) -> str:
+    """The letter of the mode flag among the words behind a meta command: MA -> A; or ""."""
+    return next((word[1:2].upper() for word in words if word[:1] == "M"), "")
+
+
 class Slice(NamedTuple):
     """Which operations of a profile are wanted; None, and what is empty, restricts nothing.
 
@@ -5071,7 +5079,7 @@ class Slice(NamedTuple):
         first, last = begin * TICKS_PER_SECOND, end * TICKS_PER_SECOND
         kept: Iterable[bool] = (first <= tick < last for tick in block.time)
         if self.commands:
-            forms = [form.split(" ", 1)[0] in self.commands for form in reader.forms]
+            forms = [command_of(form) in self.commands for form in reader.forms]
             kept = map(operator.and_, kept, map(forms.__getitem__, block.form))
         if self.connections or self.server:
             numbers = set(self.connections or block.connection)
@@ -5697,11 +5705,6 @@ class Counts:
             group.latencies = round_to_3_digits(group.latencies)
 
 
-def command_of(form: str) -> str:
-    """mg v t q -> mg"""
-    return form.split(" ", 1)[0]
-
-
 def servers_of(reader: ProfileReader) -> List[HostServer]:
     """Its servers, as they are numbered so far."""
     host = str(reader.header.get("host") or "")
@@ -6189,7 +6192,7 @@ def actions_of(form: str) -> List[int]:
     if binary and command.endswith("q"):
         command = command[:-1]
     if command == "ms":
-        command += next((word[1:2].upper() for word in words if word[:1] == "M"), "S")
+        command += meta_mode(words) or "S"
     touches = "T" in words or command in ("gat", "gats", "gatk")
     made = next((int(word[1:21]) + 1 for word in words if re.match(r"N[0-9]+\Z", word)), 0) << 8
     found = dict.fromkeys((NOT_FOUND,), GONE)
@@ -8385,7 +8388,7 @@ def text_command(form: str) -> str:
     """The command of the classic text protocol that does what this form does; or its own."""
     command, *words = form.split(" ")
     command = command.rstrip("kq") if words[:1] == ["binary"] else command  # getkq -> get
-    mode = next((word[1:].upper() for word in words if word[:1] == "M"), "")
+    mode = meta_mode(words)
     if command == "ms":
         command = {"A": "append", "P": "prepend", "E": "add", "R": "replace"}.get(mode, "set")
     if command == "ma":
@@ -9114,7 +9117,7 @@ class Schedule:
                 continue
             template = self._template(forms[form])
             if template is None:
-                self._tally.counts["skipped"][forms[form].split(" ", 1)[0]] += 1
+                self._tally.counts["skipped"][command_of(forms[form])] += 1
                 continue
             batch = begun.get(number)
             # It may have begun in an earlier read, and its value ended in this one.
@@ -9218,12 +9221,12 @@ def verb_of(form: str) -> str:
     """What a form does to a value: set, add, append, get, other; binary and meta too."""
     command, *words = form.split(" ")
     counts = command.startswith(("incr", "decr")) and words[:1] == ["binary"]
-    if counts or (command in ("mg", "ma") and any(word[0] == "N" for word in words)):
+    if counts or (command in ("mg", "ma") and any(word[:1] == "N" for word in words)):
         return "set"  # they may create the value
     if command == "get" or command in GET_COMMANDS:
         return "get"
     if command == "ms":
-        command = next((word[1:].upper() for word in words if word[0] == "M"), "S")
+        command = meta_mode(words) or "S"
     command = command[:-1] if command.endswith("q") else command
     verbs = {"prepend": "append", "A": "append", "P": "append", "E": "add", "R": "other"}
     verbs.update({"S": "set", "set": "set", "add": "add", "append": "append"})
@@ -11345,7 +11348,7 @@ CAP_NET_RAW for packets.
 
 cost: a few hundred nanoseconds of the server's time for each read and each
 write, and a few microseconds of another CPU for each operation. --no-responses
-takes about 60 % of that CPU with --hook sock-events, but 3 times as much with
+takes 60 to 75 % of that CPU with --hook sock-events, but 4 times as much with
 --hook sock, as the kernel then pairs nothing.
 
 exit status: 0 if something was recorded; 1 on an error; 2 for wrong usage; 4 if

@@ -13,7 +13,7 @@ import sys
 import tty
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import duckdb
 import pytest
@@ -357,18 +357,6 @@ def test_a_profile_that_cannot_be_read_on(arguments: Tuple[str, ...], small: Pat
         done = run(*arguments, "-", stdin=stdin)
     said = "membench: error: stdin cannot be read: Input/output error\nmembench: "
     assert (done.returncode, done.stderr[: len(said)]) == (1, said)
-
-
-@pytest.fixture()
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.mark.parametrize("kind", ["csv", "oracle"])

@@ -773,18 +773,6 @@ def test_what_was_recorded_is_left_after_an_exception(
     assert not contents.complete
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_full_disk_leaves_all_whole_blocks(small_disk: Path) -> None:
     path = small_disk / "test.profile"
     rng = random.Random(6)

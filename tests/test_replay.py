@@ -1525,3 +1525,17 @@ def test_commands_that_change_the_server_are_skipped(tmp_path: Path) -> None:
         assert "flush_all" not in report["counts"]["skipped"]
         assert target.stats()["cmd_flush"] == 1
     assert report["commands"]["flush_all"]["outcomes"] == {"ok": 1}
+
+
+def test_words_that_are_empty_are_no_flags(tmp_path: Path) -> None:
+    """A profile may be anybody's: no server was sent forms like these."""
+    forms = (b"mg  N5", b"ms  x", b"ma  MD", b"get")
+    rows: List[Made] = [
+        (n / 100, 1, form, membench.HIT, 0, b"key", 5, 0) for n, form in enumerate(forms)
+    ]
+    profile = make_profile(tmp_path / "a.profile", rows)
+    with Memcached() as target:
+        where = ("--target", f"{LOOPBACK}:{target.port}")
+        done = run("replay", str(profile), "--yes", "--preload", *where)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "preload" in done.stderr.lower(), done.stderr
